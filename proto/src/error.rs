@@ -1,0 +1,297 @@
+//! What can go wrong, as a person, a script and a model are told it.
+//!
+//! One `Problem` is rendered by each door in its own way (problem+json, `error.data`, one line on stderr), so that code, kind,
+//! hint and exit status never differ between doors. It is not an error type for internal plumbing: every room has its own small
+//! enum and turns it into a `Problem` only where somebody outside is told.
+
+use serde_json::{Value, json};
+
+/// The closed list of things that can be told to a caller. Codes are stable: added, never renumbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A flag, parameter or body that cannot be understood.
+    Usage,
+    /// A configuration that cannot be used.
+    Config,
+    /// A body or record above its limit.
+    TooLarge,
+    /// No token, or one this node does not know.
+    AuthRequired,
+    /// Known, and not allowed.
+    Forbidden,
+    /// `Host` or `Origin` is not one this node answers to.
+    HostNotAllowed,
+    /// No zone of that name, said by the zone's authority.
+    ZoneNotFound,
+    /// No tool of that name, said by the zone's authority.
+    NameNotFound,
+    /// No registered server of that name on this node.
+    ServerNotFound,
+    /// No route of that path.
+    RouteNotFound,
+    /// The deadline passed without an answer; it is not a "no".
+    TimedOut,
+    /// The name belongs to another server.
+    NameTaken,
+    /// Arguments that do not fit the tool's schema; nothing was sent.
+    InvalidArguments,
+    /// The definition is not the one the caller expected; nothing was sent.
+    DefinitionChanged,
+    /// The tool is listed but nothing serves it.
+    NothingServes,
+    /// The upstream is not connected; nothing was sent.
+    UpstreamDown,
+    /// The upstream failed, or may have failed, while the call ran.
+    UpstreamFailed,
+    /// The call ran out of time after it was sent.
+    CallTimedOut,
+    /// No live instance of the tool.
+    InstanceDown,
+    /// A queue is full; try again.
+    Busy,
+    /// The caller went away.
+    Cancelled,
+    /// The node cannot be reached (said by its clients).
+    NodeUnreachable,
+    /// The store refused or failed; nothing was acknowledged.
+    StoreFailed,
+    /// A defect of ours.
+    Internal,
+}
+
+impl Kind {
+    /// Code, name, HTTP status, exit status of `aop`, retryable: the one table.
+    const fn row(self) -> (&'static str, &'static str, u16, u8, bool) {
+        match self {
+            Self::Usage => ("AOP0101", "usage", 400, 2, false),
+            Self::Config => ("AOP0102", "config", 400, 2, false),
+            Self::TooLarge => ("AOP0103", "too_large", 413, 2, false),
+            Self::AuthRequired => ("AOP0201", "auth_required", 401, 3, false),
+            Self::Forbidden => ("AOP0202", "forbidden", 403, 3, false),
+            Self::HostNotAllowed => ("AOP0203", "host_not_allowed", 403, 3, false),
+            Self::ZoneNotFound => ("AOP0301", "zone_not_found", 404, 6, false),
+            Self::NameNotFound => ("AOP0302", "name_not_found", 404, 6, false),
+            Self::ServerNotFound => ("AOP0303", "server_not_found", 404, 6, false),
+            Self::RouteNotFound => ("AOP0304", "route_not_found", 404, 1, false),
+            Self::TimedOut => ("AOP0305", "timed_out", 504, 8, true),
+            Self::NameTaken => ("AOP0401", "name_taken", 409, 1, false),
+            Self::InvalidArguments => ("AOP0412", "invalid_arguments", 422, 2, false),
+            Self::DefinitionChanged => ("AOP0413", "definition_changed", 409, 1, false),
+            Self::NothingServes => ("AOP0501", "nothing_serves", 503, 1, false),
+            Self::UpstreamDown => ("AOP0502", "upstream_down", 503, 1, true),
+            Self::UpstreamFailed => ("AOP0503", "upstream_failed", 502, 1, false),
+            Self::CallTimedOut => ("AOP0504", "call_timed_out", 504, 8, false),
+            Self::InstanceDown => ("AOP0505", "instance_down", 503, 1, true),
+            Self::Busy => ("AOP0506", "busy", 503, 1, true),
+            Self::Cancelled => ("AOP0507", "cancelled", 499, 1, false),
+            Self::NodeUnreachable => ("AOP0601", "node_unreachable", 503, 4, true),
+            Self::StoreFailed => ("AOP0901", "store_failed", 500, 1, false),
+            Self::Internal => ("AOP0902", "internal", 500, 1, false),
+        }
+    }
+
+    /// All kinds, for lookups by name and for tests of the table.
+    pub const ALL: [Self; 24] = [
+        Self::Usage,
+        Self::Config,
+        Self::TooLarge,
+        Self::AuthRequired,
+        Self::Forbidden,
+        Self::HostNotAllowed,
+        Self::ZoneNotFound,
+        Self::NameNotFound,
+        Self::ServerNotFound,
+        Self::RouteNotFound,
+        Self::TimedOut,
+        Self::NameTaken,
+        Self::InvalidArguments,
+        Self::DefinitionChanged,
+        Self::NothingServes,
+        Self::UpstreamDown,
+        Self::UpstreamFailed,
+        Self::CallTimedOut,
+        Self::InstanceDown,
+        Self::Busy,
+        Self::Cancelled,
+        Self::NodeUnreachable,
+        Self::StoreFailed,
+        Self::Internal,
+    ];
+
+    /// Stable code, such as `AOP0302`.
+    pub const fn code(self) -> &'static str {
+        self.row().0
+    }
+
+    /// Stable snake-case name, such as `name_not_found`.
+    pub const fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// Status of the HTTP door.
+    pub const fn http_status(self) -> u16 {
+        self.row().2
+    }
+
+    /// Exit status of `aop`.
+    pub const fn exit_code(self) -> u8 {
+        self.row().3
+    }
+
+    /// Whether the same request may succeed later, unchanged.
+    pub const fn retryable(self) -> bool {
+        self.row().4
+    }
+
+    /// The kind of that name, as a client reads it back from JSON.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Something a caller is told: what, why, and a command that helps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// Which of the known things went wrong.
+    pub kind: Kind,
+    /// A lowercase fragment that fits after "failed to …".
+    pub message: String,
+    /// A command that runs, or nothing.
+    pub hint: Option<String>,
+    /// Near names, best first, at most three.
+    pub did_you_mean: Vec<String>,
+    /// The trace this belongs to, where one is known.
+    pub trace_id: Option<String>,
+    /// What a program may need besides (a schema, a child's last words).
+    pub detail: Option<Value>,
+}
+
+impl Problem {
+    /// A problem with a message and nothing else.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, did_you_mean: Vec::new(), trace_id: None, detail: None }
+    }
+
+    /// The same with a command that helps.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same with near names.
+    #[must_use]
+    pub fn did_you_mean(mut self, names: Vec<String>) -> Self {
+        self.did_you_mean = names;
+        self
+    }
+
+    /// The same with details for programs.
+    #[must_use]
+    pub fn detail(mut self, detail: Value) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// The object of the error line: `{"code","kind","message","hint","did_you_mean","retryable","trace_id"[,"detail"]}`.
+    pub fn to_json(&self) -> Value {
+        let mut object = json!({
+            "code": self.kind.code(),
+            "kind": self.kind.name(),
+            "message": self.message,
+            "hint": self.hint,
+            "did_you_mean": self.did_you_mean,
+            "retryable": self.kind.retryable(),
+            "trace_id": self.trace_id,
+        });
+        if let Some(detail) = &self.detail {
+            object["detail"] = detail.clone();
+        }
+        object
+    }
+
+    /// Reads what [`Problem::to_json`] wrote, as a client or a peer received it; `None` when it is not one.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        Some(Self {
+            kind: Kind::from_name(value.get("kind")?.as_str()?)?,
+            message: text("message")?,
+            hint: text("hint"),
+            did_you_mean: value
+                .get("did_you_mean")
+                .and_then(Value::as_array)
+                .map(|names| names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect())
+                .unwrap_or_default(),
+            trace_id: text("trace_id"),
+            detail: value.get("detail").cloned(),
+        })
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// The nearest of `names` to what was typed, best first, at most three, within a third of its length.
+pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let typed = typed.to_ascii_lowercase();
+    let limit = (typed.chars().count() / 3).max(1);
+    let mut near: Vec<(usize, String)> = names
+        .filter(|name| name.len().abs_diff(typed.len()) <= limit)
+        .filter_map(|name| {
+            let distance = edit_distance(&typed, &name.to_ascii_lowercase());
+            (distance <= limit).then(|| (distance, name.to_owned()))
+        })
+        .collect();
+    near.sort();
+    near.dedup();
+    near.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+/// Levenshtein distance in characters, two rows of memory.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substitute = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_names_are_unique_and_read_back() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_name(kind.name()), Some(kind));
+            assert_eq!(Kind::ALL.into_iter().filter(|other| other.code() == kind.code()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_problem_reads_back_what_it_wrote() {
+        let problem = Problem::new(Kind::ZoneNotFound, "no zone `reserch`")
+            .hint("aop zones --tree")
+            .did_you_mean(vec!["research".into()]);
+        assert_eq!(Problem::from_json(&problem.to_json()), Some(problem));
+    }
+
+    #[test]
+    fn near_names_come_first_and_far_ones_not_at_all() {
+        let zones = ["research", "writing", "search"];
+        assert_eq!(did_you_mean("reserch", zones.into_iter()), ["research", "search"]);
+        assert!(did_you_mean("weather", zones.into_iter()).is_empty());
+    }
+}

@@ -1,0 +1,2 @@
+//! Every word and every rule of the AOP protocol.
+pub mod error;

@@ -1,0 +1,1 @@
+//! The shell of an AOP node: acts on the world, decides nothing about the protocol.

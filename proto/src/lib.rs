@@ -1,2 +1,9 @@
 //! Every word and every rule of the AOP protocol.
+pub mod codec;
 pub mod error;
+pub mod name;
+pub mod now;
+pub mod params;
+pub mod record;
+pub mod trust;
+pub mod wire;

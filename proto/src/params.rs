@@ -1,0 +1,83 @@
+//! Every bound of the protocol, as (default, min, max) where it can be configured, with its source.
+//!
+//! A limit that is tested at the limit and past it lives here; nothing else in the crate names a number of its own.
+
+use std::time::Duration;
+
+/// Characters of one label (DESIGN D1, RFC 1035 §2.3.4).
+pub const LABEL_CHARS_MAX: usize = 63;
+/// Characters of a whole name.
+pub const NAME_CHARS_MAX: usize = 253;
+/// Characters of a tool name on the MCP wire; real clients drop the whole list otherwise.
+pub const WIRE_NAME_CHARS_MAX: usize = 64;
+
+/// Bytes of one record's payload (DESIGN D17).
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one frame, header included.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Records one frame of ranges aims to stay below, in bytes.
+pub const RANGES_BYTES_TARGET: usize = 192 * 1024;
+/// Bytes sent to one peer in answer to one vector; the rest follows when it asks again.
+pub const RANGES_BYTES_PER_ROUND: usize = 640 * 1024;
+/// Bytes of a new record up to which it is pushed whole; above it the digest announces it.
+pub const PUSH_BYTES_MAX: usize = 128 * 1024;
+/// Records held out of order for one origin until the gap is filled.
+pub const AHEAD_MAX: usize = 1024;
+/// Origins one zone may hold; a peer cannot create more.
+pub const ORIGINS_MAX: usize = 4096;
+/// Certificates between a zone key and a node.
+pub const CHAIN_MAX: usize = 8;
+/// Zones between an anchor and a record.
+pub const ZONE_DEPTH_MAX: usize = 16;
+
+/// Peers a new dot is pushed to at once (AOP paper §7.6).
+pub const FANOUT: usize = 3;
+/// Pause between two push-pull rounds; ± 20 % jitter (research: T = 200 ms).
+pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
+/// Pause between two attempts to reach a configured address, doubled up to [`DIAL_BACKOFF_MAX`].
+pub const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(250);
+/// Longest pause between two attempts; contact is retried for ever.
+pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// A clock that is ahead by more than this is not believed yet: the record waits.
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_millis(500);
+/// Life of a node record and of a delegation, renewed at a third of it.
+pub const LEASE: Duration = Duration::from_secs(300);
+/// A child's change is told to its parent after this pause, so that bursts are one notice.
+pub const SERIAL_NOTICE_DELAY: Duration = Duration::from_millis(100);
+
+/// Time for a whole query unless the asker says otherwise: (default, min, max).
+pub const QUERY_DEADLINE: (Duration, Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_millis(10), Duration::from_secs(30));
+/// Part of a deadline each hop keeps for itself, so that its partial answer still arrives.
+pub const HOP_MARGIN: Duration = Duration::from_millis(50);
+/// Hops of a query or a call.
+pub const HOPS_MAX: u8 = 8;
+/// Zones asked for words, over all hops; names ask 32 (DESIGN D7).
+pub const ZONES_ASKED_WORDS: u16 = 64;
+/// Nodes asked for one name, over all hops.
+pub const ZONES_ASKED_NAMES: u16 = 32;
+/// Results of one question: (default, min, max).
+pub const RESULTS: (usize, usize, usize) = (10, 1, 1000);
+/// Candidates a zone returns for words, whatever the limit asked: the asker re-scores them.
+pub const CANDIDATES_MIN: usize = 20;
+/// Queries in flight at one node; above it the answer is "busy".
+pub const QUERIES_MAX: usize = 4096;
+/// Characters of a question.
+pub const QUESTION_CHARS_MAX: usize = 4096;
+
+/// L1: one door's own answers (AOP paper §7.5).
+pub const TTL_L1: Duration = Duration::from_secs(60);
+/// L2: the zone's answers.
+pub const TTL_L2: Duration = Duration::from_secs(300);
+/// L3: the registry's; also the life an authority gives its own answer.
+pub const TTL_L3: Duration = Duration::from_secs(900);
+/// A partial answer is worth this long.
+pub const TTL_PARTIAL: Duration = Duration::from_secs(5);
+/// A "no such name" is worth this long.
+pub const TTL_NEGATIVE: Duration = Duration::from_secs(30);
+/// Answers kept in L2 and L3 each.
+pub const CACHE_ENTRIES_MAX: usize = 10_000;
+
+/// Time for a call: (default, min, max).
+pub const CALL_TIMEOUT: (Duration, Duration, Duration) =
+    (Duration::from_secs(30), Duration::from_millis(1), Duration::from_secs(300));

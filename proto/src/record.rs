@@ -1,0 +1,359 @@
+//! What is replicated: records, their dots, and the signed envelope they travel in.
+//!
+//! A record is written once, by its origin, and never re-encoded: the exact bytes are signed, stored, relayed and served. What a
+//! body *means* is decided by the readers of its kind; a body this build cannot read is kept and relayed all the same (DESIGN D12).
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::codec::{DecodeError, Wire, WireRead, WireWrite};
+use crate::params::RECORD_BYTES_MAX;
+
+/// A SHA-256 hash.
+pub type Hash = [u8; 32];
+
+/// The Ed25519 public key of a node, which is its identity (RFC 8032).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, WireRead, WireWrite)]
+pub struct NodeId(pub [u8; 32]);
+
+impl NodeId {
+    /// Reads what [`fmt::Display`] wrote in full form (`n` and 52 base32 characters).
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bits: u32 = 0;
+        let mut held = 0;
+        let mut key = Vec::with_capacity(33);
+        for c in text.strip_prefix('n')?.bytes() {
+            let value = BASE32.iter().position(|b| *b == c)?;
+            bits = (bits << 5) | u32::try_from(value).ok()?;
+            held += 5;
+            if held >= 8 {
+                held -= 8;
+                key.push(u8::try_from((bits >> held) & 0xff).ok()?);
+            }
+        }
+        key.try_into().ok().map(Self)
+    }
+
+    /// The first eight characters, for logs and tables.
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(9).collect()
+    }
+}
+
+const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+impl fmt::Display for NodeId {
+    /// `n` and the key in lower-case base32 without padding (RFC 4648 §6).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(53);
+        text.push('n');
+        let mut bits: u32 = 0;
+        let mut held = 0;
+        for byte in self.0 {
+            bits = (bits << 8) | u32::from(byte);
+            held += 8;
+            while held >= 5 {
+                held -= 5;
+                text.push(char::from(BASE32[((bits >> held) & 31) as usize]));
+            }
+        }
+        if held > 0 {
+            text.push(char::from(BASE32[((bits << (5 - held)) & 31) as usize]));
+        }
+        f.pad(&text)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+/// One life of one node's log. The incarnation changes only when the sequence cannot be proven continuous.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, WireRead, WireWrite)]
+pub struct Origin {
+    /// Who writes the log.
+    pub node: NodeId,
+    /// Which life of it.
+    pub incarnation: u64,
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node.short(), self.incarnation)
+    }
+}
+
+/// What a record speaks about. Unknown numbers are kept and relayed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kind {
+    /// One instance of a tool; the body is a [`ToolBody`].
+    Tool,
+    /// A node of the zone; the body is a [`NodeBody`].
+    Node,
+    /// A child zone; the body is a [`DelegationBody`].
+    Delegation,
+    /// The state of one upstream of the origin; the body is a [`ServerBody`].
+    Server,
+    /// A kind of a later version.
+    Unknown(u8),
+}
+
+impl Kind {
+    /// The number on the wire.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tool => 1,
+            Self::Node => 2,
+            Self::Delegation => 3,
+            Self::Server => 4,
+            Self::Unknown(number) => number,
+        }
+    }
+
+    /// The kind of that number.
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Tool,
+            2 => Self::Node,
+            3 => Self::Delegation,
+            4 => Self::Server,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// Who may see a record. Only `Public` is used until zones have rules of admission.
+pub const VISIBILITY_PUBLIC: u8 = 0;
+
+/// One entry of an origin's log (DESIGN D4, D12).
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Record {
+    /// The zone it belongs to, lower case.
+    pub zone: String,
+    /// Number of its [`Kind`].
+    pub kind: u8,
+    /// The name it is keyed by; for a tool its full name as written.
+    pub name: String,
+    /// Its origin's node.
+    pub node: NodeId,
+    /// Its origin's incarnation.
+    pub incarnation: u64,
+    /// Its place in the log, from 1.
+    pub seq: u64,
+    /// Bumped by the zone's authority; outranks the clock.
+    pub epoch: u64,
+    /// Hybrid logical clock: 48 bits of milliseconds, 16 of counter.
+    pub hlc: u64,
+    /// [`VISIBILITY_PUBLIC`].
+    pub visibility: u8,
+    /// When it was signed, milliseconds since the Unix epoch.
+    pub issued_ms: u64,
+    /// When it ends, 0 for never; only node records and delegations are leased.
+    pub expires_ms: u64,
+    /// SHA-256 over the canonical definition, for tools.
+    pub def_hash: Option<Hash>,
+    /// What it says, in the encoding of its kind; `None` is a tombstone.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Record {
+    /// The log it stands in.
+    pub const fn origin(&self) -> Origin {
+        Origin { node: self.node, incarnation: self.incarnation }
+    }
+
+    /// What it speaks about.
+    pub const fn kind(&self) -> Kind {
+        Kind::from_number(self.kind)
+    }
+
+    /// The key under which a later record of the same origin replaces it.
+    pub fn key(&self) -> (Kind, String) {
+        (self.kind(), self.name.to_ascii_lowercase())
+    }
+
+    /// Whether its lease has ended at `wall_ms`.
+    pub const fn is_expired(&self, wall_ms: u64) -> bool {
+        self.expires_ms != 0 && self.expires_ms <= wall_ms
+    }
+}
+
+/// A record as it travels: its exact bytes, its place in the flush it was signed with, and the signature of the flush's root.
+#[derive(Clone, PartialEq, Eq, WireRead, WireWrite)]
+pub struct Envelope {
+    /// The encoded [`Record`].
+    pub payload: Vec<u8>,
+    /// Place among the leaves of the flush, from 0.
+    pub index: u32,
+    /// Hashes from the leaf's neighbour up to below the root.
+    pub path: Vec<Hash>,
+    /// Ed25519 over the DSSE encoding of the root.
+    pub signature: [u8; 64],
+}
+
+/// A record and the bytes it came in. Made only by `trust`, after the signature held, or from the node's own store.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// What it says.
+    pub record: Record,
+    /// The encoded [`Envelope`], relayed and stored as it is.
+    pub envelope: Bytes,
+    /// Hash of its payload, by which two contents for one dot are told apart.
+    pub hash: Hash,
+}
+
+impl Signed {
+    /// Reads an envelope whose signature somebody else has checked, or will.
+    ///
+    /// # Errors
+    /// When the bytes are no envelope, the payload is no record, or one of them is above [`RECORD_BYTES_MAX`].
+    pub fn read(bytes: &[u8]) -> Result<(Self, Envelope), DecodeError> {
+        let envelope = Envelope::decode(bytes)?;
+        if envelope.payload.len() > RECORD_BYTES_MAX {
+            return Err(DecodeError::TooLong(envelope.payload.len()));
+        }
+        let record = Record::decode(&envelope.payload)?;
+        let hash = Sha256::digest(&envelope.payload).into();
+        Ok((Self { record, envelope: Bytes::copy_from_slice(bytes), hash }, envelope))
+    }
+}
+
+impl fmt::Debug for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}#{} {} {}", self.record.origin(), self.record.seq, self.record.kind, self.record.name)
+    }
+}
+
+/// A shared, verified record.
+pub type SignedRef = Arc<Signed>;
+
+/// Body of [`Kind::Tool`]: one tool as one node serves it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, WireRead, WireWrite)]
+pub struct ToolBody {
+    /// The server it belongs to, a label.
+    pub server: String,
+    /// Its name at the upstream, unchanged.
+    pub original: String,
+    /// The MCP tool object, exactly as the upstream sent it.
+    pub definition: Vec<u8>,
+    /// Words to filter by.
+    pub tags: Vec<String>,
+    /// What it can do, to filter by.
+    pub capabilities: Vec<String>,
+    /// Questions it answers, indexed with the text.
+    pub examples: Vec<String>,
+    /// The agent behind it (AOP paper eq. 2), when there is one.
+    pub agent: Option<AgentBody>,
+    /// Declared to be the same service as others of this name (`--replica`).
+    pub replica: bool,
+    /// Whether an upstream of the origin serves it; a catalogue entry is listed and found only.
+    pub served: bool,
+}
+
+/// The agent behind a tool: A = (model, role, parameters), AOP paper eq. 2.
+#[derive(Clone, PartialEq, Eq, Debug, Default, WireRead, WireWrite)]
+pub struct AgentBody {
+    /// The model it runs.
+    pub model: String,
+    /// What it is for.
+    pub role: String,
+    /// Its parameters as a JSON object, opaque.
+    pub parameters: Vec<u8>,
+}
+
+/// Body of [`Kind::Node`]: where a node is reached, and why it may speak for the zone.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct NodeBody {
+    /// Address for QUIC, `host:port`.
+    pub address: String,
+    /// Version of its software.
+    pub version: String,
+    /// Certificates from the zone key to this node.
+    pub chain: Vec<Certificate>,
+}
+
+/// Body of [`Kind::Delegation`], DS-like: what a parent says of a child (RFC 4034 §5).
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct DelegationBody {
+    /// The child's zone key.
+    pub zone_key: [u8; 32],
+    /// Nodes of the child that may be asked, at most [`GATEWAYS_MAX`].
+    pub gateways: Vec<Gateway>,
+    /// Tools the child exports.
+    pub tools: u64,
+}
+
+/// Gateways a delegation names.
+pub const GATEWAYS_MAX: usize = 3;
+
+/// A node of a child zone and where it was last reached.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Gateway {
+    /// Who answers there; anybody else is refused.
+    pub node: NodeId,
+    /// Address for QUIC, a hint.
+    pub address: String,
+}
+
+/// Body of [`Kind::Server`]: how one upstream of the origin is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, WireRead, WireWrite)]
+pub struct ServerBody {
+    /// Whether calls can be made.
+    pub up: bool,
+    /// Why not, when not.
+    pub error: String,
+    /// Since when, milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// Says that `node` may speak for `zone` and certify others; signed by the zone key or by a node that is certified itself.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Certificate {
+    /// The zone, lower case.
+    pub zone: String,
+    /// Who is certified.
+    pub node: NodeId,
+    /// The key that signed: the zone key or a certified node's.
+    pub issuer: [u8; 32],
+    /// When, milliseconds since the Unix epoch.
+    pub issued_ms: u64,
+    /// Ed25519 by `issuer`.
+    pub signature: [u8; 64],
+}
+
+/// Proves the key of one zone from its parent's: the delegation record, and why its writer may speak for the parent.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct ZoneProof {
+    /// The zone that is delegated.
+    pub zone: String,
+    /// Envelope of the [`Kind::Delegation`] record in the parent's zone.
+    pub delegation: Vec<u8>,
+    /// Certificates from the parent's zone key to the delegation's writer.
+    pub chain: Vec<Certificate>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_ids_are_written_and_read_back() {
+        let id = NodeId([0xa5; 32]);
+        let text = id.to_string();
+        assert_eq!((text.len(), NodeId::parse(&text)), (53, Some(id)));
+        assert_eq!(NodeId::parse("nope"), None);
+        assert_eq!(NodeId::parse(&text[1..]), None);
+    }
+
+    #[test]
+    fn kinds_of_a_later_version_keep_their_number() {
+        for number in 0..=255 {
+            assert_eq!(Kind::from_number(number).number(), number);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Frames: what stands before a message on any stream, and how a reader skips what it does not know.
+//!
+//! ```text
+//! byte  0    1    2         3      4 5 6 7
+//!      'A'  'O'  version   kind   length (u32, little endian)   body …
+//! ```
+//!
+//! The length counts the body and is checked against [`FRAME_BYTES_MAX`](crate::params::FRAME_BYTES_MAX) before anything is
+//! allocated. A frame of an unknown kind is skipped and counted; a frame of another version ends the connection.
+
+pub mod message;
+
+use crate::codec::DecodeError;
+use crate::params::FRAME_BYTES_MAX;
+
+/// First two bytes of every frame.
+pub const MAGIC: [u8; 2] = *b"AO";
+/// Version of the wire; 0 is free to change until it is frozen as 1.
+pub const VERSION: u8 = 0;
+/// Bytes before the body.
+pub const HEADER_BYTES: usize = 8;
+
+/// Bytes that are not a frame of ours. The connection they came on is closed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Shorter than its header or its length, or longer.
+    #[error("{0} bytes do not make the frame they announce")]
+    Length(usize),
+    /// Not `AO`.
+    #[error("not an AOP frame")]
+    Magic,
+    /// Another version.
+    #[error("wire version {0}, this build speaks {VERSION}")]
+    Version(u8),
+    /// The body is not what its kind says.
+    #[error(transparent)]
+    Body(#[from] DecodeError),
+}
+
+/// The frame of a body.
+///
+/// # Panics
+/// When a body of ours is longer than a frame may be, which is a defect of ours.
+pub fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    assert!(body.len() + HEADER_BYTES <= FRAME_BYTES_MAX, "a frame of kind {kind} with {} bytes", body.len());
+    let length = u32::try_from(body.len()).expect("bounded above");
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&[VERSION, kind]);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Kind and body of exactly one frame.
+///
+/// # Errors
+/// [`FrameError`], before anything is allocated.
+pub fn open(bytes: &[u8]) -> Result<(u8, &[u8]), FrameError> {
+    let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(FrameError::Length(bytes.len()))?;
+    if header[..2] != MAGIC {
+        return Err(FrameError::Magic);
+    }
+    if header[2] != VERSION {
+        return Err(FrameError::Version(header[2]));
+    }
+    let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+    if length != body.len() || bytes.len() > FRAME_BYTES_MAX {
+        return Err(FrameError::Length(bytes.len()));
+    }
+    Ok((header[3], body))
+}

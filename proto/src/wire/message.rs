@@ -1,0 +1,445 @@
+//! Every message between two nodes, and its number on the wire.
+//!
+//! Names travel as text and are parsed where they are used; what does not parse is the sender's fault and is counted as such.
+
+use crate::codec::{Wire, WireRead, WireWrite};
+use crate::record::{Certificate, Gateway, NodeId, Origin, ZoneProof};
+use crate::wire::{FrameError, frame, open};
+
+macro_rules! messages {
+    ($($(#[$doc:meta])* $number:literal $name:ident),* $(,)?) => {
+        /// One message, of any kind this build knows.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub enum Message {
+            $($(#[$doc])* $name($name),)*
+            /// A kind of a later version; skipped and counted.
+            Unknown(u8),
+        }
+
+        impl Message {
+            /// The frame of this message.
+            pub fn encode(&self) -> Vec<u8> {
+                match self {
+                    $(Self::$name(body) => frame($number, &body.encode()),)*
+                    Self::Unknown(kind) => frame(*kind, &[]),
+                }
+            }
+
+            /// The message of exactly one frame.
+            ///
+            /// # Errors
+            /// [`FrameError`]; an unknown kind is a value, not an error.
+            pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+                let (kind, body) = open(bytes)?;
+                Ok(match kind {
+                    $($number => Self::$name($name::decode(body)?),)*
+                    other => Self::Unknown(other),
+                })
+            }
+
+            /// Its name, for metrics and logs.
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => stringify!($name),)*
+                    Self::Unknown(_) => "Unknown",
+                }
+            }
+        }
+
+        $(impl From<$name> for Message {
+            fn from(body: $name) -> Self {
+                Self::$name(body)
+            }
+        })*
+    };
+}
+
+messages! {
+    /// First message both ways.
+    1 Hello,
+    /// A certificate for a node that has none.
+    2 Admit,
+    /// "You do not belong here", and why; the connection stays for nothing else.
+    3 Refuse,
+    /// The sender stops on purpose.
+    4 Leave,
+    /// What a parent tells a child about itself.
+    8 Referral,
+    /// What a child asks its parent to say of it.
+    9 Delegate,
+    /// A zone changed.
+    10 Serials,
+    /// "My logs hash to this."
+    16 Digest,
+    /// "My logs are complete through this."
+    17 Vector,
+    /// Contiguous parts of logs.
+    18 Ranges,
+    /// A question.
+    32 Query,
+    /// Its answer.
+    33 Answer,
+    /// A call, first frame of its own stream.
+    48 Call,
+    /// Progress of a call.
+    49 Progress,
+    /// How a call ended.
+    50 CallResult,
+}
+
+/// Who speaks, for which zone, and by what right.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Hello {
+    /// The zone the sender is a replica of.
+    pub zone: String,
+    /// Its log's incarnation.
+    pub incarnation: u64,
+    /// Where it can be dialled.
+    pub address: String,
+    /// Version of its software.
+    pub version: String,
+    /// The zone key, when it knows one.
+    pub zone_key: Option<[u8; 32]>,
+    /// Certificates from the zone key to the sender; empty until it is admitted.
+    pub chain: Vec<Certificate>,
+}
+
+/// A certificate chain for the receiver.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Admit {
+    /// The zone key.
+    pub zone_key: [u8; 32],
+    /// Certificates from the zone key to the receiver.
+    pub chain: Vec<Certificate>,
+}
+
+/// Why somebody is not taken.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Refuse {
+    /// In words, with what would help.
+    pub reason: String,
+}
+
+/// A graceful end.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Leave {
+    /// Last sequence number written.
+    pub seq: u64,
+}
+
+/// What a parent tells a node whose zone lies below its own.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Referral {
+    /// The parent's zone.
+    pub zone: String,
+    /// Its zone key, absent while the parent itself is not admitted.
+    pub zone_key: Option<[u8; 32]>,
+    /// Proofs from the top to the parent, to be pinned with it.
+    pub proofs: Vec<ZoneProof>,
+    /// Keys of the zones above that the parent holds as anchors.
+    pub anchors: Vec<(String, [u8; 32])>,
+    /// What the parent says of the receiver's zone already.
+    pub delegation: Option<ReferredChild>,
+}
+
+/// A delegation as the parent holds it.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct ReferredChild {
+    /// The child's zone key.
+    pub zone_key: [u8; 32],
+    /// Nodes of the child.
+    pub gateways: Vec<Gateway>,
+}
+
+/// What a child asks its parent to sign.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Delegate {
+    /// The child.
+    pub zone: String,
+    /// Its zone key.
+    pub zone_key: [u8; 32],
+    /// Why the sender may speak for it.
+    pub chain: Vec<Certificate>,
+    /// Nodes that may be asked, the sender first.
+    pub gateways: Vec<Gateway>,
+    /// Tools it exports.
+    pub tools: u64,
+}
+
+/// Content tags of zones: a cached answer of a zone under another tag is old.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Serials {
+    /// Zone and tag, sorted by zone.
+    pub zones: Vec<(String, u64)>,
+}
+
+/// Hash of everything the sender's logs hold.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Digest {
+    /// Equal on both sides when there is nothing to say.
+    pub hash: [u8; 32],
+}
+
+/// Complete-through sequence numbers by origin.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Vector {
+    /// Sorted by origin.
+    pub entries: Vec<(Origin, u64)>,
+    /// Whether the sender wants the receiver's vector back.
+    pub reply: bool,
+}
+
+/// All live records of `(from_exclusive, to_inclusive]` of one log; overwritten ones are absent, which is no gap.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Range {
+    /// The log.
+    pub origin: Origin,
+    /// Where it begins.
+    pub from_exclusive: u64,
+    /// Where it ends.
+    pub to_inclusive: u64,
+    /// Envelopes, by sequence number.
+    pub records: Vec<Vec<u8>>,
+}
+
+/// Ranges of several logs.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Ranges {
+    /// At most one frame of them.
+    pub ranges: Vec<Range>,
+    /// Whether the sender holds more that the receiver lacks.
+    pub more: bool,
+    /// Hops since the origin, 0 where it does not matter.
+    pub hop: u8,
+}
+
+/// How a question is meant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, WireRead, WireWrite)]
+pub enum Form {
+    /// A full name.
+    Exact,
+    /// Words, ranked.
+    Words,
+    /// Everything of a zone, by name.
+    List,
+}
+
+/// What is asked, whoever asks it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, WireRead, WireWrite)]
+pub struct Question {
+    /// How it is meant.
+    pub form: Form,
+    /// The name or the words.
+    pub text: String,
+    /// Only this zone and what lies below it.
+    pub zone: Option<String>,
+    /// Results wanted.
+    pub limit: u32,
+    /// All of these tags.
+    pub tags: Vec<String>,
+    /// All of these capabilities.
+    pub capabilities: Vec<String>,
+}
+
+/// A question on its way.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Query {
+    /// Random, of the node that asks this one.
+    pub id: u64,
+    /// What is asked.
+    pub question: Question,
+    /// Time left, milliseconds.
+    pub deadline_ms: u32,
+    /// Hops left.
+    pub hops: u8,
+    /// Zones that may still be asked.
+    pub budget: u16,
+    /// Zones it has been to.
+    pub visited: Vec<String>,
+    /// Asked of a fellow replica for its cache: answer for what lies outside the zone.
+    pub outside: bool,
+    /// Whether cached answers are welcome.
+    pub cached: bool,
+}
+
+/// What one zone says.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct ZoneAnswer {
+    /// The zone.
+    pub zone: String,
+    /// Who answered for it.
+    pub node: NodeId,
+    /// Content tag of the zone as it answered.
+    pub tag: u64,
+    /// Whether that node knows it is behind.
+    pub behind: bool,
+    /// Milliseconds since the zone said so; grows in caches.
+    pub age_ms: u64,
+    /// Remaining life, milliseconds; shrinks in caches.
+    pub ttl_ms: u64,
+    /// Time the zone took, microseconds.
+    pub took_us: u64,
+    /// Tools it holds.
+    pub documents: u64,
+    /// Sum of their lengths in terms.
+    pub total_length: u64,
+    /// For each term of the question, in how many tools it stands.
+    pub frequencies: Vec<u64>,
+    /// Matches, whatever the limit.
+    pub matches: u64,
+    /// Its best tools.
+    pub candidates: Vec<Candidate>,
+    /// Near names, when an exact name was not found.
+    pub near: Vec<String>,
+}
+
+/// One tool of an answer: the signed record, and what the answering node adds unsigned.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Candidate {
+    /// The record that is shown.
+    pub envelope: Vec<u8>,
+    /// Certificates from the zone key to its writer.
+    pub chain: Vec<Certificate>,
+    /// Everybody who serves it.
+    pub instances: Vec<Instance>,
+    /// Several services claim the name.
+    pub clash: bool,
+}
+
+/// Whether an instance can be called, as the answering node sees it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, WireRead, WireWrite)]
+pub enum Health {
+    /// The node is alive and its upstream is connected.
+    Ok,
+    /// Nothing is known; a catalogue entry.
+    Unknown,
+    /// The node is alive, its upstream is not.
+    Degraded,
+    /// The node is down.
+    Down,
+}
+
+impl Health {
+    /// `ok`, `unknown`, `degraded` or `down`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Unknown => "unknown",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// One node that serves a tool.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Instance {
+    /// Who.
+    pub node: NodeId,
+    /// Where it was last reached, a hint.
+    pub address: String,
+    /// How it is.
+    pub health: Health,
+    /// The last error of its upstream.
+    pub error: String,
+    /// Since when its upstream is as it is, milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// A zone that did not answer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, WireRead, WireWrite)]
+pub struct Silent {
+    /// The zone.
+    pub zone: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What came back for a query.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Answer {
+    /// The query's id.
+    pub id: u64,
+    /// One entry a zone.
+    pub zones: Vec<ZoneAnswer>,
+    /// Zones that did not answer in time.
+    pub silent: Vec<Silent>,
+    /// Zones that were not asked for want of budget.
+    pub skipped: u32,
+    /// Keys of the zones in it, from the answering node's.
+    pub proofs: Vec<ZoneProof>,
+    /// Whether it came out of a fellow replica's cache.
+    pub from_cache: bool,
+}
+
+/// A call to a tool, on its own stream.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Call {
+    /// Full name.
+    pub name: String,
+    /// The node that serves it.
+    pub home: NodeId,
+    /// The zone it lies in.
+    pub zone: String,
+    /// The definition the caller expects.
+    pub def_hash: Option<[u8; 32]>,
+    /// The arguments, a JSON object.
+    pub arguments: Vec<u8>,
+    /// Other members of the call's parameters, unchanged.
+    pub extra: Vec<(String, Vec<u8>)>,
+    /// Time left, milliseconds.
+    pub deadline_ms: u32,
+    /// Hops left.
+    pub hops: u8,
+    /// Whether progress is wanted.
+    pub progress: bool,
+}
+
+/// One progress notification's parameters, unchanged.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Progress {
+    /// A JSON object.
+    pub params: Vec<u8>,
+}
+
+/// How a call ended. A long result is cut over several of these.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct CallResult {
+    /// Part of the result, or of the problem when `failed`: JSON.
+    pub part: Vec<u8>,
+    /// Whether it is a problem.
+    pub failed: bool,
+    /// Whether the call provably never reached its upstream.
+    pub not_sent: bool,
+    /// Whether this is the last part.
+    pub last: bool,
+    /// Who served it.
+    pub served_by: NodeId,
+    /// Hops it took beyond the answering node.
+    pub hops: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_kind_is_a_value_and_another_version_is_not() {
+        assert_eq!(Message::decode(&frame(255, b"later")), Ok(Message::Unknown(255)));
+        let mut bytes = Message::from(Leave { seq: 4 }).encode();
+        assert_eq!(Message::decode(&bytes), Ok(Message::from(Leave { seq: 4 })));
+        bytes[2] = 9;
+        assert_eq!(Message::decode(&bytes), Err(FrameError::Version(9)));
+    }
+
+    #[test]
+    fn a_frame_that_lies_about_its_length_is_refused() {
+        let bytes = Message::from(Leave { seq: 4 }).encode();
+        for cut in 0..bytes.len() {
+            assert!(Message::decode(&bytes[..cut]).is_err());
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert_eq!(Message::decode(&longer), Err(FrameError::Length(longer.len())));
+    }
+}

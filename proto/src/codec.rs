@@ -149,9 +149,6 @@ mod tests {
     fn a_length_bomb_is_refused_before_it_allocates() {
         let bomb = [253, 255, 255, 255, 255, 255, 255, 255, 127];
         assert!(Vec::<u64>::decode(&bomb).is_err());
-        assert_eq!(
-            Vec::<u8>::decode(&vec![0; FRAME_BYTES_MAX + 1]),
-            Err(DecodeError::TooLong(FRAME_BYTES_MAX + 1))
-        );
+        assert_eq!(Vec::<u8>::decode(&vec![0; FRAME_BYTES_MAX + 1]), Err(DecodeError::TooLong(FRAME_BYTES_MAX + 1)));
     }
 }

@@ -1,12 +1,20 @@
 //! Every word and every rule of the AOP protocol.
+pub mod cache;
 pub mod codec;
 pub mod error;
+pub mod gossip;
+pub mod index;
 pub mod membership;
 pub mod name;
+pub mod node;
 pub mod now;
 pub mod params;
 pub mod record;
 pub mod registry;
+pub mod resolver;
+pub mod search;
 pub mod selection;
 pub mod trust;
+pub mod view;
 pub mod wire;
+pub mod zone;

@@ -158,6 +158,30 @@ impl Verifier {
         Ok(signed)
     }
 
+    /// Checks that `node` may speak for `zone`, by these certificates and a key that is known. The same chain is checked once.
+    ///
+    /// # Errors
+    /// [`TrustError::NoAnchor`] when the zone's key is not known, otherwise as [`verify_chain`].
+    pub fn check_node(
+        &mut self,
+        anchors: &Anchors,
+        zone: &ZoneName,
+        node: NodeId,
+        chain: &[Certificate],
+    ) -> Result<(), TrustError> {
+        let key = anchors.key_of(zone).ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
+        let mut seal = Sha256::new();
+        seal.update(b"chain");
+        seal.update(key);
+        seal.update((zone.as_str().to_owned(), node, chain.to_vec()).encode());
+        let seal: Hash = seal.finalize().into();
+        if !self.roots.contains(&seal) {
+            verify_chain(chain, zone, &key, node)?;
+            self.remember(seal);
+        }
+        Ok(())
+    }
+
     fn remember(&mut self, seal: Hash) {
         if self.roots.insert(seal) {
             self.order.push_back(seal);
@@ -241,6 +265,11 @@ impl Anchors {
         }
     }
 
+    /// Gives up a pin: only a zone key of our own that nobody relies on.
+    pub fn unpin(&mut self, zone: &ZoneName) {
+        self.pinned.remove(zone);
+    }
+
     /// What is pinned, by zone.
     pub fn pinned(&self) -> impl Iterator<Item = (&ZoneName, &[u8; 32])> {
         self.pinned.iter()
@@ -281,15 +310,6 @@ impl Anchors {
         verify_chain(&proof.chain, &parent, &parent_key, record.node)?;
         let body = record.body.as_deref().ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
         Ok(DelegationBody::decode(body)?.zone_key)
-    }
-
-    /// Checks that `node` may speak for `zone`, by these certificates and a key that is known.
-    ///
-    /// # Errors
-    /// [`TrustError::NoAnchor`] when the zone's key is not known, otherwise as [`verify_chain`].
-    pub fn check_node(&self, zone: &ZoneName, node: NodeId, chain: &[Certificate]) -> Result<(), TrustError> {
-        let key = self.key_of(zone).ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
-        verify_chain(chain, zone, &key, node)
     }
 }
 

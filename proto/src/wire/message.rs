@@ -169,8 +169,21 @@ pub struct Delegate {
 /// Content tags of zones: a cached answer of a zone under another tag is old.
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
 pub struct Serials {
-    /// Zone and tag, sorted by zone.
-    pub zones: Vec<(String, u64)>,
+    /// What was heard, sorted.
+    pub zones: Vec<Serial>,
+}
+
+/// One node's content tag of its zone. Of one node, the higher stamp is the newer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, WireRead, WireWrite)]
+pub struct Serial {
+    /// The zone.
+    pub zone: String,
+    /// Whose view of it.
+    pub node: NodeId,
+    /// That node's hybrid clock when it changed.
+    pub stamp: u64,
+    /// Tag of everything a cached answer depends on.
+    pub tag: u64,
 }
 
 /// Hash of everything the sender's logs hold.
@@ -207,6 +220,8 @@ pub struct Range {
 pub struct Ranges {
     /// At most one frame of them.
     pub ranges: Vec<Range>,
+    /// Why their origins may speak for the zone.
+    pub chains: Vec<Vec<Certificate>>,
     /// Whether the sender holds more that the receiver lacks.
     pub more: bool,
     /// Hops since the origin, 0 where it does not matter.
@@ -304,6 +319,13 @@ pub struct Candidate {
     pub instances: Vec<Instance>,
     /// Several services claim the name.
     pub clash: bool,
+}
+
+impl Candidate {
+    /// About how many bytes it takes on the wire.
+    pub const fn bytes(&self) -> usize {
+        self.envelope.len() + self.chain.len() * 200 + self.instances.len() * 160 + 16
+    }
 }
 
 /// Whether an instance can be called, as the answering node sees it.

@@ -1,0 +1,220 @@
+//! The rules of the three caches: how long an answer lives at each level, what is passed down, and what ends it early.
+//!
+//! L1 is a client door's, L2 the zone's, L3 the registry's (AOP paper §7.5). Lifetimes are never added: what is handed on is what
+//! remains, so that one number bounds how old an answer can be (I5). A newer tag of a zone ends its answers at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::name::ZoneName;
+use crate::params::{CACHE_ENTRIES_MAX, TTL_L1, TTL_L2, TTL_L3, TTL_NEGATIVE, TTL_PARTIAL};
+use crate::record::NodeId;
+use crate::wire::message::Serial;
+
+/// Where an answer is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    /// One client door's.
+    L1,
+    /// The zone's.
+    L2,
+    /// The registry's.
+    L3,
+}
+
+/// What kind of answer it is, for how long it may live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Quality {
+    /// Everybody asked has answered.
+    Complete,
+    /// Somebody was silent.
+    Partial,
+    /// The authority says that there is none.
+    Negative,
+}
+
+/// How long an answer may be kept at `level` when `remaining` is what its authority still gives it.
+pub fn lifetime(level: Level, quality: Quality, remaining: Duration) -> Duration {
+    let cap = match level {
+        Level::L1 => TTL_L1,
+        Level::L2 => TTL_L2,
+        Level::L3 => TTL_L3,
+    };
+    let quality = match quality {
+        Quality::Complete => TTL_L3,
+        Quality::Partial => TTL_PARTIAL,
+        Quality::Negative => TTL_NEGATIVE,
+    };
+    remaining.min(cap).min(quality)
+}
+
+/// Hits and misses of one level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Answered from here.
+    pub hits: u64,
+    /// Looked for here and not found.
+    pub misses: u64,
+}
+
+/// A bounded shelf of answers. When it is full the oldest goes.
+#[derive(Debug)]
+pub struct Shelf<K, V> {
+    entries: BTreeMap<K, Entry<V>>,
+    by_age: BTreeMap<u64, K>,
+    next: u64,
+    count: Count,
+}
+
+#[derive(Debug)]
+struct Entry<V> {
+    value: V,
+    stored: Duration,
+    lifetime: Duration,
+    number: u64,
+}
+
+/// Something found on a shelf, with how long it has been there and how much of its life is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept<V> {
+    /// What was kept.
+    pub value: V,
+    /// Time on the shelf.
+    pub age: Duration,
+    /// What remains of its lifetime.
+    pub remaining: Duration,
+}
+
+impl<K: Ord + Clone, V: Clone> Default for Shelf<K, V> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), by_age: BTreeMap::new(), next: 0, count: Count::default() }
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
+    /// Keeps `value` for `lifetime`; nothing is kept for no time.
+    pub fn put(&mut self, key: K, value: V, lifetime: Duration, now: Duration) {
+        self.remove(&key);
+        if lifetime.is_zero() {
+            return;
+        }
+        if self.entries.len() >= CACHE_ENTRIES_MAX
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.entries.remove(&oldest);
+        }
+        self.by_age.insert(self.next, key.clone());
+        self.entries.insert(key, Entry { value, stored: now, lifetime, number: self.next });
+        self.next += 1;
+    }
+
+    /// What is kept under `key` and still alive. Counts a hit or a miss.
+    pub fn get(&mut self, key: &K, now: Duration) -> Option<Kept<V>> {
+        let found = self.entries.get(key).and_then(|entry| {
+            let age = now.saturating_sub(entry.stored);
+            let remaining = entry.lifetime.checked_sub(age).filter(|left| !left.is_zero())?;
+            Some(Kept { value: entry.value.clone(), age, remaining })
+        });
+        match &found {
+            Some(_) => self.count.hits += 1,
+            None => {
+                self.count.misses += 1;
+                self.remove(key);
+            }
+        }
+        found
+    }
+
+    fn remove(&mut self, key: &K) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.by_age.remove(&entry.number);
+        }
+    }
+
+    /// Drops what `keep` does not want.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+        self.entries.retain(|key, entry| keep(key, &entry.value));
+        self.by_age.retain(|_, key| self.entries.contains_key(key));
+    }
+
+    /// Hits and misses so far.
+    pub const fn count(&self) -> Count {
+        self.count
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// The newest content tag heard of each node of each zone.
+#[derive(Debug, Default)]
+pub struct Tags(BTreeMap<(ZoneName, NodeId), (u64, u64)>);
+
+impl Tags {
+    /// Takes a tag. True when it is newer than what is known, and so worth telling others.
+    pub fn hear(&mut self, zone: &ZoneName, node: NodeId, stamp: u64, tag: u64) -> bool {
+        let key = (zone.clone(), node);
+        match self.0.get(&key) {
+            Some((known, _)) if *known >= stamp => false,
+            None if self.0.len() >= CACHE_ENTRIES_MAX => false,
+            _ => {
+                self.0.insert(key, (stamp, tag));
+                true
+            }
+        }
+    }
+
+    /// Everything heard.
+    pub fn all(&self) -> impl Iterator<Item = Serial> + '_ {
+        self.0.iter().map(|((zone, node), (stamp, tag))| Serial {
+            zone: zone.to_string(),
+            node: *node,
+            stamp: *stamp,
+            tag: *tag,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn lifetimes_are_the_least_of_all_and_never_added() {
+        assert_eq!(lifetime(Level::L1, Quality::Complete, s(900)), s(60));
+        assert_eq!(lifetime(Level::L2, Quality::Complete, s(900)), s(300));
+        assert_eq!(lifetime(Level::L2, Quality::Complete, s(12)), s(12));
+        assert_eq!(lifetime(Level::L1, Quality::Partial, s(900)), s(5));
+        assert_eq!(lifetime(Level::L3, Quality::Negative, s(900)), s(30));
+    }
+
+    #[test]
+    fn what_was_kept_says_how_old_it_is_and_ends_on_time() {
+        let mut shelf = Shelf::default();
+        shelf.put("q", 1, s(10), s(100));
+        assert_eq!(shelf.get(&"q", s(104)), Some(Kept { value: 1, age: s(4), remaining: s(6) }));
+        assert_eq!(shelf.get(&"q", s(110)), None);
+        assert_eq!((shelf.count(), shelf.len()), (Count { hits: 1, misses: 1 }, 0));
+    }
+
+    #[test]
+    fn a_full_shelf_drops_its_oldest() {
+        let mut shelf = Shelf::default();
+        for key in 0..=CACHE_ENTRIES_MAX {
+            shelf.put(key, (), s(10), s(0));
+        }
+        assert_eq!(shelf.len(), CACHE_ENTRIES_MAX);
+        assert!(shelf.get(&0, s(1)).is_none() && shelf.get(&1, s(1)).is_some());
+    }
+}

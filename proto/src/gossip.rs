@@ -1,0 +1,134 @@
+//! How replicas of a zone become equal: a new record goes to k = 3 random peers at once, and a periodic exchange of hashes
+//! repairs whatever that missed (AOP paper §7.6; push alone misses 6 % of the nodes).
+//!
+//! ```text
+//!  A ── Digest ──▶ B      equal: silence
+//!  A ◀─ Vector ─── B      different: B says what it holds
+//!  A ── Ranges ──▶ B      what B lacks
+//!  A ── Vector ──▶ B      when A lacks something, B sends Ranges
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::params::{FANOUT, GOSSIP_INTERVAL, PUSH_BYTES_MAX, RANGES_BYTES_PER_ROUND};
+use crate::record::{Certificate, NodeId};
+use crate::registry::Registry;
+use crate::selection::Chance;
+use crate::wire::message::{Digest, Message, Range, Ranges, Vector};
+
+/// A pull that brought nothing for this long is forgotten.
+const PULL_PATIENCE: Duration = Duration::from_secs(1);
+/// Hops a pushed record is passed on; beyond it the digests have it.
+const PUSH_HOPS_MAX: u8 = 16;
+
+/// Certificates by node, as far as they were verified.
+pub type Chains = BTreeMap<NodeId, Vec<Certificate>>;
+
+/// The exchange of one node with its fellow replicas.
+#[derive(Debug, Default)]
+pub struct Gossip {
+    next_round: Duration,
+    pulling: Option<Duration>,
+    rounds: u64,
+    differing: u64,
+}
+
+/// Messages to send, by peer.
+pub type Sends = Vec<(NodeId, Message)>;
+
+impl Gossip {
+    /// When the next exchange is due.
+    pub const fn next_round(&self) -> Duration {
+        self.next_round
+    }
+
+    /// Exchanges begun, and exchanges that found a difference.
+    pub const fn counts(&self) -> (u64, u64) {
+        (self.rounds, self.differing)
+    }
+
+    /// Starts the exchange that is due, with one random fellow.
+    pub fn on_time(&mut self, now: Duration, registry: &Registry, fellows: &[NodeId], chance: &mut Chance) -> Sends {
+        if now < self.next_round {
+            return Vec::new();
+        }
+        self.next_round = now + chance.jitter(GOSSIP_INTERVAL);
+        let digest = Digest { hash: registry.digest() };
+        let peers = chance.sample(fellows, 1);
+        self.rounds += peers.len() as u64;
+        peers.into_iter().map(|peer| (peer, digest.clone().into())).collect()
+    }
+
+    /// Passes new records on at once: to k random fellows, not back to where they came from.
+    pub fn push(
+        &self,
+        ranges: Vec<Range>,
+        hop: u8,
+        from: Option<NodeId>,
+        fellows: &[NodeId],
+        chains: &Chains,
+        registry: &Registry,
+        chance: &mut Chance,
+    ) -> Sends {
+        let others: Vec<NodeId> = fellows.iter().copied().filter(|node| Some(*node) != from).collect();
+        let bytes: usize = ranges.iter().flat_map(|range| &range.records).map(Vec::len).sum();
+        let message: Message = if bytes <= PUSH_BYTES_MAX && hop < PUSH_HOPS_MAX {
+            with_chains(ranges, chains, false, hop + 1).into()
+        } else {
+            Digest { hash: registry.digest() }.into()
+        };
+        chance.sample(&others, FANOUT).into_iter().map(|peer| (peer, message.clone())).collect()
+    }
+
+    /// A fellow's hash: when it differs, it is told what is held here.
+    pub fn on_digest(&mut self, from: NodeId, digest: &Digest, registry: &Registry) -> Sends {
+        if digest.hash == registry.digest() {
+            return Vec::new();
+        }
+        self.differing += 1;
+        vec![(from, Vector { entries: registry.vector(), reply: true }.into())]
+    }
+
+    /// A fellow's vector: it gets what it lacks, and is asked for what is lacked here.
+    pub fn on_vector(
+        &mut self,
+        from: NodeId,
+        vector: &Vector,
+        registry: &Registry,
+        chains: &Chains,
+        now: Duration,
+    ) -> Sends {
+        let (frames, more) = registry.frames_for(&vector.entries, RANGES_BYTES_PER_ROUND);
+        let count = frames.len();
+        let mut sends: Sends = frames
+            .into_iter()
+            .enumerate()
+            .map(|(at, ranges)| (from, with_chains(ranges, chains, more && at + 1 == count, 0).into()))
+            .collect();
+        if vector.reply && registry.lacks_from(&vector.entries) {
+            sends.extend(self.pull(from, registry, now));
+        }
+        sends
+    }
+
+    /// Asks a fellow for what is lacked here, unless a pull is under way.
+    pub fn pull(&mut self, from: NodeId, registry: &Registry, now: Duration) -> Sends {
+        if self.pulling.is_some_and(|since| now < since + PULL_PATIENCE) {
+            return Vec::new();
+        }
+        self.pulling = Some(now);
+        vec![(from, Vector { entries: registry.vector(), reply: false }.into())]
+    }
+
+    /// Ranges arrived: the next part is asked for when there is one.
+    pub fn on_ranges(&mut self, from: NodeId, more: bool, registry: &Registry, now: Duration) -> Sends {
+        self.pulling = None;
+        if more { self.pull(from, registry, now) } else { Vec::new() }
+    }
+}
+
+fn with_chains(ranges: Vec<Range>, chains: &Chains, more: bool, hop: u8) -> Ranges {
+    let origins = ranges.iter().filter_map(|range| chains.get(&range.origin.node)).cloned().collect();
+    Ranges { ranges, chains: origins, more, hop }
+}

@@ -1,0 +1,276 @@
+//! An immutable run of documents turned inside out: for every term, the documents that have it.
+//!
+//! Segments are sealed from a handful of fresh documents, and merged from several older segments in steps whose size the caller
+//! chooses. They know nothing of removals: the documents removed from a segment are marked beside it ([`Removed`]).
+//! Within a segment documents are numbered from 0; those numbers never leave this directory.
+
+use std::sync::Arc;
+
+use super::DocId;
+use super::score::{Scorer, part};
+use super::terms::Terms;
+
+/// Documents of one segment: their numbers fit 16 bits.
+pub(super) const SEGMENT_DOCUMENTS_MAX: usize = u16::MAX as usize;
+
+/// Postings and bytes of term text of one segment: their offsets fit 32 bits.
+const SEGMENT_POSTINGS_MAX: usize = 1 << 26;
+const SEGMENT_TEXT_MAX: usize = 1 << 30;
+
+#[derive(Debug, Default)]
+pub(super) struct Segment {
+    documents: Vec<DocId>,
+    lengths: Vec<u32>,
+    /// The numbers of the documents, ordered by id.
+    by_id: Vec<u16>,
+    /// All terms in order, one after the other.
+    text: String,
+    entries: Vec<Entry>,
+    postings: Vec<Posting>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    text_end: u32,
+    postings_end: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Posting {
+    document: u16,
+    weight: u16,
+}
+
+impl Segment {
+    /// Turns fresh documents into a segment.
+    pub(super) fn seal(fresh: &[(DocId, Arc<Terms>)]) -> Self {
+        debug_assert!(fresh.len() <= SEGMENT_DOCUMENTS_MAX);
+        let mut occurrences: Vec<(&str, u16, u16)> = Vec::new();
+        let mut segment = Self::default();
+        for ((id, terms), number) in fresh.iter().zip(0u16..) {
+            segment.documents.push(*id);
+            segment.lengths.push(terms.length());
+            occurrences.extend(terms.iter().map(|(term, weight)| (term, number, weight)));
+        }
+        occurrences.sort_unstable();
+        for run in occurrences.chunk_by(|a, b| a.0 == b.0) {
+            segment.postings.extend(run.iter().map(|&(_, document, weight)| Posting { document, weight }));
+            segment.close_term(run[0].0);
+        }
+        segment.finish();
+        segment
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    pub(super) fn id(&self, document: u16) -> DocId {
+        self.documents[usize::from(document)]
+    }
+
+    pub(super) fn length(&self, document: u16) -> u32 {
+        self.lengths[usize::from(document)]
+    }
+
+    /// The number of a document, whether removed or not.
+    pub(super) fn find(&self, id: DocId) -> Option<u16> {
+        let at = self.by_id.binary_search_by_key(&id, |&document| self.id(document)).ok()?;
+        Some(self.by_id[at])
+    }
+
+    /// How many documents that were not removed have the term.
+    pub(super) fn frequency(&self, term: &str, removed: &Removed) -> u64 {
+        let postings = self.postings_of(term);
+        if removed.count() == 0 {
+            postings.len() as u64
+        } else {
+            postings.iter().filter(|posting| !removed.contains(posting.document)).count() as u64
+        }
+    }
+
+    /// Adds every document's score to `sums`, which has a zero for each. The order of additions is that of [`Scorer::score`].
+    pub(super) fn score(&self, scorer: &Scorer<'_>, sums: &mut [f32]) {
+        for (at, term) in scorer.query().terms().iter().enumerate() {
+            let rarity = scorer.rarity(at);
+            for posting in self.postings_of(term) {
+                let document = usize::from(posting.document);
+                sums[document] += part(rarity, posting.weight, scorer.saturation(self.lengths[document]));
+            }
+        }
+    }
+
+    fn postings_of(&self, term: &str) -> &[Posting] {
+        let (mut low, mut high) = (0, self.entries.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.term(middle).cmp(term) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return self.postings_at(middle),
+            }
+        }
+        &[]
+    }
+
+    fn term(&self, at: usize) -> &str {
+        let start = if at == 0 { 0 } else { self.entries[at - 1].text_end };
+        &self.text[start as usize..self.entries[at].text_end as usize]
+    }
+
+    fn postings_at(&self, at: usize) -> &[Posting] {
+        let start = if at == 0 { 0 } else { self.entries[at - 1].postings_end };
+        &self.postings[start as usize..self.entries[at].postings_end as usize]
+    }
+
+    /// Ends a term whose postings were just pushed.
+    fn close_term(&mut self, term: &str) {
+        self.text.push_str(term);
+        // Both are held below u32::MAX by `can_merge`, and by the bounds of a document where a segment is sealed.
+        self.entries.push(Entry { text_end: self.text.len() as u32, postings_end: self.postings.len() as u32 });
+    }
+
+    fn finish(&mut self) {
+        // The documents were numbered in order, below SEGMENT_DOCUMENTS_MAX.
+        self.by_id = (0..self.documents.len()).map(|number| number as u16).collect();
+        self.by_id.sort_by_key(|&document| self.documents[usize::from(document)]);
+        self.text.shrink_to_fit();
+        self.entries.shrink_to_fit();
+        self.postings.shrink_to_fit();
+    }
+}
+
+/// Which documents of a segment were removed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Removed {
+    /// Empty until the first removal.
+    bits: Vec<u64>,
+    count: usize,
+}
+
+impl Removed {
+    pub(super) fn contains(&self, document: u16) -> bool {
+        let document = usize::from(document);
+        self.bits.get(document / 64).is_some_and(|word| word >> (document % 64) & 1 == 1)
+    }
+
+    pub(super) fn insert(&mut self, document: u16) {
+        if self.contains(document) {
+            return;
+        }
+        let at = usize::from(document) / 64;
+        if self.bits.len() <= at {
+            self.bits.resize(at + 1, 0);
+        }
+        self.bits[at] |= 1 << (document % 64);
+        self.count += 1;
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+/// Whether segments may become one.
+pub(super) fn can_merge<'a>(segments: impl Iterator<Item = (&'a Segment, &'a Removed)>) -> bool {
+    let (mut documents, mut postings, mut text) = (0, 0, 0);
+    for (segment, removed) in segments {
+        documents += segment.len() - removed.count();
+        postings += segment.postings.len();
+        text += segment.text.len();
+    }
+    documents <= SEGMENT_DOCUMENTS_MAX && postings <= SEGMENT_POSTINGS_MAX && text <= SEGMENT_TEXT_MAX
+}
+
+/// A merge under way: reads old segments term by term and leaves out what was removed before it began.
+#[derive(Debug)]
+pub(super) struct Merge {
+    inputs: Vec<Input>,
+    output: Segment,
+}
+
+#[derive(Debug)]
+struct Input {
+    segment: Arc<Segment>,
+    removed: Arc<Removed>,
+    /// The new number of each document; meaningless for removed ones.
+    renumbered: Vec<u16>,
+    /// The next term to read.
+    at: usize,
+}
+
+impl Merge {
+    pub(super) fn new(parts: impl Iterator<Item = (Arc<Segment>, Arc<Removed>)>) -> Self {
+        let mut output = Segment::default();
+        let inputs = parts
+            .map(|(segment, removed)| {
+                let mut renumbered = Vec::with_capacity(segment.len());
+                for ((&id, &length), document) in segment.documents.iter().zip(&segment.lengths).zip(0u16..) {
+                    // Below SEGMENT_DOCUMENTS_MAX, as `can_merge` was asked.
+                    renumbered.push(output.documents.len() as u16);
+                    if !removed.contains(document) {
+                        output.documents.push(id);
+                        output.lengths.push(length);
+                    }
+                }
+                Input { segment, removed, renumbered, at: 0 }
+            })
+            .collect();
+        Self { inputs, output }
+    }
+
+    /// Works through about `postings` postings. True when there is nothing left to do.
+    pub(super) fn step(&mut self, postings: usize) -> bool {
+        let mut left = postings;
+        while left > 0 {
+            let unread = self.inputs.iter().filter(|input| input.at < input.segment.entries.len());
+            let Some(next) = unread.min_by_key(|input| input.segment.term(input.at)) else {
+                return true;
+            };
+            let (source, at) = (Arc::clone(&next.segment), next.at);
+            left = left.saturating_sub(1 + self.copy_term(source.term(at)));
+        }
+        false
+    }
+
+    fn copy_term(&mut self, term: &str) -> usize {
+        let before = self.output.postings.len();
+        let mut read = 0;
+        for input in &mut self.inputs {
+            if input.at == input.segment.entries.len() || input.segment.term(input.at) != term {
+                continue;
+            }
+            let postings = input.segment.postings_at(input.at);
+            let kept = postings.iter().filter(|posting| !input.removed.contains(posting.document));
+            let renumbered = &input.renumbered;
+            self.output.postings.extend(kept.map(|posting| Posting {
+                document: renumbered[usize::from(posting.document)],
+                weight: posting.weight,
+            }));
+            read += postings.len();
+            input.at += 1;
+        }
+        if self.output.postings.len() > before {
+            self.output.close_term(term);
+        }
+        read
+    }
+
+    /// The merged segment. `removed_now` tells, for each input in order, what is removed by now; what was removed while the
+    /// merge ran comes back as removed from the merged segment.
+    pub(super) fn finish<'a>(mut self, removed_now: impl Iterator<Item = &'a Removed>) -> (Segment, Removed) {
+        let mut removed = Removed::default();
+        for (input, now) in self.inputs.iter().zip(removed_now) {
+            if now.count() == input.removed.count() {
+                continue;
+            }
+            for (&renumbered, document) in input.renumbered.iter().zip(0u16..) {
+                if now.contains(document) && !input.removed.contains(document) {
+                    removed.insert(renumbered);
+                }
+            }
+        }
+        self.output.finish();
+        (self.output, removed)
+    }
+}

@@ -1,0 +1,140 @@
+//! The index as readers see it: immutable, shared, searched by many threads at once without a lock.
+//!
+//! A snapshot holds references to segments and to the few documents not yet in one; it copies no postings. It never changes: a
+//! reader that holds one across several questions gets answers of one moment.
+
+use std::sync::Arc;
+
+use super::DocId;
+use super::score::{Query, Scorer, Stats};
+use super::segment::{Removed, Segment};
+use super::terms::Terms;
+
+/// A segment and what was removed from it.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) segment: Arc<Segment>,
+    pub(super) removed: Arc<Removed>,
+}
+
+/// One moment of an [`Index`](super::Index).
+#[derive(Debug, Clone, Default)]
+pub struct IndexSnapshot {
+    pub(super) parts: Vec<Part>,
+    pub(super) tail: Vec<(DocId, Arc<Terms>)>,
+    pub(super) documents: usize,
+    pub(super) total_length: u64,
+}
+
+impl IndexSnapshot {
+    /// The number of documents.
+    pub fn len(&self) -> usize {
+        self.documents
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.documents == 0
+    }
+
+    /// This collection's statistics of the query's terms; exact, removed documents are counted nowhere.
+    pub fn stats(&self, query: &Query) -> Stats {
+        let frequency = |term: &str| {
+            let sealed: u64 = self.parts.iter().map(|part| part.segment.frequency(term, &part.removed)).sum();
+            sealed + self.tail.iter().filter(|(_, terms)| terms.weight(term) > 0).count() as u64
+        };
+        Stats {
+            documents: self.documents as u64,
+            total_length: self.total_length,
+            document_frequency: query.terms().iter().map(|term| frequency(term)).collect(),
+        }
+    }
+
+    /// The best `limit` documents among those that `filter` lets pass, scored with this collection's own statistics.
+    ///
+    /// Best first, equal scores by document number. Every document that ties with the last one is returned too, so that the
+    /// caller can cut by something that means the same on every node.
+    pub fn search(&self, query: &Query, limit: usize, filter: &dyn Fn(DocId) -> bool) -> Vec<(DocId, f32)> {
+        self.search_with(query, &self.stats(query), limit, filter)
+    }
+
+    /// As [`search`](Self::search), scored with statistics of a wider collection.
+    pub fn search_with(
+        &self,
+        query: &Query,
+        stats: &Stats,
+        limit: usize,
+        filter: &dyn Fn(DocId) -> bool,
+    ) -> Vec<(DocId, f32)> {
+        let scorer = Scorer::new(query, stats);
+        let mut best = Best::new(limit);
+        let mut sums = Vec::new();
+        for part in &self.parts {
+            sums.clear();
+            sums.resize(part.segment.len(), 0.0);
+            part.segment.score(&scorer, &mut sums);
+            for (&score, document) in sums.iter().zip(0u16..) {
+                if best.wants(score) && !part.removed.contains(document) {
+                    let id = part.segment.id(document);
+                    if filter(id) {
+                        best.push(id, score);
+                    }
+                }
+            }
+        }
+        for (id, terms) in &self.tail {
+            let score = scorer.score(terms);
+            if best.wants(score) && filter(*id) {
+                best.push(*id, score);
+            }
+        }
+        best.into_sorted()
+    }
+}
+
+/// The best so far, and everything that ties with the last of them.
+struct Best {
+    limit: usize,
+    /// Scores below are of no interest; rises as better ones come in.
+    bar: f32,
+    found: Vec<(DocId, f32)>,
+    /// How many to collect before looking for a higher bar.
+    full: usize,
+}
+
+impl Best {
+    fn new(limit: usize) -> Self {
+        Self { limit, bar: 0.0, found: Vec::new(), full: Self::room(limit) }
+    }
+
+    /// Twice what must be kept, so that raising the bar costs each candidate a constant.
+    fn room(kept: usize) -> usize {
+        kept.saturating_mul(2).saturating_add(64)
+    }
+
+    fn wants(&self, score: f32) -> bool {
+        score > 0.0 && score >= self.bar && self.limit > 0
+    }
+
+    fn push(&mut self, id: DocId, score: f32) {
+        self.found.push((id, score));
+        if self.found.len() >= self.full {
+            self.raise_bar();
+        }
+    }
+
+    fn raise_bar(&mut self) {
+        if self.found.len() > self.limit && self.limit > 0 {
+            let (_, last, _) = self.found.select_nth_unstable_by(self.limit - 1, |a, b| b.1.total_cmp(&a.1));
+            self.bar = last.1;
+            let bar = self.bar;
+            self.found.retain(|&(_, score)| score >= bar);
+        }
+        self.full = Self::room(self.found.len());
+    }
+
+    fn into_sorted(mut self) -> Vec<(DocId, f32)> {
+        self.raise_bar();
+        self.found.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        self.found
+    }
+}

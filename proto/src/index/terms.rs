@@ -1,0 +1,247 @@
+//! What is kept of a tool's text: its distinct terms with their weights, computed once when the tool arrives.
+//!
+//! A term is a word as written, or a word's stem (marked `~`, so the two never mix). The weight of a term adds up over the
+//! fields it occurs in. It is not a copy of the definition: what cannot be searched is not in it.
+//! The same definition always gives the same `Terms`, on every node; that is what makes scores of two nodes comparable.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::stem::stem;
+use super::words::{Word, each_word, is_stop_word};
+
+/// Further distinct terms of one document are left out; they are beyond what any description says.
+pub const DOCUMENT_TERMS_MAX: usize = 4096;
+
+/// Schemas are followed this deep; what lies below cannot be told apart by a short question anyway.
+const SCHEMA_DEPTH_MAX: usize = 8;
+
+/// What an occurrence counts, by field. Only the ratios matter; tried values are in `benches/README.md`.
+const WEIGHT_NAME: u16 = 4;
+const WEIGHT_TEXT: u16 = 2;
+const WEIGHT_PARAMETER_TEXT: u16 = 1;
+
+/// Marks a term as a stem. No word contains it.
+const STEM_MARK: char = '~';
+
+/// The searchable text of one tool, borrowed from wherever it lies.
+#[derive(Debug, Clone, Default)]
+pub struct Document<'a> {
+    pub name: &'a str,
+    pub title: &'a str,
+    pub description: &'a str,
+    pub server: &'a str,
+    /// Names and descriptions, nested ones included.
+    pub parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// The values parameters may take, where the schema lists them.
+    pub values: Vec<&'a str>,
+    /// Tags, capabilities, examples.
+    pub extra: Vec<&'a str>,
+}
+
+impl<'a> Document<'a> {
+    /// The document of an MCP tool definition. Missing and mistyped members are empty text, as strangers write both.
+    pub fn of(definition: &'a Value, server: &'a str) -> Self {
+        let text = |value: &'a Value| value.as_str().unwrap_or_default();
+        let title = match text(&definition["title"]) {
+            "" => text(&definition["annotations"]["title"]),
+            title => title,
+        };
+        let mut document = Self {
+            name: text(&definition["name"]),
+            title,
+            description: text(&definition["description"]),
+            server,
+            ..Self::default()
+        };
+        document.read_schema(&definition["inputSchema"], 0);
+        document
+    }
+
+    fn read_schema(&mut self, schema: &'a Value, depth: usize) {
+        if depth > SCHEMA_DEPTH_MAX {
+            return;
+        }
+        if let Some(properties) = schema["properties"].as_object() {
+            for (name, property) in properties {
+                let description = property["description"].as_str().unwrap_or_default();
+                self.parameters.push((Cow::Borrowed(name), Cow::Borrowed(description)));
+                self.read_schema(property, depth + 1);
+            }
+        }
+        if let Some(values) = schema["enum"].as_array() {
+            self.values.extend(values.iter().filter_map(Value::as_str));
+        }
+        self.read_schema_if_any(&schema["items"], depth);
+        for branches in ["anyOf", "oneOf", "allOf"] {
+            for branch in schema[branches].as_array().into_iter().flatten() {
+                self.read_schema_if_any(branch, depth);
+            }
+        }
+    }
+
+    fn read_schema_if_any(&mut self, schema: &'a Value, depth: usize) {
+        if schema.is_object() {
+            self.read_schema(schema, depth + 1);
+        }
+    }
+}
+
+/// A definition that has no text to index.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    #[error("read the tool definition as JSON: {0}")]
+    NotJson(#[from] serde_json::Error),
+    #[error("find an object in the tool definition")]
+    NotAnObject,
+}
+
+/// The distinct terms of one document, sorted, with weights and the document's length.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// All terms, one after the other.
+    text: Box<str>,
+    entries: Box<[Entry]>,
+    length: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    /// Where the term ends in the text; it starts where the one before ends.
+    end: u32,
+    weight: u16,
+}
+
+impl Terms {
+    /// The terms of a raw MCP tool definition, with the server it belongs to and further text (tags, capabilities, examples).
+    ///
+    /// # Errors
+    /// The bytes are no JSON object. Anything else, down to an empty object, gives terms.
+    pub fn from_definition(definition: &[u8], server: &str, extra: &[&str]) -> Result<Self, DefinitionError> {
+        let value: Value = serde_json::from_slice(definition)?;
+        if !value.is_object() {
+            return Err(DefinitionError::NotAnObject);
+        }
+        let mut document = Document::of(&value, server);
+        document.extra.extend_from_slice(extra);
+        Ok(Self::of(&document))
+    }
+
+    /// The terms of a document. Fields are read in order of worth, so that the bound on terms cuts the least telling text.
+    pub fn of(document: &Document<'_>) -> Self {
+        let mut collected = Collected::default();
+        collected.add_all(document.name, WEIGHT_NAME);
+        collected.add_all(document.title, WEIGHT_TEXT);
+        collected.add(document.server, WEIGHT_TEXT);
+        collected.add(document.description, WEIGHT_TEXT);
+        for (name, _) in &document.parameters {
+            collected.add(name, WEIGHT_TEXT);
+        }
+        for text in document.values.iter().chain(&document.extra) {
+            collected.add(text, WEIGHT_TEXT);
+        }
+        for (_, description) in &document.parameters {
+            collected.add(description, WEIGHT_PARAMETER_TEXT);
+        }
+        collected.finish()
+    }
+
+    /// The sum of the weights of all occurrences.
+    pub fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// The number of distinct terms.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The weight of a term, 0 where the document does not have it.
+    pub(super) fn weight(&self, term: &str) -> u16 {
+        let (mut low, mut high) = (0, self.entries.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.term(middle).cmp(term) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return self.entries[middle].weight,
+            }
+        }
+        0
+    }
+
+    /// All terms in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u16)> {
+        (0..self.entries.len()).map(|at| (self.term(at), self.entries[at].weight))
+    }
+
+    fn term(&self, at: usize) -> &str {
+        let start = if at == 0 { 0 } else { self.entries[at - 1].end };
+        &self.text[start as usize..self.entries[at].end as usize]
+    }
+}
+
+#[derive(Default)]
+struct Collected {
+    weights: BTreeMap<Box<str>, u16>,
+    length: u32,
+}
+
+impl Collected {
+    fn add(&mut self, text: &str, weight: u16) {
+        self.add_words(text, weight, false);
+    }
+
+    /// Stop words too: a tool may be called `get`, and a question of stop words alone is still a question.
+    fn add_all(&mut self, text: &str, weight: u16) {
+        self.add_words(text, weight, true);
+    }
+
+    fn add_words(&mut self, text: &str, weight: u16, stop_words: bool) {
+        each_word(text, |word| {
+            each_term(word, stop_words, |term| self.count(term, weight));
+        });
+    }
+
+    fn count(&mut self, term: &str, weight: u16) {
+        if let Some(sum) = self.weights.get_mut(term) {
+            *sum = sum.saturating_add(weight);
+        } else if self.weights.len() < DOCUMENT_TERMS_MAX {
+            self.weights.insert(term.into(), weight);
+        } else {
+            return;
+        }
+        self.length = self.length.saturating_add(u32::from(weight));
+    }
+
+    fn finish(self) -> Terms {
+        let mut text = String::with_capacity(self.weights.keys().map(|term| term.len()).sum());
+        let entries = self.weights.iter().map(|(term, &weight)| {
+            text.push_str(term);
+            // At most DOCUMENT_TERMS_MAX terms of 65 bytes: far below u32::MAX.
+            Entry { end: text.len() as u32, weight }
+        });
+        let entries = entries.collect();
+        Terms { text: text.into(), entries, length: self.length }
+    }
+}
+
+/// The terms under which a word is indexed and sought.
+pub(super) fn each_term(word: Word<'_>, stop_words: bool, mut emit: impl FnMut(&str)) {
+    match word {
+        Word::Plain(word) if !stop_words && is_stop_word(word) => {}
+        Word::Plain(word) => {
+            emit(word);
+            let mut marked = String::from(STEM_MARK);
+            marked.push_str(&stem(word));
+            emit(&marked);
+        }
+        Word::Whole(word) | Word::Piece(word) => emit(word),
+    }
+}

@@ -1,0 +1,272 @@
+//! The index against a model that scores every document one by one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::*;
+
+/// All documents, scored with the one function; the reference for everything below.
+#[derive(Default)]
+struct Model(BTreeMap<DocId, Arc<Terms>>);
+
+impl Model {
+    fn stats(&self, query: &Query) -> Stats {
+        let having = |term: &str| self.0.values().filter(|terms| terms.weight(term) > 0).count() as u64;
+        Stats {
+            documents: self.0.len() as u64,
+            total_length: self.0.values().map(|terms| u64::from(terms.length())).sum(),
+            document_frequency: query.terms().iter().map(|term| having(term)).collect(),
+        }
+    }
+
+    fn search(&self, query: &Query, stats: &Stats, limit: usize) -> Vec<(DocId, u32)> {
+        let scored = self.0.iter().map(|(&id, terms)| (id, score(query, terms, stats)));
+        let mut found: Vec<(DocId, f32)> = scored.filter(|found| found.1 > 0.0).collect();
+        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let last = found.get(limit.wrapping_sub(1)).map_or(f32::INFINITY, |found| found.1);
+        let cut = if found.len() <= limit { 0.0 } else { last };
+        found.into_iter().filter(|found| found.1 >= cut).map(|(id, score)| (id, score.to_bits())).collect()
+    }
+}
+
+/// A small generator of our own (splitmix64), so that a failure names its seed and comes back.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn text(&mut self, words: u64) -> String {
+        const WORDS: &[&str] = &[
+            "search",
+            "papers",
+            "readFile",
+            "list",
+            "listing",
+            "delete",
+            "weather",
+            "天气预报",
+            "forecast",
+            "the",
+            "get",
+            "resource_group",
+            "subscription",
+            "queries",
+            "query",
+            "s3",
+            "bucket",
+            "storage",
+            "accounts",
+            "webhook",
+        ];
+        let mut text = String::new();
+        for _ in 0..self.below(words) + 1 {
+            // The square makes the first words common and the last ones rare.
+            let rank = self.below(WORDS.len() as u64) * self.below(WORDS.len() as u64) / WORDS.len() as u64;
+            text.push_str(WORDS[rank as usize]);
+            text.push(' ');
+        }
+        text
+    }
+
+    fn terms(&mut self) -> Arc<Terms> {
+        let (name, description) = (self.text(2), self.text(12));
+        Arc::new(Terms::of(&Document { name: &name, description: &description, ..Document::default() }))
+    }
+}
+
+#[test]
+fn search_is_brute_force_bit_for_bit() {
+    for seed in 0..12 {
+        let mut dice = Dice(seed);
+        let (mut index, mut model) = (Index::default(), Model::default());
+        for round in 0..1500 {
+            let id = DocId(dice.below(900) as u32);
+            if dice.below(4) == 0 {
+                assert_eq!(index.remove(id), model.0.remove(&id).is_some(), "seed {seed}");
+            } else {
+                let terms = dice.terms();
+                index.insert(id, Arc::clone(&terms));
+                model.0.insert(id, terms);
+            }
+            if round % 97 == 0 || round == 1499 {
+                let snapshot = index.snapshot();
+                let query = Query::parse(&dice.text(5));
+                let stats = model.stats(&query);
+                assert_eq!(snapshot.stats(&query), stats, "seed {seed}");
+                assert_eq!((snapshot.len(), index.len()), (model.0.len(), model.0.len()), "seed {seed}");
+                for limit in [0, 1, 10, 10_000] {
+                    let found = snapshot.search(&query, limit, &|_| true);
+                    let found: Vec<_> = found.into_iter().map(|(id, score)| (id, score.to_bits())).collect();
+                    assert_eq!(found, model.search(&query, &stats, limit), "seed {seed} limit {limit}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn foreign_statistics_give_the_asker_s_scores() {
+    let mut dice = Dice(7);
+    let mut zones: [(Index, Model); 3] = Default::default();
+    let mut whole = Model::default();
+    for id in 0..600 {
+        let terms = dice.terms();
+        let (index, model) = &mut zones[dice.below(3) as usize];
+        index.insert(DocId(id), Arc::clone(&terms));
+        model.0.insert(DocId(id), Arc::clone(&terms));
+        whole.0.insert(DocId(id), terms);
+    }
+    for _ in 0..40 {
+        let query = Query::parse(&dice.text(4));
+        let mut merged = Stats::default();
+        zones.iter_mut().for_each(|(index, _)| merged.merge(&index.snapshot().stats(&query)));
+        assert_eq!(merged, whole.stats(&query));
+        for (index, model) in &mut zones {
+            let found = index.snapshot().search_with(&query, &merged, 20, &|_| true);
+            let found: Vec<_> = found.into_iter().map(|(id, score)| (id, score.to_bits())).collect();
+            assert_eq!(found, model.search(&query, &merged, 20));
+        }
+    }
+}
+
+#[test]
+fn filtered_documents_make_room_for_others() {
+    let mut dice = Dice(3);
+    let mut index = Index::default();
+    (0..200).for_each(|id| index.insert(DocId(id), dice.terms()));
+    let snapshot = index.snapshot();
+    let query = Query::parse("search papers");
+    let all = snapshot.search(&query, 1000, &|_| true);
+    let odd: Vec<_> = all.iter().copied().filter(|(id, _)| id.0 % 2 == 1).collect();
+    assert!(!odd.is_empty() && odd.len() < all.len());
+    assert_eq!(snapshot.search(&query, 1000, &|id| id.0 % 2 == 1), odd);
+}
+
+#[test]
+fn all_that_tie_with_the_last_are_returned() {
+    let mut index = Index::default();
+    let same = Arc::new(Terms::of(&Document { name: "search_papers", ..Document::default() }));
+    (0..300).rev().for_each(|id| index.insert(DocId(id), Arc::clone(&same)));
+    let found = index.snapshot().search(&Query::parse("papers"), 10, &|_| true);
+    assert_eq!(found.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), (0..300).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was() {
+    let mut dice = Dice(5);
+    let mut index = Index::default();
+    (0..100).for_each(|id| index.insert(DocId(id), dice.terms()));
+    let query = Query::parse("search list delete weather");
+    let before = index.snapshot();
+    assert!(Arc::ptr_eq(&before, &index.snapshot()), "nothing changed, nothing is built");
+    let found = before.search(&query, 100, &|_| true);
+    (0..50).for_each(|id| assert!(index.remove(DocId(id))));
+    (200..900).for_each(|id| index.insert(DocId(id), dice.terms()));
+    assert_eq!(before.search(&query, 100, &|_| true), found);
+    assert_eq!(before.len(), 100);
+}
+
+#[test]
+fn segments_stay_few() {
+    let mut dice = Dice(11);
+    let mut index = Index::default();
+    let texts: Vec<_> = (0..50).map(|_| dice.terms()).collect();
+    for id in 0..20_000u32 {
+        index.insert(DocId(id), Arc::clone(&texts[id as usize % texts.len()]));
+        // Four classes of at most eight, and those that gather while a merge runs.
+        assert!(index.snapshot().parts.len() <= 64, "{} segments at {id}", index.snapshot().parts.len());
+    }
+    for id in 0..19_990 {
+        assert!(index.remove(DocId(id)));
+    }
+    assert_eq!(index.len(), 10);
+    assert!(index.snapshot().parts.len() <= 4, "emptied segments go");
+}
+
+#[test]
+fn a_definition_is_found_by_each_of_its_fields() {
+    let definition = br#"{"name":"searchPapers","title":"Library desk","description":"Finds preprints.","inputSchema":{"type":"object",
+        "properties":{"author":{"type":"string","description":"Surname of the writer"},
+        "range":{"type":"object","properties":{"until":{"anyOf":[{"enum":["yesterday"]},{"type":"null"}]}}},
+        "kinds":{"type":"array","items":{"enum":["thesis"]}}}}}"#;
+    let terms = Terms::from_definition(definition, "arxiv-mcp", &["physics", "summarise"]).expect("a definition");
+    for word in [
+        "searchpapers",
+        "paper",
+        "searching",
+        "library",
+        "preprint",
+        "author",
+        "surname",
+        "until",
+        "yesterday",
+        "thesis",
+        "arxiv",
+        "physics",
+        "summarising",
+    ] {
+        let query = Query::parse(word);
+        let stats = Stats { documents: 10, total_length: 1000, document_frequency: vec![1; query.terms().len()] };
+        assert!(score(&query, &terms, &stats) > 0.0, "{word}");
+    }
+    let stats = Stats { documents: 10, total_length: 1000, document_frequency: vec![1, 1] };
+    assert_eq!(score(&Query::parse("weather"), &terms, &stats), 0.0);
+}
+
+#[test]
+fn strange_definitions_are_values_not_panics() {
+    assert!(matches!(Terms::from_definition(b"{", "s", &[]), Err(DefinitionError::NotJson(_))));
+    assert!(matches!(Terms::from_definition(b"[1]", "s", &[]), Err(DefinitionError::NotAnObject)));
+    for definition in [
+        r#"{}"#,
+        r#"{"name":7,"title":null,"description":["x"],"inputSchema":"none","annotations":3}"#,
+        r#"{"name":"","inputSchema":{"properties":{"a":true,"b":{"enum":[1,null,{}],"anyOf":{},"items":[{}]}}}}"#,
+    ] {
+        assert!(Terms::from_definition(definition.as_bytes(), "", &[]).is_ok(), "{definition}");
+    }
+    let deep = format!("{}1{}", r#"{"inputSchema":{"items":"#.repeat(40), "}}".repeat(40));
+    assert!(Terms::from_definition(deep.as_bytes(), "s", &[]).is_ok());
+}
+
+#[test]
+fn what_is_kept_is_bounded() {
+    let many: String = (0..9000).map(|n| format!("word{n} ")).collect();
+    let terms = Terms::of(&Document { name: "kept", description: &many, ..Document::default() });
+    assert_eq!(terms.len(), DOCUMENT_TERMS_MAX);
+    assert!(terms.weight("kept") > 0 && terms.weight("word8999") == 0);
+    assert_eq!(Query::parse(&many).terms().len(), QUERY_TERMS_MAX);
+    let loud = "again ".repeat(100_000);
+    assert_eq!(Terms::of(&Document { name: &loud, ..Document::default() }).weight("again"), u16::MAX);
+}
+
+#[test]
+fn stop_words_count_only_in_names_and_lonely_questions() {
+    let terms = Terms::of(&Document { name: "get", description: "with the best", ..Document::default() });
+    assert!(terms.weight("get") > 0 && terms.weight("with") == 0);
+    assert_eq!(Query::parse("please get the weather"), Query::parse("WEATHER"));
+    assert!(Query::parse("get").terms().iter().any(|term| &**term == "get"));
+    assert!(Query::parse(" … ").is_empty());
+}
+
+#[test]
+fn a_peer_s_absurd_statistics_are_only_numbers() {
+    let terms = Terms::of(&Document { name: "search papers", ..Document::default() });
+    let query = Query::parse("search papers");
+    let mut absurd = Stats { documents: u64::MAX, total_length: u64::MAX, document_frequency: vec![u64::MAX; 9] };
+    absurd.merge(&absurd.clone());
+    for stats in [Stats::default(), absurd, Stats { documents: 1, total_length: 0, document_frequency: vec![5] }] {
+        let score = score(&query, &terms, &stats);
+        assert!(score.is_finite() && score > 0.0, "{stats:?}");
+    }
+    assert!(snapshot_is_shared(&IndexSnapshot::default()));
+}
+
+fn snapshot_is_shared<T: Send + Sync>(_: &T) -> bool {
+    true
+}

@@ -1,0 +1,146 @@
+//! How text becomes words: the same way for a tool's definition and for a question.
+//!
+//! Names of tools are glued together in many ways (`searchPapers`, `search_papers`, `arxiv.search-papers`), so a word ends at
+//! every character that is neither letter nor digit and at every hump of camel case; the glued whole is kept as a further word.
+//! Scripts written without spaces are cut into overlapping pairs, so that a part of a phrase finds the phrase.
+//! It is not a language detector and knows no dictionary; the same bytes always give the same words.
+
+/// Longer words are cut: they are encoded data, not language.
+const WORD_BYTES_MAX: usize = 64;
+
+/// One word of a text, lower case, at most 64 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word<'a> {
+    /// A word as people write it.
+    Plain(&'a str),
+    /// The whole of which the preceding words are the parts: `readfile` after `read` and `file`.
+    Whole(&'a str),
+    /// Two characters of a script without spaces, or one that stands alone.
+    Piece(&'a str),
+}
+
+/// Calls `emit` for every word of `text`, in order.
+pub(super) fn each_word(text: &str, mut emit: impl FnMut(Word<'_>)) {
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_alphanumeric() || is_unspaced(c)) {
+        rest = &rest[start..];
+        let unspaced = rest.starts_with(is_unspaced);
+        let same_run = |c: char| if unspaced { is_unspaced(c) } else { c.is_alphanumeric() && !is_unspaced(c) };
+        let (run, after) = rest.split_at(rest.find(|c| !same_run(c)).unwrap_or(rest.len()));
+        if unspaced {
+            each_pair(run, &mut emit);
+        } else {
+            each_part(run, &mut emit);
+        }
+        rest = after;
+    }
+}
+
+/// Whether the script of `c` does not separate words: kana, ideographs, hangul (its particles stick), Thai and its neighbours.
+fn is_unspaced(c: char) -> bool {
+    matches!(u32::from(c),
+        0x0e00..=0x0eff | 0x1000..=0x109f | 0x1780..=0x17ff | 0x3040..=0x30ff | 0x31f0..=0x31ff | 0x3400..=0x4dbf
+        | 0x4e00..=0x9fff | 0xac00..=0xd7af | 0xf900..=0xfaff | 0xff66..=0xff9d | 0x2_0000..=0x3_ffff)
+}
+
+fn each_pair(run: &str, emit: &mut impl FnMut(Word<'_>)) {
+    let mut ends = run.char_indices().map(|(start, c)| (start, start + c.len_utf8())).peekable();
+    let mut alone = true;
+    while let Some((start, end)) = ends.next() {
+        match ends.peek() {
+            Some(&(_, next_end)) => emit(Word::Piece(&run[start..next_end])),
+            None if alone => emit(Word::Piece(&run[start..end])),
+            None => {}
+        }
+        alone = false;
+    }
+}
+
+/// Cuts a run of letters and digits at the humps of camel case: `HTTPServer2` is `http`, `server2`.
+fn each_part(run: &str, emit: &mut impl FnMut(Word<'_>)) {
+    let mut whole = String::with_capacity(run.len());
+    let mut part_start = 0;
+    let mut parts = 0;
+    let mut before: Option<char> = None;
+    let mut chars = run.chars().peekable();
+    while let Some(c) = chars.next() {
+        let hump = before.is_some_and(|b| b.is_numeric() != c.is_numeric())
+            || c.is_uppercase()
+                && before.is_some_and(|b| !b.is_uppercase() || chars.peek().is_some_and(|next| next.is_lowercase()));
+        if hump {
+            emit(Word::Plain(cut(&whole[part_start..])));
+            part_start = whole.len();
+            parts += 1;
+        }
+        whole.extend(c.to_lowercase());
+        before = Some(c);
+    }
+    emit(Word::Plain(cut(&whole[part_start..])));
+    if parts > 0 {
+        emit(Word::Whole(cut(&whole)));
+    }
+}
+
+fn cut(word: &str) -> &str {
+    &word[..word.floor_char_boundary(WORD_BYTES_MAX)]
+}
+
+/// Whether a word says nothing about what is sought: English function words, and what people say around a request.
+pub(super) fn is_stop_word(word: &str) -> bool {
+    STOP_WORDS.binary_search(&word).is_ok()
+}
+
+#[rustfmt::skip]
+const STOP_WORDS: &[&str] = &[
+    "a", "about", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "d",
+    "did", "do", "does", "don", "find", "for", "from", "get", "give", "had", "has", "have", "he", "help", "her", "his", "how",
+    "i", "if", "in", "interested", "into", "is", "it", "just", "know", "let", "like", "ll", "looking", "m", "me", "more", "my",
+    "need", "not", "of", "on", "or", "our", "out", "please", "provide", "re", "s", "she", "should", "show", "so", "some",
+    "such", "t", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "to", "up", "us",
+    "use", "used", "using", "ve", "via", "want", "was", "we", "were", "what", "when", "where", "which", "who", "will", "with",
+    "would", "you", "your",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        each_word(text, |word| {
+            words.push(match word {
+                Word::Plain(w) => w.to_owned(),
+                Word::Whole(w) => format!("={w}"),
+                Word::Piece(w) => format!("+{w}"),
+            });
+        });
+        words
+    }
+
+    #[test]
+    fn glued_names_are_taken_apart_and_kept_whole() {
+        assert_eq!(words("arxiv.search-papers_v2/read"), ["arxiv", "search", "papers", "v2", "read"]);
+        assert_eq!(words("getHTTPResponse"), ["get", "http", "response", "=gethttpresponse"]);
+        assert_eq!(words("S3Bucket"), ["s3", "bucket", "=s3bucket"]);
+        assert_eq!(words("  ,;  "), [""; 0]);
+    }
+
+    #[test]
+    fn scripts_without_spaces_become_pairs() {
+        assert_eq!(words("搜索关键词"), ["+搜索", "+索关", "+关键", "+键词"]);
+        assert_eq!(words("用Bing搜"), ["+用", "bing", "+搜"]);
+        assert_eq!(words("Größe naïve"), ["größe", "naïve"]);
+    }
+
+    #[test]
+    fn long_words_are_cut_at_a_character() {
+        let long = "é".repeat(100);
+        assert_eq!(words(&long), ["é".repeat(32)]);
+    }
+
+    #[test]
+    fn stop_words_are_sorted_for_the_search() {
+        assert!(STOP_WORDS.is_sorted());
+        assert!(is_stop_word("the") && !is_stop_word("weather"));
+    }
+}

@@ -1,0 +1,607 @@
+//! The node: everything above, composed. Inputs go in with the time, outputs are drained, nothing else happens.
+//!
+//! ```text
+//!  handle_input(now, Input) ─┐                       ┌─▶ Send, Dial, Disconnect     (peer)
+//!  handle_timeout(now) ──────┴─▶ holders, talks ─────┼─▶ Persist                    (store)
+//!                                                    ├─▶ Written, Resolved, View    (doors)
+//!                              poll_output() until Wait(deadline)
+//! ```
+//!
+//! The same code runs behind QUIC and redb, and in the simulator. A write is visible to readers and peers only after the store
+//! said that it is durable (I4).
+
+mod links;
+mod questions;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+
+pub use links::Refusal;
+pub use writes::{NewTool, Write, WriteError, Wrote};
+
+use crate::cache::Tags;
+use crate::codec::{Wire, WireRead, WireWrite};
+use crate::gossip::{Chains, Gossip, Sends};
+use crate::membership::{Liveness, Membership};
+use crate::name::ZoneName;
+use crate::now::Now;
+use crate::params::{LEASE, SERIAL_NOTICE_DELAY};
+use crate::record::{Certificate, NodeId, Origin, SignedRef};
+use crate::registry::{Applied, RangeError, Registry};
+use crate::resolver::{Outcome, Resolver, Terms};
+use crate::search::Found;
+use crate::selection::Chance;
+use crate::trust::{Anchors, Verifier};
+use crate::view::{ChildView, Counts, MemberView, View};
+use crate::wire::message::{Leave, Message, Question, Range, Ranges, Serial, Serials};
+use crate::zone::Zone;
+
+/// Shortest time between two views.
+const VIEW_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What a node is made of.
+pub struct Config {
+    /// Its zone.
+    pub zone: ZoneName,
+    /// Its identity.
+    pub key: SigningKey,
+    /// The key it gives the zone when it is the first.
+    pub zone_key: SigningKey,
+    /// Its log's life; persisted before the first send.
+    pub incarnation: u64,
+    /// Where it can be dialled.
+    pub address: String,
+    /// Version of the software.
+    pub version: String,
+    /// Seed of its chance.
+    pub seed: [u8; 32],
+    /// Addresses of the parent's gateways.
+    pub parents: Vec<String>,
+    /// Addresses of fellow replicas.
+    pub joins: Vec<String>,
+}
+
+/// What an earlier run left in the store.
+#[derive(Default)]
+pub struct Restored {
+    /// All records, of all origins.
+    pub records: Vec<SignedRef>,
+    /// The encoded [`TrustState`], when there is one.
+    pub trust: Option<Vec<u8>>,
+}
+
+/// What a node believes and is believed by, as it is stored.
+#[derive(Clone, PartialEq, Eq, Debug, Default, WireRead, WireWrite)]
+pub struct TrustState {
+    /// The zone's key, once known.
+    pub zone_key: Option<[u8; 32]>,
+    /// Certificates from it to this node.
+    pub chain: Vec<Certificate>,
+    /// Somebody else relies on that key: it is not given up.
+    pub committed: bool,
+    /// Keys of other zones, pinned.
+    pub pinned: Vec<(String, [u8; 32])>,
+}
+
+/// What happens to a node.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection stands. `address` is the one dialled, or the peer's source address.
+    PeerUp {
+        /// Who.
+        peer: NodeId,
+        /// Where.
+        address: String,
+        /// Whether this node dialled.
+        dialed: bool,
+    },
+    /// The last connection to a peer ended.
+    PeerDown {
+        /// Who.
+        peer: NodeId,
+    },
+    /// An address was not reached.
+    DialFailed {
+        /// The address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// A frame from a peer.
+    Frame {
+        /// Who.
+        peer: NodeId,
+        /// The frame.
+        bytes: Bytes,
+    },
+    /// The store has, or has not, made a [`Output::Persist`] durable.
+    Persisted {
+        /// Its token.
+        token: u64,
+        /// Whether it is durable.
+        durable: bool,
+    },
+    /// A change to what this node serves.
+    Write {
+        /// Returned with the result.
+        token: u64,
+        /// The change.
+        write: Write,
+    },
+    /// A question from a door.
+    Resolve {
+        /// Returned with the result.
+        token: u64,
+        /// The question.
+        question: Question,
+        /// How it is to be answered.
+        terms: Terms,
+    },
+    /// Forget all cached answers.
+    FlushCaches,
+    /// Say goodbye.
+    Leave,
+}
+
+/// Something to keep or to forget.
+#[derive(Clone, Debug)]
+pub enum Keep {
+    /// Keep a record under its origin and number.
+    Record(SignedRef),
+    /// Forget a record.
+    Drop(Origin, u64),
+    /// Keep this instead of the trust state before.
+    Trust(TrustState),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a frame.
+    Send {
+        /// To whom.
+        peer: NodeId,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Reach an address.
+    Dial {
+        /// Where.
+        address: String,
+        /// Who must answer there, when that is known.
+        expected: Option<NodeId>,
+    },
+    /// Make this durable, then say so.
+    Persist {
+        /// To be returned with [`Input::Persisted`].
+        token: u64,
+        /// What.
+        keep: Vec<Keep>,
+    },
+    /// A write ended.
+    Written {
+        /// Its token.
+        token: u64,
+        /// How.
+        result: Result<Wrote, WriteError>,
+    },
+    /// A question is answered.
+    Resolved {
+        /// Its token.
+        token: u64,
+        /// What zones said.
+        outcome: Box<Outcome>,
+        /// The same, ranked.
+        found: Vec<Found>,
+    },
+    /// What readers see from now on.
+    View(Arc<View>),
+    /// Something an operator should know.
+    Refused(Refusal),
+    /// Nothing to do before this time, unless something comes in.
+    Wait(Duration),
+}
+
+/// One replica of one zone.
+pub struct Node {
+    config: Config,
+    id: NodeId,
+    now: Now,
+    chance: Chance,
+    registry: Registry,
+    zone: Zone,
+    membership: Membership,
+    gossip: Gossip,
+    resolver: Resolver,
+    verifier: Verifier,
+    anchors: Anchors,
+    chains: Chains,
+    tags: Tags,
+    trust: TrustState,
+    links: links::Links,
+    writes: writes::Writes,
+    renew_at: Duration,
+    notice: Option<Duration>,
+    noticed_tag: u64,
+    epoch: u64,
+    view_dirty: bool,
+    view_at: Duration,
+    counts: Counts,
+    outputs: VecDeque<Output>,
+}
+
+impl Node {
+    /// A node that has not spoken yet; drain its outputs.
+    pub fn new(config: Config, restored: Restored, now: Now) -> Self {
+        let id = NodeId(config.key.verifying_key().to_bytes());
+        let trust = restored.trust.and_then(|bytes| TrustState::decode(&bytes).ok()).unwrap_or_default();
+        let mut node = Self {
+            id,
+            now,
+            chance: Chance::new(config.seed),
+            registry: Registry::new(config.zone.clone()),
+            zone: Zone::default(),
+            membership: Membership::default(),
+            gossip: Gossip::default(),
+            resolver: Resolver::default(),
+            verifier: Verifier::default(),
+            anchors: Anchors::default(),
+            chains: Chains::new(),
+            tags: Tags::default(),
+            links: links::Links::new(&config.parents, &config.joins),
+            writes: writes::Writes::new(config.incarnation),
+            renew_at: Duration::ZERO,
+            notice: None,
+            noticed_tag: 0,
+            epoch: 0,
+            view_dirty: true,
+            view_at: Duration::ZERO,
+            counts: Counts::default(),
+            outputs: VecDeque::new(),
+            trust,
+            config,
+        };
+        node.restore(restored.records);
+        node.settle_trust();
+        node.settle();
+        node
+    }
+
+    /// This node's identity.
+    pub const fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The logs, for those who check that replicas are equal.
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Takes one input.
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::PeerUp { peer, address, dialed } => self.on_peer_up(peer, address, dialed),
+            Input::PeerDown { peer } => self.on_peer_down(peer),
+            Input::DialFailed { address, reason } => self.on_dial_failed(&address, reason),
+            Input::Frame { peer, bytes } => self.on_frame(peer, &bytes),
+            Input::Persisted { token, durable } => self.on_persisted(token, durable),
+            Input::Write { token, write } => self.on_write(token, write),
+            Input::Resolve { token, question, terms } => self.on_resolve(token, question, terms),
+            Input::FlushCaches => {
+                self.resolver.flush();
+                self.epoch += 1;
+                self.view_dirty = true;
+            }
+            Input::Leave => self.on_leave(),
+        }
+        self.settle();
+    }
+
+    /// Does what is due by now.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.now = now;
+        self.dial_due();
+        let fellows: Vec<NodeId> = self.fellows();
+        let sends = self.gossip.on_time(now.mono, &self.registry, &fellows, &mut self.chance);
+        self.send_all(sends);
+        self.questions_on_time();
+        self.renew();
+        self.settle();
+    }
+
+    /// The next thing to do; [`Output::Wait`] when there is none.
+    pub fn poll_output(&mut self) -> Output {
+        match self.outputs.pop_front() {
+            Some(output) => output,
+            None => Output::Wait(self.next_deadline()),
+        }
+    }
+
+    fn next_deadline(&self) -> Duration {
+        let mut next = self.links.next_due().unwrap_or(Duration::MAX).min(self.renew_at);
+        if self.has_fellows() {
+            next = next.min(self.gossip.next_round());
+        }
+        if let Some(deadline) = self.resolver.next_deadline() {
+            next = next.min(deadline);
+        }
+        if let Some(notice) = self.notice {
+            next = next.min(notice);
+        }
+        if self.view_dirty {
+            next = next.min(self.view_at + VIEW_INTERVAL);
+        }
+        next.max(self.now.mono)
+    }
+
+    fn on_frame(&mut self, peer: NodeId, bytes: &[u8]) {
+        let message = match Message::decode(bytes) {
+            Ok(message) => message,
+            Err(_) => {
+                self.counts.bad_frames += 1;
+                return;
+            }
+        };
+        let now = self.now.mono;
+        match message {
+            Message::Hello(hello) => self.on_hello(peer, hello),
+            Message::Admit(admit) => self.on_admit(peer, admit),
+            Message::Refuse(refuse) => self.on_refuse(peer, refuse),
+            Message::Leave(_) => self.on_peer_leave(peer),
+            Message::Referral(referral) => self.on_referral(peer, referral),
+            Message::Delegate(delegate) => self.on_delegate(peer, delegate),
+            Message::Serials(serials) => self.on_serials(peer, serials),
+            Message::Digest(digest) if self.is_fellow(peer) => {
+                let sends = self.gossip.on_digest(peer, &digest, &self.registry);
+                self.send_all(sends);
+            }
+            Message::Vector(vector) if self.is_fellow(peer) => {
+                let sends = self.gossip.on_vector(peer, &vector, &self.registry, &self.chains, now);
+                self.send_all(sends);
+            }
+            Message::Ranges(ranges) if self.is_fellow(peer) => self.on_ranges(peer, ranges),
+            Message::Query(query) => self.on_query(peer, query),
+            Message::Answer(answer) => self.on_answer(peer, answer),
+            _ => self.counts.bad_frames += 1,
+        }
+    }
+
+    /// Records of other origins, from a fellow replica: checked, stored, shown, passed on.
+    fn on_ranges(&mut self, peer: NodeId, ranges: Ranges) {
+        self.learn_chains(&ranges.chains);
+        let mut fresh = Vec::new();
+        let mut gap = false;
+        for range in ranges.ranges {
+            match self.take_range(&range) {
+                Ok(applied) if applied.stored.is_empty() => {}
+                Ok(applied) => {
+                    self.follow(&applied);
+                    self.keep(&applied);
+                    fresh.push(range);
+                }
+                Err(Some(RangeError::Gap)) => gap = true,
+                Err(_) => self.counts.refused += 1,
+            }
+        }
+        if !fresh.is_empty() && ranges.hop > 0 {
+            let fellows = self.fellows();
+            let sends = self.gossip.push(
+                fresh,
+                ranges.hop,
+                Some(peer),
+                &fellows,
+                &self.chains,
+                &self.registry,
+                &mut self.chance,
+            );
+            self.send_all(sends);
+        }
+        let sends = match gap {
+            true => self.gossip.pull(peer, &self.registry, self.now.mono),
+            false => self.gossip.on_ranges(peer, ranges.more, &self.registry, self.now.mono),
+        };
+        self.send_all(sends);
+    }
+
+    /// `None` as error: something in it is not believed.
+    fn take_range(&mut self, range: &Range) -> Result<Applied, Option<RangeError>> {
+        if range.origin.node == self.id || !self.chains.contains_key(&range.origin.node) {
+            return Err(None);
+        }
+        let mut records = Vec::with_capacity(range.records.len());
+        for bytes in &range.records {
+            records.push(Arc::new(self.verifier.open(bytes).map_err(|_| None)?));
+        }
+        self.registry.apply(range, &records).map_err(Some)
+    }
+
+    fn learn_chains(&mut self, chains: &[Vec<Certificate>]) {
+        for chain in chains {
+            let Some(node) = chain.last().map(|certificate| certificate.node) else { continue };
+            if self.verifier.check_node(&self.anchors, &self.config.zone, node, chain).is_ok() {
+                self.chains.insert(node, chain.clone());
+            }
+        }
+    }
+
+    /// Readers see what changed.
+    fn follow(&mut self, applied: &Applied) {
+        self.counts.applied += applied.stored.len() as u64;
+        for change in &applied.changes {
+            self.zone.apply(change);
+        }
+        self.view_dirty = true;
+    }
+
+    /// The store keeps what came from others; nobody waits for it.
+    fn keep(&mut self, applied: &Applied) {
+        let kept = applied.stored.iter().cloned().map(Keep::Record);
+        let dropped = applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq));
+        let keep: Vec<Keep> = kept.chain(dropped).collect();
+        self.persist(keep);
+    }
+
+    fn persist(&mut self, keep: Vec<Keep>) -> u64 {
+        let token = self.writes.next_token();
+        self.outputs.push_back(Output::Persist { token, keep });
+        token
+    }
+
+    fn send(&mut self, peer: NodeId, message: impl Into<Message>) {
+        self.outputs.push_back(Output::Send { peer, bytes: message.into().encode().into() });
+    }
+
+    fn send_all(&mut self, sends: Sends) {
+        for (peer, message) in sends {
+            self.send(peer, message);
+        }
+    }
+
+    fn on_leave(&mut self) {
+        let seq = self.writes.last_seq();
+        for peer in self.links.connected() {
+            self.send(peer, Leave { seq });
+        }
+    }
+
+    fn on_peer_leave(&mut self, peer: NodeId) {
+        self.membership.on_leave(peer, self.now.mono);
+        self.note_liveness();
+    }
+
+    fn note_liveness(&mut self) {
+        let mut alive: BTreeSet<NodeId> = self.membership.alive().collect();
+        alive.insert(self.id);
+        self.zone.set_alive(alive);
+        self.view_dirty = true;
+    }
+
+    /// After every input: tell neighbours of a change, publish what readers see.
+    fn settle(&mut self) {
+        let tag = self.zone.tag();
+        let now = self.now.mono;
+        if tag != self.noticed_tag && self.notice.is_none() {
+            self.notice = Some(now + SERIAL_NOTICE_DELAY);
+        }
+        if self.notice.is_some_and(|at| at <= now) {
+            self.notice = None;
+            self.noticed_tag = tag;
+            let own = Serial {
+                zone: self.config.zone.to_string(),
+                node: self.id,
+                stamp: self.writes.tick(self.now.wall_ms),
+                tag,
+            };
+            self.spread(None, vec![own]);
+        }
+        if self.view_dirty && (now >= self.view_at + VIEW_INTERVAL || self.view_at.is_zero()) {
+            self.view_dirty = false;
+            self.view_at = now;
+            let view = self.view();
+            self.outputs.push_back(Output::View(Arc::new(view)));
+        }
+    }
+
+    /// Tells parents and children that zones changed.
+    fn spread(&mut self, from: Option<NodeId>, zones: Vec<Serial>) {
+        for peer in self.links.relatives() {
+            if Some(peer) != from {
+                self.send(peer, Serials { zones: zones.clone() });
+            }
+        }
+    }
+
+    fn on_serials(&mut self, peer: NodeId, serials: Serials) {
+        if !self.links.relatives().contains(&peer) {
+            self.counts.bad_frames += 1;
+            return;
+        }
+        let mut news = Vec::new();
+        for serial in serials.zones {
+            let Ok(zone) = ZoneName::parse(&serial.zone) else { continue };
+            if zone != self.config.zone && self.tags.hear(&zone, serial.node, serial.stamp, serial.tag) {
+                self.resolver.on_tag(&zone, serial.tag);
+                news.push(serial);
+            }
+        }
+        if !news.is_empty() {
+            self.epoch += 1;
+            self.view_dirty = true;
+            self.spread(Some(peer), news);
+        }
+    }
+
+    /// Writes the node's own record while its lease is young, and tells parents that the zone still stands.
+    fn renew(&mut self) {
+        if self.now.mono < self.renew_at {
+            return;
+        }
+        self.renew_at = self.now.mono + LEASE / 3;
+        self.write_node_record();
+        self.delegate_again();
+    }
+
+    fn view(&mut self) -> View {
+        let (l2, l3) = self.resolver.counts();
+        let counts = Counts {
+            l2,
+            l3,
+            questions: self.resolver.in_flight(),
+            gossip: self.gossip.counts(),
+            refused: self.counts.refused + self.resolver.refused(),
+            ..self.counts
+        };
+        let nodes = self.zone.tools_as_taken().nodes().clone();
+        let members = self.membership.all().map(|(node, member)| MemberView {
+            node,
+            state: match member.liveness {
+                Liveness::Alive => "alive",
+                Liveness::Down => "down",
+                Liveness::Left => "left",
+            },
+            address: member.address.clone(),
+            version: nodes.get(&node).map(|body| body.version.clone()).unwrap_or_default(),
+        });
+        let members = members.collect();
+        let children = self.children_view();
+        View {
+            node: self.id,
+            zone: self.config.zone.clone(),
+            serial: self.zone.serial(),
+            tag: self.zone.tag(),
+            epoch: self.epoch,
+            zone_key: self.trust.zone_key,
+            admitted: self.is_admitted(),
+            members,
+            children,
+            contacts: self.links.contacts_view(),
+            parent: self.links.parent_zone(),
+            vector: self.registry.vector(),
+            counts,
+            tools: self.zone.tools().clone(),
+        }
+    }
+
+    fn children_view(&self) -> Vec<ChildView> {
+        let mut views = BTreeMap::new();
+        for (zone, by_node) in self.zone.children() {
+            let Some(child) = by_node.values().max_by_key(|child| child.signed.record.expires_ms) else { continue };
+            let gateways = child.body.gateways.iter().map(|gateway| gateway.address.clone()).collect();
+            let view = ChildView {
+                zone: zone.clone(),
+                connected: self.links.of_zone(zone).len(),
+                gateways,
+                tools: child.body.tools,
+                expires_ms: child.signed.record.expires_ms,
+            };
+            views.insert(zone.clone(), view);
+        }
+        views.into_values().collect()
+    }
+}

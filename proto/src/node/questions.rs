@@ -1,0 +1,141 @@
+//! Questions in and out of the node: from doors, from peers, to peers.
+
+use std::time::Duration;
+
+use crate::name::ZoneName;
+use crate::node::{Node, Output};
+use crate::params::{HOPS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
+use crate::record::NodeId;
+use crate::resolver::{Act, Around, Asker, Route, Routes, Terms};
+use crate::search::{Answerer, Checked, rank};
+use crate::wire::message::{Answer, Query, Question};
+
+/// Filters of one question.
+const FILTERS_MAX: usize = 16;
+
+impl Node {
+    pub(super) fn on_resolve(&mut self, token: u64, question: Question, terms: Terms) {
+        self.ask(Asker::Door(token), question, terms, &[]);
+    }
+
+    pub(super) fn on_query(&mut self, peer: NodeId, query: Query) {
+        let question = query.question;
+        let fits = question.text.len() <= QUESTION_CHARS_MAX
+            && question.tags.len().max(question.capabilities.len()) <= FILTERS_MAX
+            && query.visited.len() <= 4 * usize::from(HOPS_MAX)
+            && question.limit as usize <= RESULTS.2;
+        if !fits {
+            self.counts.bad_frames += 1;
+            return;
+        }
+        let (_, least, most) = QUERY_DEADLINE;
+        let terms = Terms {
+            deadline: self.now.mono + Duration::from_millis(u64::from(query.deadline_ms)).clamp(least, most),
+            hops: query.hops.min(HOPS_MAX),
+            budget: query.budget,
+            cached: query.cached,
+            recurse: true,
+            outside: query.outside && self.is_fellow(peer),
+            age_max: TTL_L3,
+        };
+        self.ask(Asker::Peer { node: peer, id: query.id }, question, terms, &query.visited);
+    }
+
+    fn ask(&mut self, asker: Asker, question: Question, terms: Terms, visited: &[String]) {
+        let routes = self.routes();
+        let fellows = self.fellows();
+        let (resolver, mut around) = self.around(&routes, &fellows);
+        let acts = resolver.start(asker, question, terms, visited, &mut around);
+        self.act(acts);
+    }
+
+    pub(super) fn on_answer(&mut self, peer: NodeId, answer: Answer) {
+        let routes = self.routes();
+        let fellows = self.fellows();
+        let (resolver, mut around) = self.around(&routes, &fellows);
+        let acts = resolver.on_answer(peer, answer, &mut around);
+        self.act(acts);
+    }
+
+    pub(super) fn questions_on_peer_lost(&mut self, peer: NodeId) {
+        if self.resolver.in_flight() == 0 {
+            return;
+        }
+        let routes = self.routes();
+        let fellows = self.fellows();
+        let (resolver, mut around) = self.around(&routes, &fellows);
+        let acts = resolver.on_peer_lost(peer, &mut around);
+        self.act(acts);
+    }
+
+    pub(super) fn questions_on_reached(&mut self, zone: &ZoneName, peer: NodeId) {
+        let acts = self.resolver.on_reached(zone, peer, self.now.mono);
+        self.act(acts);
+    }
+
+    pub(super) fn questions_on_time(&mut self) {
+        if self.resolver.next_deadline().is_none_or(|deadline| deadline > self.now.mono) {
+            return;
+        }
+        let routes = self.routes();
+        let fellows = self.fellows();
+        let (resolver, mut around) = self.around(&routes, &fellows);
+        let acts = resolver.on_time(&mut around);
+        self.act(acts);
+    }
+
+    /// Lends the resolver its surroundings, holder by holder.
+    fn around<'a>(
+        &'a mut self,
+        routes: &'a Routes,
+        fellows: &'a [NodeId],
+    ) -> (&'a mut crate::resolver::Resolver, Around<'a>) {
+        let tag = self.zone.tag();
+        let around = Around {
+            by: Answerer { zone: &self.config.zone, node: self.id, tag, behind: false },
+            tools: self.zone.tools(),
+            routes,
+            fellows,
+            anchors: &mut self.anchors,
+            verifier: &mut self.verifier,
+            chance: &mut self.chance,
+            now: self.now.mono,
+        };
+        (&mut self.resolver, around)
+    }
+
+    fn routes(&self) -> Routes {
+        let parent = self.links.has_parents().then(|| Route {
+            zone: self.links.parent_label(),
+            peers: self.links.parents(),
+            stale: true,
+        });
+        let mut children = Vec::new();
+        for (zone, by_node) in self.zone.children() {
+            let peers = self.links.of_zone(zone);
+            let live = by_node.values().any(|child| !child.signed.record.is_expired(self.now.wall_ms));
+            if !live && peers.is_empty() {
+                continue;
+            }
+            let gateways = by_node.values().flat_map(|child| &child.body.gateways).map(|g| g.address.clone());
+            let stale = self.links.failed_lately(gateways);
+            children.push((zone.clone(), Route { zone: zone.to_string(), peers, stale }));
+        }
+        Routes { own: self.config.zone.clone(), parent, children, proofs: self.child_proofs() }
+    }
+
+    fn act(&mut self, acts: Vec<Act>) {
+        for act in acts {
+            match act {
+                Act::Ask(peer, query) => self.send(peer, query),
+                Act::Reply(peer, answer) => self.send(peer, *answer),
+                Act::Reach(zone) => self.reach(&zone),
+                Act::Resolved(token, outcome) => {
+                    let answers: Vec<Checked> = outcome.answers.iter().map(|(_, checked)| checked.clone()).collect();
+                    let found = rank(&outcome.question, &answers);
+                    self.outputs.push_back(Output::Resolved { token, outcome, found });
+                }
+            }
+        }
+    }
+}

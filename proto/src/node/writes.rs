@@ -1,0 +1,474 @@
+//! What this node itself writes: its tools, its servers' states, its own record, delegations. One writer, one log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::Wire;
+use crate::name::{FullName, NameError, fit_label, fit_tool_labels};
+use crate::node::{Keep, Node, Output};
+use crate::params::{LEASE, RECORD_BYTES_MAX};
+use crate::record::{
+    AgentBody, Kind, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef, ToolBody, VISIBILITY_PUBLIC,
+};
+use crate::trust::{definition_hash, sign_flush};
+use crate::wire::message::Range;
+
+/// Room a record needs besides its definition.
+const RECORD_OVERHEAD: usize = 4 * 1024;
+
+/// One tool to be written.
+#[derive(Clone, Debug, Default)]
+pub struct NewTool {
+    /// Its name at the upstream.
+    pub original: String,
+    /// The MCP tool object, exact bytes.
+    pub definition: Bytes,
+    /// The server it belongs to.
+    pub server: String,
+    /// Labels between the server and the zone, `acr.azure`; usually empty.
+    pub labels: String,
+    /// Words to filter by.
+    pub tags: Vec<String>,
+    /// What it can do, to filter by.
+    pub capabilities: Vec<String>,
+    /// Questions it answers.
+    pub examples: Vec<String>,
+    /// The agent behind it.
+    pub agent: Option<AgentBody>,
+}
+
+/// A change to what this node serves.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// These are all tools of a server, as its upstream lists them: new ones appear, missing ones end.
+    Server {
+        /// The server's label.
+        server: String,
+        /// Declared to be the same service as others of this name.
+        replica: bool,
+        /// Its whole list.
+        tools: Vec<NewTool>,
+    },
+    /// How a server is.
+    ServerState {
+        /// The server's label.
+        server: String,
+        /// Whether calls can be made.
+        up: bool,
+        /// Why not.
+        error: String,
+    },
+    /// Catalogue entries, added or changed; others stay.
+    Catalogue(Vec<NewTool>),
+    /// One tool by its full name, or every tool and the state of a server by its label.
+    Remove(String),
+}
+
+/// How a write ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wrote {
+    /// Full name and `server/original` of every tool the write names, in its order.
+    pub tools: Vec<(String, String)>,
+    /// Full names of tools that ended.
+    pub removed: Vec<String>,
+    /// Records written; 0 when everything stood already.
+    pub records: usize,
+}
+
+/// Why nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// A name that cannot be made to fit.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The definition is no JSON object.
+    #[error("the definition of `{tool}` is not a JSON object")]
+    Definition {
+        /// Its name at the upstream.
+        tool: String,
+    },
+    /// Above [`RECORD_BYTES_MAX`].
+    #[error("the definition of `{tool}` has {bytes} bytes, a record may have {RECORD_BYTES_MAX}")]
+    TooLarge {
+        /// Its name at the upstream.
+        tool: String,
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// Another node serves another tool of that name.
+    #[error("`{name}` belongs to another server, at node {}", .node.short())]
+    Taken {
+        /// The full name.
+        name: String,
+        /// Who serves it.
+        node: NodeId,
+        /// Whether the definitions are equal, so that both may be declared one service.
+        same_definition: bool,
+    },
+    /// Nothing of that name is served by this node.
+    #[error("no tool and no server `{0}` of this node")]
+    Unknown(String),
+    /// It is served, but by another node of the zone.
+    #[error("`{name}` is served by node {}, remove it there", .node.short())]
+    Elsewhere {
+        /// What was asked for.
+        name: String,
+        /// Who serves it.
+        node: NodeId,
+    },
+    /// The store did not take it.
+    #[error("the store did not take it")]
+    Store,
+}
+
+/// The node's own log as it is being written.
+#[derive(Debug)]
+pub(super) struct Writes {
+    incarnation: u64,
+    seq: u64,
+    hlc: u64,
+    token: u64,
+    /// The store failed once: what was signed after that has a gap before it, so nothing more is written in this run.
+    broken: bool,
+    /// Signed and on the way to the store, by the token of their [`Output::Persist`].
+    unsettled: BTreeMap<u64, Unsettled>,
+}
+
+#[derive(Debug)]
+struct Unsettled {
+    records: Vec<SignedRef>,
+    answer: Option<(u64, Wrote)>,
+}
+
+/// A record to be, without its place in the log.
+struct Draft {
+    kind: Kind,
+    name: String,
+    def_hash: Option<[u8; 32]>,
+    body: Option<Vec<u8>>,
+    leased: bool,
+}
+
+impl Writes {
+    pub(super) const fn new(incarnation: u64) -> Self {
+        Self { incarnation, seq: 0, hlc: 0, token: 0, broken: false, unsettled: BTreeMap::new() }
+    }
+
+    pub(super) const fn next_token(&mut self) -> u64 {
+        self.token += 1;
+        self.token
+    }
+
+    pub(super) const fn last_seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Hybrid logical clock: the wall's milliseconds, or one more than the last (Kulkarni et al. 2014).
+    pub(super) fn tick(&mut self, wall_ms: u64) -> u64 {
+        self.hlc = (wall_ms << 16).max(self.hlc + 1);
+        self.hlc
+    }
+}
+
+impl Node {
+    const fn origin(&self) -> Origin {
+        Origin { node: self.id, incarnation: self.config.incarnation }
+    }
+
+    /// Takes back what an earlier run stored: every log is complete through its last record.
+    pub(super) fn restore(&mut self, records: Vec<SignedRef>) {
+        let mut logs: BTreeMap<Origin, BTreeMap<u64, SignedRef>> = BTreeMap::new();
+        for signed in records {
+            logs.entry(signed.record.origin()).or_default().insert(signed.record.seq, signed);
+        }
+        for (origin, log) in logs {
+            let Some((last, _)) = log.last_key_value() else { continue };
+            let range = Range { origin, from_exclusive: 0, to_inclusive: *last, records: Vec::new() };
+            let last = *last;
+            let records: Vec<SignedRef> = log.into_values().collect();
+            if let Some(body) = records.iter().rev().find_map(|signed| {
+                let is_node = signed.record.kind() == Kind::Node;
+                is_node.then(|| NodeBody::decode(signed.record.body.as_deref()?).ok()).flatten()
+            }) {
+                self.chains.insert(origin.node, body.chain);
+            }
+            if origin == self.origin() {
+                self.writes.seq = last;
+                self.writes.hlc = records.iter().map(|signed| signed.record.hlc).max().unwrap_or(0);
+            }
+            if let Ok(applied) = self.registry.apply(&range, &records) {
+                self.follow(&applied);
+            }
+        }
+        self.note_liveness();
+    }
+
+    pub(super) fn on_write(&mut self, token: u64, write: Write) {
+        let drafted = match write {
+            Write::Server { server, replica, tools } => self.draft_server(&server, replica, &tools),
+            Write::ServerState { server, up, error } => Ok((self.draft_state(server, up, error), Wrote::default())),
+            Write::Catalogue(tools) => self.draft_catalogue(&tools),
+            Write::Remove(what) => self.draft_removal(&what),
+        };
+        match drafted {
+            Ok((drafts, wrote)) => self.write(drafts, Some((token, wrote))),
+            Err(error) => self.outputs.push_back(Output::Written { token, result: Err(error) }),
+        }
+    }
+
+    fn draft_server(&self, server: &str, replica: bool, tools: &[NewTool]) -> Result<(Vec<Draft>, Wrote), WriteError> {
+        let labels = fit_tool_labels(tools.iter().map(|tool| tool.original.as_str()));
+        let mut drafts = Vec::new();
+        let mut wrote = Wrote::default();
+        let mut named = BTreeSet::new();
+        for (tool, label) in tools.iter().zip(labels) {
+            let name = self.name_of(&label, server, &tool.labels)?;
+            if !named.insert(name.key().to_owned()) {
+                continue;
+            }
+            let draft = self.draft_tool(&name, server, tool, replica, true)?;
+            wrote.tools.push((name.to_string(), format!("{server}/{}", tool.original)));
+            drafts.extend(draft);
+        }
+        for (name, _) in self.own_tools(|body| body.served && body.server == server) {
+            if !named.contains(name.key()) {
+                wrote.removed.push(name.to_string());
+                drafts.push(tombstone(Kind::Tool, name.as_str()));
+            }
+        }
+        drafts.extend(self.draft_state(server.to_owned(), true, String::new()));
+        Ok((drafts, wrote))
+    }
+
+    fn draft_catalogue(&self, tools: &[NewTool]) -> Result<(Vec<Draft>, Wrote), WriteError> {
+        let mut by_server: BTreeMap<(&str, &str), Vec<&NewTool>> = BTreeMap::new();
+        for tool in tools {
+            by_server.entry((&tool.server, &tool.labels)).or_default().push(tool);
+        }
+        let mut drafts = Vec::new();
+        let mut wrote = Wrote::default();
+        for ((server, place), tools) in by_server {
+            let labels = fit_tool_labels(tools.iter().map(|tool| tool.original.as_str()));
+            let server_label = fit_label(server);
+            for (tool, label) in tools.into_iter().zip(labels) {
+                let name = self.name_of(&label, &server_label, place)?;
+                wrote.tools.push((name.to_string(), format!("{server}/{}", tool.original)));
+                drafts.extend(self.draft_tool(&name, server, tool, true, false)?);
+            }
+        }
+        Ok((drafts, wrote))
+    }
+
+    fn name_of(&self, label: &str, server: &str, place: &str) -> Result<FullName, NameError> {
+        let mut labels = format!("{label}.{}", fit_label(server));
+        if !place.is_empty() {
+            labels.push('.');
+            labels.push_str(place);
+        }
+        FullName::parse(&self.config.zone.join(&labels))
+    }
+
+    /// The record of a tool, unless it stands already as it is.
+    fn draft_tool(
+        &self,
+        name: &FullName,
+        server: &str,
+        tool: &NewTool,
+        replica: bool,
+        served: bool,
+    ) -> Result<Option<Draft>, WriteError> {
+        let bytes = tool.definition.len();
+        if bytes + RECORD_OVERHEAD > RECORD_BYTES_MAX {
+            return Err(WriteError::TooLarge { tool: tool.original.clone(), bytes });
+        }
+        let Ok(hash) = definition_hash(&tool.definition) else {
+            return Err(WriteError::Definition { tool: tool.original.clone() });
+        };
+        self.check_taken(name, hash, replica)?;
+        let body = ToolBody {
+            server: server.to_owned(),
+            original: tool.original.clone(),
+            definition: tool.definition.to_vec(),
+            tags: tool.tags.clone(),
+            capabilities: tool.capabilities.clone(),
+            examples: tool.examples.clone(),
+            agent: tool.agent.clone(),
+            replica,
+            served,
+        }
+        .encode();
+        let stands = self.registry.latest(self.origin(), &(Kind::Tool, name.key().to_owned()));
+        if stands.is_some_and(|signed| signed.record.body.as_deref() == Some(&body)) {
+            return Ok(None);
+        }
+        let name = name.to_string();
+        Ok(Some(Draft { kind: Kind::Tool, name, def_hash: Some(hash), body: Some(body), leased: false }))
+    }
+
+    /// Two services under one name are refused, never merged; replicas of one service are welcome (DESIGN D4).
+    fn check_taken(&self, name: &FullName, hash: [u8; 32], replica: bool) -> Result<(), WriteError> {
+        let Some(tool) = self.zone.tools_as_taken().find(name) else { return Ok(()) };
+        for (node, instance) in tool.instances.iter().filter(|(node, _)| **node != self.id) {
+            let same_definition = instance.signed.record.def_hash == Some(hash);
+            if !(replica && instance.body.replica && same_definition) {
+                return Err(WriteError::Taken { name: name.to_string(), node: *node, same_definition });
+            }
+        }
+        Ok(())
+    }
+
+    fn draft_state(&self, server: String, up: bool, error: String) -> Vec<Draft> {
+        let key = (Kind::Server, server.to_ascii_lowercase());
+        let stands = self.registry.latest(self.origin(), &key).and_then(|signed| signed.record.body.as_deref());
+        let known = stands.and_then(|body| ServerBody::decode(body).ok());
+        if known.is_some_and(|known| known.up == up && known.error == error) {
+            return Vec::new();
+        }
+        let body = ServerBody { up, error, since_ms: self.now.wall_ms }.encode();
+        vec![Draft { kind: Kind::Server, name: server, def_hash: None, body: Some(body), leased: false }]
+    }
+
+    fn draft_removal(&self, what: &str) -> Result<(Vec<Draft>, Wrote), WriteError> {
+        let wanted = what.trim().to_lowercase();
+        let is_one = |name: &FullName, body: &ToolBody| crate::zone::aliases(name, body).contains(&wanted);
+        let mut found = self.own_tools(|body| fit_label(&body.server).to_lowercase() == wanted);
+        let is_server = !found.is_empty() || self.server_stands(&wanted);
+        if !is_server {
+            found = self.own_tools(|_| true);
+            found.retain(|(name, body)| is_one(name, body));
+        }
+        if found.is_empty() && !is_server {
+            let tools = self.zone.tools_as_taken();
+            let elsewhere = tools.called(what).first().map(|tool| tool.shown);
+            return Err(match elsewhere {
+                Some(node) if node != self.id => WriteError::Elsewhere { name: what.to_owned(), node },
+                _ => WriteError::Unknown(what.to_owned()),
+            });
+        }
+        let mut drafts: Vec<Draft> = found.iter().map(|(name, _)| tombstone(Kind::Tool, name.as_str())).collect();
+        if is_server && self.server_stands(&wanted) {
+            drafts.push(tombstone(Kind::Server, &wanted));
+        }
+        let removed = found.into_iter().map(|(name, _)| name.to_string()).collect();
+        Ok((drafts, Wrote { removed, ..Wrote::default() }))
+    }
+
+    fn server_stands(&self, server: &str) -> bool {
+        let latest = self.registry.latest(self.origin(), &(Kind::Server, server.to_ascii_lowercase()));
+        latest.is_some_and(|signed| signed.record.body.is_some())
+    }
+
+    /// The node's own tools that stand, by name.
+    fn own_tools(&self, wanted: impl Fn(&ToolBody) -> bool) -> Vec<(FullName, Arc<ToolBody>)> {
+        let tools = self.zone.tools_as_taken();
+        let own = tools.all().into_iter().filter_map(|tool| tool.instances.get(&self.id).map(|own| (tool, own)));
+        own.filter(|(_, own)| wanted(&own.body)).map(|(tool, own)| (tool.name.clone(), own.body.clone())).collect()
+    }
+
+    /// The node's own record: where it is and why it may speak. Only once it may.
+    pub(super) fn write_node_record(&mut self) {
+        if !self.is_admitted() {
+            return;
+        }
+        let body = NodeBody {
+            address: self.config.address.clone(),
+            version: self.config.version.clone(),
+            chain: self.trust.chain.clone(),
+        };
+        self.chains.insert(self.id, body.chain.clone());
+        let name = self.id.to_string();
+        let draft = Draft { kind: Kind::Node, name, def_hash: None, body: Some(body.encode()), leased: true };
+        self.write(vec![draft], None);
+    }
+
+    /// What this node, as a parent, says of a child.
+    pub(super) fn write_delegation(&mut self, zone: &str, body: Vec<u8>) {
+        let name = zone.to_owned();
+        self.write(vec![Draft { kind: Kind::Delegation, name, def_hash: None, body: Some(body), leased: true }], None);
+    }
+
+    /// Signs one flush and hands it to the store. Readers and peers see it when it is durable.
+    fn write(&mut self, drafts: Vec<Draft>, answer: Option<(u64, Wrote)>) {
+        if drafts.is_empty() {
+            if let Some((token, wrote)) = answer {
+                self.outputs.push_back(Output::Written { token, result: Ok(wrote) });
+            }
+            return;
+        }
+        if self.writes.broken {
+            if let Some((token, _)) = answer {
+                self.outputs.push_back(Output::Written { token, result: Err(WriteError::Store) });
+            }
+            return;
+        }
+        let records = drafts.into_iter().map(|draft| self.place(draft)).collect();
+        let records: Vec<SignedRef> = sign_flush(&self.config.key, records).into_iter().map(Arc::new).collect();
+        let answer = answer.map(|(token, wrote)| (token, Wrote { records: records.len(), ..wrote }));
+        let token = self.persist(records.iter().cloned().map(Keep::Record).collect());
+        self.writes.unsettled.insert(token, Unsettled { records, answer });
+    }
+
+    fn place(&mut self, draft: Draft) -> Record {
+        self.writes.seq += 1;
+        let hlc = self.writes.tick(self.now.wall_ms);
+        let lease = if draft.leased { LEASE.as_millis() as u64 } else { 0 };
+        Record {
+            zone: self.config.zone.as_str().to_owned(),
+            kind: draft.kind.number(),
+            name: draft.name,
+            node: self.id,
+            incarnation: self.writes.incarnation,
+            seq: self.writes.seq,
+            epoch: 0,
+            hlc,
+            visibility: VISIBILITY_PUBLIC,
+            issued_ms: self.now.wall_ms,
+            expires_ms: if draft.leased { self.now.wall_ms + lease } else { 0 },
+            def_hash: draft.def_hash,
+            body: draft.body,
+        }
+    }
+
+    /// The store answered: what is durable becomes visible here and goes to the fellows.
+    pub(super) fn on_persisted(&mut self, token: u64, durable: bool) {
+        let Some(unsettled) = self.writes.unsettled.remove(&token) else { return };
+        self.writes.broken |= !durable;
+        let durable = !self.writes.broken;
+        let answer = |wrote: Wrote| if durable { Ok(wrote) } else { Err(WriteError::Store) };
+        if durable {
+            self.publish(&unsettled.records);
+        }
+        if let Some((token, wrote)) = unsettled.answer {
+            self.outputs.push_back(Output::Written { token, result: answer(wrote) });
+        }
+    }
+
+    fn publish(&mut self, records: &[SignedRef]) {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return };
+        let range = Range {
+            origin: self.origin(),
+            from_exclusive: first.record.seq - 1,
+            to_inclusive: last.record.seq,
+            records: records.iter().map(|signed| signed.envelope.to_vec()).collect(),
+        };
+        // I1 for our own log: the store acknowledges in order, so this range begins where the log ends.
+        let applied = self.registry.apply(&range, records).expect("our own log is contiguous");
+        self.follow(&applied);
+        let dropped: Vec<Keep> = applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq)).collect();
+        if !dropped.is_empty() {
+            self.persist(dropped);
+        }
+        let fellows = self.fellows();
+        let sends = self.gossip.push(vec![range], 0, None, &fellows, &self.chains, &self.registry, &mut self.chance);
+        self.send_all(sends);
+        if records.iter().any(|signed| signed.record.kind() == Kind::Delegation) {
+            self.learn_children();
+        }
+    }
+}
+
+fn tombstone(kind: Kind, name: &str) -> Draft {
+    Draft { kind, name: name.to_owned(), def_hash: None, body: None, leased: false }
+}

@@ -1,0 +1,651 @@
+//! Questions on their way: here first, then down to children and up to the parent, within a deadline, a hop budget and a budget
+//! of zones, never to a zone twice (DESIGN D7).
+//!
+//! ```text
+//!  start ──▶ own answer ──▶ waiting for zones ──▶ all answered, or the deadline ──▶ finish
+//!             │  └ name of this zone: finish        │ peer lost: the zone's next peer, else silent
+//!             └ L2, or the replica that owns the question, before the parent
+//! ```
+//!
+//! A silence is never a "no" (I6): zones that did not answer are named, what they said before is used as stale, and only the
+//! authority of a name denies it. What is believed of an answer is decided by `search::check`; nothing unverified is kept or
+//! relayed.
+
+mod route;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub use route::{Route, Routes};
+
+use crate::cache::{Count, Kept, Level, Quality, Shelf, lifetime};
+use crate::name::ZoneName;
+use crate::params::{FRAME_BYTES_MAX, HOP_MARGIN, HOPS_MAX, QUERIES_MAX, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS};
+use crate::record::{NodeId, ZoneProof};
+use crate::search::{Answerer, Checked, Freshness, answer, check};
+use crate::selection::{Chance, owner_of};
+use crate::trust::{Anchors, Verifier};
+use crate::wire::message::{Answer, Form, Query, Question, Silent, ZoneAnswer};
+use crate::zone::Tools;
+
+/// Who wants to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asker {
+    /// A door of this node, by its token.
+    Door(u64),
+    /// Another node, by its query's id.
+    Peer {
+        /// The node.
+        node: NodeId,
+        /// Its query.
+        id: u64,
+    },
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// This node's own zone.
+    Local,
+    /// The zone's cache, here or at the replica that owns the question.
+    L2,
+    /// Kept from before and stale.
+    L3,
+    /// The parent, now.
+    Parent,
+    /// A child, now.
+    Child,
+}
+
+/// How a question is to be answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// When there must be an answer, whatever is in it.
+    pub deadline: Duration,
+    /// Hops left.
+    pub hops: u8,
+    /// Zones that may still be asked.
+    pub budget: u16,
+    /// Whether cached answers are welcome.
+    pub cached: bool,
+    /// Whether other zones are asked at all.
+    pub recurse: bool,
+    /// Asked by a fellow replica for what lies outside the zone.
+    pub outside: bool,
+    /// Cached answers older than this are not welcome.
+    pub age_max: Duration,
+}
+
+impl Terms {
+    /// What a door starts with.
+    pub const fn of_door(form: Form, deadline: Duration) -> Self {
+        let budget = match form {
+            Form::Exact => ZONES_ASKED_NAMES,
+            Form::Words | Form::List => ZONES_ASKED_WORDS,
+        };
+        Self { deadline, hops: HOPS_MAX, budget, cached: true, recurse: true, outside: false, age_max: TTL_L3 }
+    }
+}
+
+/// Everything that came back for a question.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The question.
+    pub question: Question,
+    /// What zones said, and where that came from.
+    pub answers: Vec<(Source, Checked)>,
+    /// Zones that did not answer.
+    pub silent: Vec<Silent>,
+    /// Zones that were not asked for want of budget.
+    pub skipped: u32,
+    /// Keys of the zones in it.
+    pub proofs: Vec<ZoneProof>,
+}
+
+impl Outcome {
+    /// Whether somebody was silent.
+    pub fn is_partial(&self) -> bool {
+        !self.silent.is_empty()
+    }
+
+    /// Freshness of one of its answers.
+    pub fn freshness(&self, answer: usize) -> Freshness {
+        match self.answers.get(answer) {
+            Some((Source::L3, _)) => Freshness::Stale,
+            _ => Freshness::Fresh,
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Act {
+    /// Send a query.
+    Ask(NodeId, Query),
+    /// Somebody of this zone has to be reached first.
+    Reach(ZoneName),
+    /// Answer a door.
+    Resolved(u64, Box<Outcome>),
+    /// Answer a node.
+    Reply(NodeId, Box<Answer>),
+}
+
+/// What surrounds the resolver at this moment, lent by the node.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// Who we are and what we know of ourselves.
+    pub by: Answerer<'a>,
+    /// The own zone.
+    pub tools: &'a Tools,
+    /// Where other zones are.
+    pub routes: &'a Routes,
+    /// Fellow replicas that are alive.
+    pub fellows: &'a [NodeId],
+    /// Keys of zones.
+    pub anchors: &'a mut Anchors,
+    /// Memory of what was verified.
+    pub verifier: &'a mut Verifier,
+    /// Chance, for query ids.
+    pub chance: &'a mut Chance,
+    /// The time.
+    pub now: Duration,
+}
+
+/// What lies outside the zone, as kept in L2.
+#[derive(Clone, Debug)]
+struct Outside {
+    answers: Vec<Checked>,
+    silent: Vec<Silent>,
+    skipped: u32,
+    proofs: Vec<ZoneProof>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    question: Question,
+    asker: Asker,
+    terms: Terms,
+    waiting: BTreeMap<u64, Waiting>,
+    answers: Vec<(Source, Checked)>,
+    silent: BTreeSet<Silent>,
+    skipped: u32,
+    proofs: Vec<ZoneProof>,
+    from_cache: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    zone: String,
+    via: Via,
+    peer: Option<NodeId>,
+    others: Vec<NodeId>,
+    until: Duration,
+    query: Query,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Via {
+    Parent,
+    Child,
+    Fellow,
+}
+
+/// Bytes of candidates in one answer, so that it fits a frame with everything else in it; the zones share it.
+const ANSWER_BYTES_MAX: usize = FRAME_BYTES_MAX * 3 / 4;
+/// Time given to a child that is not connected to appear, before it counts as silent.
+const REACH_GRACE: Duration = Duration::from_millis(250);
+
+/// All questions of one node, and what it remembers of earlier ones.
+#[derive(Debug, Default)]
+pub struct Resolver {
+    pending: BTreeMap<u64, Pending>,
+    /// Query id → question.
+    sent: BTreeMap<u64, u64>,
+    next: u64,
+    l2: Shelf<Question, Outside>,
+    l3: Shelf<(Question, String), Checked>,
+    refused: u64,
+}
+
+impl Resolver {
+    /// Takes a question. Answers at once what needs nobody else.
+    pub fn start(
+        &mut self,
+        asker: Asker,
+        question: Question,
+        terms: Terms,
+        visited: &[String],
+        around: &mut Around<'_>,
+    ) -> Vec<Act> {
+        let mut pending = Pending {
+            question,
+            asker,
+            terms,
+            waiting: BTreeMap::new(),
+            answers: Vec::new(),
+            silent: BTreeSet::new(),
+            skipped: 0,
+            proofs: Vec::new(),
+            from_cache: false,
+        };
+        let plan = around.routes.plan(&pending.question, &terms, visited);
+        if plan.own && !terms.outside {
+            self.answer_here(&mut pending, around);
+        }
+        let mut acts = Vec::new();
+        let overloaded = self.pending.len() >= QUERIES_MAX;
+        if !overloaded {
+            self.ask_others(&mut pending, plan, visited, around, &mut acts);
+        } else if !plan.children.is_empty() || plan.parent {
+            pending.silent.insert(Silent { zone: around.by.zone.to_string(), reason: "too many questions".into() });
+        }
+        let id = self.next;
+        self.next += 1;
+        for query in pending.waiting.keys() {
+            self.sent.insert(*query, id);
+        }
+        if pending.waiting.is_empty() {
+            acts.push(self.finish(pending, around));
+        } else {
+            self.pending.insert(id, pending);
+        }
+        acts
+    }
+
+    fn answer_here(&self, pending: &mut Pending, around: &mut Around<'_>) {
+        let mut own = answer(&around.by, around.tools, &pending.question);
+        if pending.question.form == Form::Exact && own.candidates.is_empty() && own.near.is_empty() {
+            own.near = around.routes.near_zones(&pending.question.text);
+        }
+        if let Ok(checked) = check(own, around.by.zone, around.anchors, around.verifier) {
+            pending.answers.push((Source::Local, checked));
+        }
+    }
+
+    fn ask_others(
+        &mut self,
+        pending: &mut Pending,
+        plan: route::Plan,
+        visited: &[String],
+        around: &mut Around<'_>,
+        acts: &mut Vec<Act>,
+    ) {
+        let outside = if plan.parent { self.outside(pending, around) } else { None };
+        let up = plan.parent && outside.is_none();
+        let targets = plan.children.len() + usize::from(up);
+        let affordable = usize::from(pending.terms.budget);
+        if targets > affordable {
+            pending.skipped += u32::try_from(targets - affordable).unwrap_or(u32::MAX);
+        }
+        let each = pending.terms.budget / u16::try_from(targets.max(1)).unwrap_or(u16::MAX);
+        if let Some(outside) = outside {
+            pending.absorb(outside, Source::L2);
+            pending.from_cache = true;
+        }
+        for child in plan.children.into_iter().take(affordable.saturating_sub(usize::from(up))) {
+            let query = pending.query(visited, each, around);
+            pending.wait(query, child, Via::Child, around.now, acts);
+        }
+        if up && affordable > 0 {
+            self.ask_up(pending, visited, each, around, acts);
+        }
+    }
+
+    /// What this node holds of the world outside for this question.
+    fn outside(&mut self, pending: &Pending, around: &Around<'_>) -> Option<Outside> {
+        if !pending.terms.cached {
+            return None;
+        }
+        let Kept { mut value, age, remaining } = self.l2.get(&pending.question, around.now)?;
+        let aged = |checked: &Checked| Duration::from_millis(checked.answer.age_ms) + age;
+        if value.answers.iter().any(|checked| aged(checked) > pending.terms.age_max) {
+            return None;
+        }
+        for checked in &mut value.answers {
+            checked.answer.age_ms += millis(age);
+            checked.answer.ttl_ms = checked.answer.ttl_ms.saturating_sub(millis(age)).min(millis(remaining));
+        }
+        Some(value)
+    }
+
+    fn ask_up(
+        &self,
+        pending: &mut Pending,
+        visited: &[String],
+        budget: u16,
+        around: &mut Around<'_>,
+        acts: &mut Vec<Act>,
+    ) {
+        let Some(parent) = around.routes.parent.clone() else { return };
+        let mut query = pending.query(visited, budget, around);
+        let key = format!("{:?}", pending.question);
+        let owner = owner_of(key.as_bytes(), around.fellows.iter().copied().chain([around.by.node]));
+        match owner {
+            Some(owner) if owner != around.by.node && pending.terms.cached && !pending.terms.outside => {
+                query.outside = true;
+                let left = pending.terms.deadline.saturating_sub(around.now);
+                let route = Route { zone: parent.zone, peers: vec![owner], stale: false };
+                let asked = query.id;
+                pending.wait(query, route, Via::Fellow, around.now, acts);
+                // The parent is asked directly when the owner takes more than its share of the time.
+                if let Some(waiting) = pending.waiting.get_mut(&asked) {
+                    waiting.until = around.now + left * 2 / 5;
+                }
+            }
+            _ => {
+                pending.wait(query, parent, Via::Parent, around.now, acts);
+            }
+        }
+    }
+
+    /// A peer answered one of our queries.
+    pub fn on_answer(&mut self, peer: NodeId, answer: Answer, around: &mut Around<'_>) -> Vec<Act> {
+        let Some(id) = self.sent.get(&answer.id).copied() else { return Vec::new() };
+        let Some(pending) = self.pending.get_mut(&id) else { return Vec::new() };
+        if pending.waiting.get(&answer.id).is_none_or(|waiting| waiting.peer != Some(peer)) {
+            return Vec::new();
+        }
+        let Some(waiting) = pending.waiting.remove(&answer.id) else { return Vec::new() };
+        self.sent.remove(&answer.id);
+        let outside = accept(answer, &waiting, around, &mut self.refused);
+        for checked in &outside.answers {
+            let key = (pending.question.clone(), checked.answer.zone.clone());
+            let remaining = Duration::from_millis(checked.answer.ttl_ms);
+            self.l3.put(key, checked.clone(), lifetime(Level::L3, Quality::Complete, remaining), around.now);
+        }
+        if waiting.via == Via::Parent && !outside.answers.is_empty() {
+            self.l2.put(pending.question.clone(), outside.clone(), outside.lifetime(&pending.question), around.now);
+        }
+        let source = match waiting.via {
+            Via::Parent => Source::Parent,
+            Via::Child => Source::Child,
+            Via::Fellow => Source::L2,
+        };
+        pending.absorb(outside, source);
+        self.settle(id, around)
+    }
+
+    /// The last connection to a peer ended: its questions go to the zone's next peer.
+    pub fn on_peer_lost(&mut self, peer: NodeId, around: &mut Around<'_>) -> Vec<Act> {
+        self.give_up(around, |waiting, _| waiting.peer == Some(peer), "the connection was lost")
+    }
+
+    /// Somebody of `zone` is there now: questions that waited for that go out.
+    pub fn on_reached(&mut self, zone: &ZoneName, peer: NodeId, now: Duration) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for pending in self.pending.values_mut() {
+            for waiting in pending.waiting.values_mut().filter(|w| w.peer.is_none() && w.zone == zone.as_str()) {
+                waiting.peer = Some(peer);
+                waiting.until = pending.terms.deadline;
+                let left = millis(pending.terms.deadline.saturating_sub(now + HOP_MARGIN));
+                waiting.query.deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
+                acts.push(Act::Ask(peer, waiting.query.clone()));
+            }
+        }
+        acts
+    }
+
+    /// Time passed: what is overdue is silent.
+    pub fn on_time(&mut self, around: &mut Around<'_>) -> Vec<Act> {
+        self.give_up(around, |waiting, now| waiting.until <= now, "no answer in time")
+    }
+
+    fn give_up(
+        &mut self,
+        around: &mut Around<'_>,
+        lost: impl Fn(&Waiting, Duration) -> bool,
+        reason: &str,
+    ) -> Vec<Act> {
+        let mut acts = Vec::new();
+        let ids: Vec<u64> = self.pending.keys().copied().collect();
+        for id in ids {
+            let Some(pending) = self.pending.get_mut(&id) else { continue };
+            let gone: Vec<u64> =
+                pending.waiting.iter().filter(|(_, w)| lost(w, around.now)).map(|(query, _)| *query).collect();
+            if gone.is_empty() {
+                continue;
+            }
+            for query in gone {
+                let Some(waiting) = pending.waiting.remove(&query) else { continue };
+                self.sent.remove(&query);
+                if pending.elsewhere(&waiting, around, &mut acts) {
+                    self.sent.insert(query, id);
+                } else {
+                    pending.silent.insert(Silent { zone: waiting.zone, reason: reason.to_owned() });
+                }
+            }
+            acts.extend(self.settle(id, around));
+        }
+        acts
+    }
+
+    fn settle(&mut self, id: u64, around: &mut Around<'_>) -> Vec<Act> {
+        match self.pending.get(&id) {
+            Some(pending) if pending.waiting.is_empty() => {
+                let pending = self.pending.remove(&id);
+                pending.map(|pending| self.finish(pending, around)).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn finish(&mut self, mut pending: Pending, around: &Around<'_>) -> Act {
+        for silent in &pending.silent {
+            let key = (pending.question.clone(), silent.zone.clone());
+            if let Some(Kept { value: mut checked, age, .. }) = self.l3.get(&key, around.now)
+                && age + Duration::from_millis(checked.answer.age_ms) <= pending.terms.age_max
+            {
+                checked.answer.age_ms += millis(age);
+                checked.answer.ttl_ms = 0;
+                pending.answers.push((Source::L3, checked));
+            }
+        }
+        pending.answers.sort_by(|a, b| a.1.answer.zone.cmp(&b.1.answer.zone));
+        pending.add_proofs(&around.routes.proofs);
+        match pending.asker {
+            Asker::Door(token) => Act::Resolved(token, Box::new(pending.into_outcome())),
+            Asker::Peer { node, id } => Act::Reply(node, Box::new(pending.into_answer(id))),
+        }
+    }
+
+    /// When the next question is overdue.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.pending.values().flat_map(|pending| pending.waiting.values()).map(|waiting| waiting.until).min()
+    }
+
+    /// A zone changed: what was kept of it under another tag is old.
+    pub fn on_tag(&mut self, zone: &ZoneName, tag: u64) {
+        let old = |checked: &Checked| checked.answer.zone == zone.as_str() && checked.answer.tag != tag;
+        self.l2.retain(|_, outside| !outside.answers.iter().any(old));
+        self.l3.retain(|_, checked| !old(checked));
+    }
+
+    /// Drops everything kept.
+    pub fn flush(&mut self) {
+        self.l2.retain(|_, _| false);
+        self.l3.retain(|_, _| false);
+    }
+
+    /// Hits and misses of L2 and L3.
+    pub const fn counts(&self) -> (Count, Count) {
+        (self.l2.count(), self.l3.count())
+    }
+
+    /// Records and answers that did not verify.
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Questions on their way.
+    pub fn in_flight(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+/// Takes of an answer what may come from there (bailiwick) and verifies.
+fn accept(answer: Answer, waiting: &Waiting, around: &mut Around<'_>, refused: &mut u64) -> Outside {
+    around.anchors.learn(&answer.proofs, around.verifier);
+    let mut outside =
+        Outside { answers: Vec::new(), silent: answer.silent, skipped: answer.skipped, proofs: answer.proofs };
+    for zone_answer in answer.zones {
+        let Ok(zone) = ZoneName::parse(&zone_answer.zone) else {
+            *refused += 1;
+            continue;
+        };
+        let in_bailiwick = match waiting.via {
+            Via::Child => ZoneName::parse(&waiting.zone).is_ok_and(|asked| zone.is_within(&asked)),
+            Via::Parent | Via::Fellow => !zone.is_within(around.by.zone),
+        };
+        if !in_bailiwick {
+            *refused += 1;
+            continue;
+        }
+        match check(zone_answer, around.by.zone, around.anchors, around.verifier) {
+            Ok(checked) => {
+                *refused += u64::from(checked.refused);
+                outside.answers.push(checked);
+            }
+            Err(error) => {
+                *refused += 1;
+                outside.silent.push(Silent { zone: zone.to_string(), reason: error.to_string() });
+            }
+        }
+    }
+    outside
+}
+
+impl Outside {
+    fn lifetime(&self, question: &Question) -> Duration {
+        let remaining = self.answers.iter().map(|checked| checked.answer.ttl_ms).min().unwrap_or(0);
+        let nothing = self.answers.iter().all(|checked| checked.answer.candidates.is_empty());
+        let quality = match (self.silent.is_empty(), nothing && question.form == Form::Exact) {
+            (false, _) => Quality::Partial,
+            (true, true) => Quality::Negative,
+            (true, false) => Quality::Complete,
+        };
+        lifetime(Level::L2, quality, Duration::from_millis(remaining))
+    }
+}
+
+impl Pending {
+    fn query(&self, visited: &[String], budget: u16, around: &mut Around<'_>) -> Query {
+        let left = self.terms.deadline.saturating_sub(around.now + HOP_MARGIN);
+        let mut visited: Vec<String> = visited.to_vec();
+        visited.push(around.by.zone.to_string());
+        Query {
+            id: around.chance.number(),
+            question: self.question.clone(),
+            deadline_ms: u32::try_from(millis(left)).unwrap_or(u32::MAX),
+            hops: self.terms.hops.saturating_sub(1),
+            budget,
+            visited,
+            outside: false,
+            cached: self.terms.cached,
+        }
+    }
+
+    /// Sends the query along the route and waits for it, or says that the zone is silent. True when it waits.
+    fn wait(&mut self, query: Query, route: Route, via: Via, now: Duration, acts: &mut Vec<Act>) -> bool {
+        let Route { zone, peers, stale } = route;
+        let (peer, others, until) = match peers.split_first() {
+            Some((first, others)) => {
+                acts.push(Act::Ask(*first, query.clone()));
+                (Some(*first), others.to_vec(), self.terms.deadline)
+            }
+            None if via == Via::Child && !stale => {
+                acts.extend(ZoneName::parse(&zone).ok().map(Act::Reach));
+                (None, Vec::new(), self.terms.deadline.min(now + REACH_GRACE))
+            }
+            None => {
+                self.silent.insert(Silent { zone, reason: "not connected".to_owned() });
+                return false;
+            }
+        };
+        self.waiting.insert(query.id, Waiting { zone, via, peer, others, until, query });
+        true
+    }
+
+    /// The same query to the zone's next peer, or past a fellow to the parent. False when there is nobody left or no time.
+    fn elsewhere(&mut self, waiting: &Waiting, around: &Around<'_>, acts: &mut Vec<Act>) -> bool {
+        if self.terms.deadline <= around.now {
+            return false;
+        }
+        let mut query = waiting.query.clone();
+        let left = millis(self.terms.deadline.saturating_sub(around.now + HOP_MARGIN));
+        query.deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
+        let (route, via) = match waiting.via {
+            Via::Fellow => {
+                query.outside = false;
+                let Some(parent) = around.routes.parent.clone() else { return false };
+                (parent, Via::Parent)
+            }
+            _ if waiting.others.is_empty() => return false,
+            via => (Route { zone: waiting.zone.clone(), peers: waiting.others.clone(), stale: true }, via),
+        };
+        self.wait(query, route, via, around.now, acts)
+    }
+
+    fn absorb(&mut self, outside: Outside, source: Source) {
+        for checked in outside.answers {
+            if !self.answers.iter().any(|(_, known)| known.answer.zone == checked.answer.zone) {
+                self.answers.push((source, checked));
+            }
+        }
+        self.silent.extend(outside.silent);
+        self.skipped += outside.skipped;
+        self.proofs.extend(outside.proofs);
+    }
+
+    /// Adds the keys of our children, as far as they are in the answer.
+    fn add_proofs(&mut self, proofs: &[ZoneProof]) {
+        let answered = |proof: &ZoneProof| {
+            ZoneName::parse(&proof.zone).is_ok_and(|child| {
+                let mut zones = self.answers.iter().filter_map(|(_, c)| ZoneName::parse(&c.answer.zone).ok());
+                zones.any(|zone| zone.is_within(&child))
+            })
+        };
+        let ours: Vec<ZoneProof> = proofs.iter().filter(|proof| answered(proof)).cloned().collect();
+        for proof in ours {
+            if !self.proofs.contains(&proof) {
+                self.proofs.push(proof);
+            }
+        }
+    }
+
+    fn into_outcome(self) -> Outcome {
+        Outcome {
+            question: self.question,
+            answers: self.answers,
+            silent: self.silent.into_iter().collect(),
+            skipped: self.skipped,
+            proofs: self.proofs,
+        }
+    }
+
+    fn into_answer(self, id: u64) -> Answer {
+        let zones = self.answers.into_iter().filter(|(source, _)| *source != Source::L3).map(|(_, c)| c.answer);
+        let mut zones: Vec<ZoneAnswer> = zones.collect();
+        let each = ANSWER_BYTES_MAX / zones.len().max(1);
+        for answer in &mut zones {
+            let mut room = each;
+            answer.candidates.retain(|candidate| {
+                let bytes = candidate.bytes();
+                let fits = bytes <= room;
+                room = if fits { room - bytes } else { 0 };
+                fits
+            });
+        }
+        Answer {
+            id,
+            zones,
+            silent: self.silent.into_iter().collect(),
+            skipped: self.skipped,
+            proofs: self.proofs,
+            from_cache: self.from_cache,
+        }
+    }
+}
+
+const fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}

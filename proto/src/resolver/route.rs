@@ -1,0 +1,147 @@
+//! Where a question goes: which zones may answer it, by name and by delegation alone.
+
+use crate::error::did_you_mean;
+use crate::name::{FullName, ZoneName};
+use crate::record::{NodeId, ZoneProof};
+use crate::resolver::Terms;
+use crate::wire::message::{Form, Question};
+
+/// A way to one other zone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// The zone's name, or where the parent should be, while it was never reached.
+    pub zone: String,
+    /// Nodes of it that are connected, best first.
+    pub peers: Vec<NodeId>,
+    /// It was tried and not reached: not worth waiting for.
+    pub stale: bool,
+}
+
+/// Ways to all neighbours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Routes {
+    /// The own zone.
+    pub own: ZoneName,
+    /// Upwards, when there is a parent at all.
+    pub parent: Option<Route>,
+    /// Downwards, by zone.
+    pub children: Vec<(ZoneName, Route)>,
+    /// Keys of the children, as this zone says.
+    pub proofs: Vec<ZoneProof>,
+}
+
+/// Who has to be asked for one question.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Plan {
+    pub(super) own: bool,
+    pub(super) children: Vec<Route>,
+    pub(super) parent: bool,
+}
+
+impl Routes {
+    /// Who has to be asked, and nobody twice.
+    pub(super) fn plan(&self, question: &Question, terms: &Terms, visited: &[String]) -> Plan {
+        let mut plan = match question.form {
+            Form::Exact => self.plan_name(question),
+            Form::Words | Form::List => self.plan_words(question),
+        };
+        if !terms.recurse || terms.hops == 0 {
+            plan.children.clear();
+            plan.parent = false;
+        }
+        if terms.outside {
+            plan.children.clear();
+        }
+        plan.children.retain(|child| !visited.contains(&child.zone));
+        plan.parent &= self.parent.as_ref().is_some_and(|parent| !visited.contains(&parent.zone));
+        plan
+    }
+
+    /// The longest delegation the name ends in, else this zone, else upwards.
+    fn plan_name(&self, question: &Question) -> Plan {
+        let Ok(name) = FullName::parse(&question.text) else { return Plan { own: true, ..Plan::default() } };
+        let child = self.children.iter().filter(|(zone, _)| name.is_in(zone)).max_by_key(|(zone, _)| zone.depth());
+        if let Some((_, route)) = child {
+            return Plan { own: false, children: vec![route.clone()], parent: false };
+        }
+        let ours = name.is_in(&self.own);
+        Plan { own: ours || self.parent.is_none(), children: Vec::new(), parent: !ours && self.parent.is_some() }
+    }
+
+    /// Everybody, or what can hold the zone asked for.
+    fn plan_words(&self, question: &Question) -> Plan {
+        let wanted = question.zone.as_deref().and_then(|zone| ZoneName::parse(zone).ok());
+        let related = |zone: &ZoneName| wanted.as_ref().is_none_or(|w| w.is_within(zone) || zone.is_within(w));
+        let covered = wanted.as_ref().is_some_and(|w| w.is_within(&self.own));
+        let children = self.children.iter().filter(|(zone, _)| related(zone)).map(|(_, route)| route.clone());
+        Plan { own: related(&self.own), children: children.collect(), parent: self.parent.is_some() && !covered }
+    }
+
+    /// Zones below this one whose names are near the end of a name that is none of theirs.
+    pub(super) fn near_zones(&self, text: &str) -> Vec<String> {
+        let labels: Vec<&str> = text.split('.').collect();
+        let tails = (1..labels.len()).map(|at| labels[at..].join("."));
+        let mut near: Vec<String> =
+            tails.flat_map(|tail| did_you_mean(&tail, self.children.iter().map(|(zone, _)| zone.as_str()))).collect();
+        near.dedup();
+        near
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn zone(text: &str) -> ZoneName {
+        ZoneName::parse(text).unwrap()
+    }
+
+    fn route(text: &str) -> Route {
+        Route { zone: text.into(), peers: vec![NodeId([1; 32])], stale: false }
+    }
+
+    fn middle() -> Routes {
+        Routes {
+            own: zone("lib"),
+            parent: Some(route(".")),
+            children: ["ml.lib", "deep.ml.lib", "bio.lib"].map(|name| (zone(name), route(name))).into(),
+            proofs: Vec::new(),
+        }
+    }
+
+    fn ask(form: Form, text: &str, zone: Option<&str>) -> Question {
+        let (tags, capabilities) = (Vec::new(), Vec::new());
+        Question { form, text: text.into(), zone: zone.map(Into::into), limit: 10, tags, capabilities }
+    }
+
+    fn plan(question: &Question, visited: &[&str]) -> (bool, Vec<String>, bool) {
+        let visited: Vec<String> = visited.iter().map(|zone| (*zone).to_owned()).collect();
+        let terms = Terms::of_door(question.form, Duration::from_secs(2));
+        let plan = middle().plan(question, &terms, &visited);
+        (plan.own, plan.children.into_iter().map(|child| child.zone).collect(), plan.parent)
+    }
+
+    #[test]
+    fn a_name_goes_to_the_longest_delegation_else_here_else_up() {
+        assert_eq!(plan(&ask(Form::Exact, "t.s.deep.ml.lib", None), &[]), (false, vec!["deep.ml.lib".into()], false));
+        assert_eq!(plan(&ask(Form::Exact, "t.s.ml.lib", None), &[]), (false, vec!["ml.lib".into()], false));
+        assert_eq!(plan(&ask(Form::Exact, "t.s.lib", None), &[]), (true, vec![], false));
+        assert_eq!(plan(&ask(Form::Exact, "t.s.elsewhere", None), &[]), (false, vec![], true));
+    }
+
+    #[test]
+    fn words_go_everywhere_once() {
+        let all: Vec<String> = ["ml.lib", "deep.ml.lib", "bio.lib"].map(Into::into).into();
+        assert_eq!(plan(&ask(Form::Words, "find papers", None), &[]), (true, all, true));
+        let (_, children, parent) = plan(&ask(Form::Words, "find papers", None), &[".", "ml.lib"]);
+        assert_eq!((children, parent), (vec!["deep.ml.lib".into(), "bio.lib".into()], false));
+    }
+
+    #[test]
+    fn words_for_one_zone_stay_on_the_way_to_it() {
+        assert_eq!(plan(&ask(Form::Words, "x", Some("bio.lib")), &[]), (true, vec!["bio.lib".into()], false));
+        assert_eq!(plan(&ask(Form::Words, "x", Some("writing")), &[]), (false, vec![], true));
+    }
+}

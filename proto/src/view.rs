@@ -1,0 +1,104 @@
+//! What readers see of a node without asking it: an immutable snapshot, published at most every few milliseconds. Whoever holds
+//! one sees one moment; the next is another value.
+
+use std::time::Duration;
+
+use crate::cache::Count;
+use crate::name::ZoneName;
+use crate::record::{NodeId, Origin};
+use crate::zone::Tools;
+
+/// One moment of one node.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The node.
+    pub node: NodeId,
+    /// Its zone.
+    pub zone: ZoneName,
+    /// Counts changes of the zone as this node saw them; numbers lists and events.
+    pub serial: u64,
+    /// Tag of everything a cached answer of this zone depends on.
+    pub tag: u64,
+    /// Grows with every tag heard of any zone: what a door kept under another number is old.
+    pub epoch: u64,
+    /// The zone's tools.
+    pub tools: Tools,
+    /// The zone's key, once the node is admitted.
+    pub zone_key: Option<[u8; 32]>,
+    /// Whether the node may speak for the zone.
+    pub admitted: bool,
+    /// Fellow replicas.
+    pub members: Vec<MemberView>,
+    /// Delegated zones.
+    pub children: Vec<ChildView>,
+    /// Addresses this node keeps contact with.
+    pub contacts: Vec<ContactView>,
+    /// Zone of the parent, once it was reached.
+    pub parent: Option<ZoneName>,
+    /// The version vector.
+    pub vector: Vec<(Origin, u64)>,
+    /// Counters, as they were when the view was made.
+    pub counts: Counts,
+}
+
+/// A fellow replica.
+#[derive(Clone, Debug)]
+pub struct MemberView {
+    /// Who.
+    pub node: NodeId,
+    /// `alive`, `down` or `left`.
+    pub state: &'static str,
+    /// Where.
+    pub address: String,
+    /// Version of its software.
+    pub version: String,
+}
+
+/// A delegated zone.
+#[derive(Clone, Debug)]
+pub struct ChildView {
+    /// Its name.
+    pub zone: ZoneName,
+    /// Its nodes that are connected.
+    pub connected: usize,
+    /// Its gateways' addresses.
+    pub gateways: Vec<String>,
+    /// Tools it exports.
+    pub tools: u64,
+    /// End of the lease, milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+}
+
+/// An address that contact is kept with.
+#[derive(Clone, Debug)]
+pub struct ContactView {
+    /// The address as configured or learned.
+    pub address: String,
+    /// `parent`, `join`, `fellow` or `gateway`.
+    pub purpose: &'static str,
+    /// `connected`, `connecting`, `unreachable` or `refused`.
+    pub state: &'static str,
+    /// The last error.
+    pub error: Option<String>,
+    /// When it is tried next.
+    pub next_try: Duration,
+}
+
+/// Counters of the core.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// L2.
+    pub l2: Count,
+    /// L3.
+    pub l3: Count,
+    /// Questions on their way.
+    pub questions: usize,
+    /// Exchanges begun and exchanges that found a difference.
+    pub gossip: (u64, u64),
+    /// Records taken from peers.
+    pub applied: u64,
+    /// Records, ranges and answers that were not believed.
+    pub refused: u64,
+    /// Frames that could not be read, or of unknown kinds.
+    pub bad_frames: u64,
+}

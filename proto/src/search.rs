@@ -96,15 +96,21 @@ fn words(tools: &Tools, question: &Question) -> Local {
     let query = Query::parse(&question.text);
     let limit = (question.limit as usize).max(CANDIDATES_MIN);
     let filter = |document: DocId| tools.document(document).is_some_and(|tool| wanted(tool, question));
-    let hits = tools.index().search(&query, limit, &filter);
+    let mut hits: Vec<(&Arc<Tool>, f32)> = tools
+        .index()
+        .search(&query, limit, &filter)
+        .into_iter()
+        .filter_map(|(document, score)| tools.document(document).map(|tool| (tool, score)))
+        .collect();
+    // Everybody draws the line at the same place: ties at the cut go by name.
+    hits.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.name.cmp(&b.0.name)));
+    hits.truncate(limit);
     // What goes by the very text comes first, whatever it scores.
     let mut found: Vec<Arc<Tool>> =
         tools.called(&question.text).into_iter().filter(|tool| wanted(tool, question)).take(limit).cloned().collect();
     let called = found.len();
-    for (document, _) in &hits {
-        if let Some(tool) = tools.document(*document)
-            && !found[..called].iter().any(|known| known.name == tool.name)
-        {
+    for (tool, _) in hits {
+        if !found[..called].iter().any(|known| known.name == tool.name) {
             found.push(tool.clone());
         }
     }

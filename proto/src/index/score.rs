@@ -84,7 +84,7 @@ impl Stats {
 pub struct Scorer<'q> {
     query: &'q Query,
     /// Parallel to the query's terms.
-    rarity: Vec<f32>,
+    rarities: Vec<f32>,
     /// What a document's length adds to the saturation, per unit.
     slope: f32,
 }
@@ -93,15 +93,15 @@ impl<'q> Scorer<'q> {
     pub fn new(query: &'q Query, stats: &Stats) -> Self {
         let average = (stats.total_length as f64 / stats.documents.max(1) as f64).max(1.0) as f32;
         let frequency = |at: usize| stats.document_frequency.get(at).copied().unwrap_or(0);
-        let rarity = (0..query.terms.len()).map(|at| inverse_frequency(stats.documents, frequency(at))).collect();
-        Self { query, rarity, slope: K1 * B / average }
+        let rarities = (0..query.terms.len()).map(|at| inverse_frequency(stats.documents, frequency(at))).collect();
+        Self { query, rarities, slope: K1 * B / average }
     }
 
     /// How well the document answers; 0 exactly where no term of the query occurs.
     pub fn score(&self, terms: &Terms) -> f32 {
         let saturation = self.saturation(terms.length());
         let mut sum = 0.0;
-        for (term, &rarity) in self.query.terms.iter().zip(&self.rarity) {
+        for (term, &rarity) in self.query.terms.iter().zip(&self.rarities) {
             let weight = terms.weight(term);
             if weight > 0 {
                 sum += part(rarity, weight, saturation);
@@ -110,12 +110,9 @@ impl<'q> Scorer<'q> {
         sum
     }
 
-    pub(super) fn query(&self) -> &'q Query {
-        self.query
-    }
-
-    pub(super) fn rarity(&self, at: usize) -> f32 {
-        self.rarity[at]
+    /// What each of the query's terms is worth, parallel to them.
+    pub(super) fn rarities(&self) -> &[f32] {
+        &self.rarities
     }
 
     /// The weight at which a term of a document of this length has brought half of what it can.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::DocId;
-use super::score::{Scorer, part};
+use super::score::{Query, Scorer, part};
 use super::terms::Terms;
 
 /// Documents of one segment: their numbers fit 16 bits.
@@ -35,8 +35,9 @@ struct Entry {
     postings_end: u32,
 }
 
+/// One document that has a term.
 #[derive(Debug, Clone, Copy)]
-struct Posting {
+pub(super) struct Posting {
     document: u16,
     weight: u16,
 }
@@ -79,38 +80,36 @@ impl Segment {
         Some(self.by_id[at])
     }
 
-    /// How many documents that were not removed have the term.
-    pub(super) fn frequency(&self, term: &str, removed: &Removed) -> u64 {
-        let postings = self.postings_of(term);
-        if removed.count() == 0 {
-            postings.len() as u64
-        } else {
-            postings.iter().filter(|posting| !removed.contains(posting.document)).count() as u64
-        }
+    /// The postings of each of the query's terms, in the query's order.
+    pub(super) fn look_up(&self, query: &Query) -> Vec<&[Posting]> {
+        // Both are sorted: each search starts where the one before ended.
+        let mut low = 0;
+        let found = query.terms().iter().map(|term| {
+            let mut high = self.entries.len();
+            while low < high {
+                let middle = low.midpoint(high);
+                match self.term(middle).cmp(term) {
+                    std::cmp::Ordering::Less => low = middle + 1,
+                    std::cmp::Ordering::Greater => high = middle,
+                    std::cmp::Ordering::Equal => {
+                        low = middle;
+                        return self.postings_at(middle);
+                    }
+                }
+            }
+            &[][..]
+        });
+        found.collect()
     }
 
     /// Adds every document's score to `sums`, which has a zero for each. The order of additions is that of [`Scorer::score`].
-    pub(super) fn score(&self, scorer: &Scorer<'_>, sums: &mut [f32]) {
-        for (at, term) in scorer.query().terms().iter().enumerate() {
-            let rarity = scorer.rarity(at);
-            for posting in self.postings_of(term) {
+    pub(super) fn score(&self, postings: &[&[Posting]], scorer: &Scorer<'_>, sums: &mut [f32]) {
+        for (postings, &rarity) in postings.iter().zip(scorer.rarities()) {
+            for posting in *postings {
                 let document = usize::from(posting.document);
                 sums[document] += part(rarity, posting.weight, scorer.saturation(self.lengths[document]));
             }
         }
-    }
-
-    fn postings_of(&self, term: &str) -> &[Posting] {
-        let (mut low, mut high) = (0, self.entries.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            match self.term(middle).cmp(term) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return self.postings_at(middle),
-            }
-        }
-        &[]
     }
 
     fn term(&self, at: usize) -> &str {
@@ -152,6 +151,13 @@ impl Removed {
     pub(super) fn contains(&self, document: u16) -> bool {
         let document = usize::from(document);
         self.bits.get(document / 64).is_some_and(|word| word >> (document % 64) & 1 == 1)
+    }
+
+    /// How many of the postings are of documents that were not removed.
+    pub(super) fn count_live(&self, postings: &[Posting]) -> u64 {
+        let live = |posting: &&Posting| !self.contains(posting.document);
+        let count = if self.count == 0 { postings.len() } else { postings.iter().filter(live).count() };
+        count as u64
     }
 
     pub(super) fn insert(&mut self, document: u16) {

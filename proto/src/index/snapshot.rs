@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::DocId;
 use super::score::{Query, Scorer, Stats};
-use super::segment::{Removed, Segment};
+use super::segment::{Posting, Removed, Segment};
 use super::terms::Terms;
 
 /// A segment and what was removed from it.
@@ -38,15 +38,7 @@ impl IndexSnapshot {
 
     /// This collection's statistics of the query's terms; exact, removed documents are counted nowhere.
     pub fn stats(&self, query: &Query) -> Stats {
-        let frequency = |term: &str| {
-            let sealed: u64 = self.parts.iter().map(|part| part.segment.frequency(term, &part.removed)).sum();
-            sealed + self.tail.iter().filter(|(_, terms)| terms.weight(term) > 0).count() as u64
-        };
-        Stats {
-            documents: self.documents as u64,
-            total_length: self.total_length,
-            document_frequency: query.terms().iter().map(|term| frequency(term)).collect(),
-        }
+        self.stats_of(query, &self.look_up(query))
     }
 
     /// The best `limit` documents among those that `filter` lets pass, scored with this collection's own statistics.
@@ -54,7 +46,9 @@ impl IndexSnapshot {
     /// Best first, equal scores by document number. Every document that ties with the last one is returned too, so that the
     /// caller can cut by something that means the same on every node.
     pub fn search(&self, query: &Query, limit: usize, filter: &dyn Fn(DocId) -> bool) -> Vec<(DocId, f32)> {
-        self.search_with(query, &self.stats(query), limit, filter)
+        let postings = self.look_up(query);
+        let scorer = Scorer::new(query, &self.stats_of(query, &postings));
+        self.rank(&scorer, &postings, limit, filter)
     }
 
     /// As [`search`](Self::search), scored with statistics of a wider collection.
@@ -65,13 +59,40 @@ impl IndexSnapshot {
         limit: usize,
         filter: &dyn Fn(DocId) -> bool,
     ) -> Vec<(DocId, f32)> {
-        let scorer = Scorer::new(query, stats);
+        self.rank(&Scorer::new(query, stats), &self.look_up(query), limit, filter)
+    }
+
+    /// The postings of every part, which both statistics and ranking read.
+    fn look_up(&self, query: &Query) -> Vec<Vec<&[Posting]>> {
+        self.parts.iter().map(|part| part.segment.look_up(query)).collect()
+    }
+
+    fn stats_of(&self, query: &Query, postings: &[Vec<&[Posting]>]) -> Stats {
+        let frequency = |at: usize| {
+            let sealed = self.parts.iter().zip(postings).map(|(part, postings)| part.removed.count_live(postings[at]));
+            let tail = self.tail.iter().filter(|(_, terms)| terms.weight(&query.terms()[at]) > 0).count() as u64;
+            sealed.sum::<u64>() + tail
+        };
+        Stats {
+            documents: self.documents as u64,
+            total_length: self.total_length,
+            document_frequency: (0..query.terms().len()).map(frequency).collect(),
+        }
+    }
+
+    fn rank(
+        &self,
+        scorer: &Scorer<'_>,
+        postings: &[Vec<&[Posting]>],
+        limit: usize,
+        filter: &dyn Fn(DocId) -> bool,
+    ) -> Vec<(DocId, f32)> {
         let mut best = Best::new(limit);
         let mut sums = Vec::new();
-        for part in &self.parts {
+        for (part, postings) in self.parts.iter().zip(postings) {
             sums.clear();
             sums.resize(part.segment.len(), 0.0);
-            part.segment.score(&scorer, &mut sums);
+            part.segment.score(postings, scorer, &mut sums);
             for (&score, document) in sums.iter().zip(0u16..) {
                 if best.wants(score) && !part.removed.contains(document) {
                     let id = part.segment.id(document);

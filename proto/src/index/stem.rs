@@ -1,6 +1,6 @@
 //! A small English stemmer: plurals, `-ing`, `-ed` and the silent `e`, nothing else.
 //!
-//! It is not Porter's: that one was measured beside it and found no more (figures in `benches/README.md`). A stem is indexed
+//! It is not Porter's, which is five times as long and hardly found more (figures in `benches/README.md`). A stem is indexed
 //! beside the word itself, never instead of it: among tools `list` and `lists`, `get` and `getting` are often different things.
 
 /// The stem of a lower-case word; words that are not plain ASCII letters stay as they are.

@@ -148,7 +148,7 @@ impl Terms {
         collected.finish()
     }
 
-    /// The sum of the weights of all occurrences.
+    /// The sum of the weights of all occurrences, stop words left out.
     pub fn length(&self) -> u32 {
         self.length
     }
@@ -198,18 +198,20 @@ impl Collected {
         self.add_words(text, weight, false);
     }
 
-    /// Stop words too: a tool may be called `get`, and a question of stop words alone is still a question.
+    /// Stop words too: a tool may be called `get`, and a question of stop words alone is still a question. They add nothing to
+    /// the length, so that for every other question the document is as if it had none.
     fn add_all(&mut self, text: &str, weight: u16) {
         self.add_words(text, weight, true);
     }
 
     fn add_words(&mut self, text: &str, weight: u16, stop_words: bool) {
         each_word(text, |word| {
-            each_term(word, stop_words, |term| self.count(term, weight));
+            let length = if matches!(word, Word::Plain(word) if is_stop_word(word)) { 0 } else { weight };
+            each_term(word, stop_words, |term| self.count(term, weight, length));
         });
     }
 
-    fn count(&mut self, term: &str, weight: u16) {
+    fn count(&mut self, term: &str, weight: u16, length: u16) {
         if let Some(sum) = self.weights.get_mut(term) {
             *sum = sum.saturating_add(weight);
         } else if self.weights.len() < DOCUMENT_TERMS_MAX {
@@ -217,7 +219,7 @@ impl Collected {
         } else {
             return;
         }
-        self.length = self.length.saturating_add(u32::from(weight));
+        self.length = self.length.saturating_add(u32::from(length));
     }
 
     fn finish(self) -> Terms {

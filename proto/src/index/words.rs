@@ -64,9 +64,8 @@ fn each_part(run: &str, emit: &mut impl FnMut(Word<'_>)) {
     let mut before: Option<char> = None;
     let mut chars = run.chars().peekable();
     while let Some(c) = chars.next() {
-        let hump = before.is_some_and(|b| b.is_numeric() != c.is_numeric())
-            || c.is_uppercase()
-                && before.is_some_and(|b| !b.is_uppercase() || chars.peek().is_some_and(|next| next.is_lowercase()));
+        let hump = c.is_uppercase()
+            && before.is_some_and(|b| !b.is_uppercase() || chars.peek().is_some_and(|next| next.is_lowercase()));
         if hump {
             emit(Word::Plain(cut(&whole[part_start..])));
             part_start = whole.len();

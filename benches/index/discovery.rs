@@ -5,6 +5,8 @@
 //! of this repository. Figures: R@k is the share of a question's groups found in the first k, nDCG@10 counts each group once.
 //! It measures `aop_proto::index` alone: no network, no exact names, ties broken by id.
 
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a benchmark reads files and takes time")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;

@@ -34,6 +34,28 @@ pub struct Gossip {
     differing: u64,
 }
 
+/// New records on their way.
+#[derive(Debug)]
+pub struct Rumour {
+    /// The records.
+    pub ranges: Vec<Range>,
+    /// Hops they came.
+    pub hop: u8,
+    /// Who told us, when somebody did.
+    pub from: Option<NodeId>,
+}
+
+/// What this replica holds and whom it can tell.
+#[derive(Debug)]
+pub struct Replica<'a> {
+    /// Fellows that are connected.
+    pub fellows: &'a [NodeId],
+    /// Why origins may speak for the zone.
+    pub chains: &'a Chains,
+    /// The logs.
+    pub registry: &'a Registry,
+}
+
 /// Messages to send, by peer.
 pub type Sends = Vec<(NodeId, Message)>;
 
@@ -61,22 +83,14 @@ impl Gossip {
     }
 
     /// Passes new records on at once: to k random fellows, not back to where they came from.
-    pub fn push(
-        &self,
-        ranges: Vec<Range>,
-        hop: u8,
-        from: Option<NodeId>,
-        fellows: &[NodeId],
-        chains: &Chains,
-        registry: &Registry,
-        chance: &mut Chance,
-    ) -> Sends {
-        let others: Vec<NodeId> = fellows.iter().copied().filter(|node| Some(*node) != from).collect();
+    pub fn push(&self, rumour: Rumour, zone: &Replica<'_>, chance: &mut Chance) -> Sends {
+        let Rumour { ranges, hop, from } = rumour;
+        let others: Vec<NodeId> = zone.fellows.iter().copied().filter(|node| Some(*node) != from).collect();
         let bytes: usize = ranges.iter().flat_map(|range| &range.records).map(Vec::len).sum();
         let message: Message = if bytes <= PUSH_BYTES_MAX && hop < PUSH_HOPS_MAX {
-            with_chains(ranges, chains, false, hop + 1).into()
+            with_chains(ranges, zone.chains, false, hop + 1).into()
         } else {
-            Digest { hash: registry.digest() }.into()
+            Digest { hash: zone.registry.digest() }.into()
         };
         chance.sample(&others, FANOUT).into_iter().map(|peer| (peer, message.clone())).collect()
     }

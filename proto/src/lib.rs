@@ -1,4 +1,18 @@
-//! Every word and every rule of the AOP protocol.
+//! Every word and every rule of the AOP protocol: no I/O, no time, no chance of its own.
+//!
+//! ```text
+//!  4  node                                composition; view: what readers see
+//!  3  gossip  resolver  search            conversations (borrow holders, never each other)
+//!  2  registry zone cache membership selection trust index      holders
+//!  1  wire                                words on the wire
+//!  0  codec  name  record  params  now  error                   words
+//! ```
+//!
+//! Imports point down. Whoever drives a [`node::Node`] hands it inputs with the time and drains its outputs; the shell does it
+//! with QUIC and a store, the simulator with a queue.
+
+#![warn(missing_docs)]
+
 pub mod cache;
 pub mod codec;
 pub mod error;

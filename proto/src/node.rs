@@ -26,7 +26,7 @@ pub use writes::{NewTool, Write, WriteError, Wrote};
 
 use crate::cache::Tags;
 use crate::codec::{Wire, WireRead, WireWrite};
-use crate::gossip::{Chains, Gossip, Sends};
+use crate::gossip::{Chains, Gossip, Replica, Rumour, Sends};
 use crate::membership::{Liveness, Membership};
 use crate::name::ZoneName;
 use crate::now::Now;
@@ -341,12 +341,9 @@ impl Node {
     }
 
     fn on_frame(&mut self, peer: NodeId, bytes: &[u8]) {
-        let message = match Message::decode(bytes) {
-            Ok(message) => message,
-            Err(_) => {
-                self.counts.bad_frames += 1;
-                return;
-            }
+        let Ok(message) = Message::decode(bytes) else {
+            self.counts.bad_frames += 1;
+            return;
         };
         let now = self.now.mono;
         match message {
@@ -390,22 +387,19 @@ impl Node {
             }
         }
         if !fresh.is_empty() && ranges.hop > 0 {
-            let fellows = self.fellows();
-            let sends = self.gossip.push(
-                fresh,
-                ranges.hop,
-                Some(peer),
-                &fellows,
-                &self.chains,
-                &self.registry,
-                &mut self.chance,
-            );
-            self.send_all(sends);
+            self.push(Rumour { ranges: fresh, hop: ranges.hop, from: Some(peer) });
         }
         let sends = match gap {
             true => self.gossip.pull(peer, &self.registry, self.now.mono),
             false => self.gossip.on_ranges(peer, ranges.more, &self.registry, self.now.mono),
         };
+        self.send_all(sends);
+    }
+
+    fn push(&mut self, rumour: Rumour) {
+        let fellows = self.fellows();
+        let replica = Replica { fellows: &fellows, chains: &self.chains, registry: &self.registry };
+        let sends = self.gossip.push(rumour, &replica, &mut self.chance);
         self.send_all(sends);
     }
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A silence is never a "no" (I6): zones that did not answer are named, what they said before is used as stale, and only the
-//! authority of a name denies it. What is believed of an answer is decided by `search::check`; nothing unverified is kept or
+//! authority of a name denies it. What is believed of an answer is decided by `trust::answers`; nothing unverified is kept or
 //! relayed.
 
 mod route;
@@ -22,11 +22,12 @@ use crate::cache::{Count, Kept, Level, Quality, Shelf, lifetime};
 use crate::name::ZoneName;
 use crate::params::{FRAME_BYTES_MAX, HOP_MARGIN, HOPS_MAX, QUERIES_MAX, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS};
 use crate::record::{NodeId, ZoneProof};
-use crate::search::{Answerer, Checked, Freshness, answer, check};
 use crate::selection::{Chance, owner_of};
+use crate::trust::answers::{Checked, check};
 use crate::trust::{Anchors, Verifier};
 use crate::wire::message::{Answer, Form, Query, Question, Silent, ZoneAnswer};
 use crate::zone::Tools;
+use crate::zone::answer::{Answerer, answer};
 
 /// Who wants to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +86,15 @@ impl Terms {
         };
         Self { deadline, hops: HOPS_MAX, budget, cached: true, recurse: true, outside: false, age_max: TTL_L3 }
     }
+}
+
+/// How good a result is as an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Freshness {
+    /// Said by the zone within its lifetime.
+    Fresh,
+    /// Kept from before, because the zone is silent now.
+    Stale,
 }
 
 /// Everything that came back for a question.

@@ -3,6 +3,8 @@
 //!
 //! What it is *not*: who is let in. Nothing here knows addresses or policy.
 
+pub mod answers;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
@@ -186,10 +188,10 @@ impl Verifier {
         if self.roots.insert(seal) {
             self.order.push_back(seal);
         }
-        if self.order.len() > ROOTS_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.roots.remove(&oldest);
-            }
+        if self.order.len() > ROOTS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.roots.remove(&oldest);
         }
     }
 }

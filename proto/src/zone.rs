@@ -4,6 +4,8 @@
 //! Which definition is shown where instances differ is decided by (epoch, clock, origin, sequence number) and flagged; nothing is
 //! merged. [`Tools`] is the part that readers get: cheap to clone, sharded, so that one change touches one shard.
 
+pub mod answer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -153,7 +155,7 @@ impl Tools {
     pub fn instances(&self, tool: &Tool) -> Vec<Instance> {
         let mut instances: Vec<Instance> =
             tool.instances.iter().map(|(node, instance)| self.instance(*node, &instance.body)).collect();
-        instances.sort_by(|a, b| (a.health, a.node).cmp(&(b.health, b.node)));
+        instances.sort_by_key(|instance| (instance.health, instance.node));
         instances
     }
 

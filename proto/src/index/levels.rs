@@ -57,6 +57,7 @@ impl Index {
         self.documents
     }
 
+    /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.documents == 0
     }

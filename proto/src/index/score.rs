@@ -58,6 +58,7 @@ impl Query {
 /// What a collection says about a question's terms. Adding the statistics of disjoint collections gives those of their union.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
+    /// Documents in the collection.
     pub documents: u64,
     /// The sum of the documents' lengths.
     pub total_length: u64,
@@ -90,6 +91,7 @@ pub struct Scorer<'q> {
 }
 
 impl<'q> Scorer<'q> {
+    /// Prepares the weight of every term of `query` in a collection.
     pub fn new(query: &'q Query, stats: &Stats) -> Self {
         let average = (stats.total_length as f64 / stats.documents.max(1) as f64).max(1.0) as f32;
         let frequency = |at: usize| stats.document_frequency.get(at).copied().unwrap_or(0);

@@ -32,6 +32,7 @@ impl IndexSnapshot {
         self.documents
     }
 
+    /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.documents == 0
     }

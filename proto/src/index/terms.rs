@@ -29,9 +29,13 @@ const STEM_MARK: char = '~';
 /// The searchable text of one tool, borrowed from wherever it lies.
 #[derive(Debug, Clone, Default)]
 pub struct Document<'a> {
+    /// Its name at the upstream.
     pub name: &'a str,
+    /// Its title, or nothing.
     pub title: &'a str,
+    /// Its description, or nothing.
     pub description: &'a str,
+    /// The server it belongs to.
     pub server: &'a str,
     /// Names and descriptions, nested ones included.
     pub parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
@@ -93,8 +97,10 @@ impl<'a> Document<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {
     #[error("read the tool definition as JSON: {0}")]
+    /// The bytes are no JSON.
     NotJson(#[from] serde_json::Error),
     #[error("find an object in the tool definition")]
+    /// They are JSON, but no object.
     NotAnObject,
 }
 
@@ -158,6 +164,7 @@ impl Terms {
         self.entries.len()
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -7,8 +7,10 @@ use crate::node::{Node, Output};
 use crate::params::{HOPS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
 use crate::record::NodeId;
 use crate::resolver::{Act, Around, Asker, Route, Routes, Terms};
-use crate::search::{Answerer, Checked, rank};
+use crate::search::rank;
+use crate::trust::answers::Checked;
 use crate::wire::message::{Answer, Query, Question};
+use crate::zone::answer::Answerer;
 
 /// Filters of one question.
 const FILTERS_MAX: usize = 16;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::Wire;
+use crate::gossip::Rumour;
 use crate::name::{FullName, NameError, fit_label, fit_tool_labels};
 use crate::node::{Keep, Node, Output};
 use crate::params::{LEASE, RECORD_BYTES_MAX};
@@ -460,9 +461,7 @@ impl Node {
         if !dropped.is_empty() {
             self.persist(dropped);
         }
-        let fellows = self.fellows();
-        let sends = self.gossip.push(vec![range], 0, None, &fellows, &self.chains, &self.registry, &mut self.chance);
-        self.send_all(sends);
+        self.push(Rumour { ranges: vec![range], hop: 0, from: None });
         if records.iter().any(|signed| signed.record.kind() == Kind::Delegation) {
             self.learn_children();
         }

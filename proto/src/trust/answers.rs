@@ -1,0 +1,65 @@
+//! What is believed of an answer: the records that the zone's key vouches for, and nothing else (P2).
+
+use std::sync::Arc;
+
+use crate::name::{FullName, ZoneName};
+use crate::record::{Kind, Signed, SignedRef};
+use crate::trust::{Anchors, TrustError, Verifier};
+use crate::wire::message::{Candidate, ZoneAnswer};
+
+/// An answer of one zone whose candidates were checked.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The answer, with what did not verify taken out.
+    pub answer: ZoneAnswer,
+    /// The records of its candidates, in their order.
+    pub records: Vec<SignedRef>,
+    /// Candidates that were taken out.
+    pub refused: u32,
+}
+
+/// Keeps of an answer what its zone's key vouches for (P2). `own` is the zone whose records were checked when they came in.
+///
+/// # Errors
+/// When the zone's key cannot be proven from an anchor and there is anything to be proven; the whole answer is refused.
+pub fn check(
+    mut answer: ZoneAnswer,
+    own: &ZoneName,
+    anchors: &Anchors,
+    verifier: &mut Verifier,
+) -> Result<Checked, TrustError> {
+    let zone = ZoneName::parse(&answer.zone).map_err(|_| TrustError::Chain(answer.zone.clone()))?;
+    if zone != *own && !answer.candidates.is_empty() && anchors.key_of(&zone).is_none() {
+        return Err(TrustError::NoAnchor(zone));
+    }
+    let mut records = Vec::with_capacity(answer.candidates.len());
+    let before = answer.candidates.len();
+    answer.candidates.retain(|candidate| {
+        let signed = check_candidate(candidate, &zone, own, anchors, verifier);
+        signed.map(|signed| records.push(Arc::new(signed))).is_ok()
+    });
+    let refused = u32::try_from(before - records.len()).unwrap_or(u32::MAX);
+    Ok(Checked { answer, records, refused })
+}
+
+fn check_candidate(
+    candidate: &Candidate,
+    zone: &ZoneName,
+    own: &ZoneName,
+    anchors: &Anchors,
+    verifier: &mut Verifier,
+) -> Result<Signed, TrustError> {
+    let signed = verifier.open(&candidate.envelope)?;
+    let record = &signed.record;
+    let of_zone = record.zone == zone.as_str()
+        && record.kind() == Kind::Tool
+        && record.body.is_some()
+        && FullName::parse(&record.name).is_ok_and(|name| name.is_in(zone));
+    if !of_zone {
+        return Err(TrustError::Chain(record.node.short()));
+    }
+    if zone != own {
+        verifier.check_node(anchors, zone, record.node, &candidate.chain)?;
+    }
+    Ok(signed)
+}

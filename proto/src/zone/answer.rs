@@ -1,0 +1,143 @@
+//! What a zone says to one question, from its own tools alone. No scores leave it: signed records and exact counts of the
+//! question's terms do, and whoever asked scores the records' text with the counts of all zones together (DESIGN D7).
+
+use std::sync::Arc;
+
+use crate::error::did_you_mean;
+use crate::index::{DocId, Query, Stats};
+use crate::name::{FullName, ZoneName};
+use crate::params::{CANDIDATES_MIN, RANGES_BYTES_PER_ROUND, TTL_L3};
+use crate::record::{Certificate, NodeId};
+use crate::wire::message::{Candidate, Form, Question, ZoneAnswer};
+use crate::zone::{Tool, Tools};
+
+/// Near names an answer offers.
+const NEAR_MAX: usize = 3;
+
+/// Who answers, for the fields that do not come from the tools.
+#[derive(Debug)]
+pub struct Answerer<'a> {
+    /// The zone.
+    pub zone: &'a ZoneName,
+    /// The node that speaks for it.
+    pub node: NodeId,
+    /// Content tag of the zone.
+    pub tag: u64,
+    /// Whether this node knows that it is behind.
+    pub behind: bool,
+}
+
+/// What a zone says to `question` from its own tools. Candidates carry their writers' certificates.
+pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question) -> ZoneAnswer {
+    let found = match question.form {
+        Form::Exact => exact(tools, question),
+        Form::Words => words(tools, question),
+        Form::List => list(tools, question),
+    };
+    let mut room = RANGES_BYTES_PER_ROUND;
+    let candidates = found
+        .tools
+        .iter()
+        .map(|tool| candidate(tools, tool))
+        .take_while(|candidate| {
+            let bytes = candidate.bytes();
+            let fits = bytes <= room;
+            room = room.saturating_sub(bytes);
+            fits
+        })
+        .collect();
+    let near = match question.form {
+        Form::Exact if found.tools.is_empty() => near_names(tools, &question.text),
+        _ => Vec::new(),
+    };
+    ZoneAnswer {
+        zone: by.zone.as_str().to_owned(),
+        node: by.node,
+        tag: by.tag,
+        behind: by.behind,
+        age_ms: 0,
+        ttl_ms: TTL_L3.as_millis() as u64,
+        took_us: 0,
+        documents: found.stats.documents,
+        total_length: found.stats.total_length,
+        frequencies: found.stats.document_frequency,
+        matches: found.matches,
+        candidates,
+        near,
+    }
+}
+
+struct Local {
+    tools: Vec<Arc<Tool>>,
+    matches: u64,
+    stats: Stats,
+}
+
+fn exact(tools: &Tools, question: &Question) -> Local {
+    let found = FullName::parse(&question.text).ok().and_then(|name| tools.find(&name).cloned());
+    let found: Vec<Arc<Tool>> = found.into_iter().filter(|tool| wanted(tool, question)).collect();
+    let stats = Stats { documents: tools.len() as u64, ..Stats::default() };
+    Local { matches: found.len() as u64, tools: found, stats }
+}
+
+fn list(tools: &Tools, question: &Question) -> Local {
+    let all: Vec<Arc<Tool>> = tools.all().into_iter().filter(|tool| wanted(tool, question)).cloned().collect();
+    let matches = all.len() as u64;
+    let stats = Stats { documents: matches, ..Stats::default() };
+    Local { tools: all.into_iter().take(question.limit as usize).collect(), matches, stats }
+}
+
+fn words(tools: &Tools, question: &Question) -> Local {
+    let query = Query::parse(&question.text);
+    let limit = (question.limit as usize).max(CANDIDATES_MIN);
+    let filter = |document: DocId| tools.document(document).is_some_and(|tool| wanted(tool, question));
+    let mut hits: Vec<(&Arc<Tool>, f32)> = tools
+        .index()
+        .search(&query, limit, &filter)
+        .into_iter()
+        .filter_map(|(document, score)| tools.document(document).map(|tool| (tool, score)))
+        .collect();
+    // Everybody draws the line at the same place: ties at the cut go by name.
+    hits.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.name.cmp(&b.0.name)));
+    hits.truncate(limit);
+    // What goes by the very text comes first, whatever it scores.
+    let mut found: Vec<Arc<Tool>> =
+        tools.called(&question.text).into_iter().filter(|tool| wanted(tool, question)).take(limit).cloned().collect();
+    let called = found.len();
+    for (tool, _) in hits {
+        if !found[..called].iter().any(|known| known.name == tool.name) {
+            found.push(tool.clone());
+        }
+    }
+    Local { matches: found.len() as u64, tools: found, stats: tools.index().stats(&query) }
+}
+
+fn wanted(tool: &Tool, question: &Question) -> bool {
+    let body = &tool.shown().body;
+    let in_zone =
+        question.zone.as_ref().is_none_or(|zone| ZoneName::parse(zone).is_ok_and(|zone| tool.name.is_in(&zone)));
+    in_zone
+        && question.tags.iter().all(|tag| body.tags.contains(tag))
+        && question.capabilities.iter().all(|capability| body.capabilities.contains(capability))
+}
+
+fn candidate(tools: &Tools, tool: &Tool) -> Candidate {
+    let shown = tool.shown();
+    Candidate {
+        envelope: shown.signed.envelope.to_vec(),
+        chain: chain_of(tools, shown.signed.record.node),
+        instances: tools.instances(tool),
+        clash: tool.clash,
+    }
+}
+
+fn chain_of(tools: &Tools, node: NodeId) -> Vec<Certificate> {
+    tools.nodes().get(&node).map(|body| body.chain.clone()).unwrap_or_default()
+}
+
+fn near_names(tools: &Tools, text: &str) -> Vec<String> {
+    let all = tools.all();
+    let mut near = did_you_mean(text, all.iter().map(|tool| tool.name.as_str()));
+    near.truncate(NEAR_MAX);
+    near
+}

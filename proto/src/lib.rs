@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  4  node                                composition; view: what readers see
-//!  3  gossip  resolver  search            conversations (borrow holders, never each other)
+//!  3  gossip  resolver  search  call      conversations (borrow holders, never each other)
 //!  2  registry zone cache membership selection trust index      holders
 //!  1  wire                                words on the wire
 //!  0  codec  name  record  params  now  error                   words
@@ -14,6 +14,7 @@
 #![warn(missing_docs)]
 
 pub mod cache;
+pub mod call;
 pub mod codec;
 pub mod error;
 pub mod gossip;

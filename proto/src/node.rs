@@ -100,6 +100,13 @@ pub enum Input {
         /// Whether this node dialled.
         dialed: bool,
     },
+    /// A dial of ours reached a peer, by a new connection or by finding one that stood.
+    Reached {
+        /// Who.
+        peer: NodeId,
+        /// The address dialled.
+        address: String,
+    },
     /// The last connection to a peer ended.
     PeerDown {
         /// Who.
@@ -287,6 +294,7 @@ impl Node {
         self.now = now;
         match input {
             Input::PeerUp { peer, address, dialed } => self.on_peer_up(peer, address, dialed),
+            Input::Reached { peer, address } => self.on_reached(peer, &address),
             Input::PeerDown { peer } => self.on_peer_down(peer),
             Input::DialFailed { address, reason } => self.on_dial_failed(&address, reason),
             Input::Frame { peer, bytes } => self.on_frame(peer, &bytes),

@@ -79,6 +79,7 @@ enum Role {
 struct Link {
     role: Role,
     address: String,
+    hello: Option<Hello>,
 }
 
 /// All connections, and all addresses that contact is kept with.
@@ -300,10 +301,31 @@ impl Node {
             contact.backoff = DIAL_BACKOFF_MIN;
             contact.error = None;
         }
-        self.links.by_peer.insert(peer, Link { role: Role::Unknown, address });
+        self.links.by_peer.insert(peer, Link { role: Role::Unknown, address, hello: None });
         let hello = self.hello();
         self.send(peer, hello);
         self.view_dirty = true;
+    }
+
+    /// An address of ours turned out to be this peer, which may have been connected before: its role is settled again.
+    pub(super) fn on_reached(&mut self, peer: NodeId, address: &str) {
+        let hello = self.links.by_peer.get(&peer).map(|link| link.hello.clone());
+        let Some(contact) = self.links.contacts.get_mut(address) else { return };
+        contact.dialing = false;
+        let Some(hello) = hello else {
+            // The connection is gone already, or its news are still on the way.
+            contact.next_try = self.now.mono + DIAL_BACKOFF_MIN;
+            return;
+        };
+        let news = contact.peer != Some(peer);
+        contact.peer = Some(peer);
+        contact.backoff = DIAL_BACKOFF_MIN;
+        contact.error = None;
+        if let Some(hello) = hello.filter(|_| news) {
+            self.on_hello(peer, hello);
+            let ours = self.hello();
+            self.send(peer, ours);
+        }
     }
 
     pub(super) fn on_dial_failed(&mut self, address: &str, reason: String) {
@@ -334,6 +356,9 @@ impl Node {
             self.counts.bad_frames += 1;
             return;
         };
+        if let Some(link) = self.links.by_peer.get_mut(&peer) {
+            link.hello = Some(hello.clone());
+        }
         if zone == self.config.zone {
             self.on_fellow(peer, hello);
         } else if self.config.zone.is_below(&zone) {

@@ -253,7 +253,21 @@ impl Node {
             let hello = self.hello();
             self.send(peer, hello);
         }
+        self.settle_links();
         self.view_dirty = true;
+    }
+
+    /// Admitted now: those who said hello before are judged again, and children hear whose they are.
+    fn settle_links(&mut self) {
+        let settle = |(peer, link): (&NodeId, &Link)| (*peer, link.role.clone(), link.hello.clone());
+        let links: Vec<_> = self.links.by_peer.iter().map(settle).collect();
+        for (peer, role, hello) in links {
+            match (role, hello) {
+                (Role::Applicant, Some(hello)) => self.on_fellow(peer, hello),
+                (Role::Child(zone), _) => self.refer(peer, &zone),
+                _ => {}
+            }
+        }
     }
 
     fn keep_trust(&mut self) {

@@ -583,6 +583,7 @@ impl Node {
             members,
             children,
             contacts: self.links.contacts_view(),
+            routes: self.routes(),
             parent: self.links.parent_zone(),
             vector: self.registry.vector(),
             counts,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cache::Count;
 use crate::name::ZoneName;
 use crate::record::{NodeId, Origin};
+use crate::resolver::Routes;
 use crate::zone::Tools;
 
 /// One moment of one node.
@@ -33,6 +34,8 @@ pub struct View {
     pub children: Vec<ChildView>,
     /// Addresses this node keeps contact with.
     pub contacts: Vec<ContactView>,
+    /// Ways to other zones.
+    pub routes: Routes,
     /// Zone of the parent, once it was reached.
     pub parent: Option<ZoneName>,
     /// The version vector.

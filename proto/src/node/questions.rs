@@ -106,7 +106,7 @@ impl Node {
         (&mut self.resolver, around)
     }
 
-    fn routes(&self) -> Routes {
+    pub(super) fn routes(&self) -> Routes {
         let parent = self.links.has_parents().then(|| Route {
             zone: self.links.parent_label(),
             peers: self.links.parents(),

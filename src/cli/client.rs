@@ -1,0 +1,402 @@
+//! The client side of a node's HTTP interface: nodes tried in turn, the token found by address, every failure a [`Problem`].
+//!
+//! Not a general HTTP client: it never follows a redirect and never asks a proxy. What must hold: the next node is tried only when
+//! the one before was provably not reached or the request may be repeated, and the admin token goes only with requests that need it,
+//! only to the node that wrote it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use aop_proto::error::{Kind, Problem};
+use bytes::{Bytes, BytesMut};
+use reqwest::{Method, Url};
+use serde_json::Value;
+
+use super::json::Members;
+use super::token::Tokens;
+
+/// Port of a node named without one.
+pub(crate) const PORT: u16 = 7400;
+/// Reads are answered at once or not at all.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// A node that does not accept a connection in this time is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// More than this is not an answer (100,000 tools are about 60 MB).
+const ANSWER_BYTES_MAX: usize = 512 << 20;
+
+/// One request, before it is known which node gets it.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    method: Method,
+    segments: Vec<String>,
+    query: Vec<(&'static str, String)>,
+    headers: Vec<(&'static str, String)>,
+    body: Option<Bytes>,
+    timeout: Duration,
+    /// The timeout was made from what the user asked for and is not overridden by it.
+    exact_timeout: bool,
+    changes: bool,
+}
+
+impl Request {
+    /// A read of `/v1/` plus these segments, which are escaped as needed.
+    pub(crate) fn get(segments: &[&str]) -> Self {
+        Self::new(Method::GET, segments)
+    }
+
+    /// A change with a JSON body.
+    pub(crate) fn post(segments: &[&str], body: impl Into<Bytes>) -> Self {
+        Self { body: Some(body.into()), ..Self::new(Method::POST, segments) }
+    }
+
+    /// A removal.
+    pub(crate) fn delete(segments: &[&str]) -> Self {
+        Self::new(Method::DELETE, segments)
+    }
+
+    fn new(method: Method, segments: &[&str]) -> Self {
+        let segments = segments.iter().map(|s| (*s).to_owned()).collect();
+        let changes = method != Method::GET;
+        let (query, headers) = (Vec::new(), Vec::new());
+        Self { method, segments, query, headers, body: None, timeout: READ_TIMEOUT, exact_timeout: false, changes }
+    }
+
+    /// Adds a parameter.
+    pub(crate) fn param(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((key, value.into()));
+        self
+    }
+
+    /// Adds a parameter when there is a value.
+    pub(crate) fn param_opt(self, key: &'static str, value: Option<impl Into<String>>) -> Self {
+        match value {
+            Some(value) => self.param(key, value),
+            None => self,
+        }
+    }
+
+    /// Adds `key=1` when it is on.
+    pub(crate) fn flag(self, key: &'static str, on: bool) -> Self {
+        if on { self.param(key, "1") } else { self }
+    }
+
+    /// Adds a header.
+    pub(crate) fn header(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((key, value.into()));
+        self
+    }
+
+    /// How long the whole answer may take, unless `--timeout` says.
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long the whole answer may take, whatever `--timeout` says.
+    pub(crate) fn exactly(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self.exact_timeout = true;
+        self
+    }
+
+    /// A POST that changes nothing: it needs no token and may go to the next node.
+    pub(crate) fn read_only(mut self) -> Self {
+        self.changes = false;
+        self
+    }
+
+    fn url(&self, base: &Url) -> Url {
+        let mut url = base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.clear().push("v1").extend(&self.segments);
+        }
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(self.query.iter().map(|(key, value)| (*key, value.as_str())));
+        }
+        url
+    }
+}
+
+/// An answer with what travelled in headers.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    /// As the node sent it.
+    pub(crate) body: Bytes,
+    took_ms: Option<f64>,
+    trace_id: Option<String>,
+}
+
+impl Reply {
+    /// The body with `took_ms` and `trace_id` folded in, its own members untouched.
+    pub(crate) fn folded(&self) -> String {
+        let Some(mut members) = Members::of(&self.body) else {
+            return String::from_utf8_lossy(&self.body).into_owned();
+        };
+        if let Some(took_ms) = self.took_ms {
+            members.insert_after("partial", "took_ms", took_ms.to_string());
+        }
+        if let Some(trace_id) = &self.trace_id {
+            members.insert_after("took_ms", "trace_id", Value::from(trace_id.as_str()).to_string());
+        }
+        members.to_text()
+    }
+
+    /// The folded body, read.
+    pub(crate) fn value(&self) -> Result<Value, Problem> {
+        serde_json::from_str(&self.folded())
+            .map_err(|error| Problem::new(Kind::Internal, format!("the node's answer cannot be read: {error}")))
+    }
+}
+
+/// Sends requests to the first node that can be reached, and stays with it.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    nodes: Vec<Url>,
+    preferred: AtomicUsize,
+    tokens: Tokens,
+    timeout: Option<Duration>,
+    talk: Talk,
+}
+
+/// What the client says about its own doings, on stderr.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Talk {
+    /// A node was passed over.
+    pub(crate) detours: bool,
+    /// Every request and its status.
+    pub(crate) requests: bool,
+}
+
+impl Client {
+    /// A client for these nodes; `timeout` overrides what each request asks for.
+    pub(crate) fn new(
+        nodes: &[String],
+        tokens: Tokens,
+        timeout: Option<Duration>,
+        talk: Talk,
+    ) -> Result<Self, Problem> {
+        let nodes: Vec<Url> =
+            nodes.iter().map(|n| n.trim()).filter(|n| !n.is_empty()).map(node_url).collect::<Result<_, _>>()?;
+        if nodes.is_empty() {
+            return Err(Problem::new(Kind::Usage, "no node is named").hint("aop --node 127.0.0.1:7400 status"));
+        }
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(timeout.map_or(CONNECT_TIMEOUT, |t| t.min(CONNECT_TIMEOUT)))
+            .user_agent(concat!("aop/", env!("CARGO_PKG_VERSION")));
+        if nodes.iter().all(|node| node.scheme() == "http") {
+            // Reading the machine's certificates takes longer than a whole local answer.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder
+            .build()
+            .map_err(|error| Problem::new(Kind::Internal, format!("no HTTP client can be made: {}", chain(&error))))?;
+        Ok(Self { http, nodes, preferred: AtomicUsize::new(0), tokens, timeout, talk })
+    }
+
+    /// The base URL answers come from, without a trailing slash.
+    pub(crate) fn base(&self) -> String {
+        self.nodes[self.preferred.load(Ordering::Relaxed)].as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// The admin token of that node, for what speaks to it by other means.
+    pub(crate) fn token(&self) -> Option<String> {
+        self.tokens.of(&self.nodes[self.preferred.load(Ordering::Relaxed)])
+    }
+
+    /// The time a request gets when the user named none.
+    pub(crate) fn time(&self, default: Duration) -> Duration {
+        self.timeout.unwrap_or(default)
+    }
+
+    /// What it says on stderr.
+    pub(crate) fn talk(&self) -> Talk {
+        self.talk
+    }
+
+    /// The time the user gave, if any.
+    pub(crate) fn asked_time(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Sends `request` to the nodes in turn and gives back the first answer.
+    pub(crate) async fn send(&self, request: &Request) -> Result<Reply, Problem> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut reasons = Vec::new();
+        for step in 0..self.nodes.len() {
+            let index = (first + step) % self.nodes.len();
+            match self.send_to(&self.nodes[index], request).await {
+                Err(Attempt::Unreached(reason)) => {
+                    let node = address(&self.nodes[index]);
+                    if self.talk.detours && step + 1 < self.nodes.len() {
+                        super::output::say(&format!("{node}: {reason}; asking the next node"));
+                    }
+                    reasons.push(format!("{node} ({reason})"));
+                }
+                Err(Attempt::Failed(problem)) => return Err(*problem),
+                Ok(reply) => {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return Ok(reply);
+                }
+            }
+        }
+        Err(Problem::new(Kind::NodeUnreachable, format!("no node can be reached: {}", reasons.join(", ")))
+            .hint("aop-node --dev"))
+    }
+
+    async fn send_to(&self, node: &Url, request: &Request) -> Result<Reply, Attempt> {
+        let url = request.url(node);
+        let timeout = if request.exact_timeout { request.timeout } else { self.time(request.timeout) };
+        let mut builder = self.http.request(request.method.clone(), url.clone()).timeout(timeout);
+        for (key, value) in &request.headers {
+            builder = builder.header(*key, value);
+        }
+        if let Some(body) = &request.body {
+            builder = builder.header("content-type", "application/json").body(body.clone());
+        }
+        let changes = request.changes;
+        if changes && let Some(token) = self.tokens.of(node) {
+            builder = builder.bearer_auth(token);
+        }
+        let started = Instant::now();
+        let mut response = builder.send().await.map_err(|error| self.attempt(node, changes, timeout, &error))?;
+        let status = response.status();
+        if self.talk.requests {
+            super::output::say(&format!("{} {url} → {status} in {:.1?}", request.method, started.elapsed()));
+        }
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let took_ms = header("server-timing").as_deref().and_then(total_ms);
+        let trace_id = header("traceparent").as_deref().and_then(trace_of);
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.attempt(node, changes, timeout, &error))? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(
+                    Problem::new(Kind::TooLarge, format!("the answer of {} is too large", address(node))).into()
+                );
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let reply = Reply { body: body.freeze(), took_ms, trace_id };
+        if status.is_success() {
+            return Ok(reply);
+        }
+        Err(self.refusal(node, status.as_u16(), reply).into())
+    }
+
+    /// What a failure below HTTP means: a node that was not reached, or a request that may have been carried out.
+    fn attempt(&self, node: &Url, changes: bool, timeout: Duration, error: &reqwest::Error) -> Attempt {
+        if error.is_builder() {
+            return Problem::new(Kind::Usage, format!("the request cannot be made: {}", chain(error))).into();
+        }
+        let node = address(node);
+        if error.is_connect() {
+            let reason = if error.is_timeout() { "no connection in time".to_owned() } else { chain(error) };
+            return Attempt::Unreached(reason);
+        }
+        if error.is_timeout() {
+            let waited = crate::config::duration_text(self.time(timeout));
+            return Problem::new(Kind::TimedOut, format!("{node} did not answer within {waited}")).into();
+        }
+        if changes {
+            let message =
+                format!("the connection to {node} broke after the request was sent; it may have been carried out");
+            return Problem::new(Kind::NodeUnreachable, message).hint("aop status").into();
+        }
+        Attempt::Unreached(chain(error))
+    }
+
+    /// The problem a node told, or one made from the status of something that is not a node.
+    fn refusal(&self, node: &Url, status: u16, reply: Reply) -> Problem {
+        let body: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
+        let mut problem = Problem::from_json(&body).unwrap_or_else(|| {
+            let kind = match status {
+                401 => Kind::AuthRequired,
+                403 => Kind::Forbidden,
+                408 | 504 => Kind::TimedOut,
+                _ => Kind::RouteNotFound,
+            };
+            Problem::new(kind, format!("{} answered HTTP {status} and not as an AOP node does", address(node)))
+                .hint("aop version")
+        });
+        // RFC 9457 has its own textual `detail`; what programs need besides is in the member of the kind.
+        if problem.detail.as_ref().is_some_and(Value::is_string) {
+            problem.detail = body.get("data").or_else(|| body.get("errors")).cloned();
+        }
+        if problem.trace_id.is_none() {
+            problem.trace_id = reply.trace_id;
+        }
+        if problem.kind == Kind::AuthRequired
+            && let Some((message, hint)) = self.tokens.advice(node)
+        {
+            problem.message = format!("{}: {message}", problem.message);
+            problem.hint = Some(hint);
+        }
+        problem
+    }
+}
+
+/// How one node's turn ended badly.
+enum Attempt {
+    /// Nothing reached it: the next one may be asked.
+    Unreached(String),
+    /// It answered, or may have acted: this is the result.
+    Failed(Box<Problem>),
+}
+
+impl From<Problem> for Attempt {
+    fn from(problem: Problem) -> Self {
+        Self::Failed(Box::new(problem))
+    }
+}
+
+/// `HOST[:PORT]` or a base URL.
+pub(crate) fn node_url(text: &str) -> Result<Url, Problem> {
+    let wrong = || {
+        Problem::new(Kind::Usage, format!("`{}` is not a node's address", super::text::clean(text)))
+            .hint("aop --node 127.0.0.1:7400 status")
+    };
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let mut url = Url::parse(&with_scheme).map_err(|_| wrong())?;
+    let fits = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && matches!(url.path(), "" | "/")
+        && url.query().is_none();
+    if !fits {
+        return Err(wrong());
+    }
+    if url.port().is_none() && !text.contains("://") && !text.ends_with(":80") {
+        url.set_port(Some(PORT)).map_err(|()| wrong())?;
+    }
+    Ok(url)
+}
+
+/// `HOST:PORT` of a node.
+fn address(node: &Url) -> String {
+    format!("{}:{}", node.host_str().unwrap_or("?"), node.port_or_known_default().unwrap_or(PORT))
+}
+
+/// `total;dur=8.2` of a `Server-Timing` header, in milliseconds.
+fn total_ms(header: &str) -> Option<f64> {
+    let total = header.split(',').map(str::trim).find(|metric| metric.split(';').next() == Some("total"))?;
+    total.split(';').find_map(|part| part.trim().strip_prefix("dur="))?.trim_matches('"').parse().ok()
+}
+
+/// The trace id of a W3C `traceparent` header.
+fn trace_of(header: &str) -> Option<String> {
+    let id = header.split('-').nth(1)?;
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
+/// The innermost cause, which is the one that says something.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests;

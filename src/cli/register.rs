@@ -1,0 +1,310 @@
+//! `aop register`: an upstream MCP server, or a file of them, made part of the zone.
+//!
+//! What the shell knows and the node does not — the directory one stands in, where a bare command was found — is made absolute
+//! here, so that the node finds the same program after a restart. What must hold: a secret given by reference is sent as one.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aop_proto::error::{Kind, Problem};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::{Reply, Request};
+use super::output::Exit;
+use super::table::{Table, name, plain};
+use super::{Context, register_file, text};
+use crate::config::{Secret, Transport};
+
+/// A package runner may download the server first.
+pub(crate) const REGISTER_TIMEOUT: Duration = Duration::from_secs(120);
+
+const EXAMPLES: &str = "\
+Examples:
+  aop register stdio --as everything -- npx -y @modelcontextprotocol/server-everything
+  aop register mcp http://127.0.0.1:3001/mcp --header Authorization=env:UPSTREAM_AUTH
+  aop register file ~/.cursor/mcp.json";
+
+const EXAMPLES_MCP: &str = "\
+Examples:
+  aop register mcp http://127.0.0.1:3001/mcp
+  aop register mcp https://tools.example/mcp --as papers --header Authorization=env:PAPERS_AUTH
+  aop register mcp http://127.0.0.1:3001/mcp --as papers --replica";
+
+const EXAMPLES_STDIO: &str = "\
+Examples:
+  aop register stdio -- npx -y @modelcontextprotocol/server-everything
+  aop register stdio --as git -- uvx mcp-server-git --repository .
+  aop register stdio --env TOKEN=@/run/secrets/token --cwd /srv -- ./server --stdio";
+
+const EXAMPLES_FILE: &str = "\
+Examples:
+  aop register file ~/.cursor/mcp.json
+  aop register file catalogue.jsonl
+  aop register file tools.toml";
+
+/// Make a server's tools part of the zone
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum Register {
+    /// An MCP server that answers over HTTP
+    #[command(after_help = EXAMPLES_MCP)]
+    Mcp(Http),
+    /// An MCP server the node starts and talks to over its standard streams
+    #[command(after_help = EXAMPLES_STDIO, override_usage = "aop register stdio [OPTIONS] -- <CMD>...")]
+    Stdio(Stdio),
+    /// A catalogue of tools, or any editor's MCP configuration
+    #[command(after_help = EXAMPLES_FILE)]
+    File(register_file::File),
+}
+
+/// `aop register mcp`.
+#[derive(Debug, Args)]
+pub(crate) struct Http {
+    /// Where the server answers
+    url: String,
+    /// Its name here, instead of what it calls itself
+    #[arg(long = "as", value_name = "SERVER")]
+    name: Option<String>,
+    /// Sent with every request; env:VAR and @FILE are read by the node when needed
+    #[arg(long, value_name = "K=V | K=env:VAR | K=@FILE")]
+    header: Vec<String>,
+    /// Several nodes serve this same service
+    #[arg(long)]
+    replica: bool,
+}
+
+/// `aop register stdio`.
+#[derive(Debug, Args)]
+pub(crate) struct Stdio {
+    /// Its name here, instead of what it calls itself
+    #[arg(long = "as", value_name = "SERVER")]
+    name: Option<String>,
+    /// Set for the server; env:VAR and @FILE are read by the node when needed
+    #[arg(long, value_name = "K=V | K=env:VAR | K=@FILE")]
+    env: Vec<String>,
+    /// Where it runs
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Several nodes serve this same service
+    #[arg(long)]
+    replica: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+impl Register {
+    /// Registers and prints the names the tools have now.
+    pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
+        let base = std::env::current_dir().unwrap_or_default();
+        let body = match self {
+            Self::File(file) => return file.run(context).await,
+            Self::Mcp(http) => http.body(&base)?,
+            Self::Stdio(stdio) => stdio.body(&base)?,
+        };
+        let reply = context.client.send(&request(&body)).await?;
+        print(&reply, "registered", context)
+    }
+}
+
+/// The request that registers one server.
+pub(crate) fn request(body: &Value) -> Request {
+    Request::post(&["servers"], body.to_string()).timeout(REGISTER_TIMEOUT)
+}
+
+impl Http {
+    fn body(&self, base: &Path) -> Result<Value, Problem> {
+        let url = check_url(&self.url)?;
+        let transport = Transport::Http { url, headers: secrets("--header", &self.header, base)? };
+        Ok(body_of(&transport, self.name.as_deref(), self.replica))
+    }
+}
+
+impl Stdio {
+    fn body(&self, base: &Path) -> Result<Value, Problem> {
+        let env = secrets("--env", &self.env, base)?;
+        let cwd = self.cwd.as_ref().map(|cwd| base.join(cwd));
+        if let Some(cwd) = cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
+            return Err(Problem::new(Kind::Usage, format!("--cwd {} is not a directory", cwd.display())));
+        }
+        let command = absolute_command(&self.command, base, std::env::var_os("PATH").as_deref())?;
+        let cwd = cwd.or_else(|| names_a_relative_path(&self.command[1..], base).then(|| base.to_owned()));
+        Ok(body_of(&Transport::Stdio { command, env, cwd }, self.name.as_deref(), self.replica))
+    }
+}
+
+/// The body of `POST /v1/servers`.
+pub(crate) fn body_of(transport: &Transport, name: Option<&str>, replica: bool) -> Value {
+    let mut body = json!(transport);
+    if let Some(name) = name {
+        body["as"] = Value::from(name);
+    }
+    body["replica"] = Value::from(replica);
+    body
+}
+
+/// Refuses what cannot be a server's address before the node tries it.
+pub(crate) fn check_url(url: &str) -> Result<String, Problem> {
+    let fits = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if fits {
+        return Ok(url.to_owned());
+    }
+    let problem = Problem::new(Kind::Usage, format!("`{url}` is not an http:// or https:// address"));
+    Err(problem.hint("aop register mcp http://127.0.0.1:3001/mcp"))
+}
+
+fn secrets(flag: &str, pairs: &[String], base: &Path) -> Result<BTreeMap<String, Secret>, Problem> {
+    let wrong =
+        |why: String| Problem::new(Kind::Usage, format!("{flag}: {why}")).hint(format!("{flag} TOKEN=env:TOKEN"));
+    pairs.iter().map(|pair| Secret::parse_pair(pair, base).map_err(wrong)).collect()
+}
+
+/// The command with its program made absolute: a path from where one stands, a bare name from `PATH`.
+///
+/// Links are not followed: a virtual environment's `python` is one, and works only under its own name.
+pub(crate) fn absolute_command(command: &[String], base: &Path, path: Option<&OsStr>) -> Result<Vec<String>, Problem> {
+    let Some((program, arguments)) = command.split_first().filter(|(program, _)| !program.is_empty()) else {
+        return Err(Problem::new(Kind::Usage, "no command is given").hint("aop register stdio -- uvx mcp-server-time"));
+    };
+    let found = if program.contains('/') {
+        Some(base.join(program)).filter(|file| is_executable(file))
+    } else {
+        std::env::split_paths(path.unwrap_or_default())
+            .map(|dir| base.join(dir).join(program))
+            .find(|file| is_executable(file))
+    };
+    let Some(found) = found else {
+        let message = if program.contains('/') {
+            format!("`{program}` is not a program here")
+        } else {
+            format!("`{program}` is not in PATH")
+        };
+        let look = if program.contains('/') { "ls -l" } else { "command -v" };
+        return Err(Problem::new(Kind::Usage, message).hint(format!("{look} {}", text::shell_word(program))));
+    };
+    let Some(found) = tidy(&found).to_str().map(str::to_owned) else {
+        return Err(Problem::new(Kind::Usage, format!("the path of `{program}` is not UTF-8")));
+    };
+    Ok(std::iter::once(found).chain(arguments.iter().cloned()).collect())
+}
+
+/// The path without `.` components.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+fn is_executable(file: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        file.is_file()
+    }
+}
+
+/// Whether an argument names something that is there, seen from here: the child must then run here too.
+fn names_a_relative_path(arguments: &[String], base: &Path) -> bool {
+    arguments.iter().any(|argument| {
+        let path = argument
+            .split_once('=')
+            .filter(|(flag, _)| flag.starts_with('-'))
+            .map_or(argument.as_str(), |(_, value)| value);
+        !path.is_empty() && Path::new(path).is_relative() && base.join(path).exists()
+    })
+}
+
+/// The tools a registration or refresh answered with.
+pub(crate) fn print(reply: &Reply, verb: &str, context: &Context) -> anyhow::Result<Exit> {
+    let out = &context.out;
+    if !out.for_people() {
+        out.reply(reply, Some("tools"), "name")?;
+        return Ok(Exit::Complete);
+    }
+    let value = reply.value()?;
+    out.table(&table(&value))?;
+    out.talk(&summary(&value, verb));
+    if let Some(first) = value["tools"][0]["name"].as_str() {
+        let first = text::shell_word(&text::clean(first));
+        out.next(&[format!("aop show {first}"), "aop ls".to_owned()]);
+    }
+    Ok(Exit::Complete)
+}
+
+fn table(value: &Value) -> Table {
+    let mut table = Table::new(&["TOOL", "ID"]);
+    for tool in value["tools"].as_array().into_iter().flatten() {
+        let word = |key: &str| tool[key].as_str().unwrap_or_default().to_owned();
+        table.row(vec![name(word("name")), plain(word("id"))]);
+    }
+    table
+}
+
+/// `registered everything: 13 tools in zone research`.
+fn summary(value: &Value, verb: &str) -> String {
+    let tools = value["tools"].as_array().map_or(0, |tools| tools.len() as u64);
+    let server = value["server"].as_str().map(|server| format!(" {}:", text::clean(server))).unwrap_or_default();
+    let zone = value["zone"].as_str().map(|zone| format!(" in zone {}", text::clean(zone))).unwrap_or_default();
+    format!("{verb}{server} {}{zone}", text::count(value["count"].as_u64().unwrap_or(tools), "tool"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_made_absolute_where_it_was_typed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = dir.path().join("serve");
+        std::fs::write(&program, "#!/bin/sh\n").expect("written");
+        #[cfg(unix)]
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("made executable");
+        let command = |words: &[&str], path: &OsStr| {
+            let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+            absolute_command(&words, dir.path(), Some(path))
+        };
+        let expected = vec![program.display().to_string(), "-x".to_owned()];
+        assert_eq!(command(&["./serve", "-x"], OsStr::new("")), Ok(expected.clone()));
+        assert_eq!(command(&["serve", "-x"], dir.path().as_os_str()), Ok(expected));
+        assert_eq!(
+            command(&["nothere"], dir.path().as_os_str()).expect_err("absent").message,
+            "`nothere` is not in PATH"
+        );
+        assert!(command(&["./nothere"], OsStr::new("")).is_err() && command(&[], OsStr::new("")).is_err());
+    }
+
+    #[test]
+    fn the_directory_is_kept_when_an_argument_depends_on_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("server.py"), "").expect("written");
+        let depends = |words: &[&str]| {
+            names_a_relative_path(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>(), dir.path())
+        };
+        assert!(depends(&["server.py"]) && depends(&["--repository", "."]) && depends(&["--file=server.py"]));
+        assert!(!depends(&["-y", "@modelcontextprotocol/server-everything"]) && !depends(&["/etc/hosts"]));
+    }
+
+    #[test]
+    fn bodies_carry_references_not_secrets() {
+        let http =
+            Http { url: "http://h/mcp".into(), name: Some("s".into()), header: vec!["A=env:B".into()], replica: true };
+        assert_eq!(
+            http.body(Path::new("/")).expect("fits"),
+            json!({"kind": "mcp", "url": "http://h/mcp", "headers": {"A": {"env": "B"}}, "as": "s", "replica": true})
+        );
+        let wrong = Http { url: "h/mcp".into(), name: None, header: vec![], replica: false };
+        assert_eq!(wrong.body(Path::new("/")).expect_err("no scheme").kind, Kind::Usage);
+    }
+
+    #[test]
+    fn a_registration_is_told_in_one_line() {
+        let value = json!({"server": "everything", "zone": "research", "count": 2, "tools": [{"name": "a.everything.research", "id": "everything/a"}]});
+        assert_eq!(summary(&value, "registered"), "registered everything: 2 tools in zone research");
+    }
+}

@@ -1,0 +1,395 @@
+//! `aop resolve`: a name or plain words in, the tools that fit out, best first.
+//!
+//! The node ranks and the node decides what is exact; nothing is reordered here. What must hold: a partial answer is never shown as
+//! a complete one, and "nothing" is only said when everybody who was asked said so.
+
+use std::time::Duration;
+
+use aop_proto::error::{Kind, Problem};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::client::{Client, Reply, Request};
+use super::output::Exit;
+use super::table::{Table, Tone, faint, name, plain};
+use super::token::Tokens;
+use super::{Context, text};
+
+/// How much longer than the node's own deadline its answer is waited for.
+const GRACE: Duration = Duration::from_millis(500);
+/// Longer words go in a body, where no server or log cuts them.
+const QUERY_IN_URL_BYTES_MAX: usize = 1500;
+/// How often `--watch` asks again.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+
+const EXAMPLES: &str = "\
+Examples:
+  aop resolve \"find papers on arxiv\" -n 5
+  aop resolve search_papers.arxiv.research --trace
+  aop resolve \"weather in Oslo\" @127.0.0.1:7401 -o json";
+
+/// Find tools by name or by plain words, here and in every other zone
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Resolve {
+    /// A full name, or words; `@HOST:PORT` asks that node
+    #[arg(required = true, value_name = "NAME | WORDS")]
+    words: Vec<String>,
+    /// At most this many results
+    #[arg(short = 'n', long = "limit", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: Option<u16>,
+    /// Only tools of this zone and below
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Ask this zone only, or the whole federation
+    #[arg(long, value_enum, value_name = "local|all", hide_possible_values = true)]
+    scope: Option<Scope>,
+    /// Take the words as a name, whatever they look like
+    #[arg(long, conflicts_with = "search")]
+    exact: bool,
+    /// Take the words as words, whatever they look like
+    #[arg(long)]
+    search: bool,
+    /// Only tools with this tag (repeat for more)
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
+    /// Only tools with this capability (repeat for more)
+    #[arg(long, value_name = "CAPABILITY")]
+    capability: Vec<String>,
+    /// Show every hop of the answer
+    #[arg(long)]
+    trace: bool,
+    /// Show how each result was scored and where it came from
+    #[arg(long)]
+    explain: bool,
+    /// Take no answer older than this
+    #[arg(long, value_name = "DUR", value_parser = crate::config::parse_duration)]
+    max_stale: Option<Duration>,
+    /// Ask again even if the answer is cached
+    #[arg(long)]
+    no_cache: bool,
+    /// Let the node answer from what it holds, without asking others
+    #[arg(long)]
+    no_recurse: bool,
+    /// Add input and output schemas (JSON and YAML)
+    #[arg(long)]
+    schema: bool,
+    /// Ask again every two seconds and show what changed
+    #[arg(short = 'w', long)]
+    watch: bool,
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Scope {
+    Local,
+    All,
+}
+
+impl Resolve {
+    /// Asks and prints; with `--watch` until interrupted.
+    pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
+        let (nodes, words): (Vec<String>, Vec<String>) =
+            self.words.iter().cloned().partition(|word| word.len() > 1 && word.starts_with('@') && !word.contains(' '));
+        let query = words.join(" ");
+        if query.trim().is_empty() {
+            return Err(Problem::new(Kind::Usage, "nothing to look for").hint("aop ls").into());
+        }
+        if !nodes.is_empty() {
+            context.nodes = nodes.iter().map(|node| node[1..].to_owned()).collect();
+            let old = &context.client;
+            context.client = old.elsewhere(&context.nodes)?;
+        }
+        let request = self.request(&query, context.client.asked_time());
+        let mut shown = None;
+        loop {
+            let reply = context.client.send(&request).await?;
+            let value = reply.value()?;
+            let names = self.watch.then(|| fingerprint(&value));
+            let exit = if self.watch && names == shown {
+                Exit::Complete
+            } else {
+                self.print(&query, &reply, &value, context)?
+            };
+            if !self.watch {
+                return Ok(exit);
+            }
+            shown = names;
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
+    }
+
+    fn request(&self, query: &str, timeout: Option<Duration>) -> Request {
+        let mode = if self.exact { Some("exact") } else { self.search.then_some("search") };
+        let scope = self.scope.map(|scope| match scope {
+            Scope::Local => "local",
+            Scope::All => "all",
+        });
+        let duration = crate::config::duration_text;
+        let request = if query.len() <= QUERY_IN_URL_BYTES_MAX {
+            let mut request = Request::get(&["resolve"])
+                .param("q", query)
+                .param_opt("n", self.limit.map(|n| n.to_string()))
+                .param_opt("zone", self.zone.clone())
+                .param_opt("scope", scope)
+                .param_opt("mode", mode)
+                .param_opt("max_stale", self.max_stale.map(duration))
+                .param_opt("timeout", timeout.map(duration))
+                .flag("trace", self.trace)
+                .flag("schema", self.schema)
+                .flag("no_cache", self.no_cache)
+                .flag("no_recurse", self.no_recurse);
+            for tag in &self.tag {
+                request = request.param("tag", tag);
+            }
+            for capability in &self.capability {
+                request = request.param("capability", capability);
+            }
+            request
+        } else {
+            let mut body = json!({"q": query, "tag": self.tag, "capability": self.capability, "trace": self.trace,
+                "schema": self.schema, "no_cache": self.no_cache, "no_recurse": self.no_recurse});
+            let optional = [
+                ("n", self.limit.map(Value::from)),
+                ("zone", self.zone.clone().map(Value::from)),
+                ("scope", scope.map(Value::from)),
+                ("mode", mode.map(Value::from)),
+                ("max_stale", self.max_stale.map(|d| Value::from(duration(d)))),
+                ("timeout", timeout.map(|d| Value::from(duration(d)))),
+            ];
+            for (key, value) in optional.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+                body[key] = value;
+            }
+            Request::post(&["resolve"], body.to_string()).read_only()
+        };
+        // The node gets the whole of `--timeout` for a partial answer; the connection a little more to bring it.
+        request.exactly(timeout.map_or(super::client::READ_TIMEOUT, |t| t + GRACE))
+    }
+
+    fn print(&self, query: &str, reply: &Reply, value: &Value, context: &Context) -> anyhow::Result<Exit> {
+        let out = &context.out;
+        if out.for_people() {
+            out.table(&table(value, out.format == super::output::Format::Wide))?;
+            if self.explain {
+                out.data(&explanation(value))?;
+            }
+            if self.trace {
+                out.data(&format!("\n{}", trace(value).render(out.look)))?;
+            }
+            out.talk(&summary(value));
+            if let Some(best) = value["results"][0]["name"].as_str() {
+                out.next(&[format!("aop show {}", text::shell_word(&text::clean(best)))]);
+            }
+        } else {
+            out.reply(reply, Some("results"), "name")?;
+        }
+        let silent = silent_zones(value);
+        if value["partial"].as_bool() == Some(true) {
+            if out.for_people() {
+                let who = if silent.is_empty() { "some zones".to_owned() } else { silent.join(", ") };
+                out.talk(&format!("partial: no answer from {who}"));
+            }
+            return Ok(Exit::Partial);
+        }
+        if value["results"].as_array().is_none_or(Vec::is_empty) {
+            let problem = Problem::new(Kind::NameNotFound, format!("nothing found for `{}`", text::cut(query, 80)));
+            out.problem(&problem.hint(if self.exact { "aop resolve --search <words>" } else { "aop ls --tree" }));
+            return Ok(Exit::Nothing);
+        }
+        Ok(Exit::Complete)
+    }
+}
+
+impl Client {
+    /// The same client asking these nodes, as `@NODE` says.
+    fn elsewhere(&self, nodes: &[String]) -> Result<Self, Problem> {
+        Self::new(nodes, Tokens::default(), self.asked_time(), self.talk())
+    }
+}
+
+/// What must differ for `--watch` to show the answer again: who is there and how they are, not how old the answer is.
+fn fingerprint(value: &Value) -> String {
+    let one = |result: &Value| format!("{}{}{}", result["name"], result["def_hash"], result["health"]["state"]);
+    let results: String = value["results"].as_array().into_iter().flatten().map(one).collect();
+    format!("{results}{}", value["partial"])
+}
+
+/// The results, one a line.
+fn table(value: &Value, wide: bool) -> Table {
+    let mut columns = vec![">#", "TOOL", "ZONE", ">SCORE", "HEALTH", ">TTL"];
+    if wide {
+        columns.extend(["SOURCE", "ID", "WIRE NAME"]);
+    }
+    columns.push("DESCRIPTION");
+    let mut table = Table::new(&columns);
+    for result in value["results"].as_array().into_iter().flatten() {
+        let word = |key: &str| result[key].as_str().unwrap_or_default().to_owned();
+        let mut row = vec![
+            faint(result["rank"].to_string()),
+            name(word("name")),
+            plain(word("zone")),
+            plain(result["score"].as_f64().map_or_else(|| "–".to_owned(), |score| format!("{score:.2}"))),
+            health(result),
+            plain(result["ttl_ms"].as_u64().map_or_else(|| "–".to_owned(), text::span)),
+        ];
+        if wide {
+            row.extend([plain(word("source")), plain(word("id")), plain(word("wire_name"))]);
+        }
+        row.push(plain(described(result)));
+        table.row(row);
+    }
+    table
+}
+
+/// The description, or the title where there is none.
+pub(crate) fn described(result: &Value) -> String {
+    let word = |key: &str| result[key].as_str().filter(|text| !text.trim().is_empty());
+    word("description").or(word("title")).unwrap_or_default().to_owned()
+}
+
+/// `● 12 ms`, `◐ stale 9m`, `✗ down`.
+pub(crate) fn health(result: &Value) -> (String, Tone) {
+    let health = &result["health"];
+    let age = result["age_ms"].as_u64().map(text::span).unwrap_or_default();
+    match health["state"].as_str().unwrap_or("unknown") {
+        "down" => ("✗ down".to_owned(), Tone::Bad),
+        _ if result["freshness"].as_str() == Some("stale") => {
+            (format!("◐ stale {age}").trim_end().to_owned(), Tone::Warn)
+        }
+        "degraded" => ("◐ degraded".to_owned(), Tone::Warn),
+        "ok" => {
+            (format!("● {}", health["latency_ms"].as_f64().map_or_else(|| "ok".to_owned(), text::took)), Tone::Good)
+        }
+        _ => ("○ unknown".to_owned(), Tone::Faint),
+    }
+}
+
+/// `3 tools · 8.2 ms · local 2, parent 1 · 2 of 2 zones`.
+fn summary(value: &Value) -> String {
+    let results = value["results"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut parts = vec![text::count(results.len() as u64, "tool")];
+    if let Some(took) = value["took_ms"].as_f64() {
+        parts.push(text::took(took));
+    }
+    let mut sources: Vec<(&str, usize)> = Vec::new();
+    for source in results.iter().filter_map(|result| result["source"].as_str()) {
+        match sources.iter_mut().find(|(name, _)| *name == source) {
+            Some((_, count)) => *count += 1,
+            None => sources.push((source, 1)),
+        }
+    }
+    if !sources.is_empty() {
+        parts.push(
+            sources.iter().map(|(name, count)| format!("{} {count}", text::clean(name))).collect::<Vec<_>>().join(", "),
+        );
+    }
+    let zones = &value["zones"];
+    if let (Some(answered), Some(asked)) = (zones["answered"].as_u64(), zones["asked"].as_u64()) {
+        let skipped =
+            zones["skipped"].as_u64().filter(|n| *n > 0).map(|n| format!(", {n} not asked")).unwrap_or_default();
+        parts.push(format!("{answered} of {}{skipped}", text::count(asked, "zone")));
+    }
+    parts.join(" · ")
+}
+
+fn silent_zones(value: &Value) -> Vec<String> {
+    value["zones"]["silent"].as_array().into_iter().flatten().filter_map(Value::as_str).map(text::clean).collect()
+}
+
+/// Each result's score and its parts, when the node gives them.
+fn explanation(value: &Value) -> String {
+    let mut lines = String::from("\n");
+    for result in value["results"].as_array().into_iter().flatten() {
+        let word = |key: &str| text::clean(result[key].as_str().unwrap_or("–"));
+        let score = result["score"].as_f64().map_or_else(|| "–".to_owned(), |score| format!("{score:.4}"));
+        let parts: Vec<String> = ["explain", "score_parts"]
+            .iter()
+            .filter_map(|key| result[*key].as_object())
+            .flatten()
+            .map(|(part, share)| format!("{} {share}", text::clean(part)))
+            .collect();
+        let equals = if parts.is_empty() { String::new() } else { format!(" = {}", parts.join(" + ")) };
+        let authority =
+            if result["authoritative"].as_bool() == Some(true) { "authoritative" } else { "not authoritative" };
+        lines.push_str(&format!(
+            "score  {}  {score}{equals}  ({}, {}, {authority})\n",
+            word("name"),
+            word("source"),
+            word("freshness")
+        ));
+    }
+    lines
+}
+
+/// Every hop, indented by the way it was reached.
+fn trace(value: &Value) -> Table {
+    let mut table = Table::new(&["VIA", "ZONE", "NODE", ">HITS", "CACHE", ">TOOK", "OUTCOME"]);
+    for step in value["trace"].as_array().into_iter().flatten() {
+        let word = |key: &str| step[key].as_str().unwrap_or("–").to_owned();
+        let via = match step["via"].as_str().unwrap_or_default() {
+            "parent" => "↑ parent".to_owned(),
+            "child" => "↓ child".to_owned(),
+            other => other.to_owned(),
+        };
+        let outcome = word("outcome");
+        let tone = if outcome == "ok" { Tone::Plain } else { Tone::Warn };
+        let took = step["took_ms"].as_f64().map_or_else(|| "–".to_owned(), text::took);
+        let hits = if step["hits"].is_null() { "–".to_owned() } else { step["hits"].to_string() };
+        table.row(vec![
+            name(via),
+            plain(word("zone")),
+            faint(word("node")),
+            plain(hits),
+            plain(word("cache")),
+            plain(took),
+            (outcome, tone),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::table::Look;
+
+    fn answer() -> Value {
+        json!({"schema": "aop.resolve/1", "query": "papers", "partial": true, "took_ms": 8.2, "trace_id": "4b",
+            "zones": {"asked": 3, "answered": 2, "skipped": 1, "silent": ["geo"]},
+            "results": [
+                {"rank": 1, "id": "arxiv/search_papers", "name": "search_papers.arxiv.research", "wire_name": "arxiv__search_papers",
+                 "zone": "research", "title": null, "description": "Search arXiv\nwith filters", "score": 0.9123, "source": "local",
+                 "authoritative": true, "freshness": "fresh", "age_ms": 0, "ttl_ms": 240_000, "health": {"state": "ok", "latency_ms": 12}},
+                {"rank": 2, "id": "s/p", "name": "paper_search.semscholar.lib", "wire_name": "s__p", "zone": "lib", "title": "Scholar",
+                 "description": "", "score": 0.74, "source": "parent", "authoritative": false, "freshness": "stale", "age_ms": 540_000,
+                 "ttl_ms": 12_000, "health": {"state": "ok", "latency_ms": null}}],
+            "trace": [{"zone": "research", "node": "n1", "via": "local", "cache": "miss", "hits": 1, "took_ms": 0.4, "outcome": "ok"},
+                      {"zone": "geo", "node": "n2", "via": "child", "cache": "miss", "hits": 0, "took_ms": 250.0, "outcome": "timeout"}]})
+    }
+
+    #[test]
+    fn results_are_one_line_each() {
+        assert_eq!(
+            table(&answer(), false).render(Look::default()),
+            "#  TOOL                          ZONE      SCORE  HEALTH      TTL  DESCRIPTION\n\
+             1  search_papers.arxiv.research  research   0.91  ● 12 ms      4m  Search arXiv with filters\n\
+             2  paper_search.semscholar.lib   lib        0.74  ◐ stale 9m  12s  Scholar\n"
+        );
+        assert_eq!(summary(&answer()), "2 tools · 8.2 ms · local 1, parent 1 · 2 of 3 zones, 1 not asked");
+        assert_eq!(silent_zones(&answer()), ["geo"]);
+    }
+
+    #[test]
+    fn the_trace_shows_every_hop_and_what_came_of_it() {
+        assert_eq!(
+            trace(&answer()).render(Look::default()),
+            "VIA      ZONE      NODE  HITS  CACHE    TOOK  OUTCOME\n\
+             local    research  n1       1  miss   0.4 ms  ok\n\
+             ↓ child  geo       n2       0  miss   250 ms  timeout\n"
+        );
+        assert!(
+            explanation(&answer())
+                .contains("score  search_papers.arxiv.research  0.9123  (local, fresh, authoritative)\n")
+        );
+    }
+}

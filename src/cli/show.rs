@@ -1,0 +1,223 @@
+//! `aop show`: one tool as a card, its arguments as a table.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::Request;
+use super::output::{Exit, Format};
+use super::schema::Schema;
+use super::table::{Table, facts, faint, name, plain};
+use super::{Context, text};
+
+const EXAMPLES: &str = "\
+Examples:
+  aop show search_papers.arxiv.research
+  aop show arxiv/search_papers --schema
+  aop show search_papers.arxiv.research -o yaml";
+
+/// Show one tool: what it does, its arguments, its health and where it comes from
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Show {
+    /// Full name, wire name or SERVER/TOOL
+    name: String,
+    /// Print the input schema as JSON instead
+    #[arg(long)]
+    schema: bool,
+}
+
+impl Show {
+    /// Asks for the card and prints it.
+    pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
+        let reply = context.client.send(&Request::get(&["tools", &self.name])).await?;
+        let out = &context.out;
+        let card = reply.value()?;
+        if self.schema {
+            out.json(&input_schema(&card).to_string())?;
+        } else if out.for_people() {
+            out.data(&heading(&card))?;
+            let arguments = fields("ARGUMENT", input_schema(&card));
+            if arguments.is_empty() {
+                out.data("\ntakes no arguments\n")?;
+            } else {
+                out.data(&format!("\n{}", arguments.render(out.look)))?;
+            }
+            let results = fields("RESULT", &card["outputSchema"]);
+            if !results.is_empty() {
+                out.data(&format!("\n{}", results.render(out.look)))?;
+            }
+            if out.format == Format::Wide {
+                out.data(&format!("\n{}", facts(&provenance(&card), 2)))?;
+            }
+            let mut call = vec![format!(
+                "aop call {}",
+                text::shell_word(&text::clean(card["name"].as_str().unwrap_or(&self.name)))
+            )];
+            call.extend(
+                Schema::new(input_schema(&card)).example().iter().map(|word| text::shell_word(&text::clean(word))),
+            );
+            out.next(&[call.join(" ")]);
+        } else {
+            out.reply(&reply, None, "name")?;
+        }
+        Ok(Exit::Complete)
+    }
+}
+
+/// The schema of the arguments, wherever the node put it.
+pub(crate) fn input_schema(card: &Value) -> &Value {
+    if card["inputSchema"].is_null() { &card["definition"]["inputSchema"] } else { &card["inputSchema"] }
+}
+
+/// Name, title, description and the facts a caller needs.
+fn heading(card: &Value) -> String {
+    let word = |key: &str| text::clean(card[key].as_str().unwrap_or_default());
+    let mut lines = format!("{}\n", word("name"));
+    let title = word("title");
+    if !title.is_empty() {
+        lines.push_str(&format!("  {title}\n"));
+    }
+    let description = text::clean_block(card["description"].as_str().unwrap_or_default());
+    for line in description.trim().lines() {
+        lines.push_str(format!("  {line}").trim_end());
+        lines.push('\n');
+    }
+    lines.push('\n');
+    let instances = card["instances"].as_array().into_iter().flatten();
+    let instances: Vec<String> = instances
+        .map(|i| format!("{} {}", i["node"].as_str().unwrap_or("?"), i["state"].as_str().unwrap_or("?")))
+        .collect();
+    lines.push_str(&facts(
+        &[
+            ("id", word("id")),
+            ("wire name", word("wire_name")),
+            ("zone", word("zone")),
+            ("health", health(card)),
+            ("answer", freshness(card)),
+            ("served by", instances.join(", ")),
+            ("behaviour", behaviour(&card["definition"]["annotations"])),
+            ("tags", list(&card["tags"])),
+            ("capabilities", list(&card["capabilities"])),
+            ("agent", agent(&card["agent"])),
+            ("examples", list(&card["examples"])),
+            ("definition", word("def_hash")),
+        ],
+        2,
+    ));
+    lines
+}
+
+/// `ok · 12 ms · last ok 2026-11-21T09:03:00Z`.
+fn health(card: &Value) -> String {
+    let health = &card["health"];
+    let mut parts = vec![super::resolve::health(card).0];
+    if let Some(last_ok) = health["last_ok"].as_str() {
+        parts.push(format!("last ok {last_ok}"));
+    }
+    if let Some(error) = health["last_error"].as_str() {
+        parts.push(format!("last error: {}", text::cut(&text::clean(error), 120)));
+    }
+    parts.join(" · ")
+}
+
+fn freshness(card: &Value) -> String {
+    let mut parts = vec![if card["authoritative"].as_bool() == Some(true) {
+        "authoritative".to_owned()
+    } else {
+        "from a cache".to_owned()
+    }];
+    parts.extend(card["freshness"].as_str().map(str::to_owned));
+    parts.extend(card["source"].as_str().map(|source| format!("via {source}")));
+    parts.extend(card["ttl_ms"].as_u64().map(|ttl| format!("ttl {}", text::span(ttl))));
+    parts.join(" · ")
+}
+
+/// What the server claims about itself; shown as a claim, because nobody here checks it.
+fn behaviour(annotations: &Value) -> String {
+    let claims = [
+        ("readOnlyHint", "read-only", "changes things"),
+        ("idempotentHint", "idempotent", "not idempotent"),
+        ("destructiveHint", "destructive", "not destructive"),
+        ("openWorldHint", "reaches outside", "stays inside"),
+    ];
+    let said: Vec<&str> = claims
+        .iter()
+        .filter_map(|(key, yes, no)| annotations[*key].as_bool().map(|claim| if claim { *yes } else { *no }))
+        .collect();
+    if said.is_empty() { String::new() } else { format!("{} (as its server says)", said.join(", ")) }
+}
+
+fn agent(agent: &Value) -> String {
+    let members = agent.as_object().into_iter().flatten();
+    members
+        .map(|(key, value)| format!("{key} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .collect::<Vec<_>>()
+        .join(" · ")
+}
+
+fn list(value: &Value) -> String {
+    let items = value.as_array().into_iter().flatten();
+    items.map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect::<Vec<_>>().join(", ")
+}
+
+/// Where the record comes from, for those who debug a federation.
+fn provenance(card: &Value) -> Vec<(&'static str, String)> {
+    let record = &card["record"];
+    let member = |key: &str| match &record[key] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    vec![
+        ("origin", member("origin")),
+        ("incarnation", member("incarnation")),
+        ("seq", member("seq")),
+        ("epoch", member("epoch")),
+        ("issued", member("issued_ms")),
+        ("expires", member("expires_ms")),
+        ("visibility", member("visibility")),
+    ]
+}
+
+/// A schema's members, one a line.
+fn fields(what: &'static str, schema: &Value) -> Table {
+    let mut table = Table::new(&[what, "TYPE", "REQUIRED", "DEFAULT", "DESCRIPTION"]);
+    for field in Schema::new(schema).fields() {
+        let required = if field.required { "yes" } else { "" };
+        table.row(vec![
+            name(field.path),
+            plain(text::cut(&field.kind, 40)),
+            plain(required),
+            faint(text::cut(&field.default.unwrap_or_default(), 24)),
+            plain(field.description),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::table::Look;
+    use serde_json::json;
+
+    #[test]
+    fn a_card_is_one_screen() {
+        let card = json!({"schema": "aop.tool/1", "name": "get_forecast.met.weather", "id": "met/get_forecast", "wire_name": "met__get_forecast",
+            "zone": "weather", "title": "Forecast", "description": "Weather\u{1b}[2J for days.\nNot for nights.", "authoritative": true,
+            "freshness": "fresh", "source": "local", "ttl_ms": 60_000, "health": {"state": "ok", "latency_ms": 3, "last_ok": "2026-11-21T09:03:00Z", "last_error": null},
+            "instances": [{"node": "n7f3a", "state": "ACTIVE"}], "tags": ["geo"], "def_hash": "sha256:ab",
+            "definition": {"name": "get_forecast", "annotations": {"readOnlyHint": true},
+                "inputSchema": {"type": "object", "required": ["city"], "properties": {"city": {"type": "string", "description": "City name"}}}}});
+        assert_eq!(
+            heading(&card),
+            "get_forecast.met.weather\n  Forecast\n  Weather[2J for days.\n  Not for nights.\n\n  id          met/get_forecast\n  wire name   met__get_forecast\n  \
+             zone        weather\n  health      ● 3.0 ms · last ok 2026-11-21T09:03:00Z\n  answer      authoritative · fresh · via local · ttl 1m\n  \
+             served by   n7f3a ACTIVE\n  behaviour   read-only (as its server says)\n  tags        geo\n  definition  sha256:ab\n"
+        );
+        assert_eq!(
+            fields("ARGUMENT", input_schema(&card)).render(Look::default()),
+            "ARGUMENT  TYPE    REQUIRED  DEFAULT  DESCRIPTION\ncity      string  yes                City name\n"
+        );
+    }
+}

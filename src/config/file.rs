@@ -1,0 +1,248 @@
+//! The TOML file: its keys, and where in it each value stands.
+//!
+//! Only the shape is checked here (unknown keys, types); what a value means is the business of `value.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use aop_proto::error::did_you_mean;
+use aop_proto::name::check_label;
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use super::server::{Secret, ServerEntry, Transport};
+use super::{ConfigError, Origin, Raw};
+
+/// A value as text and where it stands.
+pub(super) type Text = Spanned<Scalar>;
+
+/// A string, number or truth value, as text: `limit = 10` and `limit = "10"` are the same.
+#[derive(Debug, Clone)]
+pub(super) struct Scalar(pub(super) String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl serde::de::Visitor<'_> for Any {
+            type Value = Scalar;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string, a number or true/false")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_owned()))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// Every key of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    pub(super) zone: Option<Text>,
+    pub(super) parents: Option<Vec<Text>>,
+    pub(super) join: Option<Vec<Text>>,
+    pub(super) listen: Option<Text>,
+    pub(super) advertise: Option<Text>,
+    pub(super) data_dir: Option<Text>,
+    pub(super) import: Option<Vec<Text>>,
+    pub(super) dev: Option<Text>,
+    pub(super) log_format: Option<Text>,
+    pub(super) log_level: Option<Text>,
+    pub(super) resolve: Option<Resolve>,
+    pub(super) mcp: Option<Mcp>,
+    #[serde(default)]
+    server: Vec<Spanned<Server>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resolve {
+    pub(super) limit: Option<Text>,
+    pub(super) deadline: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mcp {
+    pub(super) pinned: Option<Vec<Text>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Server {
+    name: String,
+    url: Option<String>,
+    headers: Option<BTreeMap<String, Secret>>,
+    command: Option<Vec<String>>,
+    env: Option<BTreeMap<String, Secret>>,
+    cwd: Option<PathBuf>,
+    #[serde(default)]
+    replica: bool,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    pub(super) settings: Settings,
+    text: String,
+}
+
+impl File {
+    /// Reads and shapes the file; `by` says who named it.
+    pub(super) fn read(path: &Path, by: &str) -> Result<Self, ConfigError> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::new(format!("{by}: {shown} cannot be read: {error}")))?;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self::parse(path, text)
+    }
+
+    pub(super) fn parse(path: PathBuf, text: String) -> Result<Self, ConfigError> {
+        match toml::from_str(&text) {
+            Ok(settings) => Ok(Self { path, settings, text }),
+            Err(error) => Err(shape_error(&path, &text, &error)),
+        }
+    }
+
+    /// A value with its origin.
+    pub(super) fn raw(&self, text: &Text) -> Raw {
+        let origin = Origin::File(self.path.clone(), line_of(&self.text, text.span().start).0);
+        Raw { text: text.get_ref().0.clone(), origin, span: Some(text.span()) }
+    }
+
+    /// The lines of a span.
+    pub(super) fn draw(&self, span: Range<usize>) -> String {
+        draw(&self.path, &self.text, span)
+    }
+
+    /// The `[[server]]` entries, checked.
+    pub(super) fn servers(&self) -> Result<Vec<ServerEntry>, ConfigError> {
+        let base = self.path.parent().unwrap_or(Path::new("/"));
+        let mut names = BTreeSet::new();
+        let mut entries = Vec::new();
+        for entry in &self.settings.server {
+            let (server, span) = (entry.get_ref(), entry.span());
+            let wrong = |why: String| {
+                let mut error = ConfigError::new(format!(
+                    "{}:{}: server `{}` {why}",
+                    self.path.display(),
+                    line_of(&self.text, span.start).0,
+                    server.name
+                ));
+                error.excerpt = Some(draw(&self.path, &self.text, first_line(&self.text, span.clone())));
+                error
+            };
+            if check_label(&server.name).is_err() {
+                return Err(wrong("is not a label: 1 to 63 letters, digits, `_` and `-`".to_owned()));
+            }
+            if !names.insert(server.name.to_ascii_lowercase()) {
+                return Err(wrong("is there twice".to_owned()));
+            }
+            entries.push(ServerEntry {
+                name: server.name.clone(),
+                transport: server.transport(base).map_err(wrong)?,
+                replica: server.replica,
+            });
+        }
+        Ok(entries)
+    }
+}
+
+impl Server {
+    fn transport(&self, base: &Path) -> Result<Transport, String> {
+        let from_here = |secrets: &Option<BTreeMap<String, Secret>>| -> BTreeMap<String, Secret> {
+            let absolute = |secret: &Secret| match secret {
+                Secret::File { file } => Secret::File { file: base.join(file) },
+                other => other.clone(),
+            };
+            secrets.iter().flatten().map(|(key, secret)| (key.clone(), absolute(secret))).collect()
+        };
+        match (&self.url, &self.command) {
+            (Some(_), Some(_)) => Err("has both `url` and `command`; it is one or the other".to_owned()),
+            (None, None) => Err("has neither `url` nor `command`".to_owned()),
+            (Some(_), None) if self.env.is_some() || self.cwd.is_some() => {
+                Err("has a `url`; `env` and `cwd` are for a `command`".to_owned())
+            }
+            (None, Some(_)) if self.headers.is_some() => Err("has a `command`; `headers` are for a `url`".to_owned()),
+            (Some(url), None) if !url.starts_with("http://") && !url.starts_with("https://") => {
+                Err(format!("has a `url` that is not http:// or https://: {url}"))
+            }
+            (Some(url), None) => Ok(Transport::Http { url: url.clone(), headers: from_here(&self.headers) }),
+            (None, Some(command)) => {
+                let mut command = command.clone();
+                let Some(program) = command.first_mut().filter(|program| !program.is_empty()) else {
+                    return Err("has an empty `command`".to_owned());
+                };
+                // A bare name is looked up in PATH when it is started; a path is seen from the file that names it.
+                if program.contains('/') {
+                    *program = base.join(&*program).components().collect::<PathBuf>().to_string_lossy().into_owned();
+                }
+                Ok(Transport::Stdio {
+                    command,
+                    env: from_here(&self.env),
+                    cwd: self.cwd.as_ref().map(|cwd| base.join(cwd)),
+                })
+            }
+        }
+    }
+}
+
+/// What the TOML reader found, with the nearest key when one was unknown.
+fn shape_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let span = error.span().unwrap_or(0..0);
+    let (line, column) = line_of(text, span.start);
+    // The only source of the known keys besides the struct itself is the message: "unknown field `a`, expected one of `b`, `c`".
+    let quoted: Vec<&str> = error.message().split('`').skip(1).step_by(2).collect();
+    let (what, near) = match quoted.split_first() {
+        Some((unknown, known)) if error.message().starts_with("unknown field") => {
+            (format!("there is no key `{unknown}`"), did_you_mean(unknown, known.iter().copied()))
+        }
+        _ => (error.message().to_owned(), Vec::new()),
+    };
+    ConfigError {
+        message: format!("{}:{line}:{column}: {what}", path.display()),
+        excerpt: Some(draw(path, text, first_line(text, span))),
+        hint: None,
+        did_you_mean: near,
+    }
+}
+
+/// Line and column of an offset, from 1.
+fn line_of(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
+}
+
+/// The span cut at the end of its first line.
+fn first_line(text: &str, span: Range<usize>) -> Range<usize> {
+    let end =
+        text.get(span.start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |newline| span.start + newline);
+    span.start..span.end.min(end).max(span.start)
+}
+
+/// ```text
+///  3 | zonee = "x"
+///    | ^^^^^
+/// ```
+fn draw(_path: &Path, text: &str, span: Range<usize>) -> String {
+    let (line, column) = line_of(text, span.start);
+    let source = text.lines().nth(line - 1).unwrap_or_default();
+    let marks = text.get(span).map_or(1, |marked| marked.chars().count()).max(1);
+    let number = line.to_string();
+    let gutter = " ".repeat(number.len());
+    format!(" {number} | {source}\n {gutter} | {}{}", " ".repeat(column - 1), "^".repeat(marks))
+}

@@ -1,0 +1,132 @@
+//! An upstream as a configuration or a command line names it: `[[server]]`, `aop register`, an editor's `mcp.json`.
+//!
+//! Not a connection. What must hold: a secret given by reference stays a reference, here and in everything this is sent to, and
+//! `Debug` never shows a literal one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// One upstream MCP server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerEntry {
+    /// The server's label in tool names; empty means "what the server calls itself".
+    pub name: String,
+    /// How it is reached.
+    pub transport: Transport,
+    /// Whether several nodes serve the same service under this name.
+    pub replica: bool,
+}
+
+/// How an upstream is reached.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Transport {
+    /// Streamable HTTP.
+    #[serde(rename = "mcp")]
+    Http {
+        /// Where it answers.
+        url: String,
+        /// Sent with every request.
+        headers: BTreeMap<String, Secret>,
+    },
+    /// A child process that speaks on its standard streams.
+    Stdio {
+        /// The program, absolute, and its arguments.
+        command: Vec<String>,
+        /// Set besides the node's own environment.
+        env: BTreeMap<String, Secret>,
+        /// Where it runs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cwd: Option<PathBuf>,
+    },
+}
+
+/// A value, or where to read it at the moment it is used.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Secret {
+    /// The value itself.
+    Literal(String),
+    /// An environment variable of the node.
+    Env {
+        /// Its name.
+        env: String,
+    },
+    /// A file the node can read; its content without the last line break.
+    File {
+        /// Its absolute path.
+        file: PathBuf,
+    },
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(_) => f.write_str("(set)"),
+            Self::Env { env } => write!(f, "env:{env}"),
+            Self::File { file } => write!(f, "@{}", file.display()),
+        }
+    }
+}
+
+impl Secret {
+    /// Reads `V`, `env:VAR` or `@FILE`; a relative file is taken from `base`.
+    ///
+    /// # Errors
+    /// A fragment when a reference names nothing.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
+        if let Some(variable) = text.strip_prefix("env:") {
+            if variable.is_empty() || variable.contains(['=', '\0', ' ']) {
+                return Err(format!("`{text}` names no environment variable; write env:NAME"));
+            }
+            return Ok(Self::Env { env: variable.to_owned() });
+        }
+        if let Some(file) = text.strip_prefix('@') {
+            if file.is_empty() {
+                return Err("`@` names no file; write @/path/to/file".to_owned());
+            }
+            return Ok(Self::File { file: base.join(file) });
+        }
+        Ok(Self::Literal(text.to_owned()))
+    }
+
+    /// Splits `K=V` and reads the value as [`Secret::parse`] does.
+    ///
+    /// # Errors
+    /// A fragment when there is no key.
+    pub fn parse_pair(pair: &str, base: &Path) -> Result<(String, Self), String> {
+        match pair.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), Self::parse(value, base)?)),
+            // The whole pair is not repeated: without the `=` it may be a token.
+            _ => Err("not KEY=VALUE; write K=V, K=env:VAR or K=@FILE".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_read_by_reference() {
+        let read = |pair: &str| Secret::parse_pair(pair, Path::new("/srv"));
+        assert_eq!(read("K=v=1"), Ok(("K".into(), Secret::Literal("v=1".into()))));
+        assert_eq!(read("K=env:TOKEN"), Ok(("K".into(), Secret::Env { env: "TOKEN".into() })));
+        assert_eq!(read("K=@key"), Ok(("K".into(), Secret::File { file: "/srv/key".into() })));
+        assert_eq!(read("K=@/run/key"), Ok(("K".into(), Secret::File { file: "/run/key".into() })));
+        assert!(read("K=env:").is_err() && read("K=@").is_err() && read("=v").is_err());
+        assert!(!read("hunter2").expect_err("no key").contains("hunter2"), "a token must not be echoed");
+    }
+
+    #[test]
+    fn secrets_travel_in_the_api_s_shape_and_are_not_debugged() {
+        let json = |secret: &Secret| serde_json::to_string(secret).expect("plain data");
+        assert_eq!(json(&Secret::Literal("v".into())), r#""v""#);
+        assert_eq!(json(&Secret::Env { env: "T".into() }), r#"{"env":"T"}"#);
+        assert_eq!(json(&Secret::File { file: "/k".into() }), r#"{"file":"/k"}"#);
+        assert_eq!(format!("{:?}", Secret::Literal("hunter2".into())), "(set)");
+    }
+}

@@ -1,0 +1,80 @@
+//! The client port: one TCP listener for MCP, the JSON API, the page and what operators read.
+//!
+//! It accepts, guards and routes; what an answer means is decided behind [`Handle`]. It is not the federation (QUIC, the same port
+//! number over UDP). Always true here: no request reaches a route before its `Host` and `Origin` are checked, no body is read
+//! past its limit, and nothing that changes the node's state passes without the admin token.
+
+mod accept;
+mod ask;
+mod guard;
+mod ops;
+mod reply;
+mod resolve;
+mod servers;
+mod state;
+mod tools;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    routing::{get, post},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use self::guard::AdminToken;
+pub(crate) use self::reply::{BODY_BYTES_MAX, BodyError, read_body};
+use crate::{handle::Handle, mcp::door::McpDoor};
+
+/// What the doors of one node need. Cheap to clone.
+#[derive(Clone)]
+pub struct Doors {
+    /// The node behind the doors.
+    pub handle: Handle,
+    /// What a request has to present before it may change something.
+    pub admin_token: AdminToken,
+    /// The address that is really bound (a port of 0 has become one).
+    pub listen: SocketAddr,
+    /// The node's own zone, `.` for the root.
+    pub zone: String,
+}
+
+type Shared = State<Arc<Doors>>;
+
+/// Serves clients on `listener` until `shutdown`, then stops accepting, lets what is in flight finish (at most
+/// [`accept::DRAIN`]) and returns when every connection is closed.
+///
+/// # Errors
+/// When the listener itself cannot be used any more; a bad connection is not an error.
+pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationToken) -> std::io::Result<()> {
+    let listen = doors.listen;
+    let routes = routes(doors, &shutdown);
+    accept::run(listener, routes, listen, shutdown).await
+}
+
+/// Every route of the port. `shutdown` ends what would stay open for ever (subscriptions).
+fn routes(doors: Doors, shutdown: &CancellationToken) -> Router {
+    let mcp = McpDoor::new(doors.handle.clone(), doors.zone.clone(), shutdown).routes();
+    let api = Router::new()
+        .route("/v1/resolve", get(resolve::get).post(resolve::post))
+        .route("/v1/tools", get(tools::list).post(tools::register))
+        .route("/v1/tools/{name}", get(tools::show).delete(tools::unregister))
+        .route("/v1/tools/{name}/call", post(tools::call))
+        .route("/v1/servers", get(servers::list).post(servers::register))
+        .route("/v1/servers/{name}", get(servers::show).delete(servers::unregister))
+        .route("/v1/servers/{name}/refresh", post(servers::refresh))
+        .route("/v1/zones", get(state::zones))
+        .route("/v1/nodes", get(state::nodes))
+        .route("/v1/status", get(state::status))
+        .route("/livez", get(ops::livez))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+        .route("/", get(ops::page))
+        .with_state(Arc::new(doors));
+    api.merge(mcp).fallback(ops::not_found).method_not_allowed_fallback(ops::method_not_allowed)
+}
+
+#[cfg(test)]
+mod tests;

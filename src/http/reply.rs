@@ -1,0 +1,142 @@
+//! How this door says things: JSON, and problems as RFC 9457 `application/problem+json`.
+//!
+//! The one mapping from [`Problem`] to HTTP. It adds `type`, `title`, `status` and `detail` (the sentence, as the standard has it)
+//! to the object every door shows; what a problem carries for programs stands under `data`.
+
+use std::time::Duration;
+
+use aop_proto::error::{Kind, Problem};
+use axum::{
+    body::Body,
+    http::{HeaderValue, Request, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+/// The largest request body of any route (default and maximum).
+pub(crate) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A body that takes longer is given up, so that a trickle cannot hold a connection for ever.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a handler returns.
+pub(super) type Reply = Result<Response, Failure>;
+
+/// A problem on its way out.
+pub(super) struct Failure(Problem);
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        problem(&self.0)
+    }
+}
+
+/// The problem with the status its kind has.
+pub(super) fn problem(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    problem_as(problem, status)
+}
+
+/// The problem with another status than its kind's.
+pub(super) fn problem_as(problem: &Problem, status: StatusCode) -> Response {
+    let mut object = json!({
+        "type": format!("urn:aop:problem:{}", problem.kind.name()),
+        "title": problem.kind.name().replace('_', " "),
+        "status": status.as_u16(),
+        "detail": problem.message,
+    });
+    if let (Some(object), Value::Object(ours)) = (object.as_object_mut(), problem.to_json()) {
+        for (key, value) in ours {
+            object.insert(if key == "detail" { "data".to_owned() } else { key }, value);
+        }
+    }
+    let mut response = json_as(status, &object, "application/problem+json");
+    if problem.kind == Kind::AuthRequired {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"aop\""));
+    }
+    response
+}
+
+/// 200 and `value`.
+pub(super) fn ok(value: &impl Serialize) -> Response {
+    json(StatusCode::OK, value)
+}
+
+/// `status` and `value`; state is never stored by a cache in between.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    json_as(status, value, "application/json")
+}
+
+fn json_as(status: StatusCode, value: &impl Serialize, content_type: &'static str) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (
+            status,
+            [
+                (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ],
+            body,
+        )
+            .into_response(),
+        Err(error) => {
+            tracing::error!(%error, "failed to write an answer");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Why a request body could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// Larger than [`BODY_BYTES_MAX`].
+    #[error("the body is larger than {BODY_BYTES_MAX} bytes")]
+    TooLarge,
+    /// Not complete within [`BODY_WITHIN`].
+    #[error("the body did not arrive within {} s", BODY_WITHIN.as_secs())]
+    Late,
+    /// The client went away or sent no valid HTTP.
+    #[error("the body broke off")]
+    Broken,
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        let kind = match error {
+            BodyError::TooLarge => Kind::TooLarge,
+            BodyError::Late | BodyError::Broken => Kind::Usage,
+        };
+        Self(Problem::new(kind, error.to_string()))
+    }
+}
+
+/// The whole body, within its limits of size and time.
+pub(crate) async fn read_body(body: Body) -> Result<Bytes, BodyError> {
+    match timeout(BODY_WITHIN, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Err(_) => Err(BodyError::Late),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) => Err(BodyError::Broken),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+    }
+}
+
+/// The whole body as `T`. An empty body is an empty object.
+pub(super) async fn read_json<T: serde::de::DeserializeOwned>(request: Request<Body>) -> Result<T, Failure> {
+    let bytes = read_body(request.into_body()).await?;
+    from_json(&bytes)
+}
+
+/// `bytes` as `T`, or a problem that says what is wrong with them.
+pub(super) fn from_json<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
+    let bytes = if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { bytes };
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::new(Kind::Usage, format!("the body cannot be understood: {error}")).into())
+}

@@ -1,0 +1,139 @@
+//! `/v1/resolve`: names and words to tools.
+//!
+//! The body is the answer and nothing that changes per request; how old it is, how long it still holds and how long it took are
+//! headers, so that equal answers are equal bytes and `ETag` means something.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use super::{
+    Doors, Shared,
+    ask::{self, Asked},
+    reply::{self, Reply},
+};
+use crate::{
+    answers::{Resolution, Show},
+    handle::Ask,
+};
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// `GET /v1/resolve?q=…`
+pub(super) async fn get(State(doors): Shared, uri: Uri, headers: HeaderMap) -> Reply {
+    let asked = ask::from_pairs(ask::pairs(&uri)?)?;
+    answer(&doors, asked, &headers).await
+}
+
+/// `POST /v1/resolve` with the same names in a JSON object.
+pub(super) async fn post(State(doors): Shared, request: Request<Body>) -> Reply {
+    let headers = request.headers().clone();
+    let asked = ask::from_body(reply::read_json(request).await?)?;
+    answer(&doors, asked, &headers).await
+}
+
+async fn answer(doors: &Doors, asked: Asked, headers: &HeaderMap) -> Reply {
+    let Asked { mut asks, batch, show } = asked;
+    match asks.pop() {
+        Some(ask) if !batch => single(doors, ask, show, headers).await,
+        last => {
+            asks.extend(last);
+            Ok(many(doors, asks, show).await)
+        }
+    }
+}
+
+async fn single(doors: &Doors, ask: Ask, show: Show, headers: &HeaderMap) -> Reply {
+    let resolution = doors.handle.resolve(ask).await?;
+    // A trace is about this very request, so it is never the same answer twice.
+    let etag = if show.trace { None } else { quoted(&resolution.etag) };
+    let mut response = match &etag {
+        Some(etag) if is_known(headers, etag) => StatusCode::NOT_MODIFIED.into_response(),
+        _ => reply::ok(&resolution.to_json(show)),
+    };
+    tell(response.headers_mut(), &resolution, etag);
+    Ok(response)
+}
+
+/// A batch answers every query by itself: one that fails does not take the others with it.
+async fn many(doors: &Doors, asks: Vec<Ask>, show: Show) -> Response {
+    let answers = join_all(asks.into_iter().map(|ask| one_of_many(doors, ask, show))).await;
+    reply::ok(&json!({"schema": "aop.resolve-batch/1", "answers": answers}))
+}
+
+async fn one_of_many(doors: &Doors, ask: Ask, show: Show) -> Value {
+    let query = ask.query.clone();
+    match doors.handle.resolve(ask).await {
+        Ok(resolution) => resolution.to_json(show),
+        Err(problem) => json!({"schema": "aop.resolve/1", "query": query, "results": [], "error": problem.to_json()}),
+    }
+}
+
+/// Lifetime, age, cost and trace of an answer, as headers.
+fn tell(headers: &mut HeaderMap, resolution: &Arc<Resolution>, etag: Option<HeaderValue>) {
+    // The remaining lifetime; a cache that subtracts `Age` once more only asks again earlier, it never serves older than promised.
+    headers.insert(header::CACHE_CONTROL, text(format!("max-age={}", resolution.ttl.as_secs())));
+    headers.insert(header::AGE, HeaderValue::from(resolution.age.as_secs()));
+    headers.insert(SERVER_TIMING, text(format!("resolve;dur={:.3}", resolution.took.as_secs_f64() * 1e3)));
+    if let Some(etag) = etag {
+        headers.insert(header::ETAG, etag);
+    }
+    if let Some(parent) = traceparent(&resolution.trace_id) {
+        headers.insert(TRACEPARENT, parent);
+    }
+}
+
+fn text(value: String) -> HeaderValue {
+    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// W3C trace context: the trace is the resolution's, and its own first span has the id's second half.
+fn traceparent(trace_id: &str) -> Option<HeaderValue> {
+    let valid = trace_id.len() == 32 && trace_id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    valid.then(|| text(format!("00-{trace_id}-{}-01", &trace_id[16..])))
+}
+
+fn quoted(etag: &str) -> Option<HeaderValue> {
+    let plain = etag.trim_matches('"');
+    let valid = !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    valid.then(|| text(format!("\"{plain}\"")))
+}
+
+/// `If-None-Match` compares weakly and takes a list (RFC 9110 §13.1.2).
+fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let Ok(etag) = etag.to_str() else { return false };
+    let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_etag_is_found_in_lists_and_weak_forms() {
+        let etag = quoted("n1-42").expect("etag");
+        let known = |value: &'static str| {
+            is_known(&HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::from_static(value))]), &etag)
+        };
+        assert!(known("\"n1-42\"") && known("W/\"n1-42\"") && known("\"a\", \"n1-42\"") && known("*"));
+        assert!(!known("\"n1-43\"") && !known("n1-42"));
+        assert_eq!(quoted("\"n1-42\""), Some(etag));
+        assert!(quoted("").is_none() && quoted("a b\"").is_none());
+    }
+
+    #[test]
+    fn a_trace_id_becomes_a_trace_context() {
+        let parent = traceparent("0af7651916cd43dd8448eb211c80319c").expect("valid");
+        assert_eq!(parent, "00-0af7651916cd43dd8448eb211c80319c-8448eb211c80319c-01");
+        assert!(traceparent("short").is_none());
+    }
+}

@@ -1,0 +1,170 @@
+//! The port as its clients see it: routes, guard, statuses, over real sockets.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+struct Port {
+    listen: SocketAddr,
+    stop: CancellationToken,
+    done: JoinHandle<std::io::Result<()>>,
+    client: reqwest::Client,
+}
+
+impl Port {
+    async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listen = listener.local_addr().expect("bound");
+        let stop = CancellationToken::new();
+        let doors =
+            Doors { handle: Handle::for_tests(), admin_token: AdminToken::new("t"), listen, zone: "research".into() };
+        let done = tokio::spawn(serve(listener, doors, stop.clone()));
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self { listen, stop, done, client }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.listen)
+    }
+
+    async fn get(&self, path: &str) -> (u16, reqwest::header::HeaderMap, String) {
+        read(self.client.get(self.url(path))).await
+    }
+}
+
+async fn read(request: reqwest::RequestBuilder) -> (u16, reqwest::header::HeaderMap, String) {
+    let response = request.send().await.expect("an answer");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    (status, headers, response.text().await.expect("text"))
+}
+
+fn text<'a>(headers: &'a reqwest::header::HeaderMap, name: &str) -> &'a str {
+    headers[name].to_str().expect("text")
+}
+
+#[tokio::test]
+async fn no_route_is_reached_under_a_foreign_name_or_from_a_foreign_page() {
+    let port = Port::open().await;
+    for path in ["/", "/livez", "/metrics", "/v1/status", "/v1/resolve?q=a", "/mcp", "/z/_/mcp", "/nothing"] {
+        for method in ["GET", "POST", "DELETE", "OPTIONS"] {
+            let method: reqwest::Method = method.parse().expect("method");
+            let host = port.client.request(method.clone(), port.url(path)).header("host", "evil.example");
+            let origin = port.client.request(method.clone(), port.url(path)).header("origin", "http://evil.example");
+            for request in [host, origin] {
+                let (status, headers, body) = read(request).await;
+                assert_eq!(
+                    (status, text(&headers, "content-type")),
+                    (403, "application/problem+json"),
+                    "{method} {path}"
+                );
+                assert!(body.contains("host_not_allowed"));
+            }
+        }
+    }
+    let local =
+        port.client.get(port.url("/livez")).header("origin", "http://localhost:5173").header("host", "localhost");
+    assert_eq!(read(local).await.0, 200);
+}
+
+#[tokio::test]
+async fn what_changes_the_node_needs_the_token() {
+    let port = Port::open().await;
+    let routes = [
+        ("POST", "/v1/servers"),
+        ("DELETE", "/v1/servers/a"),
+        ("POST", "/v1/servers/a/refresh"),
+        ("POST", "/v1/tools"),
+        ("DELETE", "/v1/tools/a"),
+        ("POST", "/v1/tools/a/call"),
+    ];
+    for (method, path) in routes {
+        for token in [None, Some("wrong")] {
+            let mut request = port.client.request(method.parse().expect("method"), port.url(path)).body("{}");
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            let (status, headers, body) = read(request).await;
+            assert_eq!((status, headers.contains_key("www-authenticate")), (401, true), "{method} {path}");
+            assert!(body.contains("auth_required"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_nowhere_is_said_as_a_problem() {
+    let port = Port::open().await;
+    let (status, headers, body) = port.get("/v1/zone").await;
+    let problem: Value = serde_json::from_str(&body).expect("json");
+    assert_eq!((status, text(&headers, "content-type")), (404, "application/problem+json"));
+    assert_eq!((&problem["status"], &problem["did_you_mean"][0]), (&json!(404), &json!("/v1/zones")));
+    let (status, headers, body) = read(port.client.delete(port.url("/v1/zones"))).await;
+    assert_eq!((status, text(&headers, "allow")), (405, "GET,HEAD"));
+    assert!(body.contains("problem"));
+    assert_eq!(port.get("/mcp").await.0, 405);
+}
+
+#[tokio::test]
+async fn an_answer_is_not_sent_twice_to_whoever_has_it() {
+    let port = Port::open().await;
+    let (status, headers, body) = port.get("/v1/resolve?q=echo").await;
+    assert_eq!(status, 200);
+    assert!(body.contains("aop.resolve/1"));
+    for header in ["etag", "cache-control", "age", "server-timing"] {
+        assert!(headers.contains_key(header), "{header}");
+    }
+    let again = port.client.get(port.url("/v1/resolve?q=echo")).header("if-none-match", &headers["etag"]);
+    let (status, _, body) = read(again).await;
+    assert_eq!((status, body.as_str()), (304, ""));
+    let (status, _, body) = read(port.client.post(port.url("/v1/resolve")).body(r#"{"queries":["echo","x"]}"#)).await;
+    let batch: Value = serde_json::from_str(&body).expect("json");
+    assert_eq!((status, batch["answers"].as_array().map(Vec::len)), (200, Some(2)));
+    assert_eq!(port.get("/v1/resolve?q=echo&bogus=1").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_is_refused() {
+    let port = Port::open().await;
+    let big = vec![b' '; BODY_BYTES_MAX + 1];
+    let request = port.client.post(port.url("/v1/servers")).bearer_auth("t").body(big.clone());
+    assert_eq!(read(request).await.0, 413);
+    let accept = "application/json, text/event-stream";
+    let mcp = port
+        .client
+        .post(port.url("/mcp"))
+        .header("accept", accept)
+        .header("content-type", "application/json")
+        .body(big);
+    assert_eq!(read(mcp).await.0, 413);
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_is_in_flight_and_lets_nobody_else_in() {
+    let port = Port::open().await;
+    let mut stream = TcpStream::connect(port.listen).await.expect("connected");
+    let body = r#"{"q":"echo","n":5}"#;
+    let length = body.len();
+    let head = format!(
+        "POST /v1/resolve HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    // The port says "continue" when a handler wants the body: now the request is in flight.
+    let mut go_on = [0; 25];
+    timeout(Duration::from_secs(5), stream.read_exact(&mut go_on)).await.expect("in time").expect("continue");
+    assert!(go_on.starts_with(b"HTTP/1.1 100"));
+    port.stop.cancel();
+    stream.write_all(body.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await.expect("in time").expect("an answer");
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    timeout(Duration::from_secs(5), port.done).await.expect("in time").expect("joined").expect("served");
+    assert!(TcpStream::connect(port.listen).await.is_err());
+}

@@ -1,0 +1,179 @@
+//! `/v1/tools`: what a zone has, one tool in full, calls, and registration by line.
+
+use std::time::Duration;
+
+use aop_proto::error::{Kind, Problem};
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, Request, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    Doors, Shared, ask,
+    guard::require_admin,
+    reply::{self, Reply, read_body},
+    servers::registered,
+};
+use crate::{
+    answers::{Hit, Show},
+    call::CallRequest,
+    handle::{Ask, Mode},
+};
+
+/// Tools of one list: a whole zone, as large as a zone may be by configuration.
+const LIST_MAX: usize = 1_000_000;
+/// How long a call may take: (default, most).
+const CALL_TIMEOUT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+/// Near names offered when there is no tool of that name.
+const NEAR: usize = 3;
+
+/// `GET /v1/tools?zone=&n=`: this zone, or another one or one below.
+pub(super) async fn list(State(doors): Shared, uri: Uri) -> Reply {
+    let (mut zone, mut limit) = (doors.zone.clone(), LIST_MAX);
+    for (name, value) in ask::pairs(&uri)? {
+        match name.as_str() {
+            "zone" => zone = value,
+            "n" => limit = ask::number(&name, &value, LIST_MAX)?,
+            _ => return Err(ask::unknown(&name).into()),
+        }
+    }
+    let ask = Ask { mode: Mode::List, limit, zone: Some(zone.clone()), ..Ask::default() };
+    let resolution = doors.handle.resolve(ask).await?;
+    let tools: Vec<Value> = resolution.hits.iter().map(unranked).collect();
+    Ok(reply::ok(&json!({"schema": "aop.tools/1", "zone": zone, "partial": resolution.partial, "tools": tools})))
+}
+
+/// A list has no order of merit, so its tools have neither rank nor score.
+fn unranked(hit: &Hit) -> Value {
+    let mut tool = hit.to_json(Show::default());
+    if let Some(members) = tool.as_object_mut() {
+        members.shift_remove("rank");
+        members.shift_remove("score");
+    }
+    tool
+}
+
+/// `GET /v1/tools/{name}`: everything known about one tool.
+pub(super) async fn show(State(doors): Shared, Path(name): Path<String>) -> Reply {
+    let ask = Ask { query: name.clone(), mode: Mode::Exact, limit: 1, ..Ask::default() };
+    let resolution = doors.handle.resolve(ask).await?;
+    match resolution.hits.first() {
+        Some(hit) => Ok(reply::ok(&hit.card())),
+        None => Err(not_found(&doors, &name).await.into()),
+    }
+}
+
+/// No such tool, with the names that look or sound most like it.
+async fn not_found(doors: &Doors, name: &str) -> Problem {
+    let words = name.replace(['.', '_', '-', '/'], " ");
+    let ask = Ask { query: words, mode: Mode::Search, limit: NEAR, ..Ask::default() };
+    let near = match doors.handle.resolve(ask).await {
+        Ok(resolution) => resolution.hits.iter().map(|hit| hit.name.clone()).collect(),
+        Err(_) => Vec::new(),
+    };
+    Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`"))
+        .hint(format!("aop resolve {}", name.split('.').next().unwrap_or(name)))
+        .did_you_mean(near)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegisterBody {
+    tools: Vec<Value>,
+}
+
+/// `POST /v1/tools`: catalogue lines, each a tool that nothing serves yet.
+pub(super) async fn register(State(doors): Shared, request: Request<Body>) -> Reply {
+    require_admin(request.headers(), &doors.admin_token)?;
+    let body: RegisterBody = reply::read_json(request).await?;
+    let done = doors.handle.register_tools(body.tools).await?;
+    Ok(reply::json(StatusCode::CREATED, &registered(&done)))
+}
+
+/// `DELETE /v1/tools/{name}`
+pub(super) async fn unregister(State(doors): Shared, Path(name): Path<String>, headers: HeaderMap) -> Reply {
+    require_admin(&headers, &doors.admin_token)?;
+    let removed = doors.handle.unregister(&name).await?;
+    Ok(reply::ok(&json!({"schema": "aop.unregistered/1", "removed": removed})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallBody<'a> {
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+    timeout_ms: Option<u64>,
+    def_hash: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// The answer to a call; `result` is the upstream's own bytes.
+#[derive(Serialize)]
+struct Called<'a> {
+    schema: &'static str,
+    name: &'a str,
+    zone: &'a str,
+    served_by: &'a str,
+    hops: u32,
+    took_ms: f64,
+    result: &'a RawValue,
+}
+
+/// `POST /v1/tools/{name}/call`. The caller going away drops this future, and with it the call.
+pub(super) async fn call(State(doors): Shared, Path(name): Path<String>, request: Request<Body>) -> Reply {
+    require_admin(request.headers(), &doors.admin_token)?;
+    let bytes = read_body(request.into_body()).await?;
+    let body: CallBody<'_> = reply::from_json(&bytes)?;
+    let dry_run = body.dry_run;
+    let outcome = doors.handle.call(call_request(name, body)?).await?;
+    if dry_run {
+        let valid =
+            json!({"schema": "aop.call/1", "dry_run": true, "valid": true, "name": outcome.name, "zone": outcome.zone});
+        return Ok(reply::ok(&valid));
+    }
+    let result = serde_json::from_slice(&outcome.result)
+        .map_err(|error| Problem::new(Kind::UpstreamFailed, format!("the upstream's result is not JSON: {error}")))?;
+    Ok(untouched(&Called {
+        schema: "aop.call/1",
+        name: &outcome.name,
+        zone: &outcome.zone,
+        served_by: &outcome.served_by,
+        hops: outcome.hops,
+        took_ms: outcome.took.as_secs_f64() * 1e3,
+        result,
+    }))
+}
+
+fn call_request(name: String, body: CallBody<'_>) -> Result<CallRequest, Problem> {
+    let arguments = body.arguments.map_or("{}", RawValue::get);
+    if !arguments.starts_with('{') {
+        return Err(Problem::new(Kind::InvalidArguments, "`arguments` has to be a JSON object")
+            .hint(format!("aop call {name} --args '{{}}'")));
+    }
+    Ok(CallRequest {
+        arguments: Bytes::copy_from_slice(arguments.as_bytes()),
+        name,
+        extra: Vec::new(),
+        timeout: body.timeout_ms.map_or(CALL_TIMEOUT.0, Duration::from_millis).min(CALL_TIMEOUT.1),
+        def_hash: body.def_hash,
+        dry_run: body.dry_run,
+        progress: None,
+    })
+}
+
+fn untouched(called: &Called<'_>) -> Response {
+    match serde_json::to_vec(called) {
+        Ok(body) => {
+            ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+        }
+        Err(error) => {
+            reply::problem(&Problem::new(Kind::Internal, format!("the result could not be written: {error}")))
+        }
+    }
+}

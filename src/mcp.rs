@@ -1,0 +1,25 @@
+//! The MCP door: the federation's tools for models, in every protocol revision that is spoken today.
+//!
+//! ```text
+//! POST /mcp            four tools: search_tools, describe_tool, call_tool, list_zones      menu
+//! POST /z/{zone}/mcp   every tool of one zone under its own definition                     zone
+//!        │
+//!      door ── tools/list, tools/call ──▶ answered here from raw bytes: results and definitions are never re-written
+//!        └──── everything else ─────────▶ rmcp, with the one `ServerHandler` of the node     handler
+//! ```
+//!
+//! Not here: what is found, whether a call may run and where; that is behind [`crate::handle::Handle`]. Always true: the list of a
+//! path is the same for every caller; an upstream's result leaves as the bytes it arrived as; a caller that goes away takes its
+//! call with it; there are no sessions, in no era.
+
+pub(crate) mod door;
+mod envelope;
+mod find;
+mod handler;
+mod headers;
+mod menu;
+mod node;
+mod raw;
+mod running;
+pub mod stdio;
+mod zone;

@@ -1,0 +1,264 @@
+//! The door itself: one POST in, one answer out, for the four tools of the node and for the tools of one zone.
+//!
+//! It looks into a message only as far as it must. `tools/list` and `tools/call` are answered from raw bytes; everything else,
+//! and everything that is no proper request, goes to rmcp with its body untouched.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Request, State},
+    http::{StatusCode, request},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use bytes::Bytes;
+use futures::FutureExt;
+use http_body_util::Full;
+use rmcp::transport::streamable_http_server::{
+    StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::{
+    envelope::{Answer, Envelope, Id, code, json_response},
+    handler::NodeHandler,
+    headers::{Caller, check_media_types, read_caller},
+    menu::Menu,
+    raw::Members,
+    running::{PROGRESS_MAX, Progress, Running},
+    zone::Lists,
+};
+use crate::{
+    handle::Handle,
+    http::{BODY_BYTES_MAX, BodyError, read_body},
+};
+
+/// Origins rmcp itself lets through; the port's guard has refused all others before.
+const ORIGINS: [&str; 6] = [
+    "http://localhost:*",
+    "http://127.0.0.1:*",
+    "http://[::1]:*",
+    "https://localhost:*",
+    "https://127.0.0.1:*",
+    "https://[::1]:*",
+];
+
+/// Which tools a path shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// `/mcp`: the node's own four.
+    Menu,
+    /// `/z/{zone}/mcp`: a zone's.
+    Zone(String),
+}
+
+/// Both paths of the door. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct McpDoor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    handle: Handle,
+    menu: Menu,
+    lists: Lists,
+    rmcp: StreamableHttpService<NodeHandler, NeverSessionManager>,
+}
+
+impl McpDoor {
+    /// The door of the node behind `handle`, whose own zone is `zone`. `shutdown` ends subscriptions.
+    pub(crate) fn new(handle: Handle, zone: String, shutdown: &CancellationToken) -> Self {
+        let config = StreamableHttpServerConfig::default()
+            .with_legacy_session_mode(false)
+            .with_json_response(true)
+            .with_max_request_body_bytes(BODY_BYTES_MAX)
+            .with_allowed_origins(ORIGINS)
+            // The port's guard has checked the name, and knows the bound address besides.
+            .disable_allowed_hosts()
+            .with_cancellation_token(shutdown.child_token());
+        let handler = NodeHandler::new(handle.clone(), zone.into());
+        let rmcp =
+            StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
+        Self { inner: Arc::new(Inner { menu: Menu::new(), lists: Lists::default(), handle, rmcp }) }
+    }
+
+    /// The routes of the door; anything but POST is 405, as the current revision wants it.
+    pub(crate) fn routes(self) -> Router {
+        Router::new().route("/mcp", post(at_menu)).route("/z/{zone}/mcp", post(at_zone)).with_state(self)
+    }
+}
+
+async fn at_menu(State(door): State<McpDoor>, request: Request) -> Response {
+    door.answer(Scope::Menu, request).await
+}
+
+async fn at_zone(State(door): State<McpDoor>, Path(zone): Path<String>, request: Request) -> Response {
+    let zone = if zone == "_" { ".".to_owned() } else { zone };
+    door.answer(Scope::Zone(zone), request).await
+}
+
+impl McpDoor {
+    async fn answer(&self, scope: Scope, request: Request) -> Response {
+        if let Err(refusal) = check_media_types(request.headers()) {
+            return refusal;
+        }
+        let (parts, body) = request.into_parts();
+        let body = match read_body(body).await {
+            Ok(body) => body,
+            Err(error) => return unreadable(&error),
+        };
+        match serde_json::from_slice::<Envelope<'_>>(&body) {
+            Ok(envelope) => match (envelope.method.as_ref(), envelope.id()) {
+                ("tools/list", Some(id)) => self.list(&scope, &parts, &envelope, id).await,
+                ("tools/call", Some(id)) => self.call(&scope, &parts, &envelope, id).await,
+                _ => self.hand_on(scope, parts, body.clone()).await,
+            },
+            Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() => {
+                self.hand_on(scope, parts, body).await
+            }
+            Err(error) => {
+                let answer = Answer::error(code::PARSE, &format!("Parse error: {error}"), None);
+                json_response(StatusCode::BAD_REQUEST, answer.message(&Id("null".into())))
+            }
+        }
+    }
+
+    async fn list(&self, scope: &Scope, parts: &request::Parts, envelope: &Envelope<'_>, id: Id) -> Response {
+        let params = match read_params(envelope, &id) {
+            Ok(params) => params,
+            Err(refusal) => return refusal,
+        };
+        let caller = match read_caller(&parts.headers, "tools/list", &params, &id) {
+            Ok(caller) => caller,
+            Err(refusal) => return refusal,
+        };
+        let answer = if params.get("cursor").is_some_and(|cursor| cursor.get() != "null") {
+            Answer::error(code::INVALID_PARAMS, "there is no such page: this list is complete in one", None)
+        } else {
+            match scope {
+                Scope::Menu => self.inner.menu.list(caller.modern),
+                Scope::Zone(zone) => self.inner.lists.list(&self.inner.handle, zone, caller.modern).await,
+            }
+        };
+        answer.into_response(&id, caller.modern)
+    }
+
+    async fn call(&self, scope: &Scope, parts: &request::Parts, envelope: &Envelope<'_>, id: Id) -> Response {
+        let params = match read_params(envelope, &id) {
+            Ok(params) => params,
+            Err(refusal) => return refusal,
+        };
+        let caller = match read_caller(&parts.headers, "tools/call", &params, &id) {
+            Ok(caller) => caller,
+            Err(refusal) => return refusal,
+        };
+        let (sender, progress) = match caller.progress_token.clone() {
+            Some(token) => {
+                let (sender, source) = mpsc::channel(PROGRESS_MAX);
+                (Some(sender), Some(Progress::new(token, source)))
+            }
+            None => (None, None),
+        };
+        let modern = caller.modern;
+        let call = match ToolCall::read(&params, caller, sender) {
+            Ok(call) => call,
+            Err(answer) => return answer.into_response(&id, modern),
+        };
+        let door = Arc::clone(&self.inner);
+        let span = tracing::debug_span!("mcp.call", tool = %call.name);
+        let running = match scope {
+            Scope::Menu => async move { door.menu.call(&door.handle, call).await }.instrument(span).boxed(),
+            Scope::Zone(zone) => {
+                let (zone, headers) = (zone.clone(), parts.headers.clone());
+                async move { door.lists.call(&door.handle, &zone, &headers, call).await }.instrument(span).boxed()
+            }
+        };
+        Running::new(id, modern, running, progress).into_response().await
+    }
+
+    /// To rmcp, with the scope where its handler finds it again.
+    async fn hand_on(&self, scope: Scope, mut parts: request::Parts, body: Bytes) -> Response {
+        parts.extensions.insert(scope);
+        self.inner.rmcp.handle(Request::from_parts(parts, Full::new(body))).await.map(Body::new)
+    }
+}
+
+/// A `tools/call`, taken apart without touching what is the tool's.
+#[derive(Debug)]
+pub(super) struct ToolCall {
+    pub(super) caller: Caller,
+    pub(super) name: String,
+    /// The raw `arguments` object.
+    pub(super) arguments: Bytes,
+    /// What else stands in the parameters and is the tool's business: answers to its questions, its own state, the caller's `_meta`.
+    pub(super) extra: Vec<(String, Bytes)>,
+    pub(super) progress: Option<mpsc::Sender<Bytes>>,
+}
+
+impl ToolCall {
+    fn read(params: &Members<'_>, caller: Caller, progress: Option<mpsc::Sender<Bytes>>) -> Result<Self, Answer> {
+        let invalid = |message: &str| Answer::error(code::INVALID_PARAMS, message, None);
+        let name = params.text("name").ok_or_else(|| invalid("`name` has to be a string"))?.into_owned();
+        let arguments = match params.get("arguments").map(|raw| raw.get()) {
+            None | Some("null") => "{}",
+            Some(arguments) if arguments.starts_with('{') => arguments,
+            Some(_) => return Err(invalid("`arguments` has to be an object")),
+        };
+        let mut extra: Vec<(String, Bytes)> = params
+            .iter()
+            .filter(|(member, _)| !matches!(*member, "name" | "arguments" | "_meta" | "task"))
+            .map(|(member, value)| (member.to_owned(), Bytes::copy_from_slice(value.get().as_bytes())))
+            .collect();
+        extra.extend(caller.own_meta.clone().map(|meta| ("_meta".to_owned(), meta)));
+        Ok(Self { caller, name, arguments: Bytes::copy_from_slice(arguments.as_bytes()), extra, progress })
+    }
+}
+
+fn read_params<'a>(envelope: &Envelope<'a>, id: &Id) -> Result<Members<'a>, Response> {
+    Members::read(envelope.params()).map_err(|error| {
+        let answer = Answer::error(code::INVALID_PARAMS, &format!("params: {error}"), None);
+        json_response(StatusCode::BAD_REQUEST, answer.message(id))
+    })
+}
+
+fn unreadable(error: &BodyError) -> Response {
+    let status = match error {
+        BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Late => StatusCode::REQUEST_TIMEOUT,
+        BodyError::Broken => StatusCode::BAD_REQUEST,
+    };
+    (status, format!("{error}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_tools_own_is_taken_byte_for_byte() {
+        let params = r#"{"name":"a","arguments":{ "x" : 1.50 },"inputResponses":{"u":{ "action":"accept"}},"requestState":"s\u0031","task":{},"_meta":{}}"#;
+        let caller = Caller { own_meta: Some(Bytes::from_static(b"{\"k\":1}")), ..Caller::default() };
+        let call = ToolCall::read(&Members::read(params).expect("params"), caller, None).expect("a call");
+        assert_eq!(call.arguments, r#"{ "x" : 1.50 }"#);
+        let extra: Vec<_> = call.extra.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
+        assert_eq!(
+            extra,
+            [
+                ("inputResponses", &br#"{"u":{ "action":"accept"}}"#[..]),
+                ("requestState", br#""s\u0031""#),
+                ("_meta", b"{\"k\":1}")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_call_without_a_name_or_with_a_list_of_arguments_is_refused() {
+        for bad in [r"{}", r#"{"name":1}"#, r#"{"name":"a","arguments":[]}"#] {
+            assert!(ToolCall::read(&Members::read(bad).expect("params"), Caller::default(), None).is_err(), "{bad}");
+        }
+    }
+}

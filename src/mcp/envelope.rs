@@ -1,0 +1,269 @@
+//! JSON-RPC around raw bytes: what a request is, and how its answer is written.
+
+use std::borrow::Cow;
+
+use aop_proto::error::{Kind, Problem};
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use super::raw;
+
+/// JSON-RPC and MCP error codes this door itself uses.
+pub(super) mod code {
+    pub(in crate::mcp) const PARSE: i64 = -32700;
+    pub(in crate::mcp) const INVALID_REQUEST: i64 = -32600;
+    pub(in crate::mcp) const INVALID_PARAMS: i64 = -32602;
+    pub(in crate::mcp) const METHOD_NOT_FOUND: i64 = -32601;
+    pub(in crate::mcp) const INTERNAL: i64 = -32603;
+    pub(in crate::mcp) const HEADER_MISMATCH: i64 = -32020;
+    pub(in crate::mcp) const MISSING_CAPABILITY: i64 = -32021;
+    pub(in crate::mcp) const UNSUPPORTED_VERSION: i64 = -32022;
+}
+
+/// A JSON-RPC request or notification with its parts untouched.
+#[derive(Deserialize)]
+pub(super) struct Envelope<'a> {
+    #[serde(borrow)]
+    jsonrpc: Cow<'a, str>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) method: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(super) params: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    /// The id to answer with, as it was written: `None` for a notification, or where the message is not a valid request.
+    pub(super) fn id(&self) -> Option<Id> {
+        let id = self.id?.get();
+        let valid = id.starts_with('"') || id.starts_with('-') || id.starts_with(|c: char| c.is_ascii_digit());
+        (self.jsonrpc == "2.0" && valid).then(|| Id(id.to_owned()))
+    }
+
+    /// The parameters as text; none are the same as empty ones.
+    pub(super) fn params(&self) -> &'a str {
+        self.params.map_or("{}", RawValue::get)
+    }
+}
+
+/// A request's id, in the bytes of its sender.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Id(pub(super) String);
+
+/// How a request ends.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The raw `result`.
+    Result(Bytes),
+    /// The raw `error` object, and its code for the HTTP status.
+    Error { code: i64, error: String },
+}
+
+impl Answer {
+    pub(super) fn error(code: i64, message: &str, data: Option<Value>) -> Self {
+        let mut error = json!({"code": code, "message": message});
+        if let Some(data) = data {
+            error["data"] = data;
+        }
+        Self::Error { code, error: error.to_string() }
+    }
+
+    /// A problem as a protocol error: for requests that lead nowhere, not for tools that failed.
+    pub(super) fn refusal(problem: &Problem) -> Self {
+        let code = match problem.kind {
+            Kind::Usage
+            | Kind::NameNotFound
+            | Kind::ZoneNotFound
+            | Kind::ServerNotFound
+            | Kind::InvalidArguments
+            | Kind::TooLarge => code::INVALID_PARAMS,
+            _ => code::INTERNAL,
+        };
+        Self::error(code, &problem.message, Some(problem.to_json()))
+    }
+
+    /// The whole JSON-RPC message.
+    pub(super) fn message(&self, id: &Id) -> Vec<u8> {
+        let (member, body): (&[u8], &[u8]) = match self {
+            Self::Result(result) => (b",\"result\":", result),
+            Self::Error { error, .. } => (b",\"error\":", error.as_bytes()),
+        };
+        [b"{\"jsonrpc\":\"2.0\",\"id\":", id.0.as_bytes(), member, body, b"}"].concat()
+    }
+
+    /// The whole JSON-RPC message as text, for a line. Results are JSON and so are UTF-8.
+    pub(super) fn text(&self, id: &Id) -> String {
+        String::from_utf8_lossy(&self.message(id)).into_owned()
+    }
+
+    /// The answer as one JSON response. Modern callers read some errors from the status too; in the initialize era an error
+    /// within the protocol is always 200.
+    pub(super) fn into_response(self, id: &Id, modern: bool) -> Response {
+        let status = match &self {
+            Self::Error { code, .. } if modern => status(*code),
+            _ => StatusCode::OK,
+        };
+        json_response(status, self.message(id))
+    }
+}
+
+/// The status rmcp gives the same errors, so that both halves of the door speak alike.
+fn status(code: i64) -> StatusCode {
+    match code {
+        code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION => StatusCode::BAD_REQUEST,
+        code::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        _ => StatusCode::OK,
+    }
+}
+
+/// A JSON-RPC message as a response. What a list may be cached for is said inside it.
+pub(super) fn json_response(status: StatusCode, message: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], message).into_response()
+}
+
+/// A tool result that tells the model what went wrong and what to do, so that it can repair its next call.
+pub(super) fn failed(problem: &Problem, modern: bool) -> Answer {
+    if let Some(error) = problem.detail.as_ref().and_then(|detail| detail.get("rpc")) {
+        let code = error.get("code").and_then(Value::as_i64).unwrap_or(code::INTERNAL);
+        return Answer::Error { code, error: error.to_string() };
+    }
+    let mut text = problem.message.clone();
+    if !problem.did_you_mean.is_empty() {
+        text.push_str(&format!("\ndid you mean: {}", problem.did_you_mean.join(", ")));
+    }
+    if let Some(detail) = &problem.detail {
+        text.push_str(&format!("\n{detail}"));
+    }
+    if let Some(hint) = &problem.hint {
+        text.push_str(&format!("\nhint: {hint}"));
+    }
+    tool_result(&text, Some(&json!({"error": problem.to_json()})), true, None, modern)
+}
+
+/// A tool result of our own.
+pub(super) fn tool_result(
+    text: &str,
+    structured: Option<&Value>,
+    is_error: bool,
+    meta: Option<Value>,
+    modern: bool,
+) -> Answer {
+    let mut result = json!({"content": [{"type": "text", "text": text}]});
+    if let Some(structured) = structured {
+        result["structuredContent"] = structured.clone();
+    }
+    result["isError"] = is_error.into();
+    if let Some(meta) = meta {
+        result["_meta"] = meta;
+    }
+    if modern {
+        result["resultType"] = "complete".into();
+    }
+    Answer::Result(result.to_string().into())
+}
+
+/// An upstream's result for this caller: its own bytes, with `resultType` added where a modern caller must find one.
+///
+/// # Errors
+/// When the bytes are no JSON object, or ask for input the caller has not said it can give.
+pub(super) fn passed_through(result: Bytes, caller: &super::headers::Caller) -> Result<Answer, Answer> {
+    let garbage =
+        || failed(&Problem::new(Kind::UpstreamFailed, "the upstream's result is not a JSON object"), caller.modern);
+    let text = std::str::from_utf8(&result).map_err(|_| garbage())?;
+    let members = raw::Members::read(text).map_err(|_| garbage())?;
+    match members.text("resultType").as_deref() {
+        None if caller.modern => {
+            Ok(Answer::Result(raw::with_member(text, "resultType", "\"complete\"").ok_or_else(garbage)?.into()))
+        }
+        Some("input_required") => {
+            caller.can_be_asked(members.get("inputRequests"))?;
+            Ok(Answer::Result(result))
+        }
+        _ => Ok(Answer::Result(result)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::headers::Caller;
+
+    fn caller(modern: bool, capabilities: Value) -> Caller {
+        Caller { modern, capabilities, ..Caller::default() }
+    }
+
+    #[test]
+    fn ids_come_back_as_they_were_written() {
+        let id = |text: &str| serde_json::from_str::<Envelope<'_>>(text).expect("envelope").id().map(|id| id.0);
+        assert_eq!(id(r#"{"jsonrpc":"2.0","id":1.0,"method":"a"}"#).as_deref(), Some("1.0"));
+        assert_eq!(id(r#"{"jsonrpc":"2.0","id":"\u0061","method":"a"}"#).as_deref(), Some(r#""\u0061""#));
+        for none in [
+            r#"{"jsonrpc":"2.0","method":"a"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#,
+            r#"{"jsonrpc":"1.0","id":1,"method":"a"}"#,
+            r#"{"jsonrpc":"2.0","id":{},"method":"a"}"#,
+        ] {
+            assert_eq!(id(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_result_passes_untouched_but_for_the_missing_type() {
+        let raw = "{\n \"content\": [], \"x\": 1.50}";
+        let pass = |modern| match passed_through(Bytes::from_static(raw.as_bytes()), &caller(modern, json!({}))) {
+            Ok(Answer::Result(result)) => String::from_utf8(result.to_vec()).expect("text"),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(pass(false), raw);
+        assert_eq!(pass(true), "{\"resultType\":\"complete\",\n \"content\": [], \"x\": 1.50}");
+    }
+
+    #[test]
+    fn input_is_asked_only_of_callers_that_can_give_it() {
+        let raw = Bytes::from_static(br#"{"resultType":"input_required","inputRequests":{"a":{"method":"elicitation/create"}},"requestState":"s"}"#);
+        assert!(
+            matches!(passed_through(raw.clone(), &caller(true, json!({"elicitation": {}}))), Ok(Answer::Result(r)) if r == raw)
+        );
+        let refused = passed_through(raw.clone(), &caller(true, json!({})));
+        assert!(matches!(refused, Err(Answer::Error { code: code::MISSING_CAPABILITY, .. })));
+        let legacy = passed_through(raw, &caller(false, json!({"elicitation": {}})));
+        assert!(
+            matches!(legacy, Err(Answer::Result(result)) if String::from_utf8_lossy(&result).contains("\"isError\":true"))
+        );
+    }
+
+    #[test]
+    fn garbage_becomes_a_tool_error() {
+        for bad in [&b"[]"[..], b"", b"\xff", b"{\"a\":1,\"a\":2}"] {
+            assert!(passed_through(Bytes::copy_from_slice(bad), &caller(true, json!({}))).is_err());
+        }
+    }
+
+    #[test]
+    fn an_upstreams_own_error_object_goes_out_as_it_is() {
+        let problem = Problem::new(Kind::UpstreamFailed, "x")
+            .detail(json!({"rpc": {"code": -32042, "message": "no", "data": [1]}}));
+        let answer = failed(&problem, true);
+        assert_eq!(
+            answer.message(&Id("7".into())),
+            br#"{"jsonrpc":"2.0","id":7,"error":{"code":-32042,"message":"no","data":[1]}}"#
+        );
+    }
+
+    #[test]
+    fn a_problem_becomes_a_result_the_model_can_repair() {
+        let problem = Problem::new(Kind::NameNotFound, "no tool `a`").hint("aop ls").did_you_mean(vec!["b".into()]);
+        let Answer::Result(result) = failed(&problem, false) else { panic!("a tool result") };
+        let result: Value = serde_json::from_slice(&result).expect("json");
+        assert_eq!(result["isError"], true);
+        assert_eq!(result["structuredContent"]["error"]["kind"], "name_not_found");
+        assert_eq!(result["content"][0]["text"], "no tool `a`\ndid you mean: b\nhint: aop ls");
+        assert!(result.get("resultType").is_none());
+    }
+}

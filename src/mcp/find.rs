@@ -1,0 +1,357 @@
+//! `search_tools`, `describe_tool` and `list_zones`: finding, told twice, as data and as a few lines of text.
+//!
+//! Hosts differ in which of the two a model sees, so each is enough by itself. How long an answer still holds is the answer's own
+//! remaining lifetime, never a fresh one.
+
+use aop_proto::error::{Kind, Problem};
+use bytes::Bytes;
+use futures::future::join_all;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::envelope::{Answer, failed, tool_result};
+use crate::{
+    answers::{Hit, Resolution, Show},
+    handle::{Ask, Handle, Mode},
+};
+
+/// Tools per query: (default, most).
+const LIMIT: (usize, usize) = (5, 20);
+const QUERIES_MAX: usize = 10;
+const NAMES_MAX: usize = 5;
+const QUERY_CHARS_MAX: usize = 2_000;
+/// Near names for one that does not exist.
+const NEAR: usize = 3;
+/// Characters of a description in a summary.
+const SUMMARY_CHARS: usize = 240;
+/// Where a result says how long it holds, for hosts that cache.
+const META_TTL: &str = "aop/ttl_ms";
+
+#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Detail {
+    Name,
+    #[default]
+    Summary,
+    Schema,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Search {
+    query: Option<String>,
+    queries: Option<Vec<String>>,
+    zone: Option<String>,
+    limit: Option<usize>,
+    #[serde(default)]
+    detail: Detail,
+}
+
+/// `search_tools`
+pub(super) async fn search(handle: &Handle, arguments: &Bytes, modern: bool) -> Answer {
+    let (asks, detail) = match read_search(arguments) {
+        Ok(read) => read,
+        Err(problem) => return failed(&problem, modern),
+    };
+    let found = join_all(asks.into_iter().map(|ask| async {
+        let query = ask.query.clone();
+        (query, handle.resolve(ask).await)
+    }))
+    .await;
+    if let [(_, Err(problem))] = found.as_slice() {
+        return failed(problem, modern);
+    }
+    let mut answers = Vec::new();
+    let mut text = String::new();
+    let mut ttl = u64::MAX;
+    for (query, result) in &found {
+        match result {
+            Ok(resolution) => {
+                ttl = ttl.min(millis(resolution.ttl));
+                answers.push(answer(query, resolution, detail));
+                tell(&mut text, query, resolution, detail);
+            }
+            Err(problem) => {
+                answers.push(json!({"query": query, "tools": [], "error": problem.to_json()}));
+                text.push_str(&format!("\"{query}\" failed: {}\n", problem.message));
+            }
+        }
+    }
+    let meta = (ttl < u64::MAX).then(|| json!({META_TTL: ttl}));
+    tool_result(text.trim_end(), Some(&json!({"answers": answers})), false, meta, modern)
+}
+
+fn read_search(arguments: &Bytes) -> Result<(Vec<Ask>, Detail), Problem> {
+    let search: Search = read(arguments, "search_tools takes query or queries, zone, limit, detail")?;
+    let mut queries = search.queries.unwrap_or_default();
+    queries.extend(search.query);
+    let limit = search.limit.unwrap_or(LIMIT.0);
+    if queries.is_empty() || queries.len() > QUERIES_MAX {
+        return Err(usage(format!("search_tools needs `query`, or `queries` with 1 to {QUERIES_MAX} entries")));
+    }
+    if queries.iter().any(|query| query.trim().is_empty() || query.len() > QUERY_CHARS_MAX) {
+        return Err(usage(format!("a query has to have 1 to {QUERY_CHARS_MAX} characters")));
+    }
+    if !(1..=LIMIT.1).contains(&limit) {
+        return Err(usage(format!("`limit` has to be from 1 to {}", LIMIT.1)));
+    }
+    let zone = search.zone.filter(|zone| !zone.is_empty());
+    let ask = |query| Ask { query, limit, zone: zone.clone(), ..Ask::default() };
+    Ok((queries.into_iter().map(ask).collect(), search.detail))
+}
+
+fn answer(query: &str, resolution: &Resolution, detail: Detail) -> Value {
+    let tools: Vec<Value> = resolution.hits.iter().map(|hit| found(hit, detail)).collect();
+    let mut answer =
+        json!({"query": query, "tools": tools, "partial": resolution.partial, "ttl_ms": millis(resolution.ttl)});
+    if !resolution.silent.is_empty() {
+        answer["silent_zones"] = json!(resolution.silent);
+    }
+    answer
+}
+
+/// One hit with as much as was asked for; what is empty is left out, a model pays for every character.
+fn found(hit: &Hit, detail: Detail) -> Value {
+    if detail == Detail::Name {
+        return json!({"name": hit.name});
+    }
+    let full = hit.to_json(Show { trace: false, schema: detail == Detail::Schema });
+    let mut tool = Map::new();
+    tool.insert("name".into(), hit.name.clone().into());
+    tool.insert("zone".into(), hit.zone.clone().into());
+    tool.insert(
+        "description".into(),
+        match detail {
+            Detail::Schema => hit.description.clone().into(),
+            _ => clipped(&hit.description, SUMMARY_CHARS).into(),
+        },
+    );
+    for key in ["score", "title", "inputSchema", "outputSchema", "def_hash"] {
+        if matches!(key, "def_hash") && detail != Detail::Schema {
+            continue;
+        }
+        if let Some(value) = full.get(key).filter(|value| !value.is_null()) {
+            tool.insert(key.into(), value.clone());
+        }
+    }
+    if let Some(state) = state(&full).filter(|state| *state != "ok") {
+        tool.insert("health".into(), state.into());
+    }
+    tool.into()
+}
+
+fn tell(text: &mut String, query: &str, resolution: &Resolution, detail: Detail) {
+    if resolution.hits.is_empty() {
+        text.push_str(&format!("no tool found for \"{query}\"; try other words or list_zones\n"));
+    } else {
+        text.push_str(&format!("{} found for \"{query}\":\n", count(resolution.hits.len(), "tool")));
+    }
+    for (place, hit) in (1..).zip(&resolution.hits) {
+        text.push_str(&format!("{place}. {}", hit.name));
+        if detail != Detail::Name {
+            let full = hit.to_json(Show { trace: false, schema: detail == Detail::Schema });
+            if let Some(state) = state(&full).filter(|state| *state != "ok") {
+                text.push_str(&format!(" [{state}]"));
+            }
+            text.push_str(&format!(": {}", clipped(&hit.description, SUMMARY_CHARS)));
+            if let Some(schema) = full.get("inputSchema").filter(|_| detail == Detail::Schema) {
+                text.push_str(&format!("\n   arguments: {schema}"));
+            }
+        }
+        text.push('\n');
+    }
+    if resolution.partial {
+        text.push_str(&format!("incomplete: no answer from {}\n", resolution.silent.join(", ")));
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Describe {
+    name: Option<String>,
+    names: Option<Vec<String>>,
+}
+
+/// `describe_tool`
+pub(super) async fn describe(handle: &Handle, arguments: &Bytes, modern: bool) -> Answer {
+    let names = match read_describe(arguments) {
+        Ok(names) => names,
+        Err(problem) => return failed(&problem, modern),
+    };
+    let looked_up = join_all(names.iter().map(|name| look_up(handle, name))).await;
+    let (mut tools, mut missing, mut text, mut ttl) = (Vec::new(), Vec::new(), String::new(), u64::MAX);
+    for (name, result) in names.iter().zip(looked_up) {
+        match result {
+            Ok(hit) => {
+                ttl = ttl.min(millis(hit.ttl));
+                let card = card(&hit);
+                tell_card(&mut text, &card);
+                tools.push(card);
+            }
+            Err(problem) => {
+                text.push_str(&format!("{name}: {}", problem.message));
+                if !problem.did_you_mean.is_empty() {
+                    text.push_str(&format!("; did you mean {}", problem.did_you_mean.join(", ")));
+                }
+                text.push('\n');
+                missing.push(json!({"name": name, "error": problem.message, "did_you_mean": problem.did_you_mean}));
+            }
+        }
+    }
+    let none = tools.is_empty();
+    let meta = (ttl < u64::MAX).then(|| json!({META_TTL: ttl}));
+    tool_result(text.trim_end(), Some(&json!({"tools": tools, "missing": missing})), none, meta, modern)
+}
+
+fn read_describe(arguments: &Bytes) -> Result<Vec<String>, Problem> {
+    let describe: Describe = read(arguments, "describe_tool takes name or names")?;
+    let mut names = describe.names.unwrap_or_default();
+    names.extend(describe.name);
+    if names.is_empty() || names.len() > NAMES_MAX || names.iter().any(|name| name.trim().is_empty()) {
+        return Err(usage(format!("describe_tool needs `name`, or `names` with 1 to {NAMES_MAX} entries")));
+    }
+    Ok(names)
+}
+
+/// The tool of that name, or the names that are near.
+async fn look_up(handle: &Handle, name: &str) -> Result<Hit, Problem> {
+    let exact = Ask { query: name.to_owned(), mode: Mode::Exact, limit: 1, ..Ask::default() };
+    let mut problem = match handle.resolve(exact).await {
+        Ok(resolution) => match resolution.hits.first() {
+            Some(hit) => return Ok(hit.clone()),
+            None => Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`")),
+        },
+        Err(problem) => problem,
+    };
+    if problem.did_you_mean.is_empty() {
+        let words = name.replace(['.', '_', '-', '/'], " ");
+        let near = Ask { query: words, mode: Mode::Search, limit: NEAR, ..Ask::default() };
+        if let Ok(resolution) = handle.resolve(near).await {
+            problem.did_you_mean = resolution.hits.iter().map(|hit| hit.name.clone()).collect();
+        }
+    }
+    Err(problem)
+}
+
+/// A tool's card without what only machines read: the schema is there once, and nothing that is empty.
+fn card(hit: &Hit) -> Value {
+    let mut card = hit.card();
+    let annotations = card.get("definition").and_then(|definition| definition.get("annotations")).cloned();
+    if let Some(members) = card.as_object_mut() {
+        for key in ["schema", "definition", "record", "instances", "wire_name", "rank", "score", "age_ms", "source"] {
+            members.shift_remove(key);
+        }
+        members.insert("annotations".into(), annotations.unwrap_or_default());
+        members.retain(|_, value| !(value.is_null() || value.as_array().is_some_and(Vec::is_empty)));
+    }
+    card
+}
+
+fn tell_card(text: &mut String, card: &Value) {
+    let said = |key: &str| card.get(key).and_then(Value::as_str).unwrap_or_default();
+    text.push_str(said("name"));
+    if let Some(state) = state(card).filter(|state| *state != "ok") {
+        text.push_str(&format!(" [{state}]"));
+    }
+    text.push_str(&format!(": {}\n", said("description")));
+    for (key, label) in
+        [("inputSchema", "arguments"), ("outputSchema", "returns"), ("annotations", "hints"), ("examples", "examples")]
+    {
+        if let Some(value) = card.get(key) {
+            text.push_str(&format!("{label}: {value}\n"));
+        }
+    }
+}
+
+/// `list_zones`
+pub(super) async fn zones(handle: &Handle, modern: bool) -> Answer {
+    let zones = handle.zones().await;
+    let mut text = String::new();
+    for zone in zones.get("zones").and_then(Value::as_array).into_iter().flatten() {
+        let said = |key: &str| zone.get(key).and_then(Value::as_str).unwrap_or_default();
+        text.push_str(&format!("{} ({}", said("name"), said("relation")));
+        if let Some(tools) = zone.get("tools").and_then(Value::as_u64) {
+            text.push_str(&format!(", {}", count(usize::try_from(tools).unwrap_or(usize::MAX), "tool")));
+        }
+        if !matches!(said("state"), "ok" | "") {
+            text.push_str(&format!(", {}", said("state")));
+        }
+        text.push_str(")\n");
+    }
+    tool_result(text.trim_end(), Some(&zones), false, None, modern)
+}
+
+fn read<T: serde::de::DeserializeOwned>(arguments: &Bytes, usage_text: &str) -> Result<T, Problem> {
+    serde_json::from_slice(arguments).map_err(|error| usage(format!("{usage_text}: {error}")))
+}
+
+fn usage(message: String) -> Problem {
+    Problem::new(Kind::InvalidArguments, message)
+}
+
+fn state(tool: &Value) -> Option<&str> {
+    tool.get("health")?.get("state")?.as_str()
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// The first line's worth of a text, cut between words.
+fn clipped(text: &str, chars: usize) -> String {
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match flat.char_indices().nth(chars) {
+        None => flat,
+        Some((end, _)) => {
+            let cut = &flat[..end];
+            format!("{}…", cut.rsplit_once(' ').map_or(cut, |(words, _)| words))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(arguments: Value) -> Result<Vec<Ask>, Problem> {
+        read_search(&Bytes::from(arguments.to_string())).map(|(asks, _)| asks)
+    }
+
+    #[test]
+    fn one_or_several_queries_with_one_limit() {
+        let both = asks(json!({"queries": ["a", "b"], "limit": 3, "zone": "research"})).expect("valid");
+        assert_eq!(both.iter().map(|ask| (ask.query.as_str(), ask.limit)).collect::<Vec<_>>(), [("a", 3), ("b", 3)]);
+        assert_eq!(both[0].zone.as_deref(), Some("research"));
+        assert_eq!(asks(json!({"query": "a"})).expect("valid")[0].limit, LIMIT.0);
+        assert_eq!(asks(json!({"query": "a", "zone": ""})).expect("valid")[0].zone, None);
+    }
+
+    #[test]
+    fn a_wrong_question_is_answered_with_what_would_be_right() {
+        for bad in [
+            json!({}),
+            json!({"query": " "}),
+            json!({"queries": []}),
+            json!({"query": "a", "limit": 0}),
+            json!({"query": "a", "limit": 21}),
+            json!({"query": "a", "detail": "all"}),
+            json!({"q": "a"}),
+            json!({"query": "x".repeat(2_001)}),
+        ] {
+            assert_eq!(asks(bad.clone()).expect_err(&bad.to_string()).kind, Kind::InvalidArguments);
+        }
+        assert!(read_describe(&Bytes::from_static(br#"{"names":["a","b","c","d","e","f"]}"#)).is_err());
+        assert_eq!(read_describe(&Bytes::from_static(br#"{"name":"a"}"#)).expect("valid"), ["a"]);
+    }
+
+    #[test]
+    fn a_summary_is_one_line_cut_between_words() {
+        assert_eq!(clipped("one\n two", 240), "one two");
+        assert_eq!(clipped("one two three", 9), "one two…");
+        assert_eq!(clipped("ééééé", 3), "ééé…");
+    }
+}

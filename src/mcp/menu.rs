@@ -1,0 +1,181 @@
+//! The four tools of `/mcp`: what a model needs to use a whole federation, and no more.
+//!
+//! The list is a constant (`menu.json`): it never varies by caller, time or content, so that a host's prompt cache holds. Whatever
+//! goes wrong inside one of the four is told as a tool result, because only that reaches the model.
+
+use std::time::Duration;
+
+use aop_proto::error::{Kind, Problem, did_you_mean};
+use bytes::Bytes;
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    door::ToolCall,
+    envelope::{Answer, failed, passed_through},
+    find,
+    handler::CONSTANT_TTL,
+    raw::{self, Members},
+};
+use crate::{call::CallRequest, handle::Handle};
+
+const MENU: &str = include_str!("menu.json");
+const NAMES: [&str; 4] = ["search_tools", "describe_tool", "call_tool", "list_zones"];
+
+/// How long a called tool may take: (default, most).
+pub(super) const CALL_TIMEOUT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
+
+/// The list, written once for each era.
+pub(super) struct Menu {
+    modern: Bytes,
+    initialize: Bytes,
+}
+
+impl Menu {
+    pub(super) fn new() -> Self {
+        let tools: Value = serde_json::from_str(MENU).expect("menu.json is part of the program and valid JSON");
+        let ttl = CONSTANT_TTL.as_millis();
+        Self {
+            modern: format!(r#"{{"resultType":"complete","tools":{tools},"ttlMs":{ttl},"cacheScope":"public"}}"#)
+                .into(),
+            initialize: format!(r#"{{"tools":{tools}}}"#).into(),
+        }
+    }
+
+    pub(super) fn list(&self, modern: bool) -> Answer {
+        Answer::Result(if modern { self.modern.clone() } else { self.initialize.clone() })
+    }
+
+    /// Runs one of the four. Any other name is a protocol error: nothing is routed there.
+    pub(super) async fn call(&self, handle: &Handle, call: ToolCall) -> Answer {
+        let modern = call.caller.modern;
+        match call.name.as_str() {
+            "search_tools" => find::search(handle, &call.arguments, modern).await,
+            "describe_tool" => find::describe(handle, &call.arguments, modern).await,
+            "list_zones" => find::zones(handle, modern).await,
+            "call_tool" => match request(&call) {
+                Ok(request) => forward(handle, request, &call).await,
+                Err(problem) => failed(&problem, modern),
+            },
+            other => Answer::refusal(&unknown(other)),
+        }
+    }
+}
+
+/// Calls a tool of the federation and hands its result on as it is.
+pub(super) async fn forward(handle: &Handle, request: CallRequest, call: &ToolCall) -> Answer {
+    match handle.call(request).await {
+        Ok(outcome) => passed_through(outcome.result, &call.caller).unwrap_or_else(|refused| refused),
+        Err(problem) => failed(&problem, call.caller.modern),
+    }
+}
+
+fn unknown(name: &str) -> Problem {
+    Problem::new(Kind::NameNotFound, format!("Unknown tool: {name}"))
+        .hint("call search_tools for its full name, then call_tool with that name")
+        .did_you_mean(did_you_mean(name, NAMES.into_iter()))
+}
+
+/// The arguments of `call_tool`, as a call.
+fn request(call: &ToolCall) -> Result<CallRequest, Problem> {
+    let text = std::str::from_utf8(&call.arguments).unwrap_or_default();
+    let usage =
+        |message: String| Problem::new(Kind::InvalidArguments, message).hint("describe_tool tells a tool's arguments");
+    let members = Members::read(text).map_err(|error| usage(format!("call_tool: {error}")))?;
+    for (name, _) in members.iter() {
+        if !matches!(name, "name" | "arguments" | "def_hash" | "timeout_ms") {
+            return Err(usage(format!(
+                "call_tool has no argument `{name}`; what the tool takes goes into `arguments`"
+            )));
+        }
+    }
+    let name = members.text("name").ok_or_else(|| usage("call_tool needs `name`, the full name of the tool".into()))?;
+    let timeout = match members.get("timeout_ms").map(|raw| raw.get().parse::<u64>()) {
+        None => CALL_TIMEOUT.0,
+        Some(Ok(millis)) if millis > 0 => Duration::from_millis(millis).min(CALL_TIMEOUT.1),
+        Some(_) => return Err(usage("`timeout_ms` has to be a whole number of milliseconds".into())),
+    };
+    Ok(CallRequest {
+        name: name.into_owned(),
+        arguments: arguments(members.get("arguments"))
+            .ok_or_else(|| usage("`arguments` has to be a JSON object".into()))?,
+        extra: call.extra.clone(),
+        timeout,
+        def_hash: members.text("def_hash").map(Into::into),
+        dry_run: false,
+        progress: call.progress.clone(),
+    })
+}
+
+/// The raw arguments. Some models write the object into a string; what is meant is clear, so it is taken.
+fn arguments(raw: Option<&RawValue>) -> Option<Bytes> {
+    let Some(raw) = raw else { return Some(Bytes::from_static(b"{}")) };
+    let text = match raw.get().as_bytes().first() {
+        Some(b'"') => raw::text(raw)?,
+        _ => raw.get().into(),
+    };
+    Members::read(&text).ok()?;
+    Some(Bytes::from(text.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::headers::Caller;
+
+    fn call(arguments: &str) -> ToolCall {
+        ToolCall {
+            caller: Caller::default(),
+            name: "call_tool".into(),
+            arguments: Bytes::copy_from_slice(arguments.as_bytes()),
+            extra: vec![("requestState".into(), Bytes::from_static(b"\"s\""))],
+            progress: None,
+        }
+    }
+
+    #[test]
+    fn the_menu_is_complete_annotated_and_short() {
+        let Answer::Result(list) = Menu::new().list(true) else { panic!("a list") };
+        let list: Value = serde_json::from_slice(&list).expect("json");
+        let tools = list["tools"].as_array().expect("tools");
+        assert_eq!(tools.iter().filter_map(|tool| tool["name"].as_str()).collect::<Vec<_>>(), NAMES);
+        for tool in tools {
+            let call = tool["name"] == "call_tool";
+            assert_eq!(tool["annotations"]["readOnlyHint"], !call);
+            assert_eq!(tool["outputSchema"].is_object(), !call, "a tool's result is its own");
+        }
+        assert_eq!((&list["ttlMs"], &list["cacheScope"]), (&3_600_000.into(), &"public".into()));
+        assert!(MENU.len() < 8_000);
+        let Answer::Result(old) = Menu::new().list(false) else { panic!("a list") };
+        assert!(!String::from_utf8_lossy(&old).contains("ttlMs"));
+    }
+
+    #[test]
+    fn a_call_takes_its_arguments_byte_for_byte() {
+        let request = request(&call(r#"{"name":"a.b","arguments":{ "x":1.50 },"timeout_ms":900000,"def_hash":"h"}"#))
+            .expect("a call");
+        assert_eq!((request.name.as_str(), request.def_hash.as_deref()), ("a.b", Some("h")));
+        assert_eq!(request.arguments, r#"{ "x":1.50 }"#);
+        assert_eq!(request.timeout, CALL_TIMEOUT.1);
+        assert_eq!(request.extra.len(), 1);
+    }
+
+    #[test]
+    fn an_object_in_a_string_is_taken_for_what_it_means() {
+        assert_eq!(request(&call(r#"{"name":"a","arguments":"{\"x\":1}"}"#)).expect("a call").arguments, r#"{"x":1}"#);
+        assert_eq!(request(&call(r#"{"name":"a"}"#)).expect("a call").arguments, "{}");
+    }
+
+    #[test]
+    fn what_cannot_be_called_is_refused_with_a_reason() {
+        for bad in [
+            "{}",
+            r#"{"name":1}"#,
+            r#"{"name":"a","arguments":[1]}"#,
+            r#"{"name":"a","arguments":"x"}"#,
+            r#"{"name":"a","timeout_ms":-1}"#,
+            r#"{"name":"a","args":{}}"#,
+        ] {
+            assert_eq!(request(&call(bad)).expect_err(bad).kind, Kind::InvalidArguments);
+        }
+    }
+}

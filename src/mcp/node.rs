@@ -1,0 +1,241 @@
+//! The node at the other end of the bridge, as an MCP server over HTTP.
+//!
+//! It adds what HTTP needs and a line does not carry (the standard headers, the negotiated version), tries the given nodes in
+//! turn, and never repeats a request that may have arrived.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use aop_proto::error::{Kind, Problem};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use futures::StreamExt;
+use serde_json::Value;
+use sse_stream::SseStream;
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{
+    envelope::{Answer, Id, code},
+    headers::{META_VERSION, METHOD, NAME, VERSION, encode},
+    raw::Members,
+};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// Rests between rounds over the nodes, for a client's first request only: often both were started at the same moment.
+const START_RESTS: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// The nodes to talk to and what is remembered of the conversation.
+pub(super) struct Node {
+    http: reqwest::Client,
+    /// Base URLs, tried in turn from the one that answered last.
+    bases: Vec<String>,
+    preferred: AtomicUsize,
+    token: Option<HeaderValue>,
+    /// What `initialize` agreed on; the later revisions want it with each request.
+    version: Mutex<Option<String>>,
+}
+
+impl Node {
+    pub(super) fn new(nodes: &[String], token: Option<&str>) -> Result<Self, Problem> {
+        let config = |message: String| Problem::new(Kind::Config, message).hint("aop --node 127.0.0.1:7400 mcp");
+        let bases: Vec<String> = nodes.iter().map(|node| base(node)).collect();
+        if bases.is_empty() {
+            return Err(config("no node is given".to_owned()));
+        }
+        let token = token
+            .map(|token| HeaderValue::try_from(format!("Bearer {token}")))
+            .transpose()
+            .map_err(|_| config("the token has characters a header cannot carry".to_owned()))?;
+        // No proxy: the node is named by its own address, and an environment variable must not send its traffic elsewhere.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT_WITHIN)
+            .build()
+            .map_err(|error| config(format!("no HTTP client: {error}")))?;
+        Ok(Self { http, bases, preferred: AtomicUsize::new(0), token, version: Mutex::new(None) })
+    }
+
+    /// The headers a message travels with: those of its own revision if it names one, of the negotiated one otherwise.
+    pub(super) fn headers(&self, method: &str, params: &Members<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let mut put = |name: HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        put(header::CONTENT_TYPE, "application/json");
+        put(header::ACCEPT, "application/json, text/event-stream");
+        let inline = params.get("_meta").and_then(|meta| Members::read(meta.get()).ok()?.text(META_VERSION));
+        if let Some(version) = &inline {
+            put(VERSION, version);
+            put(METHOD, method);
+            if let Some(name) = target(method).and_then(|member| params.text(member)) {
+                put(NAME, &encode(&name));
+            }
+        } else if method != "initialize"
+            && let Some(version) = self.version.lock().unwrap_or_else(PoisonError::into_inner).as_deref()
+        {
+            put(VERSION, version);
+        }
+        if let Some(token) = &self.token {
+            headers.insert(header::AUTHORIZATION, token.clone());
+        }
+        headers
+    }
+
+    /// Sends one message and writes all that comes back to `out`. Without an `id` nothing is ever answered.
+    pub(super) async fn forward(
+        &self,
+        message: String,
+        headers: HeaderMap,
+        id: Option<&Id>,
+        starting: bool,
+        out: &mpsc::Sender<String>,
+    ) {
+        let result = match self.send(&message, &headers, starting).await {
+            Ok(response) => self.relay(response, id, starting, out).await,
+            Err(problem) => Err(problem),
+        };
+        if let (Err(problem), Some(id)) = (result, id) {
+            let answer = Answer::error(code::INTERNAL, &problem.message, Some(problem.to_json()));
+            out.send(answer.text(id)).await.ok();
+        }
+    }
+
+    /// One round over the nodes, or a few when the client is just starting. Only a node that was provably not reached is passed
+    /// over for the next.
+    async fn send(&self, message: &str, headers: &HeaderMap, starting: bool) -> Result<reqwest::Response, Problem> {
+        let mut rests = START_RESTS.iter().filter(|_| starting);
+        loop {
+            let first = self.preferred.load(Ordering::Relaxed);
+            for turn in 0..self.bases.len() {
+                let at = (first + turn) % self.bases.len();
+                let request = self.http.post(format!("{}/mcp", self.bases[at])).headers(headers.clone());
+                match request.body(message.to_owned()).send().await {
+                    Ok(response) => {
+                        self.preferred.store(at, Ordering::Relaxed);
+                        return Ok(response);
+                    }
+                    Err(error) if error.is_connect() => {}
+                    Err(_) => return Err(self.lost()),
+                }
+            }
+            match rests.next() {
+                Some(rest) => sleep(*rest).await,
+                None => return Err(self.unreachable()),
+            }
+        }
+    }
+
+    async fn relay(
+        &self,
+        response: reqwest::Response,
+        id: Option<&Id>,
+        starting: bool,
+        out: &mpsc::Sender<String>,
+    ) -> Result<(), Problem> {
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.starts_with("text/event-stream") {
+            return self.relay_events(response, out).await;
+        }
+        let status = response.status();
+        let body = response.text().await.map_err(|_| self.lost())?;
+        let Some(_) = id else { return Ok(()) };
+        let Ok(said) = serde_json::from_str::<Value>(&body) else {
+            return Err(Problem::new(Kind::Internal, format!("the node answered {status}: {}", body.trim())));
+        };
+        if said.get("jsonrpc").is_none() {
+            // Not MCP: the port itself refused, in its own words.
+            let refused = || Problem::new(Kind::Internal, format!("the node answered {status}"));
+            return Err(Problem::from_json(&said).unwrap_or_else(refused));
+        }
+        if starting && let Some(version) = said.pointer("/result/protocolVersion").and_then(Value::as_str) {
+            *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.to_owned());
+        }
+        out.send(body).await.ok();
+        Ok(())
+    }
+
+    /// Every event is a message; the last one is the answer. A stream that ends before it is a lost request.
+    async fn relay_events(&self, response: reqwest::Response, out: &mpsc::Sender<String>) -> Result<(), Problem> {
+        let mut events = SseStream::from_bytes_stream(response.bytes_stream());
+        while let Some(Ok(event)) = events.next().await {
+            let Some(message) = event.data.filter(|data| !data.is_empty()) else { continue };
+            let last = Members::read(&message)
+                .is_ok_and(|members| members.get("result").is_some() || members.get("error").is_some());
+            out.send(message).await.ok();
+            if last {
+                return Ok(());
+            }
+        }
+        Err(self.lost())
+    }
+
+    fn unreachable(&self) -> Problem {
+        let addresses: Vec<&str> = self.bases.iter().map(|base| address(base)).collect();
+        Problem::new(Kind::NodeUnreachable, format!("no node answers at {}", addresses.join(", ")))
+            .hint(format!("aop-node --listen {}", addresses.first().unwrap_or(&"127.0.0.1:7400")))
+    }
+
+    fn lost(&self) -> Problem {
+        Problem::new(Kind::UpstreamFailed, "the connection to the node broke; the request may have run")
+            .hint("aop status")
+    }
+}
+
+/// What `Mcp-Name` repeats from the parameters of a method.
+fn target(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    }
+}
+
+fn base(node: &str) -> String {
+    let node = node.trim_end_matches('/');
+    if node.contains("://") { node.to_owned() } else { format!("http://{node}") }
+}
+
+fn address(base: &str) -> &str {
+    base.split_once("://").map_or(base, |(_, address)| address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_travels_with_the_headers_of_its_revision() {
+        let node = Node::new(&["127.0.0.1:1".to_owned()], Some("t")).expect("a node");
+        let headers = |method: &str, params: &str| node.headers(method, &Members::read(params).expect("params"));
+        let modern =
+            headers("tools/call", r#"{"name":"é","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#);
+        assert_eq!(
+            (&modern[VERSION], &modern[METHOD], &modern[NAME]),
+            (
+                &HeaderValue::from_static("2026-07-28"),
+                &HeaderValue::from_static("tools/call"),
+                &HeaderValue::from_static("=?base64?w6k=?=")
+            )
+        );
+        assert_eq!(modern[header::AUTHORIZATION], "Bearer t");
+        assert!(!headers("tools/list", "{}").contains_key(VERSION), "nothing is agreed on yet");
+        *node.version.lock().expect("lock") = Some("2025-06-18".to_owned());
+        assert_eq!(headers("tools/list", "{}")[VERSION], "2025-06-18");
+        assert!(!headers("initialize", "{}").contains_key(VERSION));
+    }
+
+    #[test]
+    fn nodes_are_addresses_or_urls() {
+        assert_eq!(base("127.0.0.1:7400"), "http://127.0.0.1:7400");
+        assert_eq!(base("https://node.example/"), "https://node.example");
+        assert!(Node::new(&[], None).is_err());
+    }
+}

@@ -1,0 +1,219 @@
+//! `/z/{zone}/mcp`: every tool of one zone under its own definition, in one page.
+//!
+//! A definition goes out as its server wrote it, byte for byte, but for `name`, which becomes the wire name (`server__tool`). The
+//! list is written once for each state of the zone and kept; what is kept never outlives what the zone's answer promised.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use aop_proto::error::{Kind, Problem, did_you_mean};
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{
+    door::ToolCall,
+    envelope::{Answer, code},
+    headers::check_params,
+    menu::{CALL_TIMEOUT, forward},
+    raw,
+};
+use crate::{
+    answers::{Hit, Resolution, Show},
+    call::CallRequest,
+    handle::{Ask, Handle, Mode},
+};
+
+/// Tools of one list; a zone holds no more by configuration.
+const TOOLS_MAX: usize = 1_000_000;
+/// Zones whose lists are kept at once; the oldest makes room.
+const LISTS_MAX: usize = 16;
+/// The most a client is told to keep a list: what changes has to be seen soon, also by clients that subscribe to nothing.
+const TTL_MAX: Duration = Duration::from_secs(10);
+
+/// The written lists of the zones asked for lately.
+#[derive(Default)]
+pub(super) struct Lists(Mutex<HashMap<String, Arc<List>>>);
+
+/// One zone's list, as of one state of this node's view.
+struct List {
+    /// The raw JSON array.
+    tools: Bytes,
+    by_wire_name: BTreeMap<String, Listed>,
+    /// Count of view changes when it was written.
+    change: u64,
+    expires: Instant,
+}
+
+struct Listed {
+    full_name: String,
+    /// Kept only where the tool wants arguments promoted to headers.
+    schema: Option<Value>,
+}
+
+impl Lists {
+    /// `tools/list` of `zone`.
+    pub(super) async fn list(&self, handle: &Handle, zone: &str, modern: bool) -> Answer {
+        let list = match self.current(handle, zone).await {
+            Ok(list) => list,
+            Err(problem) => return Answer::refusal(&problem),
+        };
+        let mut result = Vec::with_capacity(list.tools.len() + 80);
+        result.extend_from_slice(if modern { br#"{"resultType":"complete","tools":"# } else { br#"{"tools":"# });
+        result.extend_from_slice(&list.tools);
+        if modern {
+            // The remaining lifetime, not a fresh one each time it is asked for.
+            let ttl = list.expires.saturating_duration_since(Instant::now()).as_millis();
+            result.extend_from_slice(format!(r#","ttlMs":{ttl},"cacheScope":"public""#).as_bytes());
+        }
+        result.push(b'}');
+        Answer::Result(result.into())
+    }
+
+    /// `tools/call` in `zone`, by wire name.
+    pub(super) async fn call(&self, handle: &Handle, zone: &str, headers: &HeaderMap, call: ToolCall) -> Answer {
+        let list = match self.current(handle, zone).await {
+            Ok(list) => list,
+            Err(problem) => return Answer::refusal(&problem),
+        };
+        let Some(tool) = list.by_wire_name.get(&call.name) else {
+            return Answer::refusal(&unknown(&call.name, zone, &list));
+        };
+        if call.caller.modern
+            && let Some(schema) = &tool.schema
+        {
+            let arguments = serde_json::from_slice(&call.arguments).unwrap_or_default();
+            if let Err(why) = check_params(headers, schema, &arguments) {
+                return Answer::error(code::HEADER_MISMATCH, &why, None);
+            }
+        }
+        let request = CallRequest {
+            name: tool.full_name.clone(),
+            arguments: call.arguments.clone(),
+            extra: call.extra.clone(),
+            timeout: CALL_TIMEOUT.0,
+            def_hash: None,
+            dry_run: false,
+            progress: call.progress.clone(),
+        };
+        forward(handle, request, &call).await
+    }
+
+    /// The kept list while it is true, a new one otherwise.
+    async fn current(&self, handle: &Handle, zone: &str) -> Result<Arc<List>, Problem> {
+        let change = *handle.changes().borrow();
+        let key = zone.to_ascii_lowercase();
+        if let Some(list) = self.kept(&key).filter(|list| list.change == change && list.expires > Instant::now()) {
+            return Ok(list);
+        }
+        let ask = Ask { mode: Mode::List, limit: TOOLS_MAX, zone: Some(zone.to_owned()), ..Ask::default() };
+        let resolution = handle.resolve(ask).await?;
+        let list = Arc::new(List::write(&resolution, change));
+        self.keep(key, Arc::clone(&list));
+        Ok(list)
+    }
+
+    fn kept(&self, zone: &str) -> Option<Arc<List>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(zone).cloned()
+    }
+
+    fn keep(&self, zone: String, list: Arc<List>) {
+        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lists.len() >= LISTS_MAX && !lists.contains_key(&zone) {
+            let oldest = lists.iter().min_by_key(|(_, list)| list.expires).map(|(zone, _)| zone.clone());
+            oldest.and_then(|oldest| lists.remove(&oldest));
+        }
+        lists.insert(zone, list);
+    }
+}
+
+impl List {
+    fn write(resolution: &Resolution, change: u64) -> Self {
+        let mut tools = String::from("[");
+        let mut by_wire_name = BTreeMap::new();
+        // By name, so that the order never depends on how the answer was put together.
+        let mut hits: Vec<&Hit> = resolution.hits.iter().filter(|hit| !is_down(hit)).collect();
+        hits.sort_by(|a, b| a.name.cmp(&b.name));
+        for hit in hits {
+            let Some(definition) =
+                renamed(&hit.definition, &hit.wire_name).filter(|_| !by_wire_name.contains_key(&hit.wire_name))
+            else {
+                continue;
+            };
+            if tools.len() > 1 {
+                tools.push(',');
+            }
+            tools.push_str(&definition);
+            by_wire_name.insert(
+                hit.wire_name.clone(),
+                Listed { full_name: hit.name.clone(), schema: header_schema(&hit.definition) },
+            );
+        }
+        tools.push(']');
+        let expires = Instant::now() + resolution.ttl.min(TTL_MAX);
+        Self { tools: tools.into(), by_wire_name, change, expires }
+    }
+}
+
+/// A tool of a node that is down cannot be called; it stays findable, but a plain list of tools would only mislead.
+fn is_down(hit: &Hit) -> bool {
+    hit.to_json(Show::default()).pointer("/health/state").and_then(Value::as_str) == Some("down")
+}
+
+/// The definition under its wire name; nothing, when the bytes are no tool.
+fn renamed(definition: &[u8], wire_name: &str) -> Option<String> {
+    let definition = std::str::from_utf8(definition).ok()?;
+    raw::with_member(definition, "name", &Value::from(wire_name).to_string())
+}
+
+/// The input schema of a tool that wants some of its arguments as headers too.
+fn header_schema(definition: &[u8]) -> Option<Value> {
+    let definition = std::str::from_utf8(definition).ok()?;
+    if !definition.contains("x-mcp-header") {
+        return None;
+    }
+    let members = raw::Members::read(definition).ok()?;
+    serde_json::from_str(members.get("inputSchema")?.get()).ok()
+}
+
+fn unknown(name: &str, zone: &str, list: &List) -> Problem {
+    Problem::new(Kind::NameNotFound, format!("Unknown tool: {name}"))
+        .hint(format!("aop ls {zone}"))
+        .did_you_mean(did_you_mean(name, list.by_wire_name.keys().map(String::as_str)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_goes_out_as_written_but_for_its_name() {
+        let definition = "{\"execution\": {\"taskSupport\":\"optional\"},\n\"name\":\"echo\",\"x\":1.50}";
+        let renamed = renamed(definition.as_bytes(), "demo__echo").expect("a tool");
+        assert_eq!(renamed, definition.replace("\"echo\"", "\"demo__echo\""));
+        assert!(super::renamed(b"[]", "a").is_none() && super::renamed(b"\xff", "a").is_none());
+    }
+
+    #[test]
+    fn a_schema_is_kept_only_where_headers_depend_on_it() {
+        assert_eq!(header_schema(br#"{"name":"a","inputSchema":{"type":"object"}}"#), None);
+        let wants = br#"{"name":"a","inputSchema":{"properties":{"r":{"x-mcp-header":"R"}}}}"#;
+        assert_eq!(header_schema(wants).expect("kept")["properties"]["r"]["x-mcp-header"], "R");
+    }
+
+    #[test]
+    fn the_lists_kept_are_bounded_and_the_one_that_ends_first_makes_room() {
+        let lists = Lists::default();
+        let now = Instant::now();
+        for n in 0..=LISTS_MAX as u64 {
+            let expires = now + Duration::from_secs(n);
+            let list = List { tools: Bytes::new(), by_wire_name: BTreeMap::new(), change: 0, expires };
+            lists.keep(format!("z{n}"), Arc::new(list));
+        }
+        assert!(lists.kept("z0").is_none() && lists.kept("z1").is_some());
+        assert_eq!(lists.0.lock().expect("lock").len(), LISTS_MAX);
+    }
+}

@@ -1,0 +1,423 @@
+//! One peer and the connections to it: when it is up, when it is down, and what travels between.
+//!
+//! Both sides open one long-lived stream for messages and begin it with a greeting, so a peer is up only after *both* sides
+//! accepted the connection. The greeting names the process: a peer that comes back under its key as another process has lost
+//! what it knew, so the old connections are dropped and it goes down before it is up again.
+//!
+//! What must always hold: one task owns a peer; its events come in the order `Up`, messages, `Down`, once each, however many
+//! connections there are. Two nodes that dial each other at the same moment keep both connections and send on the one dialled by
+//! the smaller key. Messages keep their order on a connection; only that one switch may overtake what is in flight.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, TransportErrorCode, VarInt};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::timeout;
+
+use super::PeerEvent;
+use super::endpoint::Shared;
+use super::frame::{FrameError, FrameReader, write_frames};
+use super::outbox::Outbox;
+use super::request;
+use super::tls::raw_key;
+
+/// Connections one peer may hold at once: two of a simultaneous open, two more while their successors are made.
+const LINKS_PER_PEER_MAX: usize = 4;
+/// Connections that wait to be taken over by a peer's task.
+pub(super) const ARRIVALS_MAX: usize = 8;
+/// Both greetings must have arrived within this time.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a stream of messages begins with, before the eight bytes that name the process.
+const GREETING_MAGIC: [u8; 4] = *b"aop\0";
+/// Messages before answers: gossip must not wait behind a long result.
+const MESSAGES_PRIORITY: i32 = 1;
+
+/// The ordinary end.
+pub(super) const BYE: VarInt = VarInt::from_u32(0);
+/// The peer broke the rules of this layer.
+pub(super) const VIOLATION: VarInt = VarInt::from_u32(1);
+/// A newer connection took this one's place.
+pub(super) const REPLACED: VarInt = VarInt::from_u32(2);
+/// No room for the connection.
+pub(super) const FULL: VarInt = VarInt::from_u32(3);
+/// Whoever drives this node wants no connection to the peer.
+pub(super) const DISMISSED: VarInt = VarInt::from_u32(4);
+/// A stream of a kind this build does not know.
+const UNKNOWN_STREAM: VarInt = VarInt::from_u32(3);
+
+/// A connection that both sides greeted on.
+pub(super) struct Arrival {
+    pub(super) connection: Connection,
+    pub(super) dialed: bool,
+    /// Which process of that key answered.
+    process: [u8; 8],
+    outgoing: SendStream,
+    incoming: RecvStream,
+}
+
+/// A connection in use.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    pub(super) dialed: bool,
+    number: u64,
+    task: Option<Id>,
+    process: [u8; 8],
+}
+
+/// One peer, as everybody but its task sees it.
+pub(super) struct Peer {
+    pub(super) key: [u8; 32],
+    pub(super) outbox: Outbox,
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    links: Mutex<Vec<Link>>,
+    /// The number of the link to send on; 0 is none.
+    preferred: watch::Sender<u64>,
+}
+
+impl Peer {
+    pub(super) fn new(key: [u8; 32]) -> (Arc<Self>, mpsc::Receiver<Arrival>) {
+        let (arrivals, arriving) = mpsc::channel(ARRIVALS_MAX);
+        let peer = Self {
+            key,
+            outbox: Outbox::default(),
+            arrivals,
+            links: Mutex::default(),
+            preferred: watch::Sender::new(0),
+        };
+        (Arc::new(peer), arriving)
+    }
+
+    pub(super) fn links(&self) -> MutexGuard<'_, Vec<Link>> {
+        // Nothing can panic half way through a change of the list.
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection to send on, `None` when there is none.
+    pub(super) fn preferred(&self) -> Option<Link> {
+        let number = *self.preferred.borrow();
+        self.links().iter().find(|link| link.number == number).cloned()
+    }
+
+    /// Chooses again, after the list changed: the newest of those dialled by the smaller key, else the newest.
+    fn choose(&self, me: &[u8; 32]) {
+        let links = self.links();
+        let by_smaller = |link: &&Link| link.dialed == (*me < self.key);
+        let chosen = links.iter().rfind(by_smaller).or(links.last()).map_or(0, |link| link.number);
+        drop(links);
+        self.preferred.send_if_modified(|number| std::mem::replace(number, chosen) != chosen);
+    }
+}
+
+/// Who is at the other end, as the handshake proved it.
+pub(super) fn peer_key(connection: &Connection) -> Option<[u8; 32]> {
+    let identity = connection.peer_identity()?;
+    let shown = identity.downcast_ref::<Vec<rustls::pki_types::CertificateDer<'static>>>()?;
+    raw_key(shown.first()?)
+}
+
+/// Greets in both directions.
+///
+/// # Errors
+/// In words, when the other side did not greet as it must; the connection is closed then.
+pub(super) async fn greet(connection: Connection, process: [u8; 8], dialed: bool) -> Result<Arrival, String> {
+    let greetings = async {
+        let mut outgoing = connection.open_uni().await.map_err(|e| describe(&e))?;
+        // The number of a priority is ours to choose; a stream just opened takes it.
+        let _ = outgoing.set_priority(MESSAGES_PRIORITY);
+        let greeting = [&GREETING_MAGIC[..], &process].concat();
+        outgoing.write_all(&greeting).await.map_err(|e| lost_or(&connection, &e))?;
+        let mut incoming = connection.accept_uni().await.map_err(|e| describe(&e))?;
+        let (mut magic, mut process) = ([0; 4], [0; 8]);
+        incoming.read_exact(&mut magic).await.map_err(|e| lost_or(&connection, &e))?;
+        incoming.read_exact(&mut process).await.map_err(|e| lost_or(&connection, &e))?;
+        if magic != GREETING_MAGIC {
+            return Err("it greets in another way".to_owned());
+        }
+        Ok((process, outgoing, incoming))
+    };
+    let greeted = timeout(GREETING_TIMEOUT, greetings).await;
+    match greeted.unwrap_or_else(|_| Err("it did not greet in time".to_owned())) {
+        Ok((process, outgoing, incoming)) => Ok(Arrival { connection, dialed, process, outgoing, incoming }),
+        Err(reason) => {
+            connection.close(VIOLATION, b"no greeting");
+            Err(reason)
+        }
+    }
+}
+
+/// The task that owns a peer, from its first connection until its last is gone.
+pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, mut arrivals: mpsc::Receiver<Arrival>) {
+    let mut tasks = JoinSet::new();
+    let mut number = 0;
+    loop {
+        tokio::select! {
+            Some(arrival) = arrivals.recv() => {
+                number += 1;
+                take_over(&shared, &peer, &mut tasks, number, arrival).await;
+            }
+            Some(ended) = tasks.join_next_with_id() => {
+                let Some(reason) = forget(&shared, &peer, ended) else { continue };
+                go_down(&shared, &peer, reason).await;
+                // Arrivals are handed over under this lock, so none is lost between the look and the removal.
+                let mut peers = shared.peers();
+                match arrivals.try_recv() {
+                    Err(_) => {
+                        peers.remove(&peer.key);
+                        return;
+                    }
+                    Ok(arrival) => {
+                        drop(peers);
+                        number += 1;
+                        take_over(&shared, &peer, &mut tasks, number, arrival).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+type LinkTasks = JoinSet<String>;
+
+async fn take_over(shared: &Arc<Shared>, peer: &Arc<Peer>, tasks: &mut LinkTasks, number: u64, arrival: Arrival) {
+    let Arrival { connection, dialed, process, outgoing, incoming } = arrival;
+    let old: Vec<Link> = peer.links().iter().filter(|link| link.process != process).cloned().collect();
+    if !old.is_empty() {
+        for link in &old {
+            link.connection.close(REPLACED, b"another process of this key arrived");
+        }
+        // Links of one peer are always of one process, so these are all of them.
+        while let Some(ended) = tasks.join_next_with_id().await {
+            forget(shared, peer, ended);
+        }
+        go_down(shared, peer, "it restarted".to_owned()).await;
+    }
+    let first = {
+        let mut links = peer.links();
+        if links.len() >= LINKS_PER_PEER_MAX {
+            // Its task ends by itself and is forgotten then.
+            links[0].connection.close(REPLACED, b"too many connections");
+        }
+        links.push(Link { connection: connection.clone(), dialed, number, task: None, process });
+        links.len() == 1
+    };
+    peer.choose(&shared.me);
+    if first {
+        let address = connection.remote_address();
+        tracing::debug!(peer = %short(&peer.key), %address, dialed, "peer is up");
+        shared.emit(PeerEvent::Up { peer: peer.key, address, dialed }).await;
+    }
+    let task = run_link(shared.clone(), peer.clone(), connection, number, outgoing, incoming);
+    let id = tasks.spawn(task).id();
+    if let Some(link) = peer.links().iter_mut().find(|link| link.number == number) {
+        link.task = Some(id);
+    }
+}
+
+/// Takes an ended connection off the list; why it ended, if it was the last.
+fn forget(shared: &Shared, peer: &Peer, ended: Result<(Id, String), JoinError>) -> Option<String> {
+    let (id, reason) = match ended {
+        Ok(ended) => ended,
+        Err(error) => {
+            tracing::error!(peer = %short(&peer.key), %error, "a peer's connection task failed");
+            (error.id(), "our own task failed".to_owned())
+        }
+    };
+    let mut links = peer.links();
+    if let Some(at) = links.iter().position(|link| link.task == Some(id)) {
+        // Harmless where it is closed already, and needed where its task failed.
+        links.remove(at).connection.close(BYE, b"");
+    }
+    let last = links.is_empty();
+    drop(links);
+    peer.choose(&shared.me);
+    last.then_some(reason)
+}
+
+async fn go_down(shared: &Shared, peer: &Peer, reason: String) {
+    let unsent = peer.outbox.clear();
+    shared.counters.messages_dropped(unsent);
+    tracing::debug!(peer = %short(&peer.key), reason, unsent, "peer is down");
+    shared.emit(PeerEvent::Down { peer: peer.key, reason }).await;
+}
+
+/// Everything that happens on one connection; ends when no further message can be read from it.
+async fn run_link(
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    connection: Connection,
+    number: u64,
+    outgoing: SendStream,
+    incoming: RecvStream,
+) -> String {
+    tokio::select! {
+        reason = read_messages(&shared, &peer, &connection, incoming) => reason,
+        never = write_messages(&shared, &peer, &connection, number, outgoing) => match never {},
+        never = accept_requests(&shared, &peer, &connection) => match never {},
+        never = refuse_strange_streams(&connection) => match never {},
+    }
+}
+
+async fn read_messages(shared: &Shared, peer: &Peer, connection: &Connection, incoming: RecvStream) -> String {
+    let mut frames = FrameReader::new(incoming);
+    loop {
+        match frames.next().await {
+            Ok(Some(bytes)) => {
+                shared.counters.message_received(bytes.len());
+                shared.emit(PeerEvent::Message { peer: peer.key, bytes }).await;
+            }
+            Ok(None) => {
+                connection.close(BYE, b"bye");
+                return "it left".to_owned();
+            }
+            Err(FrameError::Lost(_)) => return connection.close_reason().map_or("lost".to_owned(), |e| describe(&e)),
+            Err(error) => return violated(shared, connection, &error),
+        }
+    }
+}
+
+/// Sends what waits for the peer while this connection is the preferred one. Never returns; it ends with the connection.
+async fn write_messages(
+    shared: &Shared,
+    peer: &Peer,
+    connection: &Connection,
+    number: u64,
+    mut outgoing: SendStream,
+) -> Infallible {
+    let mut preferred = peer.preferred.subscribe();
+    loop {
+        let batch = tokio::select! {
+            () = shared.stop.cancelled() => break,
+            batch = next_batch(peer, number, &mut preferred) => batch,
+        };
+        if !write_batch(shared, &mut outgoing, batch).await {
+            return pending().await;
+        }
+    }
+    while *preferred.borrow() == number {
+        let batch = peer.outbox.try_take();
+        if batch.is_empty() || !write_batch(shared, &mut outgoing, batch).await {
+            break;
+        }
+    }
+    // Our last words: whatever was accepted for sending has arrived before the connection closes.
+    if outgoing.finish().is_ok() {
+        let _ = outgoing.stopped().await;
+    }
+    connection.close(BYE, b"bye");
+    pending().await
+}
+
+async fn next_batch(peer: &Peer, number: u64, preferred: &mut watch::Receiver<u64>) -> Vec<bytes::Bytes> {
+    loop {
+        // The sender lives in `peer`, so waiting for it cannot fail.
+        let _ = preferred.wait_for(|chosen| *chosen == number).await;
+        tokio::select! {
+            batch = peer.outbox.take() => return batch,
+            _ = preferred.changed() => {}
+        }
+    }
+}
+
+async fn write_batch(shared: &Shared, outgoing: &mut SendStream, batch: Vec<bytes::Bytes>) -> bool {
+    let bytes = batch.iter().map(bytes::Bytes::len).sum();
+    let written = write_frames(outgoing, &batch).await.is_ok();
+    if written {
+        shared.counters.messages_sent(batch.len(), bytes);
+    } else {
+        shared.counters.messages_dropped(batch.len());
+    }
+    written
+}
+
+async fn accept_requests(shared: &Arc<Shared>, peer: &Peer, connection: &Connection) -> Infallible {
+    let reading = Arc::new(Semaphore::new(request::REQUEST_BYTES_READING_MAX));
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = connection.accept_bi() => match accepted {
+                Ok((send, receive)) => {
+                    let task = take_request(shared.clone(), peer.key, connection.clone(), send, receive, reading.clone());
+                    tasks.spawn(task);
+                }
+                Err(_) => return pending().await,
+            },
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+async fn take_request(
+    shared: Arc<Shared>,
+    peer: [u8; 32],
+    connection: Connection,
+    send: SendStream,
+    receive: RecvStream,
+    reading: Arc<Semaphore>,
+) {
+    match request::read(send, receive, reading).await {
+        Some(Ok((request, stream))) => {
+            shared.counters.request_received();
+            shared.emit(PeerEvent::Request { peer, request, stream }).await;
+        }
+        Some(Err(error)) => drop(violated(&shared, &connection, &error)),
+        None => {}
+    }
+}
+
+/// A later build may open streams of other kinds: they are declined, and the connection goes on.
+async fn refuse_strange_streams(connection: &Connection) -> Infallible {
+    while let Ok(mut stream) = connection.accept_uni().await {
+        // Declined is declined, also where the stream was over already.
+        let _ = stream.stop(UNKNOWN_STREAM);
+    }
+    pending().await
+}
+
+fn violated(shared: &Shared, connection: &Connection, error: &FrameError) -> String {
+    let reason = error.to_string();
+    if !matches!(error, FrameError::Lost(_)) {
+        shared.counters.violation();
+        tracing::warn!(address = %connection.remote_address(), reason, "peer broke the framing; connection closed");
+        connection.close(VIOLATION, reason.as_bytes());
+    }
+    reason
+}
+
+/// The end of a connection in words for a person.
+pub(super) fn describe(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::TimedOut => "it went silent".to_owned(),
+        ConnectionError::Reset => "it restarted".to_owned(),
+        ConnectionError::LocallyClosed => "closed here".to_owned(),
+        ConnectionError::ApplicationClosed(close) => match close.error_code {
+            BYE => "it left".to_owned(),
+            _ => format!("it closed the connection: {}", String::from_utf8_lossy(&close.reason)),
+        },
+        ConnectionError::ConnectionClosed(close)
+            if close.error_code == TransportErrorCode::crypto(NO_COMMON_PROTOCOL) =>
+        {
+            "it speaks another protocol than aop/0".to_owned()
+        }
+        ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+            "it refuses connections".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The TLS alert no_application_protocol. Source: RFC 7301 §3.2.
+const NO_COMMON_PROTOCOL: u8 = 120;
+
+fn lost_or(connection: &Connection, error: &dyn std::error::Error) -> String {
+    connection.close_reason().map_or_else(|| error.to_string(), |reason| describe(&reason))
+}
+
+/// The first digits of a key, for logs.
+pub(super) fn short(key: &[u8; 32]) -> String {
+    crate::entropy::hex(&key[..4])
+}

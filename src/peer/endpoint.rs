@@ -1,0 +1,363 @@
+//! The one UDP socket of a node: dialling, accepting, and the limits strangers meet before they are anybody.
+//!
+//! It decides nothing about who may be a peer; it proves who one is. What must always hold: a handshake costs us little until the
+//! other side has proved its address, everything under way is bounded, and a process that stops says so.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{self, FULL, Peer, describe, greet, peer_key};
+use super::counters::Counters;
+use super::tls::{SERVER_NAME, Tls};
+use super::{PeerError, PeerEvent};
+use crate::entropy::NodeKey;
+
+/// What one stream may have in flight.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// What all streams of one connection may have in flight, in each direction.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Requests one peer may have open on a connection. Well above what gossip and queries need, because a tool call may hold its
+/// stream for minutes and must not keep a query from starting; the connection's window bounds the memory.
+const REQUESTS_OPEN_MAX: u32 = 256;
+/// One stream of messages, and room for kinds a later build may open (they are declined).
+const UNI_STREAMS_MAX: u32 = 16;
+/// A connection on which nothing arrives for this long is dead.
+const IDLE_TIMEOUT_MS: u32 = 10_000;
+/// Liveness comes from connections, so all of them are kept warm.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// The first guess, before anything is measured.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// A dial or a handshake must be through within this time.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Handshakes under way above which a stranger must prove its address first.
+const HANDSHAKES_UNPROVED_MAX: usize = 128;
+/// Handshakes under way above which new ones are not answered at all.
+const HANDSHAKES_MAX: usize = 1024;
+/// Bytes kept for one connection attempt that is not accepted yet, and for all of them.
+const INCOMING_BYTES_MAX: u64 = 64 << 10;
+const INCOMING_BYTES_TOTAL_MAX: u64 = 16 << 20;
+/// Open connections above which new ones are refused.
+const CONNECTIONS_MAX: usize = 1024;
+/// Dials under way above which new ones fail at once.
+const DIALS_MAX: usize = 1024;
+/// How often a pair of ports is tried before giving up, when any port will do.
+const PORT_ATTEMPTS: usize = 32;
+/// Length of our connection ids.
+const CONNECTION_ID_BYTES: usize = 8;
+
+/// What all tasks of one endpoint share.
+pub(super) struct Shared {
+    pub(super) me: [u8; 32],
+    pub(super) endpoint: Endpoint,
+    pub(super) counters: Counters,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    tls: Tls,
+    /// Names this process, so that peers notice a restart under the same key.
+    process: [u8; 8],
+    peers: Mutex<HashMap<[u8; 32], Arc<Peer>>>,
+    dials: Mutex<HashSet<(SocketAddr, Option<[u8; 32]>)>>,
+    handshakes: Arc<Semaphore>,
+    events: mpsc::Sender<PeerEvent>,
+}
+
+impl Shared {
+    pub(super) fn bind(udp: UdpSocket, key: &NodeKey, events: mpsc::Sender<PeerEvent>) -> Result<Arc<Self>, PeerError> {
+        let tls = Tls::new(key).map_err(PeerError::Tls)?;
+        let bind = |source| PeerError::Bind { source };
+        udp.set_nonblocking(true).map_err(bind)?;
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = Endpoint::new(endpoint_config(key), Some(server_config(&tls)?), udp, runtime).map_err(bind)?;
+        let mut process = [0; 8];
+        process.copy_from_slice(&crate::entropy::seed().map_err(|e| bind(io::Error::other(e)))?[..8]);
+        let shared = Arc::new(Self {
+            me: key.public(),
+            endpoint,
+            counters: Counters::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            tls,
+            process,
+            peers: Mutex::default(),
+            dials: Mutex::default(),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            events,
+        });
+        shared.tasks.spawn(accept(shared.clone()));
+        Ok(shared)
+    }
+
+    pub(super) fn peers(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Peer>>> {
+        // Nothing can panic half way through a change of the map.
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dials(&self) -> MutexGuard<'_, HashSet<(SocketAddr, Option<[u8; 32]>)>> {
+        self.dials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands an event over; waits while the receiver is busy, which slows exactly the connection it came from.
+    pub(super) async fn emit(&self, event: PeerEvent) {
+        tokio::select! {
+            biased;
+            // A receiver that is gone means that the node stops.
+            _ = self.events.send(event) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    pub(super) fn dial(self: &Arc<Self>, address: SocketAddr, expected: Option<[u8; 32]>) {
+        if self.stop.is_cancelled() {
+            return;
+        }
+        if let Some(peer) = self.connected_at(address, expected) {
+            // Where even this does not fit, the dialler's own timer tries again.
+            let _ = self.events.try_send(PeerEvent::Reached { peer, address });
+            return;
+        }
+        let mut dials = self.dials();
+        if dials.len() >= DIALS_MAX {
+            drop(dials);
+            let reason = "too many dials are under way".to_owned();
+            // Where even this does not fit, the dialler's own timer tries again.
+            let _ = self.events.try_send(PeerEvent::DialFailed { address, expected, reason });
+            return;
+        }
+        if dials.insert((address, expected)) {
+            drop(dials);
+            self.tasks.spawn(run_dial(self.clone(), address, expected));
+        }
+    }
+
+    /// Whom a dial would only find again: that node, or somebody at that address when any node will do.
+    fn connected_at(&self, address: SocketAddr, expected: Option<[u8; 32]>) -> Option<[u8; 32]> {
+        let peers = self.peers();
+        match expected {
+            Some(key) => peers.get(&key).filter(|peer| !peer.links().is_empty()).map(|_| key),
+            None => {
+                let at = |link: &connection::Link| link.connection.remote_address() == address;
+                peers.iter().find(|(_, peer)| peer.links().iter().any(at)).map(|(key, _)| *key)
+            }
+        }
+    }
+
+    /// Greets on a connection whose handshake is through and hands it to its peer's task.
+    async fn settle(self: &Arc<Self>, connection: quinn::Connection, dialed: bool) -> Result<[u8; 32], String> {
+        // The handshake demands a key; a connection without one would be a defect, not an attack.
+        let key = peer_key(&connection).ok_or("it shows no key")?;
+        let arrival = greet(connection, self.process, dialed).await?;
+        let mut peers = self.peers();
+        let peer = peers.entry(key).or_insert_with(|| {
+            let (peer, arrivals) = Peer::new(key);
+            self.tasks.spawn(connection::run(self.clone(), peer.clone(), arrivals));
+            peer
+        });
+        peer.arrivals.try_send(arrival).map_err(|refused| {
+            refused.into_inner().connection.close(FULL, b"too many connections");
+            "too many connections to that peer".to_owned()
+        })?;
+        Ok(key)
+    }
+}
+
+async fn run_dial(shared: Arc<Shared>, address: SocketAddr, expected: Option<[u8; 32]>) {
+    shared.counters.dial();
+    let dialed = tokio::select! {
+        dialed = dial(&shared, address, expected) => dialed,
+        () = shared.stop.cancelled() => return,
+    };
+    // Before the event, so that whoever hears of a failure may dial again at once.
+    shared.dials().remove(&(address, expected));
+    match dialed {
+        Ok(peer) => shared.emit(PeerEvent::Reached { peer, address }).await,
+        Err(reason) => {
+            shared.counters.dial_failed();
+            tracing::debug!(%address, reason, "dial failed");
+            shared.emit(PeerEvent::DialFailed { address, expected, reason }).await;
+        }
+    }
+}
+
+async fn dial(shared: &Arc<Shared>, address: SocketAddr, expected: Option<[u8; 32]>) -> Result<[u8; 32], String> {
+    let (tls, check) = shared.tls.client(expected).map_err(|e| e.to_string())?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|e| e.to_string())?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport_config()));
+    let connecting = shared.endpoint.connect_with(config, address, SERVER_NAME).map_err(|e| e.to_string())?;
+    let connection = timeout(HANDSHAKE_TIMEOUT, connecting)
+        .await
+        .map_err(|_| "no answer".to_owned())?
+        .map_err(|error| check.refusal().map_or_else(|| describe(&error), |refusal| refusal.to_string()))?;
+    shared.settle(connection, true).await
+}
+
+async fn accept(shared: Arc<Shared>) {
+    loop {
+        let incoming = tokio::select! {
+            incoming = shared.endpoint.accept() => incoming,
+            () = shared.stop.cancelled() => return,
+        };
+        let Some(incoming) = incoming else { return };
+        let under_way = HANDSHAKES_MAX - shared.handshakes.available_permits();
+        if shared.endpoint.open_connections() >= CONNECTIONS_MAX {
+            shared.counters.handshake_refused();
+            incoming.refuse();
+        } else if under_way >= HANDSHAKES_UNPROVED_MAX && !incoming.remote_address_validated() && incoming.may_retry() {
+            // It may retry, as was just asked.
+            let _ = incoming.retry();
+        } else if let Ok(permit) = shared.handshakes.clone().try_acquire_owned() {
+            let shared = shared.clone();
+            shared.tasks.clone().spawn(async move {
+                let _permit = permit;
+                tokio::select! {
+                    () = shake_hands(&shared, incoming) => {}
+                    () = shared.stop.cancelled() => {}
+                }
+            });
+        } else {
+            shared.counters.handshake_refused();
+            incoming.ignore();
+        }
+    }
+}
+
+async fn shake_hands(shared: &Arc<Shared>, incoming: quinn::Incoming) {
+    let address = incoming.remote_address();
+    let settled = async {
+        let connecting = incoming.accept().map_err(|e| describe(&e))?;
+        let connection = timeout(HANDSHAKE_TIMEOUT, connecting)
+            .await
+            .map_err(|_| "it did not finish the handshake in time".to_owned())?
+            .map_err(|e| describe(&e))?;
+        shared.settle(connection, false).await
+    };
+    if let Err(reason) = settled.await {
+        shared.counters.handshake_refused();
+        tracing::debug!(%address, reason, "incoming connection came to nothing");
+    }
+}
+
+fn server_config(tls: &Tls) -> Result<quinn::ServerConfig, PeerError> {
+    let server = tls.server().map_err(PeerError::Tls)?;
+    let crypto = QuicServerConfig::try_from(server)
+        .map_err(|_| PeerError::Tls(rustls::Error::General("no cipher suite for QUIC".to_owned())))?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config
+        .transport_config(Arc::new(transport_config()))
+        // A peer that changes its address dials again, which proves its key again.
+        .migration(false)
+        .max_incoming(HANDSHAKES_MAX)
+        .incoming_buffer_size(INCOMING_BYTES_MAX)
+        .incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
+    Ok(config)
+}
+
+fn transport_config() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(CONNECTION_WINDOW_BYTES.into())
+        .max_concurrent_bidi_streams(VarInt::from_u32(REQUESTS_OPEN_MAX))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS_MAX))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .initial_rtt(INITIAL_RTT)
+        .datagram_receive_buffer_size(None);
+    config
+}
+
+/// Resets are signed with a key made from the node's own, so that a node that died and came back can tell its peers at their
+/// next packet that their connections are gone, instead of letting them wait for the idle timeout.
+fn endpoint_config(key: &NodeKey) -> EndpointConfig {
+    let derivation = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key.signing_key().to_bytes());
+    let secret = aws_lc_rs::hmac::sign(&derivation, b"aop stateless reset");
+    let resets = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_ref());
+    let mut config = EndpointConfig::new(Arc::new(resets));
+    config.cid_generator(|| Box::new(RandomIds));
+    config
+}
+
+/// Connection ids that any process of this key may have made: only then is a packet for a dead process's connection answered
+/// with a reset (quinn's default ids are valid for one process only).
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        // Without randomness no connection gets this far: its handshake failed before.
+        let random = crate::entropy::seed().unwrap_or_default();
+        ConnectionId::new(&random[..CONNECTION_ID_BYTES])
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Binds TCP and UDP on one address and port: TCP first, then UDP on the same number. With port 0 any free pair is taken.
+///
+/// # Errors
+/// Says which protocol's port is taken or why it cannot be bound; nothing stays bound.
+pub fn bind_one_port(address: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> {
+    let explain = |protocol, error: &io::Error| {
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => "the port is taken by another process".to_owned(),
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+            _ => error.to_string(),
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {protocol} {address}: {reason}"))
+    };
+    let mut attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
+    loop {
+        let tcp = TcpListener::bind(address).map_err(|e| explain("TCP", &e))?;
+        let port = tcp.local_addr()?.port();
+        match UdpSocket::bind(SocketAddr::new(address.ip(), port)) {
+            Ok(udp) => {
+                tcp.set_nonblocking(true)?;
+                udp.set_nonblocking(true)?;
+                return Ok((tcp, udp));
+            }
+            Err(error) => {
+                attempts -= 1;
+                if attempts == 0 || error.kind() != io::ErrorKind::AddrInUse {
+                    return Err(explain("UDP", &error));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_port_carries_both_protocols_and_a_taken_one_is_named() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let (tcp, udp) = bind_one_port(any).unwrap();
+        let address = tcp.local_addr().unwrap();
+        assert_eq!(address, udp.local_addr().unwrap());
+        let error = bind_one_port(address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(error.to_string(), format!("cannot listen on TCP {address}: the port is taken by another process"));
+        drop(tcp);
+        let error = bind_one_port(address).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot listen on UDP {address}: the port is taken by another process"));
+        drop(udp);
+        bind_one_port(address).unwrap();
+    }
+}

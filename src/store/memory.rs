@@ -1,0 +1,28 @@
+//! A storage that forgets: for `--dev`, and the model that the disk is compared with in tests.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::backend::{Backend, Rows};
+use super::{Op, StoreError, Table};
+
+#[derive(Default)]
+pub(super) struct Memory(Mutex<BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>>);
+
+impl Backend for Memory {
+    fn load(&self, table: Table) -> Result<Rows, StoreError> {
+        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(tables.get(&table).into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for op in ops {
+            match op.clone() {
+                Op::Put { table, key, value } => drop(tables.entry(table).or_default().insert(key, value)),
+                Op::Delete { table, key } => drop(tables.entry(table).or_default().remove(&key)),
+            }
+        }
+        Ok(())
+    }
+}

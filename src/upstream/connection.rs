@@ -1,0 +1,450 @@
+//! One standing connection to one server: made, asked, ended.
+//!
+//! Here is the only `ClientHandler` of the node. It does not decide when to connect again. What must always hold: a call is given
+//! up exactly once (answered, timed out or dropped), and whichever it is the server is told when it may still be working.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rmcp::{
+    ClientHandler, Peer, RoleClient,
+    model::{
+        CallToolRequest, CallToolRequestParams, CancelledNotification, CancelledNotificationParam, ClientCapabilities,
+        ClientConfig, ClientRequest, ErrorCode, ErrorData, Implementation, ListToolsRequest, PaginatedRequestParams,
+        PingRequest, ProtocolVersion, RequestId, ServerResult, SubscriptionFilter,
+    },
+    service::{NotificationContext, PeerRequestOptions, RequestContext, RequestHandle, ServiceError},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore, oneshot, watch},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    UpstreamCall,
+    failure::UpstreamError,
+    frame,
+    mcp_http::{TapHttp, words},
+    tap::{Answer, Lane, Slot, Taps, garbage, has_header_annotation},
+};
+
+/// Calls in flight to one server; the rest wait here, provably not sent.
+pub(crate) const CALLS_MAX: usize = 256;
+/// A whole list, all pages.
+const LIST_BYTES_MAX: usize = 64 * 1024 * 1024;
+const LIST_TOOLS_MAX: usize = 100_000;
+const LIST_PAGES_MAX: usize = 10_000;
+/// How long a lost call waits for the story of the child that died under it.
+const STORY_WAIT: Duration = Duration::from_secs(5);
+/// How long rmcp may take to see the stub of an answer we already have.
+const SETTLE_WAIT: Duration = Duration::from_secs(1);
+/// An idle server that does not answer for this long is not there.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two attempts to follow a server's changes.
+const LISTEN_PAUSE_MIN: Duration = Duration::from_secs(1);
+const LISTEN_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// What rmcp calls for what a server says unasked.
+#[derive(Clone)]
+pub(crate) struct Listener {
+    /// Rung whenever the list of tools may have changed.
+    pub(crate) changed: Arc<Notify>,
+}
+
+impl ClientHandler for Listener {
+    fn get_info(&self) -> ClientConfig {
+        // No capability is declared: nobody here can answer for the caller. A caller's own travel with its call.
+        let us = Implementation::new("aop-node", env!("CARGO_PKG_VERSION"));
+        // Only `initialize` sends this version; rmcp's default is one that has no `initialize`.
+        ClientConfig::new(ClientCapabilities::default(), us)
+            .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+    }
+
+    async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
+        self.changed.notify_one();
+    }
+
+    #[expect(deprecated, reason = "the initialize revisions still have roots")]
+    async fn list_roots(&self, _: RequestContext<RoleClient>) -> Result<rmcp::model::ListRootsResult, ErrorData> {
+        Err(ErrorData::method_not_found::<rmcp::model::ListRootsRequestMethod>())
+    }
+}
+
+/// The HTTP side of a connection, for what does not go through rmcp.
+pub(crate) struct HttpSide {
+    pub(crate) http: TapHttp,
+    pub(crate) url: String,
+}
+
+/// A connection as its callers see it.
+pub(crate) struct Live {
+    peer: Peer<RoleClient>,
+    taps: Arc<Taps>,
+    permits: Semaphore,
+    http: Option<HttpSide>,
+    /// Tools whose arguments travel as headers too; rmcp has to see those arguments.
+    annotated: Mutex<BTreeSet<String>>,
+    /// How the connection ended, once it has.
+    story: watch::Receiver<Option<String>>,
+    /// Cancellations on their way; joined when the connection is closed.
+    pub(crate) errands: TaskTracker,
+    /// For those: a call's future may be dropped outside of the runtime.
+    runtime: Handle,
+    pub(crate) modern: bool,
+    pub(crate) protocol: String,
+    pub(crate) server_info: Option<String>,
+    pub(crate) tells_changes: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    #[serde(borrow)]
+    tools: Vec<&'a RawValue>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct RpcError {
+    #[serde(default)]
+    code: i64,
+    #[serde(default)]
+    message: String,
+}
+
+impl Live {
+    pub(crate) fn new(
+        peer: Peer<RoleClient>,
+        taps: Arc<Taps>,
+        http: Option<HttpSide>,
+        story: watch::Receiver<Option<String>>,
+    ) -> Self {
+        let info = peer.peer_info();
+        let version = info.as_ref().map(|info| info.protocol_version.clone()).unwrap_or_default();
+        let tools = info.as_ref().and_then(|info| info.capabilities.tools.as_ref());
+        Self {
+            modern: !version.has_initialize(),
+            protocol: version.to_string(),
+            server_info: info.as_ref().and_then(|info| info.server_info.as_ref()).map(|server| server.name.clone()),
+            tells_changes: tools.is_some_and(|tools| tools.list_changed == Some(true)),
+            permits: Semaphore::new(CALLS_MAX),
+            annotated: Mutex::default(),
+            errands: TaskTracker::new(),
+            runtime: Handle::current(),
+            peer,
+            taps,
+            http,
+            story,
+        }
+    }
+
+    /// One call, byte for byte. Dropping the future cancels it.
+    pub(crate) async fn call(self: &Arc<Self>, call: UpstreamCall, deadline: Instant) -> Result<Bytes, UpstreamError> {
+        let after = call.timeout;
+        let lane = Lane { arguments: call.arguments, extra: call.extra };
+        frame::check(&lane)?;
+        let Ok(permit) = timeout_at(deadline, self.permits.acquire()).await else {
+            let reason = format!("{CALLS_MAX} calls to this server are running and none ended within {after:?}");
+            return Err(UpstreamError::NotSent { reason });
+        };
+        let _permit = permit.map_err(|_| UpstreamError::NotSent { reason: "the connection is closed".to_owned() })?;
+        let mut params = CallToolRequestParams::new(call.tool);
+        if self.annotated.lock().unwrap_or_else(PoisonError::into_inner).contains(params.name.as_ref()) {
+            params.arguments = serde_json::from_slice(&lane.arguments).ok();
+        }
+        let (slot, answer) = Slot::for_call(lane, call.progress);
+        let mut request = CallToolRequest::new(params);
+        request.extensions.insert(slot.clone());
+        let request = ClientRequest::CallToolRequest(request);
+        self.ask(request, slot, answer, deadline, after).await.map(|(raw, _)| raw)
+    }
+
+    /// Sends a request that carries a slot and waits for the raw answer; rmcp's view of it where it came in time.
+    async fn ask(
+        self: &Arc<Self>,
+        request: ClientRequest,
+        slot: Arc<Slot>,
+        answer: oneshot::Receiver<Answer>,
+        deadline: Instant,
+        after: Duration,
+    ) -> Result<(Bytes, Option<ServerResult>), UpstreamError> {
+        let queued =
+            timeout_at(deadline, self.peer.send_cancellable_request(request, PeerRequestOptions::default())).await;
+        let mut handle = match queued {
+            Ok(Ok(handle)) => handle,
+            Ok(Err(_)) => return Err(self.without_answer(&slot).await),
+            Err(_) => return Err(UpstreamError::NotSent { reason: format!("its turn did not come within {after:?}") }),
+        };
+        let mut guard = Guard { live: self.clone(), slot: slot.clone(), id: Some(handle.id.clone()) };
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or(Answer::Gone),
+            unseen = &mut handle.rx => return Err(self.unseen(unseen, &slot, guard).await),
+            () = tokio::time::sleep_until(deadline) => return Err(guard.give_up(after)),
+        };
+        match answer {
+            Answer::Result(raw) => {
+                guard.settled();
+                Ok((raw, settle(&mut handle).await))
+            }
+            Answer::Error(raw) => {
+                guard.settled();
+                settle(&mut handle).await;
+                Err(rpc(raw))
+            }
+            Answer::Failed(error) => {
+                if error.not_sent() {
+                    guard.settled();
+                }
+                // Where the server may still be at it, it is told to stop.
+                Err(error)
+            }
+            Answer::Gone => {
+                guard.settled();
+                Err(self.without_answer(&slot).await)
+            }
+        }
+    }
+
+    /// rmcp ended a request whose answer never passed the tap.
+    async fn unseen(
+        &self,
+        outcome: Result<Result<ServerResult, ServiceError>, oneshot::error::RecvError>,
+        slot: &Slot,
+        mut guard: Guard,
+    ) -> UpstreamError {
+        match outcome {
+            Ok(Err(ServiceError::TransportClosed)) | Err(_) => {
+                guard.settled();
+                self.without_answer(slot).await
+            }
+            Ok(Err(error)) if !slot.was_sent() => UpstreamError::NotSent { reason: said(&error) },
+            Ok(Err(error)) => UpstreamError::Lost { reason: said(&error) },
+            Ok(Ok(_)) => garbage("its answer could not be matched"),
+        }
+    }
+
+    /// The connection is gone, or this request's stream is.
+    async fn without_answer(&self, slot: &Slot) -> UpstreamError {
+        let reason = match self.http.is_none() && slot.lane().is_some() {
+            true => self.story().await,
+            // One HTTP stream may have ended alone; and a list is waited for by whoever would tell the story.
+            false => self.story.borrow().clone().unwrap_or_else(|| "the connection was closed".to_owned()),
+        };
+        match slot.abandon() {
+            true => UpstreamError::NotSent { reason },
+            false => UpstreamError::Lost { reason },
+        }
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(crate) fn shut(&self) {
+        self.permits.close();
+        self.taps.close();
+    }
+
+    /// How the connection ended, waiting a moment for whoever buries it.
+    async fn story(&self) -> String {
+        let mut story = self.story.clone();
+        let told = timeout(STORY_WAIT, story.wait_for(Option::is_some)).await;
+        let told = told.ok().and_then(Result::ok).and_then(|story| story.clone());
+        told.unwrap_or_else(|| "the connection was closed".to_owned())
+    }
+
+    /// The whole list, all pages, each tool as the server sent it.
+    pub(crate) async fn list(self: &Arc<Self>, within: Duration) -> Result<Vec<Bytes>, UpstreamError> {
+        let deadline = Instant::now() + within;
+        let mut list = List { strict: self.modern && self.http.is_some(), ..List::default() };
+        let mut cursor = None;
+        for _ in 0..LIST_PAGES_MAX {
+            let mut request = match cursor.take() {
+                Some(cursor) => {
+                    ListToolsRequest::with_param(PaginatedRequestParams::default().with_cursor(Some(cursor)))
+                }
+                None => ListToolsRequest::default(),
+            };
+            let (slot, answer) = Slot::for_list();
+            request.extensions.insert(slot.clone());
+            let request = ClientRequest::ListToolsRequest(request);
+            let (raw, seen) = match self.ask(request, slot, answer, deadline, within).await {
+                // A server without tools may say that it does not know the method.
+                Err(UpstreamError::Rpc { code: -32601, .. }) if list.tools.is_empty() => break,
+                other => other?,
+            };
+            cursor = list.add(&raw, seen)?;
+            if cursor.is_none() {
+                *self.annotated.lock().unwrap_or_else(PoisonError::into_inner) = list.annotated;
+                return Ok(list.tools);
+            }
+        }
+        match list.tools.is_empty() {
+            true => Ok(Vec::new()),
+            false => Err(garbage(format!("its list of tools has more than {LIST_PAGES_MAX} pages"))),
+        }
+    }
+
+    /// Whether an HTTP server still answers, and if not, why. Silence counts only when it has nothing to do: a busy one may
+    /// have no hand free.
+    pub(crate) async fn answers(&self) -> Result<(), String> {
+        let Some(side) = &self.http else { return Ok(()) };
+        let busy = self.permits.available_permits() < CALLS_MAX;
+        let answer = async {
+            if self.modern {
+                return side.http.answers(&side.url, &self.protocol).await;
+            }
+            match self.peer.send_request(ClientRequest::PingRequest(PingRequest::default())).await {
+                Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => Ok(()),
+                Err(error) => Err(said(&error)),
+                Ok(_) => Ok(()),
+            }
+        };
+        match timeout(PING_TIMEOUT, answer).await {
+            Ok(answer) => answer,
+            Err(_) if busy => Ok(()),
+            Err(_) => Err(format!("no answer within {PING_TIMEOUT:?}")),
+        }
+    }
+
+    /// Rings `changed` for every change a 2026-07-28 server tells, for as long as the connection stands.
+    pub(crate) async fn follow(self: Arc<Self>, changed: Arc<Notify>) {
+        let mut pause = LISTEN_PAUSE_MIN;
+        while !self.peer.is_transport_closed() {
+            let filter = SubscriptionFilter::builder().tools_list_changed().build();
+            match timeout(LISTEN_TIMEOUT, self.peer.listen(filter)).await {
+                Ok(Ok(mut subscription)) => {
+                    // What changed while nobody listened was not told.
+                    changed.notify_one();
+                    let since = Instant::now();
+                    while let Ok(Some(_)) = subscription.next().await {
+                        changed.notify_one();
+                    }
+                    if since.elapsed() > LISTEN_PAUSE_MAX {
+                        pause = LISTEN_PAUSE_MIN;
+                    }
+                }
+                Ok(Err(ServiceError::McpError(error))) if error.code == ErrorCode::METHOD_NOT_FOUND => {
+                    return;
+                }
+                Ok(Err(_)) | Err(_) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LISTEN_PAUSE_MAX);
+        }
+    }
+}
+
+/// A list being gathered.
+#[derive(Default)]
+struct List {
+    /// Whether annotations matter here, so that a tool with wrong ones has to go.
+    strict: bool,
+    tools: Vec<Bytes>,
+    bytes: usize,
+    cursors: BTreeSet<String>,
+    annotated: BTreeSet<String>,
+}
+
+impl List {
+    /// Takes one page and gives the cursor of the next.
+    fn add(&mut self, raw: &Bytes, seen: Option<ServerResult>) -> Result<Option<String>, UpstreamError> {
+        let page: Page<'_> =
+            serde_json::from_slice(raw).map_err(|e| garbage(format!("its list of tools is not one: {e}")))?;
+        let accepted: Option<BTreeSet<String>> = match seen {
+            Some(ServerResult::ListToolsResult(list)) => {
+                Some(list.tools.into_iter().map(|tool| tool.name.to_string()).collect())
+            }
+            _ => None,
+        };
+        for tool in page.tools {
+            let text = tool.get();
+            let Ok(Named { name }) = serde_json::from_str(text) else {
+                tracing::warn!("a tool without a name cannot be called and is left out");
+                continue;
+            };
+            if self.strict && has_header_annotation(text) {
+                if accepted.as_ref().is_some_and(|accepted| !accepted.contains(&name)) {
+                    tracing::warn!(tool = name, "a tool with unusable x-mcp-header annotations is left out");
+                    continue;
+                }
+                self.annotated.insert(name);
+            }
+            self.bytes += text.len();
+            self.tools.push(Bytes::copy_from_slice(text.as_bytes()));
+        }
+        if self.bytes > LIST_BYTES_MAX || self.tools.len() > LIST_TOOLS_MAX {
+            let limits = format!("{LIST_TOOLS_MAX} tools or {LIST_BYTES_MAX} bytes");
+            return Err(garbage(format!("its list of tools is larger than {limits}")));
+        }
+        match page.next_cursor.filter(|cursor| !cursor.is_empty()) {
+            Some(cursor) if !self.cursors.insert(cursor.clone()) => {
+                Err(garbage("its list of tools never ends: a cursor came twice"))
+            }
+            next => Ok(next),
+        }
+    }
+}
+
+async fn settle(handle: &mut RequestHandle<RoleClient>) -> Option<ServerResult> {
+    timeout(SETTLE_WAIT, &mut handle.rx).await.ok()?.ok()?.ok()
+}
+
+fn said(error: &ServiceError) -> String {
+    match error {
+        ServiceError::TransportSend(error) => words(error),
+        other => other.to_string(),
+    }
+}
+
+fn rpc(raw: Bytes) -> UpstreamError {
+    let said = serde_json::from_slice::<RpcError>(&raw).unwrap_or(RpcError { code: 0, message: String::new() });
+    UpstreamError::Rpc { code: said.code, message: super::child::printable(&said.message), raw }
+}
+
+/// Tells the server that nobody waits any more, unless the request was settled.
+struct Guard {
+    live: Arc<Live>,
+    slot: Arc<Slot>,
+    id: Option<RequestId>,
+}
+
+impl Guard {
+    fn settled(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.live.taps.forget(&id);
+        }
+    }
+
+    fn give_up(self, after: Duration) -> UpstreamError {
+        match self.slot.abandon() {
+            true => UpstreamError::NotSent { reason: format!("the server did not take it within {after:?}") },
+            false => UpstreamError::TimedOut { after },
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        self.live.taps.forget(&id);
+        self.slot.abandon();
+        // Also when nothing has left: rmcp forgets the request by it, and the transport drops both.
+        let peer = self.live.peer.clone();
+        let params = CancelledNotificationParam::new(Some(id), Some("the caller stopped waiting".to_owned()));
+        let notice = CancelledNotification::new(params);
+        self.live.errands.spawn_on(async move { peer.send_notification(notice.into()).await }, &self.live.runtime);
+    }
+}

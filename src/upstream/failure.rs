@@ -1,0 +1,90 @@
+//! The one error of the upstream side, and what it proves.
+//!
+//! It is not a `Problem`: the caller decides what a person or a model is told. What must always hold: [`UpstreamError::not_sent`]
+//! is true only when the server cannot have begun the call, because a call may be repeated on the strength of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// Why a server could not be registered, listed or called.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// No server of that name is registered on this node.
+    #[error("no such server")]
+    UnknownServer,
+    /// The name is in use by another registration.
+    #[error("the server name {server} is taken")]
+    NameTaken {
+        /// The name.
+        server: String,
+    },
+    /// A registration that can never work.
+    #[error("{reason}")]
+    Invalid {
+        /// Which field, and why.
+        reason: String,
+    },
+    /// A reference to a secret that leads nowhere.
+    #[error("secret not found: {reason}")]
+    Secret {
+        /// Names the reference, never a value.
+        reason: String,
+    },
+    /// The server could not be started, reached or agreed with.
+    #[error("{reason}")]
+    Connect {
+        /// With the child's last words where there is a child.
+        reason: String,
+    },
+    /// The call provably never reached the server, or the server refused it before reading it.
+    #[error("not sent: {reason}")]
+    NotSent {
+        /// Why not.
+        reason: String,
+    },
+    /// The connection ended after the call had been sent; it may have run.
+    #[error("connection lost after the call was sent, it may have run: {reason}")]
+    Lost {
+        /// What was seen, with the child's last words where there is a child.
+        reason: String,
+    },
+    /// Sent, and no answer within the caller's time; it was cancelled and may have run.
+    #[error("no answer within {after:?}, it may have run")]
+    TimedOut {
+        /// The time given.
+        after: Duration,
+    },
+    /// The server answered with a JSON-RPC error.
+    #[error("the server answered with error {code}: {message}")]
+    Rpc {
+        /// Its code.
+        code: i64,
+        /// Its message.
+        message: String,
+        /// The whole error object, byte for byte.
+        raw: Bytes,
+    },
+    /// The server answered with something that is not an answer; the call may have run.
+    #[error("unreadable answer: {reason}")]
+    Garbage {
+        /// What was wrong with it.
+        reason: String,
+    },
+}
+
+impl UpstreamError {
+    /// Whether the server cannot have begun the call.
+    pub fn not_sent(&self) -> bool {
+        match self {
+            Self::UnknownServer
+            | Self::NameTaken { .. }
+            | Self::Invalid { .. }
+            | Self::Secret { .. }
+            | Self::Connect { .. }
+            | Self::NotSent { .. } => true,
+            Self::Lost { .. } | Self::TimedOut { .. } | Self::Rpc { .. } | Self::Garbage { .. } => false,
+        }
+    }
+}

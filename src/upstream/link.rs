@@ -1,0 +1,280 @@
+//! How a connection is made and how it is ended: spawn or dial, agree on an era, list once; later stop, bury, tell the story.
+//!
+//! It makes one attempt; when to make the next is the supervisor's. What must always hold: a failed attempt leaves neither a
+//! process nor a task behind, and its error says what the server itself said.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rmcp::{
+    RoleClient,
+    model::ProtocolVersion,
+    service::{
+        ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, RunningService,
+        RunningServiceCancellationToken,
+    },
+    transport::{
+        common::client_side_sse::ExponentialBackoff,
+        streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpClientWorker},
+    },
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
+
+use super::{
+    child::{Child, Pipes, printable},
+    connection::{CALLS_MAX, HttpSide, Listener, Live},
+    failure::UpstreamError,
+    frame::MESSAGE_BYTES_MAX,
+    mcp_http::{TapHttp, words},
+    spec::{ServerSpec, TransportSpec},
+    stdio::{Noise, StdioTransport},
+    tap::Taps,
+};
+
+/// Beside the calls, rmcp's own requests and ours need a place.
+const POSTS_MAX: usize = CALLS_MAX + 16;
+/// A broken event stream is taken up again this often; after that the connection is looked at as a whole.
+const STREAM_RETRIES: usize = 4;
+const STREAM_PAUSE_MIN: Duration = Duration::from_millis(250);
+const STREAM_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a child that is dying anyway may take to do it.
+const DYING: Duration = Duration::from_millis(500);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+const SAID_CHARS_MAX: usize = 400;
+
+/// How a server opens a conversation; worth remembering, because finding out can cost ten seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// `server/discover`, from 2026-07-28.
+    Discover,
+    /// `initialize`, up to 2025-11-25.
+    Initialize,
+}
+
+/// A standing connection and what it takes to end it.
+pub(crate) struct Link {
+    pub(crate) live: Arc<Live>,
+    /// Rung when the list may have changed.
+    pub(crate) changed: Arc<Notify>,
+    /// Rung when the connection may be broken.
+    pub(crate) suspect: Arc<Notify>,
+    /// Ready when rmcp's service ended.
+    pub(crate) ended: AbortOnDropHandle<()>,
+    cancel: RunningServiceCancellationToken,
+    closed: DropGuard,
+    child: Option<Child>,
+    story: watch::Sender<Option<String>>,
+    follower: Option<AbortOnDropHandle<()>>,
+}
+
+/// Everything one attempt needs that outlives the handshake.
+struct Parts {
+    taps: Arc<Taps>,
+    changed: Arc<Notify>,
+    suspect: Arc<Notify>,
+    closed: CancellationToken,
+}
+
+impl Parts {
+    fn new() -> Self {
+        let (taps, changed, suspect) = (Arc::default(), Arc::new(Notify::new()), Arc::new(Notify::new()));
+        Self { taps, changed, suspect, closed: CancellationToken::new() }
+    }
+}
+
+impl Link {
+    /// Connects and lists once.
+    pub(crate) async fn make(
+        spec: &ServerSpec,
+        era: Option<Era>,
+        deadline: Instant,
+    ) -> Result<(Self, Vec<Bytes>), UpstreamError> {
+        spec.validate()?;
+        let link = match Self::attempt(spec, era, deadline).await {
+            // Some old servers end at the first word they do not know: once more, in their words.
+            Err(Attempt { closed: true, .. }) if era.is_none() => {
+                Self::attempt(spec, Some(Era::Initialize), deadline).await.map_err(|attempt| attempt.error)?
+            }
+            other => other.map_err(|attempt| attempt.error)?,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        match link.live.list(left).await {
+            Ok(tools) => Ok((link, tools)),
+            Err(e) => {
+                let story = match link.child.is_some() {
+                    true => format!("; {}", link.close("").await),
+                    false => {
+                        link.close("its tools could not be listed").await;
+                        String::new()
+                    }
+                };
+                Err(UpstreamError::Connect { reason: format!("its tools could not be listed: {e}{story}") })
+            }
+        }
+    }
+
+    async fn attempt(spec: &ServerSpec, era: Option<Era>, deadline: Instant) -> Result<Self, Attempt> {
+        let (values, mask) = spec.transport.resolve().await?;
+        let parts = Parts::new();
+        let guard = parts.closed.clone().drop_guard();
+        match &spec.transport {
+            TransportSpec::Http { url, headers: _ } => {
+                let http =
+                    TapHttp::new(&values, parts.taps.clone(), mask, parts.suspect.clone(), parts.closed.clone())?;
+                let worker = StreamableHttpClientWorker::new(http.clone(), http_config(url));
+                let serve = parts.listener().serve_with_lifecycle(worker, mode(era));
+                let service = match timeout_at(deadline, serve).await {
+                    Ok(Ok(service)) => service,
+                    Ok(Err(e)) => return Err(connect(explain(&e), false)),
+                    Err(_) => return Err(connect("no answer to the handshake in time".to_owned(), false)),
+                };
+                Ok(Self::new(service, parts, guard, None, Some(HttpSide { http, url: url.clone() })))
+            }
+            TransportSpec::Stdio { command, env: _, cwd } => {
+                let (child, Pipes { stdin, stdout }) = Child::spawn(command, &values, cwd.as_deref(), mask)?;
+                let noise = Arc::new(Noise::default());
+                let transport = StdioTransport::new(stdout, stdin, parts.taps.clone(), noise.clone());
+                let serve = parts.listener().serve_with_lifecycle(transport, mode(era));
+                let (why, closed) = match timeout_at(deadline, serve).await {
+                    Ok(Ok(service)) => return Ok(Self::new(service, parts, guard, Some(child), None)),
+                    Ok(Err(e)) => (explain(&e), is_closed(&e)),
+                    Err(_) => ("no answer to the handshake in time".to_owned(), false),
+                };
+                let story = child.end(if closed { DYING } else { Duration::ZERO }).await;
+                let noise = noise.story().map(|noise| format!("; {noise}")).unwrap_or_default();
+                Err(connect(format!("{why}; {story}{noise}"), closed))
+            }
+        }
+    }
+
+    fn new(
+        service: RunningService<RoleClient, Listener>,
+        parts: Parts,
+        closed: DropGuard,
+        child: Option<Child>,
+        http: Option<HttpSide>,
+    ) -> Self {
+        let (story, told) = watch::channel(None);
+        let live = Arc::new(Live::new(service.peer().clone(), parts.taps, http, told));
+        let follows = live.modern && live.tells_changes;
+        let follower = follows.then(|| own(live.clone().follow(parts.changed.clone())));
+        let cancel = service.cancellation_token();
+        let ended = own(async move {
+            // However it ended, it ended.
+            let _ = service.waiting().await;
+        });
+        Self { live, changed: parts.changed, suspect: parts.suspect, ended, cancel, closed, child, story, follower }
+    }
+
+    pub(crate) fn era(&self) -> Era {
+        if self.live.modern { Era::Discover } else { Era::Initialize }
+    }
+
+    /// Ends the connection, whatever state it is in, and tells how it ended.
+    pub(crate) async fn close(self, why: &str) -> String {
+        let Self { live, ended, cancel, closed, child, story, follower, .. } = self;
+        drop(follower);
+        if child.is_none() {
+            story.send_replace(Some(why.to_owned()));
+        }
+        // Cancellations of calls that were just given up still want to leave.
+        live.errands.close();
+        let _ = timeout(DYING, live.errands.wait()).await;
+        cancel.cancel();
+        // It may have ended already, and a finished task must not be asked twice.
+        let stuck = !ended.is_finished() && timeout(GOODBYE, ended).await.is_err();
+        drop(closed);
+        live.shut();
+        match child {
+            Some(child) => {
+                let told = child.end(if stuck { Duration::ZERO } else { DYING }).await;
+                story.send_replace(Some(told.clone()));
+                told
+            }
+            None => why.to_owned(),
+        }
+    }
+}
+
+fn own(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+impl Parts {
+    fn listener(&self) -> Listener {
+        Listener { changed: self.changed.clone() }
+    }
+}
+
+/// Why an attempt failed, and whether the server closed the connection instead of answering.
+struct Attempt {
+    error: UpstreamError,
+    closed: bool,
+}
+
+impl From<UpstreamError> for Attempt {
+    fn from(error: UpstreamError) -> Self {
+        Self { error, closed: false }
+    }
+}
+
+fn connect(reason: String, closed: bool) -> Attempt {
+    Attempt { error: UpstreamError::Connect { reason }, closed }
+}
+
+fn mode(era: Option<Era>) -> ClientLifecycleMode {
+    let preferred_versions = vec![ProtocolVersion::V_2026_07_28];
+    match era {
+        None => ClientLifecycleMode::Auto { preferred_versions, legacy_version: None },
+        Some(Era::Discover) => ClientLifecycleMode::Discover { preferred_versions },
+        Some(Era::Initialize) => ClientLifecycleMode::Initialize,
+    }
+}
+
+fn http_config(url: &str) -> StreamableHttpClientTransportConfig {
+    let mut config = StreamableHttpClientTransportConfig::with_uri(url).max_concurrent_requests(POSTS_MAX);
+    config.max_sse_event_size = MESSAGE_BYTES_MAX;
+    // A server that forgot the session may have other tools now: the supervisor connects anew and lists.
+    config.reinit_on_expired_session = false;
+    let mut retry = ExponentialBackoff::default();
+    retry.max_times = Some(STREAM_RETRIES);
+    retry.base_duration = STREAM_PAUSE_MIN;
+    retry.max_delay = Some(STREAM_PAUSE_MAX);
+    config.retry_config = Arc::new(retry);
+    config
+}
+
+fn is_closed(error: &ClientInitializeError) -> bool {
+    match error {
+        ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::TransportError { .. } => true,
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => is_closed(fallback),
+        _ => false,
+    }
+}
+
+/// rmcp's error in words for the person who registered the server.
+fn explain(error: &ClientInitializeError) -> String {
+    let said = match error {
+        ClientInitializeError::TransportError { error, .. } => words(error),
+        ClientInitializeError::ConnectionClosed(_) => "it closed the connection during the handshake".to_owned(),
+        ClientInitializeError::JsonRpcError(e) => format!("it refused the handshake: {} ({})", e.message, e.code.0),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => explain(fallback),
+        ClientInitializeError::NoCompatibleProtocolVersion { server_supported, .. } => {
+            let versions: Vec<&str> = server_supported.iter().map(ProtocolVersion::as_str).collect();
+            format!("no MCP revision in common, it speaks {}", versions.join(", "))
+        }
+        ClientInitializeError::ExpectedInitResult(_) | ClientInitializeError::ExpectedInitResponse(_) => {
+            "its answer to the handshake is not one".to_owned()
+        }
+        other => other.to_string(),
+    };
+    printable(&said).chars().take(SAID_CHARS_MAX).collect()
+}

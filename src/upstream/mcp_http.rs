@@ -1,0 +1,578 @@
+//! The HTTP behind rmcp's Streamable HTTP transport: our own, so that bodies are bounded and raw bytes can be tapped.
+//!
+//! Sessions, resumption and eras are rmcp's. What must always hold: redirects are not followed and no proxy of the environment
+//! is used, so a registration reaches exactly the address it names; no body is read past its limit; a request is called "not
+//! sent" only when no connection was made or the server refused it with a client error.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    error::Error as _,
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, stream::BoxStream};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use reqwest::{RequestBuilder, Response, redirect::Policy};
+use rmcp::{
+    model::{ClientJsonRpcMessage, ClientRequest, ErrorData, ServerJsonRpcMessage},
+    transport::{
+        DynamicTransportError,
+        streamable_http_client::{SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse},
+    },
+};
+use serde_json::json;
+use sse_stream::{Sse, SseStream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    child::printable,
+    failure::UpstreamError,
+    frame::{self, Framing, MESSAGE_BYTES_MAX},
+    spec::Mask,
+    tap::{Answer, Sifted, Slot, Taps, garbage, uncorrelated_error},
+};
+
+/// Until a TCP and TLS connection stands.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// An idle pooled connection is closed after this; most servers close theirs later.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Finds a peer that vanished under a stream that says nothing for hours.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Body of a refusal read and quoted, bytes.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+const QUOTED_CHARS_MAX: usize = 300;
+
+const JSON: &str = "application/json";
+const EVENT_STREAM: &str = "text/event-stream";
+const BOTH: &str = "application/json, text/event-stream";
+const SESSION_ID: &str = "mcp-session-id";
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// What went wrong with one HTTP exchange, as a person is told it.
+#[derive(Debug)]
+pub(crate) struct HttpFailure {
+    reason: String,
+    /// The server cannot have begun the request.
+    not_sent: bool,
+}
+
+impl fmt::Display for HttpFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for HttpFailure {}
+
+impl HttpFailure {
+    fn as_upstream(&self) -> UpstreamError {
+        let reason = self.reason.clone();
+        match self.not_sent {
+            true => UpstreamError::NotSent { reason },
+            false => UpstreamError::Lost { reason },
+        }
+    }
+}
+
+type Failure = StreamableHttpError<HttpFailure>;
+type Events = BoxStream<'static, Result<Sse, SseError>>;
+
+/// One upstream's HTTP client. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct TapHttp {
+    client: reqwest::Client,
+    headers: HeaderMap,
+    taps: Arc<Taps>,
+    mask: Mask,
+    /// Rung when a connection failed, so that the supervisor looks at once.
+    suspect: Arc<Notify>,
+    /// Ends every exchange: rmcp's worker does not let go of its first one by itself.
+    closed: CancellationToken,
+}
+
+impl TapHttp {
+    pub(crate) fn new(
+        headers: &BTreeMap<String, String>,
+        taps: Arc<Taps>,
+        mask: Mask,
+        suspect: Arc<Notify>,
+        closed: CancellationToken,
+    ) -> Result<Self, UpstreamError> {
+        let connect = |reason: String| UpstreamError::Connect { reason };
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let parsed = name.parse::<HeaderName>().ok().zip(HeaderValue::from_str(value).ok());
+            let (key, mut value) = parsed.ok_or_else(|| connect(format!("the header {name} cannot be sent")))?;
+            value.set_sensitive(true);
+            map.insert(key, value);
+        }
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(DIAL_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_keepalive(KEEPALIVE)
+            .user_agent(concat!("aop-node/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| connect(format!("no HTTP client: {e}")))?;
+        Ok(Self { client, headers: map, taps, mask, suspect, closed })
+    }
+
+    /// Asks a 2026-07-28 server who it is, beside rmcp's queue: there the question would wait for every running call.
+    pub(crate) async fn answers(&self, url: &str, version: &str) -> Result<(), String> {
+        let body = json!({"jsonrpc": "2.0", "id": "still-there", "method": "server/discover", "params": {"_meta": {
+            "io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientInfo": {"name": "aop-node", "version": env!("CARGO_PKG_VERSION")},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }}});
+        let request = self.client.post(url).headers(self.headers.clone()).body(body.to_string());
+        let request = request.header(header::ACCEPT, BOTH).header(header::CONTENT_TYPE, JSON);
+        let request = request.header("mcp-protocol-version", version).header("mcp-method", "server/discover");
+        match self.send(request).await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!("it answers HTTP {}", response.status())),
+            Err(failure) => Err(failure.reason),
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, HttpFailure> {
+        let result = tokio::select! {
+            biased;
+            () = self.closed.cancelled() => return Err(closing()),
+            result = request.send() => result,
+        };
+        result.map_err(|e| self.broken(&e))
+    }
+
+    fn broken(&self, error: &reqwest::Error) -> HttpFailure {
+        self.suspect.notify_one();
+        // Without the URL: it may carry a token in its query.
+        let not_sent = error.is_connect() || error.is_builder();
+        let lead = if not_sent { "cannot connect" } else { "the connection broke" };
+        HttpFailure { reason: format!("{lead}: {}", causes(error)), not_sent }
+    }
+
+    fn prepare(&self, request: RequestBuilder, own: HashMap<HeaderName, HeaderValue>) -> RequestBuilder {
+        let mut headers = self.headers.clone();
+        headers.extend(own);
+        request.headers(headers)
+    }
+
+    async fn post(
+        &self,
+        uri: &str,
+        message: &ClientJsonRpcMessage,
+        slot: Option<&Arc<Slot>>,
+        session: Option<Arc<str>>,
+        headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<StreamableHttpPostResponse, Failure> {
+        let refuse = |reason: String| Failure::Client(HttpFailure { reason, not_sent: true });
+        let body = frame::encode(message, slot.map(Arc::as_ref), Framing::Body)?;
+        if slot.is_some_and(|slot| !slot.begin()) {
+            return Err(refuse("its caller is gone".to_owned()));
+        }
+        let in_session = session.is_some();
+        let mut request = self.prepare(self.client.post(uri), headers);
+        request = request.header(header::ACCEPT, BOTH).header(header::CONTENT_TYPE, JSON).body(body);
+        if let Some(session) = session {
+            request = request.header(SESSION_ID, session.as_ref());
+        }
+        let response = self.send(request).await.map_err(Failure::Client)?;
+        let status = response.status();
+        if !status.is_success() {
+            return self.refused(message, slot, in_session, response).await;
+        }
+        let session = text_header(&response, SESSION_ID);
+        let kind = text_header(&response, header::CONTENT_TYPE.as_str()).unwrap_or_default();
+        let one_way = !matches!(message, ClientJsonRpcMessage::Request(_));
+        if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+            return Ok(StreamableHttpPostResponse::Accepted);
+        }
+        if kind.starts_with(EVENT_STREAM) {
+            return Ok(StreamableHttpPostResponse::Sse(self.events(response, slot.cloned()), session));
+        }
+        if one_way {
+            // Nobody waits for an answer to a notification, whatever a server puts there.
+            return Ok(StreamableHttpPostResponse::Accepted);
+        }
+        if !kind.starts_with(JSON) {
+            let reason = format!("the answer is {kind:?}, neither JSON nor an event stream");
+            return Err(self.unreadable(slot, reason));
+        }
+        let body = self.read(response, MESSAGE_BYTES_MAX).await.map_err(|e| self.body_failed(slot, e))?;
+        match self.understand(&body, message, slot) {
+            Ok(message) => Ok(StreamableHttpPostResponse::Json(message, session)),
+            Err(reason) => Err(self.unreadable(slot, reason)),
+        }
+    }
+
+    /// A JSON body that answers this very request, whatever id it carries.
+    fn understand(
+        &self,
+        body: &Bytes,
+        message: &ClientJsonRpcMessage,
+        slot: Option<&Arc<Slot>>,
+    ) -> Result<ServerJsonRpcMessage, String> {
+        if let Some(error) = uncorrelated_error(body) {
+            return Ok(answer_with_error(message, slot, error));
+        }
+        let quote = || self.quote(body);
+        match self.taps.read(body) {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err(format!("not an answer: {}", quote())),
+            Err(why) => Err(format!("{why}: {}", quote())),
+        }
+    }
+
+    fn unreadable(&self, slot: Option<&Arc<Slot>>, reason: String) -> Failure {
+        if let Some(slot) = slot {
+            slot.finish(Answer::Failed(garbage(reason.as_str())));
+        }
+        Failure::UnexpectedServerResponse(reason.into())
+    }
+
+    fn body_failed(&self, slot: Option<&Arc<Slot>>, failure: Failure) -> Failure {
+        match failure {
+            Failure::ResponseBodyTooLarge { max_size } => {
+                self.unreadable(slot, format!("the answer is larger than {max_size} bytes"))
+            }
+            failure => failure,
+        }
+    }
+
+    /// An HTTP error, which may carry a JSON-RPC error that belongs to the caller.
+    async fn refused(
+        &self,
+        message: &ClientJsonRpcMessage,
+        slot: Option<&Arc<Slot>>,
+        in_session: bool,
+        response: Response,
+    ) -> Result<StreamableHttpPostResponse, Failure> {
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND && in_session {
+            self.suspect.notify_one();
+            return Err(Failure::SessionExpired);
+        }
+        let place = text_header(&response, header::LOCATION.as_str());
+        let kind = text_header(&response, header::CONTENT_TYPE.as_str()).unwrap_or_default();
+        let body = self.read(response, REFUSAL_BYTES_MAX).await.unwrap_or_default();
+        let auth = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let is_request = matches!(message, ClientJsonRpcMessage::Request(_));
+        if kind.starts_with(JSON) && is_request && !auth && self.carries_error(&body) {
+            match uncorrelated_error(&body) {
+                // A restarted server that has forgotten the session often says no more than this.
+                Some(_) if in_session => self.suspect.notify_one(),
+                Some(error) => {
+                    return Ok(StreamableHttpPostResponse::Json(answer_with_error(message, slot, error), None));
+                }
+                None => {
+                    if let Ok(Some(answer)) = self.taps.read(&body) {
+                        return Ok(StreamableHttpPostResponse::Json(answer, None));
+                    }
+                }
+            }
+        }
+        if !in_session && !auth && status.is_client_error() && is_discover(message) {
+            // An initialize-era server refuses what it does not know; said as JSON-RPC, rmcp falls back.
+            let error = ErrorData::invalid_request(format!("HTTP {status}"), None);
+            let error = serde_json::to_vec(&error)?.into();
+            return Ok(StreamableHttpPostResponse::Json(answer_with_error(message, None, error), None));
+        }
+        let mut reason = match status {
+            StatusCode::UNAUTHORIZED => {
+                "HTTP 401: the server wants authorization, register it with a header".to_owned()
+            }
+            status => format!("HTTP {status}"),
+        };
+        if let Some(place) = place.filter(|_| status.is_redirection()) {
+            reason = format!("{reason}: redirects are not followed, it points to {}", self.quote(place.as_bytes()));
+        } else if !body.is_empty() {
+            reason = format!("{reason}: {}", self.quote(&body));
+        }
+        let not_sent = status.is_client_error() || status.is_redirection();
+        Err(Failure::Client(HttpFailure { reason, not_sent }))
+    }
+
+    fn carries_error(&self, body: &Bytes) -> bool {
+        matches!(serde_json::from_slice(body), Ok(ServerJsonRpcMessage::Error(_))) || uncorrelated_error(body).is_some()
+    }
+
+    fn quote(&self, body: &[u8]) -> String {
+        let text = self.mask.apply(&printable(&String::from_utf8_lossy(body)));
+        let cut: String = text.chars().take(QUOTED_CHARS_MAX).collect();
+        if cut.len() < text.len() { format!("{cut}…") } else { cut }
+    }
+
+    async fn read(&self, response: Response, max_size: usize) -> Result<Bytes, Failure> {
+        let announced = response.content_length().unwrap_or(0);
+        if announced > max_size as u64 {
+            return Err(Failure::ResponseBodyTooLarge { max_size });
+        }
+        let mut stream = response.bytes_stream();
+        let mut body = BytesMut::new();
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                () = self.closed.cancelled() => return Err(Failure::Client(closing())),
+                chunk = stream.next() => chunk,
+            };
+            match chunk {
+                None => return Ok(body.freeze()),
+                Some(Ok(chunk)) if chunk.len() <= max_size - body.len() => body.extend_from_slice(&chunk),
+                Some(Ok(_)) => return Err(Failure::ResponseBodyTooLarge { max_size }),
+                Some(Err(e)) => return Err(Failure::Client(self.broken(&e))),
+            }
+        }
+    }
+
+    /// An event stream, each message sifted on its way to rmcp.
+    fn events(&self, response: Response, slot: Option<Arc<Slot>>) -> Events {
+        let mut limit = EventLimit::new(MESSAGE_BYTES_MAX);
+        let suspect = self.suspect.clone();
+        let bytes =
+            response.bytes_stream().take_until(self.closed.clone().cancelled_owned()).map(move |chunk| match chunk {
+                Ok(chunk) if limit.admits(&chunk) => Ok(chunk),
+                Ok(_) => {
+                    let reason = format!("an event larger than {MESSAGE_BYTES_MAX} bytes");
+                    if let Some(slot) = &slot {
+                        slot.finish(Answer::Failed(garbage(reason.as_str())));
+                    }
+                    Err(std::io::Error::other(reason))
+                }
+                Err(e) => {
+                    suspect.notify_one();
+                    Err(std::io::Error::other(causes(&e)))
+                }
+            });
+        let taps = self.taps.clone();
+        SseStream::from_bytes_stream(bytes).map(move |event| event.map(|event| sift_event(&taps, event))).boxed()
+    }
+}
+
+fn sift_event(taps: &Taps, mut event: Sse) -> Sse {
+    let Some(data) = event.data.take() else { return event };
+    let data = Bytes::from(data);
+    event.data = match taps.sift(&data) {
+        // The id of the event still counts for resumption.
+        Sifted::Consumed | Sifted::Garbage => None,
+        Sifted::Stub(stub) => Some(stub),
+        Sifted::Pass => String::from_utf8(data.into()).ok(),
+    };
+    event
+}
+
+/// Gives a nameless error to the request it was the answer to.
+fn answer_with_error(message: &ClientJsonRpcMessage, slot: Option<&Arc<Slot>>, error: Bytes) -> ServerJsonRpcMessage {
+    let typed = serde_json::from_slice::<ErrorData>(&error)
+        .unwrap_or_else(|_| ErrorData::internal_error("unreadable error", None));
+    if let Some(slot) = slot {
+        slot.finish(Answer::Error(error));
+    }
+    let id = match message {
+        ClientJsonRpcMessage::Request(request) => Some(request.id.clone()),
+        _ => None,
+    };
+    ServerJsonRpcMessage::error(typed, id)
+}
+
+fn is_discover(message: &ClientJsonRpcMessage) -> bool {
+    matches!(message, ClientJsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::DiscoverRequest(_)))
+}
+
+fn text_header(response: &Response, name: &str) -> Option<String> {
+    response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn closing() -> HttpFailure {
+    HttpFailure { reason: "the connection is being closed".to_owned(), not_sent: false }
+}
+
+/// An error and what caused it, in one line, without the URL.
+fn causes(error: &reqwest::Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if said.last().is_none_or(|last| !last.contains(&text)) {
+            said.push(text);
+        }
+        next = cause.source();
+    }
+    match said.is_empty() {
+        true => if error.is_timeout() { "timed out" } else { "no cause given" }.to_owned(),
+        false => said.join(": "),
+    }
+}
+
+impl StreamableHttpClient for TapHttp {
+    type Error = HttpFailure;
+
+    async fn post_message(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        _auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<StreamableHttpPostResponse, Failure> {
+        let slot = self.taps.watch(&message);
+        let result = self.post(&uri, &message, slot.as_ref(), session_id, custom_headers).await;
+        if let (Err(failure), Some(slot)) = (&result, &slot) {
+            slot.finish(Answer::Failed(tell(failure)));
+        }
+        result
+    }
+
+    async fn delete_session(
+        &self,
+        uri: Arc<str>,
+        session_id: Arc<str>,
+        _auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<(), Failure> {
+        let request = self.prepare(self.client.delete(uri.as_ref()), custom_headers);
+        // Whether a server cares about a goodbye is its own affair.
+        self.send(request.header(SESSION_ID, session_id.as_ref())).await.map(drop).map_err(Failure::Client)
+    }
+
+    async fn get_stream(
+        &self,
+        uri: Arc<str>,
+        session_id: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        _auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<Events, Failure> {
+        let mut request =
+            self.prepare(self.client.get(uri.as_ref()), custom_headers).header(header::ACCEPT, EVENT_STREAM);
+        if let Some(session) = session_id {
+            request = request.header(SESSION_ID, session.as_ref());
+        }
+        if let Some(last) = last_event_id {
+            request = request.header(LAST_EVENT_ID, last);
+        }
+        let response = self.send(request).await.map_err(Failure::Client)?;
+        let kind = text_header(&response, header::CONTENT_TYPE.as_str());
+        match response.status() {
+            StatusCode::METHOD_NOT_ALLOWED => Err(Failure::ServerDoesNotSupportSse),
+            status if !status.is_success() => {
+                // It may be a new process that never heard of this session.
+                self.suspect.notify_one();
+                Err(Failure::Client(HttpFailure { reason: format!("HTTP {status}"), not_sent: true }))
+            }
+            _ if kind.as_deref().is_some_and(|kind| kind.starts_with(EVENT_STREAM)) => Ok(self.events(response, None)),
+            _ => Err(Failure::UnexpectedContentType(kind)),
+        }
+    }
+}
+
+/// The words of an exchange that failed inside rmcp.
+pub(crate) fn words(error: &DynamicTransportError) -> String {
+    match error.error.downcast_ref::<Failure>() {
+        Some(failure) => tell_in_words(failure),
+        None => error.error.to_string(),
+    }
+}
+
+fn tell_in_words(failure: &Failure) -> String {
+    match failure {
+        Failure::Client(failure) => failure.reason.clone(),
+        Failure::SessionExpired => "the server has forgotten our session".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// What a failed exchange means for the call it carried.
+fn tell(failure: &Failure) -> UpstreamError {
+    match failure {
+        Failure::Client(failure) => failure.as_upstream(),
+        Failure::SessionExpired => UpstreamError::NotSent { reason: tell_in_words(failure) },
+        Failure::Deserialize(e) => UpstreamError::NotSent { reason: format!("cannot be written as JSON: {e}") },
+        Failure::UnexpectedServerResponse(reason) => garbage(reason.as_ref()),
+        other => UpstreamError::Lost { reason: tell_in_words(other) },
+    }
+}
+
+/// Counts the bytes of one event before they are kept. An event ends with an empty line; `\n`, `\r` and `\r\n` end lines.
+struct EventLimit {
+    max: usize,
+    event: usize,
+    line: usize,
+    after_cr: bool,
+}
+
+impl EventLimit {
+    fn new(max: usize) -> Self {
+        Self { max, event: 0, line: 0, after_cr: false }
+    }
+
+    fn admits(&mut self, chunk: &[u8]) -> bool {
+        for byte in chunk {
+            let second_half = std::mem::take(&mut self.after_cr) && *byte == b'\n';
+            match byte {
+                _ if second_half => {}
+                b'\n' | b'\r' => {
+                    self.after_cr = *byte == b'\r';
+                    self.event = if self.line == 0 { 0 } else { self.event + self.line + 1 };
+                    self.line = 0;
+                }
+                _ => self.line += 1,
+            }
+            if self.event + self.line > self.max {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_bounded_whatever_ends_its_lines() {
+        let data = vec![b'x'; 512];
+        for end in ["\n\n", "\r\n\r\n", "\r\r"] {
+            let mut limit = EventLimit::new(1024);
+            for _ in 0..4 {
+                assert!(limit.admits(b"data: ") && limit.admits(&data) && limit.admits(end.as_bytes()), "{end:?}");
+            }
+        }
+        for end in ["\n", "\r\n", "\r"] {
+            let mut limit = EventLimit::new(1024);
+            assert!(limit.admits(&data) && limit.admits(end.as_bytes()));
+            assert!(!(limit.admits(&data) && limit.admits(end.as_bytes())), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_tapped_event_keeps_its_id_and_loses_its_content() {
+        let taps = Taps::default();
+        let progress =
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+        let event = sift_event(&taps, Sse::default().id("7").data(progress));
+        assert_eq!((event.id.as_deref(), event.data), (Some("7"), None));
+        let other = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        assert_eq!(sift_event(&taps, Sse::default().data(other)).data.as_deref(), Some(other));
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_provably_not_sent_and_names_no_query() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        drop(listener);
+        let suspect = Arc::new(Notify::new());
+        let http =
+            TapHttp::new(&BTreeMap::new(), Arc::default(), Mask::default(), suspect.clone(), CancellationToken::new())
+                .expect("a client");
+        let failure = http.send(http.client.post(format!("http://{address}/?key=s3cret"))).await.expect_err("refused");
+        assert!(failure.not_sent && !failure.reason.contains("s3cret"), "{failure}");
+        assert!(failure.reason.contains("refused"), "{failure}");
+        suspect.notified().await;
+    }
+}

@@ -1,0 +1,286 @@
+//! What a registration says about one server: how it is reached, and with which secrets.
+//!
+//! It is not a connection, and it decides nothing about names or zones. What must always hold: a secret given by reference is
+//! stored as the reference and read only when a connection is made, and no `Debug`, no error and no status ever shows a value.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt as _;
+
+use super::failure::UpstreamError;
+
+/// Largest secret read from a file, bytes; a key or a certificate is far below it.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// Values shorter than this, bytes, are not masked in foreign text: they would blank out ordinary words.
+const MASKED_BYTES_MIN: usize = 6;
+/// Headers that belong to the protocol or to the connection, never to a registration.
+const RESERVED_HEADERS: [&str; 9] = [
+    "accept",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "last-event-id",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "transfer-encoding",
+];
+
+/// One registered server, as it is stored: JSON with secrets by reference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerSpec {
+    /// The name of the server on this node.
+    pub name: String,
+    /// How it is reached.
+    #[serde(flatten)]
+    pub transport: TransportSpec,
+    /// Whether the operator declared it an instance of the same service as its namesakes on other nodes.
+    #[serde(default)]
+    pub replica: bool,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum TransportSpec {
+    /// MCP over Streamable HTTP.
+    #[serde(rename = "mcp")]
+    Http {
+        /// `http` or `https`, without credentials in it.
+        url: String,
+        /// Sent with every request.
+        #[serde(default)]
+        headers: BTreeMap<String, Secret>,
+    },
+    /// A child process that speaks MCP on its standard input and output.
+    Stdio {
+        /// The program and its arguments; never a shell line.
+        command: Vec<String>,
+        /// Added to the small environment every child gets.
+        #[serde(default)]
+        env: BTreeMap<String, Secret>,
+        /// Working directory, absolute; the node's own when absent.
+        #[serde(default)]
+        cwd: Option<PathBuf>,
+    },
+}
+
+/// A value, or where it is read when it is used: `"V"`, `{"env":"VAR"}` or `{"file":"/abs"}`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Secret {
+    /// The value itself.
+    Literal(String),
+    /// An environment variable of the node.
+    Env {
+        /// Its name.
+        env: String,
+    },
+    /// A file only the node needs to be able to read; one trailing line break is not part of the value.
+    File {
+        /// Its absolute path.
+        file: PathBuf,
+    },
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(_) => f.write_str("Literal(…)"),
+            Self::Env { env } => write!(f, "Env({env})"),
+            Self::File { file } => write!(f, "File({})", file.display()),
+        }
+    }
+}
+
+impl ServerSpec {
+    /// Refuses what can never work, before anything is started or dialled.
+    ///
+    /// # Errors
+    ///
+    /// [`UpstreamError::Invalid`], naming the field.
+    pub fn validate(&self) -> Result<(), UpstreamError> {
+        match &self.transport {
+            TransportSpec::Http { url, headers } => {
+                let parsed = url.parse::<reqwest::Url>().map_err(|e| invalid(format!("the url is not a URL: {e}")))?;
+                if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
+                    return Err(invalid("the url must start with http:// or https://"));
+                }
+                if !parsed.username().is_empty() || parsed.password().is_some() {
+                    return Err(invalid("credentials in the url would be shown; give them as a header by reference"));
+                }
+                headers.keys().try_for_each(|name| check_header_name(name))
+            }
+            TransportSpec::Stdio { command, env, cwd } => {
+                if command.first().is_none_or(|program| program.trim().is_empty()) {
+                    return Err(invalid("the command is empty"));
+                }
+                if command.iter().any(|word| word.contains('\0')) {
+                    return Err(invalid("the command has a NUL in it"));
+                }
+                if let Some(name) = env.keys().find(|n| n.is_empty() || n.contains(['=', '\0'])) {
+                    return Err(invalid(format!("{name:?} cannot be the name of an environment variable")));
+                }
+                match cwd {
+                    Some(dir) if !dir.is_absolute() => Err(invalid("the working directory must be an absolute path")),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl TransportSpec {
+    /// `mcp` or `stdio`, as in a registration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Http { .. } => "mcp",
+            Self::Stdio { .. } => "stdio",
+        }
+    }
+
+    /// What may be shown of it: the URL without its query, or the command line.
+    pub fn target(&self) -> String {
+        match self {
+            Self::Http { url, .. } => match url.split_once('?') {
+                Some((base, _)) => format!("{base}?…"),
+                None => url.clone(),
+            },
+            Self::Stdio { command, .. } => command.join(" "),
+        }
+    }
+
+    /// Reads every reference now. The mask knows the values, so that they can be kept out of what the server says.
+    pub(crate) async fn resolve(&self) -> Result<(BTreeMap<String, String>, Mask), UpstreamError> {
+        let (what, named) = match self {
+            Self::Http { headers, .. } => ("header", headers),
+            Self::Stdio { env, .. } => ("environment variable", env),
+        };
+        let mut values = BTreeMap::new();
+        let mut mask = Vec::new();
+        for (name, secret) in named {
+            let value =
+                secret.read().await.map_err(|why| UpstreamError::Secret { reason: format!("{what} {name}: {why}") })?;
+            if value.len() >= MASKED_BYTES_MIN {
+                mask.push(value.clone());
+            }
+            values.insert(name.clone(), value);
+        }
+        Ok((values, Mask(mask.into())))
+    }
+}
+
+impl Secret {
+    /// The value, or a sentence that names the reference and never the value.
+    async fn read(&self) -> Result<String, String> {
+        match self {
+            Self::Literal(value) => Ok(value.clone()),
+            Self::Env { env } => std::env::var(env)
+                .map_err(|_| format!("the node has no environment variable {env} (or it is not text)")),
+            Self::File { file } if !file.is_absolute() => Err(format!("{} is not an absolute path", file.display())),
+            Self::File { file } => read_file(file).await.map_err(|e| format!("cannot read {}: {e}", file.display())),
+        }
+    }
+}
+
+async fn read_file(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let file = tokio::fs::File::open(path).await?;
+    let read = file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).await?;
+    if read as u64 > SECRET_BYTES_MAX {
+        return Err(std::io::Error::other(format!("it is larger than {SECRET_BYTES_MAX} bytes")));
+    }
+    let end = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(end);
+    Ok(text)
+}
+
+fn check_header_name(name: &str) -> Result<(), UpstreamError> {
+    if name.parse::<http::HeaderName>().is_err() {
+        return Err(invalid(format!("{name:?} is not a header name")));
+    }
+    if RESERVED_HEADERS.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        return Err(invalid(format!("the header {name} belongs to the protocol")));
+    }
+    Ok(())
+}
+
+fn invalid(reason: impl Into<String>) -> UpstreamError {
+    UpstreamError::Invalid { reason: reason.into() }
+}
+
+/// The secret values of one connection, kept only to take them out of text the server wrote.
+#[derive(Clone, Default)]
+pub(crate) struct Mask(Arc<[String]>);
+
+impl Mask {
+    pub(crate) fn apply(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "[hidden]"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(url: &str, headers: &[(&str, Secret)]) -> ServerSpec {
+        let headers = headers.iter().map(|(name, secret)| ((*name).to_owned(), secret.clone())).collect();
+        ServerSpec { name: "s".into(), transport: TransportSpec::Http { url: url.into(), headers }, replica: false }
+    }
+
+    #[test]
+    fn a_spec_survives_the_store() {
+        let env = BTreeMap::from([
+            ("A".to_owned(), Secret::Literal("plain".into())),
+            ("B".to_owned(), Secret::Env { env: "HOME".into() }),
+            ("C".to_owned(), Secret::File { file: "/run/secret".into() }),
+        ]);
+        let transport = TransportSpec::Stdio { command: vec!["srv".into(), "--x".into()], env, cwd: None };
+        let spec = ServerSpec { name: "s".into(), transport, replica: true };
+        let text = serde_json::to_string(&spec).expect("a spec is plain data");
+        assert!(text.contains(r#""kind":"stdio""#) && text.contains(r#""B":{"env":"HOME"}"#), "{text}");
+        assert_eq!(serde_json::from_str::<ServerSpec>(&text).expect("what was written"), spec);
+        let minimal = serde_json::from_str::<ServerSpec>(r#"{"name":"m","kind":"mcp","url":"http://localhost/mcp"}"#);
+        assert_eq!(minimal.expect("defaults").transport.kind(), "mcp");
+    }
+
+    #[test]
+    fn debug_never_shows_a_literal() {
+        let spec = http("http://localhost", &[("authorization", Secret::Literal("Bearer hunter2hunter2".into()))]);
+        assert!(!format!("{spec:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_can_never_work_is_refused_by_field() {
+        for (spec, part) in [
+            (http("ftp://localhost", &[]), "http://"),
+            (http("http://me:pw@localhost/", &[]), "credentials"),
+            (http("http://localhost/", &[("Host", Secret::Literal("x".into()))]), "Host"),
+            (http("http://localhost/", &[("a b", Secret::Literal("x".into()))]), "a b"),
+        ] {
+            let said = spec.validate().expect_err("must be refused").to_string();
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(http("http://localhost:1/mcp", &[("X-Key", Secret::Literal("x".into()))]).validate().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_missing_reference_is_named_and_a_file_loses_its_line_break() {
+        let spec = http("http://localhost", &[("x-key", Secret::Env { env: "AOP_TEST_NO_SUCH_VARIABLE".into() })]);
+        let said = spec.transport.resolve().await.err().expect("the variable is not set").to_string();
+        assert!(said.contains("x-key") && said.contains("AOP_TEST_NO_SUCH_VARIABLE"), "{said}");
+
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), "s3cret-value\n").expect("writable");
+        let spec = http("http://localhost", &[("x-key", Secret::File { file: file.path().to_owned() })]);
+        let (values, mask) = spec.transport.resolve().await.expect("readable");
+        assert_eq!(values["x-key"], "s3cret-value");
+        assert_eq!(mask.apply("got s3cret-value!"), "got [hidden]!");
+    }
+}

@@ -1,0 +1,187 @@
+//! What is known of one server at this moment: for operators, and for calls that look for a connection.
+//!
+//! The supervisor is its only writer, except for the outcome of calls. What must always hold: a caller never waits here for a
+//! server that is known to be down.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use super::{connection::Live, failure::UpstreamError, spec::ServerSpec};
+
+/// One server as `GET /v1/servers` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServerStatus {
+    /// Its name on this node.
+    pub name: String,
+    /// `mcp` or `stdio`.
+    pub kind: &'static str,
+    /// The URL without its query, or the command line.
+    pub target: String,
+    /// `ready`, `connecting` or `down`.
+    pub state: &'static str,
+    /// The MCP revision agreed on, while connected or when last connected.
+    pub protocol: Option<String>,
+    /// How many tools its last list had.
+    pub tools: usize,
+    /// When it last answered, RFC 3339.
+    pub last_ok: Option<String>,
+    /// What last went wrong, secrets masked.
+    pub last_error: Option<String>,
+    /// Connections made after the first.
+    pub restarts: u64,
+    /// Whether it was declared an instance of a service that runs elsewhere too.
+    pub replica: bool,
+}
+
+/// Where a connection stands. The supervisor moves it, nobody else.
+#[derive(Clone)]
+pub(crate) enum Phase {
+    /// An attempt is running and none has failed since the last good one; calls wait.
+    Connecting,
+    /// Calls go through.
+    Ready(Arc<Live>),
+    /// The last attempt failed; calls are refused with the reason until the next one succeeds.
+    Down(String),
+}
+
+/// See the module.
+pub(crate) struct Board {
+    phase: watch::Sender<Phase>,
+    status: Mutex<ServerStatus>,
+}
+
+impl Board {
+    pub(crate) fn new(spec: &ServerSpec) -> Self {
+        let status = ServerStatus {
+            name: spec.name.clone(),
+            kind: spec.transport.kind(),
+            target: spec.transport.target(),
+            state: "connecting",
+            protocol: None,
+            tools: 0,
+            last_ok: None,
+            last_error: None,
+            restarts: 0,
+            replica: spec.replica,
+        };
+        Self { phase: watch::Sender::new(Phase::Connecting), status: Mutex::new(status) }
+    }
+
+    fn status(&self) -> MutexGuard<'_, ServerStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn snapshot(&self) -> ServerStatus {
+        self.status().clone()
+    }
+
+    pub(crate) fn connecting(&self) {
+        self.status().state = "connecting";
+        // After a failed attempt callers are still refused: they have better things to do than to wait.
+        self.phase.send_if_modified(|phase| match phase {
+            Phase::Down(_) => false,
+            _ => {
+                *phase = Phase::Connecting;
+                true
+            }
+        });
+    }
+
+    pub(crate) fn ready(&self, live: &Arc<Live>, again: bool) {
+        {
+            let mut status = self.status();
+            status.state = "ready";
+            status.protocol = Some(live.protocol.clone());
+            status.last_ok = Some(now());
+            status.last_error = None;
+            status.restarts += u64::from(again);
+        }
+        self.phase.send_replace(Phase::Ready(live.clone()));
+    }
+
+    pub(crate) fn down(&self, reason: &str) {
+        {
+            let mut status = self.status();
+            status.state = "down";
+            status.last_error = Some(reason.to_owned());
+        }
+        self.phase.send_replace(Phase::Down(reason.to_owned()));
+    }
+
+    pub(crate) fn listed(&self, tools: usize) {
+        let mut status = self.status();
+        status.tools = tools;
+        status.last_ok = Some(now());
+    }
+
+    /// The outcome of a call, as far as it says something about the connection.
+    pub(crate) fn noted(&self, outcome: Result<(), &UpstreamError>) {
+        let mut status = self.status();
+        match outcome {
+            Ok(()) | Err(UpstreamError::Rpc { .. }) => status.last_ok = Some(now()),
+            // A call that never left says nothing about the server, or what it says is on the board already.
+            Err(e) if e.not_sent() => {}
+            Err(e) => status.last_error = Some(e.to_string()),
+        }
+    }
+
+    /// The connection, waiting for one that is being made.
+    pub(crate) async fn connection(&self, deadline: Instant) -> Result<Arc<Live>, UpstreamError> {
+        let mut phase = self.phase.subscribe();
+        let settled = timeout_at(deadline, phase.wait_for(|phase| !matches!(phase, Phase::Connecting))).await;
+        let not_sent = |reason: String| UpstreamError::NotSent { reason };
+        match settled {
+            Ok(Ok(phase)) => match &*phase {
+                Phase::Ready(live) => Ok(live.clone()),
+                Phase::Down(reason) => Err(not_sent(format!("the server is down: {reason}"))),
+                Phase::Connecting => Err(not_sent("the server is connecting".to_owned())),
+            },
+            Ok(Err(_)) => Err(UpstreamError::UnknownServer),
+            Err(_) => Err(not_sent("the server was still connecting".to_owned())),
+        }
+    }
+}
+
+fn now() -> String {
+    rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+/// Seconds since 1970 as `2026-11-21T09:30:00Z`; the date by counting 400-year cycles from March, where leap days come last.
+fn rfc3339(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (cycle, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
+    let year = year + cycle * 400;
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calendar_is_right_at_its_corners() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), text);
+        }
+    }
+}

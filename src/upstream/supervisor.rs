@@ -1,0 +1,321 @@
+//! One task per server: connects, follows, notices a death, connects again, for ever.
+//!
+//! It alone moves the server's phase and sends its events. What must always hold: however a server behaves, the next attempt
+//! comes (jittered, at most a minute later), and nothing of one server is waited for on behalf of another.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Listing, UpstreamEvent,
+    failure::UpstreamError,
+    link::{Era, Link},
+    spec::{ServerSpec, TransportSpec},
+    status::Board,
+};
+
+/// One attempt, from dialling to the first list. rmcp alone may wait ten seconds for an old server to stay silent.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between attempts.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A connection that stood this long was a good one: its loss is answered at once.
+const GOOD_AFTER: Duration = Duration::from_secs(30);
+/// An HTTP server is looked at this often; a child's death shows by itself.
+const PING_EVERY: Duration = Duration::from_secs(15);
+/// Also without a word from the server, which may not be able to tell.
+const RELIST_EVERY: Duration = Duration::from_secs(300);
+/// Changes told within this are one.
+const COALESCE: Duration = Duration::from_millis(250);
+/// A server that cries change all the time is listed a fifth of the time at most.
+const RELIST_SHARE: u32 = 4;
+const RELIST_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What others ask of the task.
+pub(crate) enum Command {
+    /// List again, connecting first if need be.
+    Refresh(oneshot::Sender<Result<Listing, UpstreamError>>),
+    /// Somebody wants this server: do not wait out a pause.
+    Poke,
+}
+
+/// See the module.
+pub(crate) struct Supervisor {
+    pub(crate) spec: ServerSpec,
+    pub(crate) board: Arc<Board>,
+    pub(crate) events: mpsc::Sender<UpstreamEvent>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) stop: CancellationToken,
+    /// The list last told.
+    pub(crate) last: Option<Vec<Bytes>>,
+    pub(crate) era: Option<Era>,
+}
+
+/// Why a connection is no longer followed.
+enum End {
+    Stopped,
+    Lost(String),
+}
+
+impl Supervisor {
+    /// Runs until stopped. `first` is a connection that already stands and whose list was handed to the caller.
+    pub(crate) async fn run(mut self, first: Option<Link>) {
+        let mut failures = 0;
+        let mut waiting = Vec::new();
+        let mut next = first;
+        let mut connected_before = next.is_some();
+        loop {
+            let link = match next.take() {
+                Some(link) => link,
+                None => match self.connect(&mut failures, &mut waiting, connected_before).await {
+                    Some(link) => link,
+                    None => return,
+                },
+            };
+            connected_before = true;
+            let since = Instant::now();
+            match self.follow(link).await {
+                End::Stopped => return,
+                End::Lost(reason) => {
+                    tracing::warn!(server = self.spec.name, reason, "upstream lost");
+                    if since.elapsed() >= GOOD_AFTER {
+                        failures = 0;
+                    }
+                    match failures {
+                        0 => self.board.connecting(),
+                        // A pause comes first, and no call should sit it out.
+                        _ => self.board.down(&reason),
+                    }
+                    self.tell(UpstreamEvent::Down { server: self.spec.name.clone(), reason }).await;
+                }
+            }
+        }
+    }
+
+    /// Tries until it stands; `None` when stopped.
+    async fn connect(
+        &mut self,
+        failures: &mut u32,
+        waiting: &mut Vec<oneshot::Sender<Result<Listing, UpstreamError>>>,
+        again: bool,
+    ) -> Option<Link> {
+        let mut told_down = again;
+        loop {
+            if *failures > 0 && !self.pause(*failures, waiting).await {
+                return None;
+            }
+            *failures = failures.saturating_add(1);
+            self.board.connecting();
+            let deadline = Instant::now() + ATTEMPT_TIMEOUT;
+            let stop = self.stop.clone();
+            let made = tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                made = Link::make(&self.spec, self.era, deadline) => made,
+            };
+            match made {
+                Ok((link, tools)) => {
+                    self.era = Some(link.era());
+                    self.board.ready(&link.live, again);
+                    tracing::info!(server = self.spec.name, tools = tools.len(), "upstream ready");
+                    self.tell(UpstreamEvent::Up { server: self.spec.name.clone() }).await;
+                    let listing = listing(&link, tools.clone());
+                    for reply in waiting.drain(..) {
+                        // Whoever asked may have gone; the event below tells everybody.
+                        let _ = reply.send(Ok(listing.clone()));
+                    }
+                    self.listed(&link, tools).await;
+                    return Some(link);
+                }
+                Err(e) => {
+                    // What was remembered may be what is wrong.
+                    self.era = None;
+                    let reason = e.to_string();
+                    tracing::debug!(server = self.spec.name, reason, "upstream attempt failed");
+                    self.board.down(&reason);
+                    for reply in waiting.drain(..) {
+                        let _ = reply.send(Err(e.clone()));
+                    }
+                    if !std::mem::replace(&mut told_down, true) {
+                        self.tell(UpstreamEvent::Down { server: self.spec.name.clone(), reason }).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits before the next attempt, unless somebody asks for the server. False when stopped.
+    async fn pause(
+        &mut self,
+        failures: u32,
+        waiting: &mut Vec<oneshot::Sender<Result<Listing, UpstreamError>>>,
+    ) -> bool {
+        let since = Instant::now();
+        let until = since + pause(failures, chance());
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return false,
+                () = tokio::time::sleep_until(until) => return true,
+                command = self.commands.recv() => match command {
+                    None => return false,
+                    Some(Command::Refresh(reply)) => {
+                        waiting.push(reply);
+                        return true;
+                    }
+                    Some(Command::Poke) if since.elapsed() >= PAUSE_MIN => return true,
+                    Some(Command::Poke) => {}
+                },
+            }
+        }
+    }
+
+    /// Serves one connection until it ends.
+    async fn follow(&mut self, mut link: Link) -> End {
+        let mut ping = every(PING_EVERY);
+        let mut relist = every(RELIST_EVERY);
+        let is_http = matches!(self.spec.transport, TransportSpec::Http { .. });
+        let stop = self.stop.clone();
+        let mut quiet_until = Instant::now();
+        loop {
+            let lost = tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    link.close("the server was removed").await;
+                    return End::Stopped;
+                }
+                _ = &mut link.ended => Some("the connection ended".to_owned()),
+                command = self.commands.recv() => self.obey(&link, command).await,
+                () = rung(&link.changed, quiet_until) => self.on_changed(&link, &mut quiet_until).await,
+                _ = relist.tick() => self.relist(&link).await.err().and(None),
+                () = link.suspect.notified(), if is_http => self.check(&link).await,
+                _ = ping.tick(), if is_http => self.check(&link).await,
+            };
+            if let Some(why) = lost {
+                return End::Lost(link.close(&why).await);
+            }
+        }
+    }
+
+    async fn obey(&mut self, link: &Link, command: Option<Command>) -> Option<String> {
+        match command {
+            // The last handle is gone and the stop is about to be seen.
+            None => self.stop.cancelled().await,
+            Some(Command::Poke) => {}
+            Some(Command::Refresh(reply)) => {
+                let outcome = self.relist(link).await.map(|tools| listing(link, tools));
+                // Whoever asked may have gone.
+                let _ = reply.send(outcome);
+            }
+        }
+        None
+    }
+
+    async fn on_changed(&mut self, link: &Link, quiet_until: &mut Instant) -> Option<String> {
+        self.unless_stopped(tokio::time::sleep(COALESCE)).await;
+        // What rang meanwhile is covered by the list about to be taken.
+        link.changed.notified().now_or_never();
+        let since = Instant::now();
+        // A failed list leaves the old one standing; the reason is on the board.
+        let _ = self.relist(link).await;
+        *quiet_until = Instant::now() + (since.elapsed() * RELIST_SHARE).min(RELIST_PAUSE_MAX);
+        None
+    }
+
+    async fn check(&mut self, link: &Link) -> Option<String> {
+        match self.unless_stopped(link.live.answers()).await {
+            Some(Err(why)) => Some(format!("it does not answer any more: {why}")),
+            Some(Ok(())) | None => None,
+        }
+    }
+
+    async fn relist(&mut self, link: &Link) -> Result<Vec<Bytes>, UpstreamError> {
+        let listed = self.unless_stopped(link.live.list(LIST_TIMEOUT)).await;
+        let stopped = || UpstreamError::NotSent { reason: "the server was removed".to_owned() };
+        let outcome = listed.unwrap_or_else(|| Err(stopped()));
+        match outcome {
+            Ok(tools) => {
+                self.listed(link, tools.clone()).await;
+                Ok(tools)
+            }
+            Err(e) => {
+                self.board.noted(Err(&e));
+                Err(e)
+            }
+        }
+    }
+
+    async fn listed(&mut self, link: &Link, tools: Vec<Bytes>) {
+        self.board.listed(tools.len());
+        if self.last.as_ref() == Some(&tools) {
+            return;
+        }
+        self.last = Some(tools.clone());
+        let (server, protocol) = (self.spec.name.clone(), link.live.protocol.clone());
+        self.tell(UpstreamEvent::Listed { server, tools, protocol }).await;
+    }
+
+    /// A full channel holds this server back and no other.
+    async fn tell(&self, event: UpstreamEvent) {
+        // Nobody listening any more is the end of the node.
+        let _ = self.unless_stopped(self.events.send(event)).await;
+    }
+
+    async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            done = work => Some(done),
+        }
+    }
+}
+
+pub(crate) fn listing(link: &Link, tools: Vec<Bytes>) -> Listing {
+    Listing { tools, protocol: link.live.protocol.clone(), server_info: link.live.server_info.clone() }
+}
+
+/// The list may have changed, and it is time to look again. Dropped half-way it loses nothing.
+async fn rung(changed: &Notify, quiet_until: Instant) {
+    tokio::time::sleep_until(quiet_until).await;
+    changed.notified().await;
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// One second after the first failure, doubled up to a minute, and somewhere between half of that and all of it.
+fn pause(failures: u32, chance: u32) -> Duration {
+    let whole = PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(6)).min(PAUSE_MAX);
+    let half = whole / 2;
+    half + half.mul_f64(f64::from(chance) / f64::from(u32::MAX))
+}
+
+/// Only spreads attempts out; no chance at all would do no harm.
+fn chance() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_minute_and_never_vanish() {
+        let ends = |failures| (pause(failures, 0).as_millis(), pause(failures, u32::MAX).as_millis());
+        assert_eq!(ends(1), (500, 1_000));
+        assert_eq!(ends(2), (1_000, 2_000));
+        assert_eq!(ends(7), (30_000, 60_000));
+        assert_eq!(ends(u32::MAX), (30_000, 60_000));
+    }
+}

@@ -1,0 +1,13 @@
+//! The upstream side against servers that misbehave on purpose (`tests/fixtures/odd_server.py`) and against real ones.
+//!
+//! What must always hold: bytes are compared as bytes, waiting is for an event or a log line with a deadline, and a missing
+//! tool is said, never passed over.
+
+#[path = "upstream/harness.rs"]
+mod harness;
+#[path = "upstream/http.rs"]
+mod http;
+#[path = "upstream/real.rs"]
+mod real;
+#[path = "upstream/stdio.rs"]
+mod stdio;

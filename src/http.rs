@@ -26,13 +26,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::guard::AdminToken;
 pub(crate) use self::reply::{BODY_BYTES_MAX, BodyError, read_body};
-use crate::{handle::Handle, mcp::door::McpDoor};
+use crate::{call::Calls, handle::Handle, mcp::door::McpDoor};
 
 /// What the doors of one node need. Cheap to clone.
 #[derive(Clone)]
 pub struct Doors {
     /// The node behind the doors.
     pub handle: Handle,
+    /// What makes calls.
+    pub calls: Calls,
     /// What a request has to present before it may change something.
     pub admin_token: AdminToken,
     /// The address that is really bound (a port of 0 has become one).
@@ -56,7 +58,7 @@ pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationTo
 
 /// Every route of the port. `shutdown` ends what would stay open for ever (subscriptions).
 fn routes(doors: Doors, shutdown: &CancellationToken) -> Router {
-    let mcp = McpDoor::new(doors.handle.clone(), doors.zone.clone(), shutdown).routes();
+    let mcp = McpDoor::new(doors.calls.clone(), doors.zone.clone(), shutdown).routes();
     let api = Router::new()
         .route("/v1/resolve", get(resolve::get).post(resolve::post))
         .route("/v1/tools", get(tools::list).post(tools::register))

@@ -70,6 +70,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Serve the tools of the demo on standard input and output; `--dev` starts it
+    #[command(hide = true)]
+    DemoServer {
+        /// `papers` or `text`
+        name: String,
+    },
     /// Ask the node at the configured address whether it is ready
     #[command(after_help = EXAMPLES_HEALTH)]
     Healthcheck,
@@ -80,6 +86,10 @@ fn main() -> ExitCode {
     if let Some(Command::Version { json }) = cli.command {
         return print(&version(json));
     }
+    if let Some(Command::DemoServer { name }) = &cli.command {
+        // Its input or output closing is how it ends.
+        return aop::server::serve_demo(name).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let config = match load(cli.flags, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => return refuse(error),
@@ -89,7 +99,7 @@ fn main() -> ExitCode {
         Some(Command::Config { json: false }) => print(&effective(&config)),
         Some(Command::Check) => check(&config),
         Some(Command::Healthcheck) => healthcheck(&config),
-        Some(Command::Version { .. }) => ExitCode::SUCCESS,
+        Some(Command::Version { .. } | Command::DemoServer { .. }) => ExitCode::SUCCESS,
         None => start(config),
     }
 }
@@ -100,7 +110,7 @@ fn start(config: NodeConfig) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Problem::new(Kind::Internal, format!("no runtime can be made: {error}"))),
     };
-    match runtime.block_on(serve(config)) {
+    match runtime.block_on(aop::server::run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast::<ConfigError>() {
             Ok(error) => refuse(error),
@@ -110,11 +120,6 @@ fn start(config: NodeConfig) -> ExitCode {
             },
         },
     }
-}
-
-/// The one call into the node.
-async fn serve(config: NodeConfig) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no node in it (zone {}, {})", config.zone, config.listen)
 }
 
 /// Key, value and origin, one setting a line.

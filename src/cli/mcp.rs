@@ -67,13 +67,8 @@ impl Mcp {
 
 /// Hands standard input and output over to the bridge; nothing else may write to stdout while it runs.
 async fn serve(context: &Context) -> anyhow::Result<Exit> {
-    bridge(&context.nodes, context.client.token().as_deref()).await?;
+    crate::mcp::stdio::bridge(&context.nodes, context.client.token().as_deref()).await?;
     Ok(Exit::Complete)
-}
-
-/// The MCP side, which lives with the other MCP doors.
-async fn bridge(_nodes: &[String], _token: Option<&str>) -> anyhow::Result<()> {
-    Err(Problem::new(Kind::Internal, "this build serves no MCP over standard streams").into())
 }
 
 impl Config {

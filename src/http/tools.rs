@@ -131,7 +131,7 @@ pub(super) async fn call(State(doors): Shared, Path(name): Path<String>, request
     let bytes = read_body(request.into_body()).await?;
     let body: CallBody<'_> = reply::from_json(&bytes)?;
     let dry_run = body.dry_run;
-    let outcome = doors.handle.call(call_request(name, body)?).await?;
+    let outcome = doors.calls.call(call_request(name, body)?).await?;
     if dry_run {
         let valid =
             json!({"schema": "aop.call/1", "dry_run": true, "valid": true, "name": outcome.name, "zone": outcome.zone});

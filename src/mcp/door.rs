@@ -33,7 +33,7 @@ use super::{
     zone::Lists,
 };
 use crate::{
-    handle::Handle,
+    call::Calls,
     http::{BODY_BYTES_MAX, BodyError, read_body},
 };
 
@@ -63,15 +63,15 @@ pub(crate) struct McpDoor {
 }
 
 struct Inner {
-    handle: Handle,
+    calls: Calls,
     menu: Menu,
     lists: Lists,
     rmcp: StreamableHttpService<NodeHandler, NeverSessionManager>,
 }
 
 impl McpDoor {
-    /// The door of the node behind `handle`, whose own zone is `zone`. `shutdown` ends subscriptions.
-    pub(crate) fn new(handle: Handle, zone: String, shutdown: &CancellationToken) -> Self {
+    /// The door of the node behind `calls`, whose own zone is `zone`. `shutdown` ends subscriptions.
+    pub(crate) fn new(calls: Calls, zone: String, shutdown: &CancellationToken) -> Self {
         let config = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
             .with_json_response(true)
@@ -80,10 +80,10 @@ impl McpDoor {
             // The port's guard has checked the name, and knows the bound address besides.
             .disable_allowed_hosts()
             .with_cancellation_token(shutdown.child_token());
-        let handler = NodeHandler::new(handle.clone(), zone.into());
+        let handler = NodeHandler::new(calls.handle().clone(), zone.into());
         let rmcp =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
-        Self { inner: Arc::new(Inner { menu: Menu::new(), lists: Lists::default(), handle, rmcp }) }
+        Self { inner: Arc::new(Inner { menu: Menu::new(), lists: Lists::default(), calls, rmcp }) }
     }
 
     /// The routes of the door; anything but POST is 405, as the current revision wants it.
@@ -141,7 +141,7 @@ impl McpDoor {
         } else {
             match scope {
                 Scope::Menu => self.inner.menu.list(caller.modern),
-                Scope::Zone(zone) => self.inner.lists.list(&self.inner.handle, zone, caller.modern).await,
+                Scope::Zone(zone) => self.inner.lists.list(self.inner.calls.handle(), zone, caller.modern).await,
             }
         };
         answer.into_response(&id, caller.modern)
@@ -171,10 +171,10 @@ impl McpDoor {
         let door = Arc::clone(&self.inner);
         let span = tracing::debug_span!("mcp.call", tool = %call.name);
         let running = match scope {
-            Scope::Menu => async move { door.menu.call(&door.handle, call).await }.instrument(span).boxed(),
+            Scope::Menu => async move { door.menu.call(&door.calls, call).await }.instrument(span).boxed(),
             Scope::Zone(zone) => {
                 let (zone, headers) = (zone.clone(), parts.headers.clone());
-                async move { door.lists.call(&door.handle, &zone, &headers, call).await }.instrument(span).boxed()
+                async move { door.lists.call(&door.calls, &zone, &headers, call).await }.instrument(span).boxed()
             }
         };
         Running::new(id, modern, running, progress).into_response().await

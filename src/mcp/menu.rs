@@ -16,7 +16,7 @@ use super::{
     handler::CONSTANT_TTL,
     raw::{self, Members},
 };
-use crate::{call::CallRequest, handle::Handle};
+use crate::call::{CallRequest, Calls};
 
 const MENU: &str = include_str!("menu.json");
 const NAMES: [&str; 4] = ["search_tools", "describe_tool", "call_tool", "list_zones"];
@@ -46,14 +46,14 @@ impl Menu {
     }
 
     /// Runs one of the four. Any other name is a protocol error: nothing is routed there.
-    pub(super) async fn call(&self, handle: &Handle, call: ToolCall) -> Answer {
+    pub(super) async fn call(&self, calls: &Calls, call: ToolCall) -> Answer {
         let modern = call.caller.modern;
         match call.name.as_str() {
-            "search_tools" => find::search(handle, &call.arguments, modern).await,
-            "describe_tool" => find::describe(handle, &call.arguments, modern).await,
-            "list_zones" => find::zones(handle, modern).await,
+            "search_tools" => find::search(calls.handle(), &call.arguments, modern).await,
+            "describe_tool" => find::describe(calls.handle(), &call.arguments, modern).await,
+            "list_zones" => find::zones(calls.handle(), modern).await,
             "call_tool" => match request(&call) {
-                Ok(request) => forward(handle, request, &call).await,
+                Ok(request) => forward(calls, request, &call).await,
                 Err(problem) => failed(&problem, modern),
             },
             other => Answer::refusal(&unknown(other)),
@@ -62,8 +62,8 @@ impl Menu {
 }
 
 /// Calls a tool of the federation and hands its result on as it is.
-pub(super) async fn forward(handle: &Handle, request: CallRequest, call: &ToolCall) -> Answer {
-    match handle.call(request).await {
+pub(super) async fn forward(calls: &Calls, request: CallRequest, call: &ToolCall) -> Answer {
+    match calls.call(request).await {
         Ok(outcome) => passed_through(outcome.result, &call.caller).unwrap_or_else(|refused| refused),
         Err(problem) => failed(&problem, call.caller.modern),
     }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     answers::{Hit, Resolution, Show},
-    call::CallRequest,
+    call::{CallRequest, Calls},
     handle::{Ask, Handle, Mode},
 };
 
@@ -74,8 +74,8 @@ impl Lists {
     }
 
     /// `tools/call` in `zone`, by wire name.
-    pub(super) async fn call(&self, handle: &Handle, zone: &str, headers: &HeaderMap, call: ToolCall) -> Answer {
-        let list = match self.current(handle, zone).await {
+    pub(super) async fn call(&self, calls: &Calls, zone: &str, headers: &HeaderMap, call: ToolCall) -> Answer {
+        let list = match self.current(calls.handle(), zone).await {
             Ok(list) => list,
             Err(problem) => return Answer::refusal(&problem),
         };
@@ -99,7 +99,7 @@ impl Lists {
             dry_run: false,
             progress: call.progress.clone(),
         };
-        forward(handle, request, &call).await
+        forward(calls, request, &call).await
     }
 
     /// The kept list while it is true, a new one otherwise.

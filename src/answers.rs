@@ -1,0 +1,384 @@
+//! Answers as the outside sees them: results with their health and remaining life, their JSON, and L1, the doors' own cache.
+//!
+//! It decides nothing: ranking, freshness and lifetimes come from the core; moka only bounds memory. An answer kept here ends when
+//! the zone changes or a newer tag of any zone was heard, so it is never older than it says (P7).
+
+mod json;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use aop_proto::cache::{Level, Quality, lifetime};
+use aop_proto::params::TTL_L2;
+use aop_proto::record::ToolBody;
+use aop_proto::resolver::{Freshness, Outcome, Source};
+use aop_proto::search::Found;
+use aop_proto::wire::message::{Form, Health, Instance};
+use bytes::Bytes;
+use serde_json::Value;
+
+/// Bytes of answers L1 may hold.
+const L1_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What a JSON answer shows besides what it always does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Show {
+    /// The hops.
+    pub trace: bool,
+    /// The schemas of inputs and outputs.
+    pub schema: bool,
+}
+
+/// One answered question.
+#[derive(Debug, Clone, Default)]
+pub struct Resolution {
+    /// The question as it was asked.
+    pub query: String,
+    /// Somebody was silent.
+    pub partial: bool,
+    /// Zones asked, and zones that answered.
+    pub asked: u32,
+    /// See `asked`.
+    pub answered: u32,
+    /// Zones left out for want of budget.
+    pub skipped: u32,
+    /// Zones that were silent.
+    pub silent: Vec<String>,
+    /// What was found, best first.
+    pub hits: Vec<Hit>,
+    /// Names near one that was not found.
+    pub near: Vec<String>,
+    /// The zone that says there is no such name.
+    pub denied_by: Option<String>,
+    /// One step a zone.
+    pub trace: Vec<Step>,
+    /// Tools held by the zones that answered.
+    pub documents: u64,
+    /// Time it took.
+    pub took: Duration,
+    /// What remains of its life.
+    pub ttl: Duration,
+    /// Since its oldest part was said.
+    pub age: Duration,
+    /// Changes when anything in it changes.
+    pub etag: String,
+    /// Names this answering in logs.
+    pub trace_id: String,
+}
+
+/// One zone's part of an answer.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The zone.
+    pub zone: String,
+    /// The node that spoke for it.
+    pub node: String,
+    /// `local`, `parent`, `child`, `l1`, `l2` or `l3`.
+    pub via: &'static str,
+    /// `hit`, `stale` or `miss`.
+    pub cache: &'static str,
+    /// Tools it offered.
+    pub hits: usize,
+    /// Tools it holds.
+    pub documents: u64,
+    /// Time it took, milliseconds.
+    pub took_ms: f64,
+    /// Milliseconds since it was said.
+    pub age_ms: u64,
+    /// `ok`, or why it is silent.
+    pub outcome: String,
+}
+
+/// One tool found.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    /// From 1.
+    pub rank: usize,
+    /// 0 to 1, for people; 1 for a tool found by its name.
+    pub score: f32,
+    /// Found by its very name.
+    pub exact: bool,
+    /// `server/original`.
+    pub id: String,
+    /// Full name.
+    pub name: String,
+    /// `server__tool`.
+    pub wire_name: String,
+    /// Its zone.
+    pub zone: String,
+    /// Its server.
+    pub server: String,
+    /// Its title.
+    pub title: Option<String>,
+    /// Its description.
+    pub description: String,
+    /// The MCP tool object, as the upstream sent it.
+    pub definition: Bytes,
+    /// `sha256:` and 64 hex digits.
+    pub def_hash: String,
+    /// `local`, `l1`, `l2`, `l3`, `parent` or `child`.
+    pub source: &'static str,
+    /// Said by the zone itself to this node.
+    pub authoritative: bool,
+    /// Kept from before, because its zone is silent.
+    pub stale: bool,
+    /// Since the zone said so.
+    pub age: Duration,
+    /// What remains of its life.
+    pub ttl: Duration,
+    /// Everybody who serves it, best first.
+    pub instances: Vec<Instance>,
+    /// Several services claim the name.
+    pub clash: bool,
+    /// Its body, as signed.
+    pub body: Arc<ToolBody>,
+    /// Its record's place: origin, incarnation, number, epoch, issued, expires.
+    pub place: Place,
+}
+
+/// Where a record stands in its origin's log.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// The origin's node.
+    pub origin: String,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// The number.
+    pub seq: u64,
+    /// The epoch.
+    pub epoch: u64,
+    /// Milliseconds since the Unix epoch.
+    pub issued_ms: u64,
+    /// The same, 0 for never.
+    pub expires_ms: u64,
+}
+
+impl Hit {
+    /// How it is: as its best instance is.
+    pub fn health(&self) -> Health {
+        self.instances.iter().map(|instance| instance.health).min().unwrap_or(Health::Unknown)
+    }
+
+    fn new(rank: usize, found: &Found, outcome: &Outcome) -> Self {
+        let body = found.instance.body.clone();
+        let record = &found.instance.signed.record;
+        let (source, checked) = &outcome.answers[found.answer];
+        let definition: Value = serde_json::from_slice(&body.definition).unwrap_or_default();
+        let text = |key: &str| definition.get(key).and_then(Value::as_str).map(str::to_owned);
+        let label = found.name.as_str().split('.').next().unwrap_or_default();
+        let hash = record.def_hash.map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
+        Self {
+            rank,
+            score: if found.exact { 1.0 } else { found.score / (found.score + 10.0) },
+            exact: found.exact,
+            id: format!("{}/{}", body.server, body.original),
+            name: found.name.to_string(),
+            wire_name: aop_proto::name::wire_name(&body.server, label),
+            zone: found.zone.to_string(),
+            server: body.server.clone(),
+            title: text("title"),
+            description: text("description").unwrap_or_default(),
+            definition: Bytes::from(body.definition.clone()),
+            def_hash: format!("sha256:{hash}"),
+            source: source_name(*source),
+            authoritative: matches!(source, Source::Local | Source::Parent | Source::Child),
+            stale: outcome.freshness(found.answer) == Freshness::Stale,
+            age: Duration::from_millis(checked.answer.age_ms),
+            ttl: Duration::from_millis(checked.answer.ttl_ms).min(TTL_L2),
+            instances: found.instances.clone(),
+            clash: found.clash,
+            place: Place {
+                origin: record.node.to_string(),
+                incarnation: record.incarnation,
+                seq: record.seq,
+                epoch: record.epoch,
+                issued_ms: record.issued_ms,
+                expires_ms: record.expires_ms,
+            },
+            body,
+        }
+    }
+}
+
+const fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::Local => "local",
+        Source::L2 => "l2",
+        Source::L3 => "l3",
+        Source::Parent => "parent",
+        Source::Child => "child",
+    }
+}
+
+impl Resolution {
+    /// The answer of an outcome.
+    pub fn new(query: &str, outcome: &Outcome, found: &[Found], took: Duration, trace_id: String) -> Self {
+        let hits: Vec<Hit> = found.iter().enumerate().map(|(at, found)| Hit::new(at + 1, found, outcome)).collect();
+        let fresh = outcome.answers.iter().filter(|(source, _)| *source != Source::L3);
+        let answered = u32::try_from(fresh.clone().count()).unwrap_or(u32::MAX);
+        let silent: Vec<String> = outcome.silent.iter().map(|silent| silent.zone.clone()).collect();
+        let nothing = hits.is_empty();
+        let quality = match (silent.is_empty(), nothing) {
+            (false, _) => Quality::Partial,
+            (true, true) => Quality::Negative,
+            (true, false) => Quality::Complete,
+        };
+        let remaining = fresh.clone().map(|(_, checked)| checked.answer.ttl_ms).min().unwrap_or(0);
+        let authority = fresh.clone().find(|_| outcome.question.form == Form::Exact && nothing);
+        let mut near: Vec<String> = outcome.answers.iter().flat_map(|(_, c)| c.answer.near.iter().cloned()).collect();
+        near.dedup();
+        Self {
+            query: query.to_owned(),
+            partial: outcome.is_partial(),
+            asked: answered + u32::try_from(silent.len()).unwrap_or(u32::MAX),
+            answered,
+            skipped: outcome.skipped,
+            denied_by: authority.filter(|_| silent.is_empty()).map(|(_, checked)| checked.answer.zone.clone()),
+            near,
+            trace: trace_of(outcome),
+            documents: fresh.clone().map(|(_, checked)| checked.answer.documents).sum(),
+            took,
+            ttl: lifetime(Level::L1, quality, Duration::from_millis(remaining)),
+            age: Duration::from_millis(fresh.map(|(_, checked)| checked.answer.age_ms).max().unwrap_or(0)),
+            etag: etag_of(&hits, &silent),
+            silent,
+            hits,
+            trace_id,
+        }
+    }
+}
+
+fn trace_of(outcome: &Outcome) -> Vec<Step> {
+    let said = outcome.answers.iter().map(|(source, checked)| Step {
+        zone: checked.answer.zone.clone(),
+        node: checked.answer.node.short(),
+        via: source_name(*source),
+        cache: match source {
+            Source::L2 => "hit",
+            Source::L3 => "stale",
+            Source::Local | Source::Parent | Source::Child => "miss",
+        },
+        hits: checked.records.len(),
+        documents: checked.answer.documents,
+        took_ms: checked.answer.took_us as f64 / 1000.0,
+        age_ms: checked.answer.age_ms,
+        outcome: "ok".to_owned(),
+    });
+    let silent = outcome.silent.iter().map(|silent| Step {
+        zone: silent.zone.clone(),
+        node: String::new(),
+        via: "none",
+        cache: "miss",
+        hits: 0,
+        documents: 0,
+        took_ms: 0.0,
+        age_ms: 0,
+        outcome: silent.reason.clone(),
+    });
+    said.chain(silent).collect()
+}
+
+/// FNV-1a over what a reader would notice.
+fn etag_of(hits: &[Hit], silent: &[String]) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut feed = |text: &str| {
+        for byte in text.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    for hit in hits {
+        feed(&hit.name);
+        feed(&hit.def_hash);
+        feed(&hit.place.seq.to_string());
+        feed(&hit.place.origin);
+        for instance in &hit.instances {
+            feed(instance.health.name());
+            feed(&instance.node.to_string());
+        }
+    }
+    silent.iter().for_each(|zone| feed(zone));
+    format!("{hash:016x}")
+}
+
+/// Under which moment of the node an answer was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The zone's serial.
+    pub serial: u64,
+    /// The count of tags heard.
+    pub epoch: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    resolution: Arc<Resolution>,
+    moment: Moment,
+    stored: Instant,
+}
+
+/// L1: one door's own answers.
+#[derive(Debug)]
+pub struct Answers {
+    kept: moka::sync::Cache<String, Kept>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        let weigh = |key: &String, kept: &Kept| {
+            let bytes: usize = kept.resolution.hits.iter().map(|hit| hit.definition.len() + 1024).sum();
+            u32::try_from(bytes + key.len() + 512).unwrap_or(u32::MAX)
+        };
+        let kept = moka::sync::Cache::builder().max_capacity(L1_BYTES_MAX).weigher(weigh).build();
+        Self { kept, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+    }
+}
+
+impl Answers {
+    /// The answer kept under `key`, if it is of this moment and still alive; its ages and lives are those of now.
+    pub fn get(&self, key: &str, moment: Moment, age_max: Duration) -> Option<Arc<Resolution>> {
+        let found = self.kept.get(key).and_then(|kept| {
+            let age = kept.stored.elapsed();
+            let alive = kept.moment == moment && age < kept.resolution.ttl && kept.resolution.age + age <= age_max;
+            alive.then(|| Arc::new(aged(&kept.resolution, age)))
+        });
+        let counter = if found.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    /// Keeps an answer for its life.
+    pub fn put(&self, key: String, resolution: Arc<Resolution>, moment: Moment) {
+        if !resolution.ttl.is_zero() {
+            self.kept.insert(key, Kept { resolution, moment, stored: Instant::now() });
+        }
+    }
+
+    /// Drops everything.
+    pub fn flush(&self) {
+        self.kept.invalidate_all();
+    }
+
+    /// Hits and misses so far.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+}
+
+fn aged(resolution: &Resolution, age: Duration) -> Resolution {
+    let mut aged = resolution.clone();
+    aged.ttl = aged.ttl.saturating_sub(age);
+    aged.age += age;
+    for hit in &mut aged.hits {
+        hit.source = if hit.source == "local" { "local" } else { "l1" };
+        hit.age += age;
+        hit.ttl = hit.ttl.saturating_sub(age);
+    }
+    for step in &mut aged.trace {
+        step.cache = "hit";
+        step.age_ms += age.as_millis() as u64;
+    }
+    aged
+}

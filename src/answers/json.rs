@@ -1,0 +1,139 @@
+//! The JSON of answers: `aop.resolve/1`, one result, and `aop.tool/1`. What changes per request (times, trace ids) is left to the
+//! headers of whoever sends it.
+
+use std::time::Duration;
+
+use aop_proto::wire::message::Health;
+use serde_json::{Map, Value, json};
+
+use super::{Hit, Resolution, Show};
+
+impl Resolution {
+    /// The `aop.resolve/1` object.
+    pub fn to_json(&self, with: Show) -> Value {
+        let mut object = json!({
+            "schema": "aop.resolve/1",
+            "query": self.query,
+            "partial": self.partial,
+            "zones": {
+                "asked": self.asked,
+                "answered": self.answered,
+                "skipped": self.skipped,
+                "silent": self.silent,
+            },
+            "results": self.hits.iter().map(|hit| hit.to_json(with)).collect::<Vec<_>>(),
+        });
+        if self.hits.is_empty() && !self.near.is_empty() {
+            object["did_you_mean"] = json!(self.near);
+        }
+        if let Some(zone) = &self.denied_by {
+            object["denied_by"] = json!(zone);
+        }
+        if with.trace {
+            let steps = self.trace.iter().map(|step| {
+                json!({
+                    "zone": step.zone, "node": step.node, "via": step.via, "cache": step.cache, "hits": step.hits,
+                    "age_ms": step.age_ms, "took_ms": step.took_ms, "outcome": step.outcome,
+                })
+            });
+            object["trace"] = steps.collect();
+        }
+        object
+    }
+}
+
+impl Hit {
+    /// One result object.
+    pub fn to_json(&self, with: Show) -> Value {
+        let mut object = json!({
+            "rank": self.rank,
+            "id": self.id,
+            "name": self.name,
+            "wire_name": self.wire_name,
+            "zone": self.zone,
+            "server": self.server,
+            "title": self.title,
+            "description": self.description,
+            "score": (f64::from(self.score) * 1000.0).round() / 1000.0,
+            "exact": self.exact,
+            "source": self.source,
+            "authoritative": self.authoritative,
+            "freshness": if self.stale { "stale" } else { "fresh" },
+            "age_ms": millis(self.age),
+            "ttl_ms": millis(self.ttl),
+            "def_hash": self.def_hash,
+            "tags": self.body.tags,
+            "health": self.health_json(),
+            "instances": self.instances_json(),
+        });
+        if self.clash {
+            object["clash"] = json!(true);
+        }
+        if with.schema {
+            let definition = self.definition_json();
+            for key in ["inputSchema", "outputSchema"] {
+                object[key] = definition.get(key).cloned().unwrap_or(Value::Null);
+            }
+        }
+        object
+    }
+
+    /// The `aop.tool/1` object.
+    pub fn card(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("schema".into(), "aop.tool/1".into());
+        if let Value::Object(result) = self.to_json(Show { trace: false, schema: true }) {
+            object.extend(result.into_iter().filter(|(key, _)| key != "rank" && key != "score"));
+        }
+        let definition = self.definition_json();
+        object.insert("annotations".into(), definition.get("annotations").cloned().unwrap_or(Value::Null));
+        object.insert("definition".into(), definition);
+        object.insert("capabilities".into(), json!(self.body.capabilities));
+        object.insert("examples".into(), json!(self.body.examples));
+        let agent = self.body.agent.as_ref().map(|agent| {
+            let parameters: Value = serde_json::from_slice(&agent.parameters).unwrap_or(Value::Null);
+            json!({"model": agent.model, "role": agent.role, "parameters": parameters})
+        });
+        object.insert("agent".into(), json!(agent));
+        let place = &self.place;
+        let record = json!({
+            "origin": place.origin, "incarnation": place.incarnation, "seq": place.seq, "epoch": place.epoch,
+            "issued_ms": place.issued_ms, "expires_ms": place.expires_ms, "visibility": "public",
+        });
+        object.insert("record".into(), record);
+        Value::Object(object)
+    }
+
+    fn definition_json(&self) -> Value {
+        serde_json::from_slice(&self.definition).unwrap_or_default()
+    }
+
+    fn health_json(&self) -> Value {
+        let best = self.instances.first();
+        let error = best.filter(|best| best.health != Health::Ok && !best.error.is_empty()).map(|best| &best.error);
+        let since = best.filter(|best| best.since_ms > 0).map(|best| rfc3339(best.since_ms));
+        json!({"state": self.health().name(), "since": since, "last_error": error})
+    }
+
+    fn instances_json(&self) -> Value {
+        let instance = |instance: &aop_proto::wire::message::Instance| {
+            let state = match instance.health {
+                Health::Ok => "ACTIVE",
+                Health::Unknown => "REGISTERED",
+                Health::Degraded => "ERROR",
+                Health::Down => "TERMINATED",
+            };
+            json!({"node": instance.node.to_string(), "state": state, "health": instance.health.name()})
+        };
+        self.instances.iter().map(instance).collect()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+/// A stamp of another node as text (RFC 3339 §5.6), in UTC.
+fn rfc3339(ms: u64) -> String {
+    crate::clock::rfc3339(ms / 1000)
+}

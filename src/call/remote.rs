@@ -1,0 +1,209 @@
+//! A call over QUIC: to the node that serves the tool when it is connected or can be dialled, else over the parent or a child on the
+//! way to its zone. Long results are cut into frames and put together again, byte for byte.
+
+use std::time::Duration;
+
+use aop_proto::error::{Kind, Problem};
+use aop_proto::name::ZoneName;
+use aop_proto::record::NodeId;
+use aop_proto::wire::message::{Call, CallResult, Message, Progress};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{Calls, Failure, Served};
+use crate::peer::{PeerError, Responder, ResponseStream};
+
+/// Bytes of a result in one frame.
+const PART_BYTES: usize = 256 * 1024;
+/// Bytes of a result altogether.
+const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Time a home node has to be connected when it was not.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Notifications of progress that wait to be sent on.
+const PROGRESS_MAX: usize = 64;
+
+impl Calls {
+    /// Sends the call to its home, or towards it.
+    pub(super) async fn call_there(
+        &self,
+        call: Call,
+        address: &str,
+        progress: Option<mpsc::Sender<Bytes>>,
+    ) -> Result<Served, Failure> {
+        let home = call.home;
+        let deadline = Duration::from_millis(u64::from(call.deadline_ms));
+        let work = async {
+            let Some(next) = self.next_hop(&call, address).await else {
+                let problem = Problem::new(Kind::InstanceDown, format!("node {} cannot be reached", home.short()));
+                return Err(Failure { problem: problem.hint("aop nodes"), not_sent: true });
+            };
+            let frame = Message::from(call.clone()).encode();
+            let stream = self.handle.peers().request(next.0, frame.into()).await;
+            let stream = stream.map_err(|error| lost(&call, next, &error))?;
+            read_result(stream, &call, next, progress).await
+        };
+        // The home node keeps the deadline itself; the margin lets its own words arrive.
+        match tokio::time::timeout(deadline + Duration::from_millis(500), work).await {
+            Ok(served) => served,
+            Err(_) => {
+                let problem = Problem::new(
+                    Kind::CallTimedOut,
+                    format!("no answer to `{}` from node {}", call.name, home.short()),
+                );
+                Err(Failure { problem: problem.hint("aop call --timeout 2m …"), not_sent: false })
+            }
+        }
+    }
+
+    async fn next_hop(&self, call: &Call, address: &str) -> Option<NodeId> {
+        if self.is_connected(call.home) {
+            return Some(call.home);
+        }
+        if self.dial(call.home, address).await {
+            return Some(call.home);
+        }
+        // Behind a firewall: over the connections that stand, up or down the tree.
+        let view = self.handle.view();
+        let zone = ZoneName::parse(&call.zone).ok()?;
+        let below = view.routes.children.iter().filter(|(child, _)| zone.is_within(child));
+        let below = below.max_by_key(|(child, _)| child.depth()).and_then(|(_, route)| route.peers.first().copied());
+        let up = view.routes.parent.as_ref().filter(|_| !zone.is_within(&view.zone));
+        below.or_else(|| up.and_then(|route| route.peers.first().copied()))
+    }
+
+    fn is_connected(&self, node: NodeId) -> bool {
+        self.handle.peers().connected().iter().any(|peer| peer.peer == node.0)
+    }
+
+    async fn dial(&self, node: NodeId, address: &str) -> bool {
+        let found = tokio::net::lookup_host(address).await.ok().and_then(|mut found| found.next());
+        let Some(address) = found else { return false };
+        let mut connections = self.handle.connections();
+        connections.mark_unchanged();
+        self.handle.peers().dial(address, Some(node.0));
+        let connected = async {
+            while !self.is_connected(node) {
+                if connections.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(DIAL_TIMEOUT, connected).await.is_ok() && self.is_connected(node)
+    }
+
+    /// Answers a call that a peer brought on its own stream. Ends early when the peer goes away, and the call with it.
+    pub async fn serve(&self, call: Call, mut stream: Responder) {
+        let (progress, mut steps) = mpsc::channel(PROGRESS_MAX);
+        let cancelled = stream.cancelled();
+        let wanted = call.progress.then_some(progress);
+        let work = self.serve_or_relay(call, wanted);
+        tokio::pin!(work, cancelled);
+        let served = loop {
+            tokio::select! {
+                served = &mut work => break served,
+                () = &mut cancelled => return,
+                Some(params) = steps.recv() => {
+                    let step = Message::from(Progress { params: params.to_vec() }).encode();
+                    if stream.send(step.into()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        };
+        while let Ok(params) = steps.try_recv() {
+            let step = Message::from(Progress { params: params.to_vec() }).encode();
+            if stream.send(step.into()).await.is_err() {
+                return;
+            }
+        }
+        if send_result(&mut stream, served, self.handle.view().node).await.is_ok() {
+            // An asker that has everything may be gone already.
+            let _ = stream.finish();
+        }
+    }
+
+    async fn serve_or_relay(&self, mut call: Call, progress: Option<mpsc::Sender<Bytes>>) -> Result<Served, Failure> {
+        if call.home == self.handle.view().node {
+            return self.serve_here(&call, progress).await;
+        }
+        if call.hops == 0 {
+            let problem = Problem::new(Kind::InstanceDown, format!("`{}` is too many hops away", call.name));
+            return Err(Failure { problem, not_sent: true });
+        }
+        call.hops -= 1;
+        let address = self.handle.view().tools.nodes().get(&call.home).map(|node| node.address.clone());
+        let served = self.call_there(call, &address.unwrap_or_default(), progress).await?;
+        Ok(Served { hops: served.hops + 1, ..served })
+    }
+}
+
+fn lost(call: &Call, next: NodeId, error: &PeerError) -> Failure {
+    let not_sent = matches!(error, PeerError::NotConnected | PeerError::TooLarge { .. });
+    let kind = if not_sent { Kind::InstanceDown } else { Kind::UpstreamFailed };
+    let problem = Problem::new(kind, format!("`{}` at node {}: {error}", call.name, next.short()));
+    Failure { problem: problem.hint("aop nodes"), not_sent }
+}
+
+async fn read_result(
+    mut stream: ResponseStream,
+    call: &Call,
+    next: NodeId,
+    progress: Option<mpsc::Sender<Bytes>>,
+) -> Result<Served, Failure> {
+    let broken = |why: &str| Failure {
+        problem: Problem::new(Kind::UpstreamFailed, format!("`{}` at node {}: {why}", call.name, next.short())),
+        not_sent: false,
+    };
+    let mut whole = Vec::new();
+    loop {
+        let frame = stream.next().await.map_err(|error| lost(call, next, &error))?;
+        let Some(frame) = frame else { return Err(broken("the answer ended early")) };
+        match Message::decode(&frame) {
+            Ok(Message::Progress(step)) => {
+                if let Some(progress) = &progress {
+                    // Steps that do not fit are lost, the result is not.
+                    let _ = progress.try_send(step.params.into());
+                }
+            }
+            Ok(Message::CallResult(part)) => {
+                if whole.len() + part.part.len() > RESULT_BYTES_MAX {
+                    return Err(broken("the answer is too large"));
+                }
+                whole.extend_from_slice(&part.part);
+                if part.last {
+                    return ended(part, whole, &broken);
+                }
+            }
+            Ok(Message::Unknown(_)) => {}
+            Ok(_) | Err(_) => return Err(broken("it does not speak the protocol")),
+        }
+    }
+}
+
+fn ended(last: CallResult, whole: Vec<u8>, broken: &impl Fn(&str) -> Failure) -> Result<Served, Failure> {
+    if !last.failed {
+        return Ok(Served { result: whole.into(), by: last.served_by, hops: last.hops + 1 });
+    }
+    let told = serde_json::from_slice(&whole).ok().and_then(|value| Problem::from_json(&value));
+    match told {
+        Some(problem) => Err(Failure { problem, not_sent: last.not_sent }),
+        None => Err(broken("it failed and did not say why")),
+    }
+}
+
+async fn send_result(stream: &mut Responder, served: Result<Served, Failure>, me: NodeId) -> Result<(), PeerError> {
+    let (bytes, failed, not_sent, served_by, hops) = match served {
+        Ok(served) => (served.result, false, false, served.by, served.hops),
+        Err(failure) => (failure.problem.to_json().to_string().into(), true, failure.not_sent, me, 0),
+    };
+    let mut parts = bytes.chunks(PART_BYTES).peekable();
+    loop {
+        let part = parts.next().unwrap_or_default().to_vec();
+        let last = parts.peek().is_none();
+        let frame = Message::from(CallResult { part, failed, not_sent, last, served_by, hops }).encode();
+        stream.send(frame.into()).await?;
+        if last {
+            return Ok(());
+        }
+    }
+}

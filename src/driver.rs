@@ -1,0 +1,386 @@
+//! The one task that owns the node: turns what limbs and doors bring into inputs, and outputs into what limbs and doors do.
+//!
+//! ```text
+//!  doors ── Job ──▶ ┌────────┐ ── Dial, Send ──▶ peers ──▶ PeerEvent ─┐
+//!                   │ driver │ ── Persist ─────▶ store ──▶ Stored ────┤
+//!  doors ◀─ reply ─ │ (Node) │ ── View ────────▶ readers              │
+//!                   └────────┘ ◀──────────────────────────────────────┘
+//! ```
+//!
+//! It decides nothing about the protocol. Every queue into it is bounded; a full one is told to whoever fills it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aop_proto::codec::Wire;
+use aop_proto::node::{Input, Keep, Node, Output, Refusal, Write, WriteError, Wrote};
+use aop_proto::record::{NodeId, Origin};
+use aop_proto::resolver::{Outcome, Terms};
+use aop_proto::search::Found;
+use aop_proto::view::View;
+use aop_proto::wire::message::Question;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::peer::{PeerEvent, Peers, Responder};
+use crate::store::{Op, Store, StoreError, Table};
+
+/// Jobs of doors that wait for the driver.
+pub const JOBS_MAX: usize = 1024;
+/// Events of peers that wait for the driver.
+pub const PEER_EVENTS_MAX: usize = 1024;
+/// Requests of peers that wait for federation.
+pub const REQUESTS_MAX: usize = 256;
+/// Results of the store and of name look-ups that wait for the driver; the store itself bounds what is under way.
+const NEWS_MAX: usize = 4096;
+/// What operators should know and nobody has read yet.
+const REFUSALS_MAX: usize = 64;
+/// Key under which the trust state is stored.
+pub const TRUST_KEY: &[u8] = b"trust";
+
+/// Something a door wants.
+#[derive(Debug)]
+pub enum Job {
+    /// A change to what this node serves.
+    Write(Write, oneshot::Sender<Result<Wrote, WriteError>>),
+    /// A question.
+    Resolve(Question, DriverTerms, oneshot::Sender<(Outcome, Vec<Found>)>),
+    /// Forget all cached answers.
+    FlushCaches,
+    /// Say goodbye to all peers.
+    Leave(oneshot::Sender<()>),
+}
+
+/// [`Terms`] with a time span where the node wants an instant.
+#[derive(Debug, Clone, Copy)]
+pub struct DriverTerms {
+    /// Time from now.
+    pub within: Duration,
+    /// The rest; its deadline is replaced.
+    pub terms: Terms,
+}
+
+/// A request another node makes of this one.
+#[derive(Debug)]
+pub struct PeerRequest {
+    /// Who asks.
+    pub peer: NodeId,
+    /// The first frame.
+    pub frame: Bytes,
+    /// Where the answer goes.
+    pub stream: Responder,
+}
+
+/// What readers watch.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The current view.
+    pub view: Arc<ArcSwap<View>>,
+    /// Grows with every change of the zone or of a tag heard.
+    pub changes: watch::Receiver<u64>,
+    /// Grows whenever a connection comes, goes or fails to come.
+    pub connections: watch::Receiver<u64>,
+}
+
+/// Ends of the driver's queues that others hold.
+#[derive(Debug)]
+pub struct Queues {
+    /// Jobs go in here.
+    pub jobs: mpsc::Sender<Job>,
+    /// Requests of peers come out here.
+    pub requests: mpsc::Receiver<PeerRequest>,
+    /// What operators should know comes out here.
+    pub refusals: mpsc::Receiver<Refusal>,
+    /// What readers watch.
+    pub published: Published,
+}
+
+enum News {
+    Stored { token: u64, durable: bool },
+    Found { address: String, expected: Option<NodeId>, sockets: Result<Vec<SocketAddr>, String> },
+}
+
+/// The task. Made by [`Driver::new`], run once.
+pub struct Driver {
+    node: Node,
+    clock: Clock,
+    peers: Peers,
+    store: Store,
+    jobs: mpsc::Receiver<Job>,
+    events: mpsc::Receiver<PeerEvent>,
+    news: mpsc::Receiver<News>,
+    news_sender: mpsc::Sender<News>,
+    requests: mpsc::Sender<PeerRequest>,
+    refusals: mpsc::Sender<Refusal>,
+    view: Arc<ArcSwap<View>>,
+    changes: watch::Sender<u64>,
+    connections: watch::Sender<u64>,
+    addresses: HashMap<SocketAddr, BTreeSet<String>>,
+    writes: HashMap<u64, oneshot::Sender<Result<Wrote, WriteError>>>,
+    questions: HashMap<u64, oneshot::Sender<(Outcome, Vec<Found>)>>,
+    next_token: u64,
+    stop: CancellationToken,
+}
+
+impl Driver {
+    /// A driver of `node`, and the queues to it. The node's first outputs are carried out when the driver runs.
+    ///
+    /// # Panics
+    /// When the node has published no view at its start, which it always does.
+    pub fn new(
+        mut node: Node,
+        clock: Clock,
+        peers: Peers,
+        store: Store,
+        events: mpsc::Receiver<PeerEvent>,
+        stop: CancellationToken,
+    ) -> (Self, Queues) {
+        let mut first = Vec::new();
+        let view = loop {
+            match node.poll_output() {
+                Output::View(view) => break view,
+                Output::Wait(_) => unreachable!("a node publishes a view when it is made"),
+                other => first.push(other),
+            }
+        };
+        let (jobs_sender, jobs) = mpsc::channel(JOBS_MAX);
+        let (requests, requests_receiver) = mpsc::channel(REQUESTS_MAX);
+        let (refusals, refusals_receiver) = mpsc::channel(REFUSALS_MAX);
+        let (news_sender, news) = mpsc::channel(NEWS_MAX);
+        let (changes, changes_receiver) = watch::channel(0);
+        let (connections, connections_receiver) = watch::channel(0);
+        let view = Arc::new(ArcSwap::new(view));
+        let published = Published { view: view.clone(), changes: changes_receiver, connections: connections_receiver };
+        let mut driver = Self {
+            node,
+            clock,
+            peers,
+            store,
+            jobs,
+            events,
+            news,
+            news_sender,
+            requests,
+            refusals,
+            view,
+            changes,
+            connections,
+            addresses: HashMap::new(),
+            writes: HashMap::new(),
+            questions: HashMap::new(),
+            next_token: 0,
+            stop,
+        };
+        for output in first {
+            driver.carry_out(output);
+        }
+        let queues = Queues { jobs: jobs_sender, requests: requests_receiver, refusals: refusals_receiver, published };
+        (driver, queues)
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self) {
+        loop {
+            let deadline = self.drain();
+            let wait = tokio::time::sleep_until(self.clock.instant(deadline).into());
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = wait => self.on_time(),
+                Some(event) = self.events.recv() => self.on_peer_event(event),
+                Some(news) = self.news.recv() => self.on_news(news),
+                Some(job) = self.jobs.recv() => self.on_job(job),
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Duration {
+        loop {
+            match self.node.poll_output() {
+                Output::Wait(deadline) => return deadline,
+                output => self.carry_out(output),
+            }
+        }
+    }
+
+    fn on_time(&mut self) {
+        self.node.handle_timeout(self.clock.now());
+    }
+
+    fn input(&mut self, input: Input) {
+        self.node.handle_input(self.clock.now(), input);
+    }
+
+    fn on_job(&mut self, job: Job) {
+        self.next_token += 1;
+        let token = self.next_token;
+        match job {
+            Job::Write(write, reply) => {
+                self.writes.insert(token, reply);
+                self.input(Input::Write { token, write });
+            }
+            Job::Resolve(question, DriverTerms { within, terms }, reply) => {
+                self.questions.insert(token, reply);
+                let terms = Terms { deadline: self.clock.now().mono + within, ..terms };
+                self.input(Input::Resolve { token, question, terms });
+            }
+            Job::FlushCaches => self.input(Input::FlushCaches),
+            Job::Leave(done) => {
+                self.input(Input::Leave);
+                self.drain();
+                // The asker may have given up waiting for a goodbye.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn on_peer_event(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::Up { peer, address, dialed } => {
+                let address = self.name_of(address, dialed);
+                self.input(Input::PeerUp { peer: NodeId(peer), address, dialed });
+                self.note_connection();
+            }
+            PeerEvent::Reached { peer, address } => {
+                for address in self.addresses.get(&address).cloned().unwrap_or_default() {
+                    self.input(Input::Reached { peer: NodeId(peer), address });
+                }
+                self.note_connection();
+            }
+            PeerEvent::Down { peer, reason } => {
+                tracing::debug!(peer = %NodeId(peer).short(), reason, "peer.down");
+                self.input(Input::PeerDown { peer: NodeId(peer) });
+                self.note_connection();
+            }
+            PeerEvent::Message { peer, bytes } => self.input(Input::Frame { peer: NodeId(peer), bytes }),
+            PeerEvent::DialFailed { address, reason, .. } => {
+                for address in self.addresses.get(&address).cloned().unwrap_or_default() {
+                    self.input(Input::DialFailed { address, reason: reason.clone() });
+                }
+                self.note_connection();
+            }
+            PeerEvent::Request { peer, request, stream } => {
+                let request = PeerRequest { peer: NodeId(peer), frame: request, stream };
+                if self.requests.try_send(request).is_err() {
+                    tracing::warn!(peer = %NodeId(peer).short(), "too many calls of peers are waiting; one was refused");
+                }
+            }
+        }
+    }
+
+    /// The address as the node knows it: what it dialled, else what the socket says.
+    fn name_of(&self, address: SocketAddr, dialed: bool) -> String {
+        let known = self.addresses.get(&address).filter(|_| dialed).and_then(|names| names.first().cloned());
+        known.unwrap_or_else(|| address.to_string())
+    }
+
+    fn note_connection(&self) {
+        self.connections.send_modify(|count| *count += 1);
+    }
+
+    fn on_news(&mut self, news: News) {
+        match news {
+            News::Stored { token, durable } => self.input(Input::Persisted { token, durable }),
+            News::Found { address, expected, sockets } => match sockets {
+                Ok(sockets) if !sockets.is_empty() => {
+                    for socket in sockets.into_iter().take(1) {
+                        self.addresses.entry(socket).or_default().insert(address.clone());
+                        self.peers.dial(socket, expected.map(|node| node.0));
+                    }
+                }
+                Ok(_) => self.input(Input::DialFailed { address, reason: "the name has no address".to_owned() }),
+                Err(reason) => self.input(Input::DialFailed { address, reason }),
+            },
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { peer, bytes } => {
+                // A full queue drops; the exchanges repair (counted by the limb).
+                let _ = self.peers.send(peer.0, bytes);
+            }
+            Output::Dial { address, expected } => self.look_up(address, expected),
+            Output::Persist { token, keep } => self.persist(token, keep),
+            Output::Written { token, result } => reply(self.writes.remove(&token), result),
+            Output::Resolved { token, outcome, found } => reply(self.questions.remove(&token), (*outcome, found)),
+            Output::View(view) => self.publish(view),
+            Output::Refused(refusal) => {
+                tracing::error!(address = refusal.address, purpose = refusal.purpose, "refused: {}", refusal.reason);
+                // The log has it; the start-up check reads the first ones.
+                let _ = self.refusals.try_send(refusal);
+            }
+            Output::Wait(_) => {}
+        }
+    }
+
+    fn publish(&self, view: Arc<View>) {
+        let before = self.view.swap(view.clone());
+        if before.serial != view.serial || before.epoch != view.epoch {
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn look_up(&self, address: String, expected: Option<NodeId>) {
+        let news = self.news_sender.clone();
+        let stop = self.stop.clone();
+        // Ends with the look-up or with the node; the node has one under way per address.
+        tokio::spawn(async move {
+            let found = tokio::select! {
+                found = tokio::net::lookup_host(&address) => found,
+                () = stop.cancelled() => return,
+            };
+            let sockets = found.map(Iterator::collect).map_err(|error| error.to_string());
+            // A driver that is gone needs no news.
+            let _ = news.send(News::Found { address, expected, sockets }).await;
+        });
+    }
+
+    fn persist(&mut self, token: u64, keep: Vec<Keep>) {
+        let ops = keep.into_iter().map(op_of).collect();
+        let news = self.news_sender.clone();
+        let done = move |stored: Result<(), StoreError>| {
+            if let Err(error) = &stored {
+                tracing::error!(%error, "store.commit");
+            }
+            // The store's own thread; a driver that is gone needs no news.
+            let _ = news.blocking_send(News::Stored { token, durable: stored.is_ok() });
+        };
+        if let Err(error) = self.store.submit(ops, done) {
+            tracing::error!(%error, "store.commit");
+            self.input(Input::Persisted { token, durable: false });
+        }
+    }
+}
+
+fn reply<T>(to: Option<oneshot::Sender<T>>, value: T) {
+    if let Some(to) = to {
+        // Whoever asked may have gone away.
+        let _ = to.send(value);
+    }
+}
+
+fn op_of(keep: Keep) -> Op {
+    match keep {
+        Keep::Record(signed) => Op::Put {
+            table: Table::Records,
+            key: record_key(signed.record.origin(), signed.record.seq),
+            value: signed.envelope.to_vec(),
+        },
+        Keep::Drop(origin, seq) => Op::Delete { table: Table::Records, key: record_key(origin, seq) },
+        Keep::Trust(trust) => Op::Put { table: Table::Meta, key: TRUST_KEY.to_vec(), value: trust.encode() },
+    }
+}
+
+/// Node, incarnation, number; big endian, so that a table scan is in log order.
+fn record_key(origin: Origin, seq: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(48);
+    key.extend_from_slice(&origin.node.0);
+    key.extend_from_slice(&origin.incarnation.to_be_bytes());
+    key.extend_from_slice(&seq.to_be_bytes());
+    key
+}

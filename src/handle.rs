@@ -1,0 +1,328 @@
+//! What doors ask of a node: questions, registrations, state. Cheap to clone; every method says in a [`Problem`] what went wrong.
+//!
+//! A local hit by name is answered from the published view without waiting for anybody; everything else goes through the driver.
+//! Calls are not here: they are made by `call`.
+
+mod servers;
+mod state;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aop_proto::cache::Count;
+use aop_proto::error::{Kind, Problem, did_you_mean};
+use aop_proto::name::{FullName, ZoneName};
+use aop_proto::node::Write;
+use aop_proto::params::{QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
+use aop_proto::resolver::Terms;
+use aop_proto::view::View;
+use aop_proto::wire::message::{Form, Question};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use servers::{CatalogueLine, Registered, read_catalogue};
+
+use crate::answers::{Answers, Moment, Resolution};
+use crate::clock::Clock;
+use crate::driver::{DriverTerms, Job, Published};
+use crate::peer::Peers;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::upstream::{ServerStatus, Upstreams};
+
+/// How a question is meant by a door.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// A full name when it looks like one and exists, words otherwise.
+    #[default]
+    Auto,
+    /// A full name.
+    Exact,
+    /// Words.
+    Search,
+    /// Everything of a zone.
+    List,
+}
+
+/// A door's question.
+#[derive(Debug, Clone, Default)]
+pub struct Ask {
+    /// Name or words.
+    pub query: String,
+    /// How it is meant.
+    pub mode: Mode,
+    /// Results wanted; 0 for the default.
+    pub limit: usize,
+    /// Only this zone and what lies below it.
+    pub zone: Option<String>,
+    /// Only this node's own zone is asked.
+    pub local_only: bool,
+    /// All of these tags.
+    pub tags: Vec<String>,
+    /// All of these capabilities.
+    pub capabilities: Vec<String>,
+    /// Nothing older than this.
+    pub max_stale: Option<Duration>,
+    /// Nothing from a cache.
+    pub no_cache: bool,
+    /// Only what this node knows itself.
+    pub no_recurse: bool,
+    /// Time for the answer.
+    pub timeout: Option<Duration>,
+}
+
+impl Ask {
+    fn key(&self, form: Form) -> String {
+        let words = if form == Form::Words { self.query.trim().to_lowercase() } else { self.query.clone() };
+        format!(
+            "{form:?}\0{words}\0{}\0{:?}\0{}\0{:?}\0{:?}",
+            self.limit,
+            self.zone,
+            self.local_only || self.no_recurse,
+            self.tags,
+            self.capabilities
+        )
+    }
+
+    /// How long a door waits at most.
+    pub fn within(&self) -> Duration {
+        let (default, least, most) = QUERY_DEADLINE;
+        self.timeout.unwrap_or(default).clamp(least, most)
+    }
+}
+
+/// What all doors of one node share.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    jobs: mpsc::Sender<Job>,
+    published: Published,
+    upstreams: Upstreams,
+    store: Store,
+    peers: Peers,
+    answers: Answers,
+    metrics: Metrics,
+    clock: Clock,
+    about: About,
+    started: Instant,
+}
+
+/// What a node says about itself.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Where clients and peers reach it.
+    pub listen: std::net::SocketAddr,
+    /// Where its data lies; nothing for a node in memory.
+    pub data_dir: Option<std::path::PathBuf>,
+    /// Version of the software.
+    pub version: &'static str,
+}
+
+/// The limbs a handle speaks for.
+pub struct Limbs {
+    /// Jobs for the driver.
+    pub jobs: mpsc::Sender<Job>,
+    /// What the driver publishes.
+    pub published: Published,
+    /// Servers behind this node.
+    pub upstreams: Upstreams,
+    /// Where registrations are kept.
+    pub store: Store,
+    /// Connections to other nodes.
+    pub peers: Peers,
+    /// Counters of this node.
+    pub metrics: Metrics,
+    /// The node's clock.
+    pub clock: Clock,
+}
+
+impl Handle {
+    /// A handle of a node whose limbs are these.
+    pub fn new(limbs: Limbs, about: About) -> Self {
+        let Limbs { jobs, published, upstreams, store, peers, metrics, clock } = limbs;
+        let answers = Answers::default();
+        let started = Instant::now();
+        let inner = Inner { jobs, published, upstreams, store, peers, answers, metrics, clock, about, started };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What readers see now.
+    pub fn view(&self) -> Arc<View> {
+        self.inner.published.view.load_full()
+    }
+
+    /// Grows with every change of the zone or of a tag heard.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.published.changes.clone()
+    }
+
+    /// Grows whenever a connection comes, goes or fails to come.
+    pub fn connections(&self) -> watch::Receiver<u64> {
+        self.inner.published.connections.clone()
+    }
+
+    /// The servers behind this node.
+    pub fn upstreams(&self) -> &Upstreams {
+        &self.inner.upstreams
+    }
+
+    /// Connections to other nodes.
+    pub fn peers(&self) -> &Peers {
+        &self.inner.peers
+    }
+
+    /// Counters of this node.
+    pub fn metrics_registry(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// The node's clock.
+    pub fn clock(&self) -> Clock {
+        self.inner.clock
+    }
+
+    /// The servers behind this node, as they are.
+    pub fn servers(&self) -> Vec<ServerStatus> {
+        self.inner.upstreams.states()
+    }
+
+    /// Answers a question: from L1, from the view, or from the federation.
+    ///
+    /// # Errors
+    /// `Usage` when the question cannot be understood, `Busy` when too many wait, `TimedOut` when not even a partial answer came.
+    pub async fn resolve(&self, ask: Ask) -> Result<Arc<Resolution>, Problem> {
+        let started = Instant::now();
+        let ask = checked(ask)?;
+        let looks_exact = ask.query.contains('.') && FullName::parse(&ask.query).is_ok();
+        let resolution = match ask.mode {
+            Mode::Exact => self.answer(&ask, Form::Exact, started).await?,
+            Mode::List => self.answer(&ask, Form::List, started).await?,
+            Mode::Search => self.answer(&ask, Form::Words, started).await?,
+            Mode::Auto if looks_exact => {
+                let exact = self.answer(&ask, Form::Exact, started).await?;
+                if exact.hits.is_empty() && !exact.partial {
+                    let words = self.answer(&ask, Form::Words, started).await?;
+                    if words.hits.is_empty() { exact } else { words }
+                } else {
+                    exact
+                }
+            }
+            Mode::Auto => self.answer(&ask, Form::Words, started).await?,
+        };
+        self.inner.metrics.resolved(&resolution, started.elapsed());
+        Ok(resolution)
+    }
+
+    async fn answer(&self, ask: &Ask, form: Form, started: Instant) -> Result<Arc<Resolution>, Problem> {
+        let view = self.view();
+        let moment = Moment { serial: view.serial, epoch: view.epoch };
+        let key = ask.key(form);
+        let age_max = ask.max_stale.unwrap_or(TTL_L3);
+        if !ask.no_cache
+            && let Some(kept) = self.inner.answers.get(&key, moment, age_max)
+        {
+            return Ok(kept);
+        }
+        let question = Question {
+            form,
+            text: ask.query.clone(),
+            zone: ask.zone.clone(),
+            limit: u32::try_from(ask.limit).unwrap_or(u32::MAX),
+            tags: ask.tags.clone(),
+            capabilities: ask.capabilities.clone(),
+        };
+        let terms = Terms {
+            cached: !ask.no_cache,
+            recurse: !(ask.no_recurse || ask.local_only),
+            age_max,
+            ..Terms::of_door(form, Duration::ZERO)
+        };
+        let within = ask.within();
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Resolve(question, DriverTerms { within, terms }, reply);
+        self.inner.jobs.try_send(job).map_err(|_| busy())?;
+        // The core answers by its deadline; the margin is for a busy machine.
+        let answer = tokio::time::timeout(within + Duration::from_secs(2), answer).await;
+        let Ok(Ok((outcome, found))) = answer else {
+            return Err(Problem::new(Kind::TimedOut, "the node did not answer in time").hint("aop status"));
+        };
+        let trace_id = crate::entropy::trace_id();
+        let resolution = Arc::new(Resolution::new(&ask.query, &outcome, &found, started.elapsed(), trace_id));
+        self.inner.answers.put(key, resolution.clone(), moment);
+        Ok(resolution)
+    }
+
+    /// Forgets every cached answer.
+    ///
+    /// # Errors
+    /// `Busy` when too many jobs wait.
+    pub fn flush_caches(&self) -> Result<(), Problem> {
+        self.inner.answers.flush();
+        self.inner.jobs.try_send(Job::FlushCaches).map_err(|_| busy())
+    }
+
+    /// Says goodbye to all peers.
+    pub async fn leave(&self) {
+        let (done, left) = oneshot::channel();
+        if self.inner.jobs.send(Job::Leave(done)).await.is_ok() {
+            // A driver that is gone has nobody to say goodbye to.
+            let _ = left.await;
+        }
+    }
+
+    async fn write(&self, write: Write) -> Result<aop_proto::node::Wrote, Problem> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.jobs.send(Job::Write(write, reply)).await.map_err(|_| busy())?;
+        match answer.await {
+            Ok(Ok(wrote)) => Ok(wrote),
+            Ok(Err(error)) => Err(self.write_problem(error)),
+            Err(_) => Err(Problem::new(Kind::Internal, "the node is stopping")),
+        }
+    }
+
+    /// Hits and misses of L1, L2 and L3.
+    fn cache_counts(&self) -> [Count; 3] {
+        let (hits, misses) = self.inner.answers.counts();
+        let counts = self.view().counts;
+        [Count { hits, misses }, counts.l2, counts.l3]
+    }
+
+    /// The problem of a zone that is not there, with near names among those this node knows.
+    pub fn no_such_zone(&self, zone: &str) -> Problem {
+        let view = self.view();
+        let known = std::iter::once(view.zone.as_str())
+            .chain(view.parent.as_ref().map(ZoneName::as_str))
+            .chain(view.children.iter().map(|child| child.zone.as_str()));
+        Problem::new(Kind::ZoneNotFound, format!("no zone `{zone}`"))
+            .hint("aop zones --tree")
+            .did_you_mean(did_you_mean(zone, known))
+    }
+}
+
+fn checked(mut ask: Ask) -> Result<Ask, Problem> {
+    let (default, least, most) = RESULTS;
+    ask.limit = if ask.limit == 0 { default } else { ask.limit.clamp(least, most) };
+    if ask.query.len() > QUESTION_CHARS_MAX {
+        return Err(Problem::new(Kind::Usage, format!("a question may have {QUESTION_CHARS_MAX} characters")));
+    }
+    if ask.mode != Mode::List && ask.query.trim().is_empty() {
+        return Err(Problem::new(Kind::Usage, "nothing was asked").hint("aop resolve \"read a file\""));
+    }
+    if ask.mode == Mode::Exact
+        && let Err(error) = FullName::parse(&ask.query)
+    {
+        return Err(Problem::new(Kind::Usage, error.to_string()).hint(format!("aop resolve --search '{}'", ask.query)));
+    }
+    if let Some(zone) = &ask.zone {
+        let parsed = ZoneName::parse(zone);
+        let parsed = parsed.map_err(|error| Problem::new(Kind::Usage, error.to_string()).hint("aop zones --tree"))?;
+        ask.zone = Some(parsed.to_string());
+    }
+    Ok(ask)
+}
+
+fn busy() -> Problem {
+    Problem::new(Kind::Busy, "the node has too much to do").hint("aop status")
+}

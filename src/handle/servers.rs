@@ -1,0 +1,353 @@
+//! Registrations: servers whose upstream is dialled and listed, and catalogue entries that only stand in the list. Acknowledged
+//! means signed, written and synced (P1).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aop_proto::error::{Kind, Problem};
+use aop_proto::name::{ZoneName, check_label, fit_label};
+use aop_proto::node::{NewTool, Write, WriteError, Wrote};
+use aop_proto::record::AgentBody;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::Handle;
+use crate::store::{Op, Table};
+use crate::upstream::{ServerSpec, UpstreamError, UpstreamEvent};
+
+/// Time a server has to be reached and listed when it is registered.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Catalogue entries written under one signature.
+const CATALOGUE_BATCH: usize = 2_000;
+
+/// What a registration brought.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The server, when it was one.
+    pub server: Option<String>,
+    /// The zone.
+    pub zone: String,
+    /// Full name and `server/original` of every tool.
+    pub tools: Vec<(String, String)>,
+    /// Records written; 0 when everything stood already.
+    pub records: usize,
+}
+
+/// One line of a catalogue: an MCP tool with its server, and labels or the zone it belongs to.
+#[derive(Debug, Deserialize)]
+pub struct CatalogueLine {
+    name: String,
+    server: String,
+    #[serde(default)]
+    zone: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    capabilities: Vec<String>,
+    #[serde(default)]
+    examples: Vec<String>,
+    #[serde(default)]
+    agent: Option<CatalogueAgent>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CatalogueAgent {
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    role: String,
+    #[serde(default)]
+    parameters: Option<Box<RawValue>>,
+}
+
+/// Members of a line that are about the line, not of the tool.
+const LINE_MEMBERS: [&str; 9] =
+    ["id", "server", "zone", "source", "tags", "capabilities", "examples", "agent", "inputSchema"];
+
+/// Reads one line into what is written. `zone` is taken as labels inside `own`, unless it ends in it already.
+///
+/// # Errors
+/// In words, what does not fit.
+pub fn read_catalogue(line: &str, own: &ZoneName) -> Result<NewTool, String> {
+    let head: CatalogueLine = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let members: BTreeMap<&str, &RawValue> = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    if head.server.is_empty() || head.name.is_empty() {
+        return Err("a tool needs a `name` and a `server`".to_owned());
+    }
+    let labels = labels_inside(head.zone.as_deref(), own)?;
+    let agent = head.agent.map(|agent| AgentBody {
+        model: agent.model,
+        role: agent.role,
+        parameters: agent.parameters.map(|raw| raw.get().as_bytes().to_vec()).unwrap_or_default(),
+    });
+    Ok(NewTool {
+        definition: definition_of(&head.name, &members),
+        original: head.name,
+        server: head.server,
+        labels,
+        tags: head.tags,
+        capabilities: head.capabilities,
+        examples: head.examples,
+        agent,
+    })
+}
+
+fn labels_inside(zone: Option<&str>, own: &ZoneName) -> Result<String, String> {
+    let Some(zone) = zone.filter(|zone| !zone.is_empty() && *zone != ".") else { return Ok(String::new()) };
+    let zone = ZoneName::parse(zone).map_err(|error| error.to_string())?;
+    if own.is_root() {
+        return Ok(zone.to_string());
+    }
+    if zone == *own {
+        return Ok(String::new());
+    }
+    let inside = zone.as_str().strip_suffix(own.as_str()).and_then(|rest| rest.strip_suffix('.'));
+    Ok(inside.unwrap_or(zone.as_str()).to_owned())
+}
+
+/// The tool object: its name, its schema, then every other member byte for byte.
+fn definition_of(name: &str, members: &BTreeMap<&str, &RawValue>) -> Bytes {
+    let schema = members.get("inputSchema").map_or(r#"{"type":"object"}"#, |raw| raw.get());
+    let mut definition = format!("{{\"name\":{},\"inputSchema\":{schema}", Value::from(name));
+    for (key, raw) in members.iter().filter(|(key, _)| **key != "name" && !LINE_MEMBERS.contains(key)) {
+        definition.push_str(&format!(",{}:{}", Value::from(*key), raw.get()));
+    }
+    definition.push('}');
+    Bytes::from(definition)
+}
+
+impl Handle {
+    /// Reaches a server, lists it, writes its tools and keeps the connection. An empty name is taken from what it calls itself.
+    ///
+    /// # Errors
+    /// What went wrong, with a child's last words; nothing is registered then.
+    pub async fn register(&self, mut spec: ServerSpec) -> Result<Registered, Problem> {
+        if !spec.name.is_empty() {
+            check_label(&spec.name).map_err(|error| Problem::new(Kind::Usage, error.to_string()))?;
+        }
+        let upstreams = &self.inner.upstreams;
+        let dialled = upstreams.dial(spec.clone(), REGISTER_TIMEOUT).await.map_err(|e| upstream_problem(&spec, &e))?;
+        if spec.name.is_empty() {
+            let called = dialled.listing().server_info.clone().unwrap_or_else(|| "server".to_owned());
+            spec.name = fit_label(&short_name(&called));
+        }
+        let tools = tools_of(&spec.name, &dialled.listing().tools);
+        let write = Write::Server { server: spec.name.clone(), replica: spec.replica, tools };
+        let wrote = self.write(write).await?;
+        self.keep_spec(&spec).await?;
+        upstreams.remove(&spec.name).await;
+        upstreams.keep(dialled, &spec.name).await.map_err(|e| upstream_problem(&spec, &e))?;
+        Ok(self.registered(Some(spec.name), wrote))
+    }
+
+    /// Writes catalogue entries.
+    ///
+    /// # Errors
+    /// `Usage` naming the line that does not fit; lines of earlier batches stay written.
+    pub async fn register_tools(&self, lines: Vec<Value>) -> Result<Registered, Problem> {
+        let zone = self.view().zone.clone();
+        let mut tools = Vec::with_capacity(lines.len());
+        for (at, line) in lines.iter().enumerate() {
+            let tool = read_catalogue(&line.to_string(), &zone);
+            tools.push(tool.map_err(|why| Problem::new(Kind::Usage, format!("tool {}: {why}", at + 1)))?);
+        }
+        self.write_catalogue(tools).await
+    }
+
+    /// The same for lines that were read already; big catalogues are written in batches.
+    ///
+    /// # Errors
+    /// As [`Handle::register_tools`].
+    pub async fn write_catalogue(&self, tools: Vec<NewTool>) -> Result<Registered, Problem> {
+        let mut all = Wrote::default();
+        let mut tools = tools.into_iter().peekable();
+        while tools.peek().is_some() {
+            let batch = tools.by_ref().take(CATALOGUE_BATCH).collect();
+            let wrote = self.write(Write::Catalogue(batch)).await?;
+            all.tools.extend(wrote.tools);
+            all.records += wrote.records;
+        }
+        Ok(self.registered(None, all))
+    }
+
+    fn registered(&self, server: Option<String>, wrote: Wrote) -> Registered {
+        Registered { server, zone: self.view().zone.to_string(), tools: wrote.tools, records: wrote.records }
+    }
+
+    /// Ends one tool or a whole server. Returns the full names that ended.
+    ///
+    /// # Errors
+    /// `NameNotFound` when nothing of that name is served here, `Forbidden` when another node serves it.
+    pub async fn unregister(&self, name_or_server: &str) -> Result<Vec<String>, Problem> {
+        let is_server = self.servers().iter().any(|server| server.name.eq_ignore_ascii_case(name_or_server));
+        let wrote = self.write(Write::Remove(name_or_server.to_owned())).await?;
+        if is_server {
+            let key = name_or_server.to_ascii_lowercase().into_bytes();
+            let forgotten = self.inner.store.commit(vec![Op::Delete { table: Table::Servers, key }]).await;
+            forgotten.map_err(|error| Problem::new(Kind::StoreFailed, error.to_string()))?;
+            for server in self.servers().iter().filter(|server| server.name.eq_ignore_ascii_case(name_or_server)) {
+                self.inner.upstreams.remove(&server.name).await;
+            }
+        }
+        Ok(wrote.removed)
+    }
+
+    /// Lists a server again and writes what changed.
+    ///
+    /// # Errors
+    /// `ServerNotFound`, or why it could not be listed; the last list stands.
+    pub async fn refresh(&self, server: &str) -> Result<Registered, Problem> {
+        let states = self.servers();
+        let Some(state) = states.iter().find(|state| state.name.eq_ignore_ascii_case(server)) else {
+            return Err(self.no_such_server(server));
+        };
+        let listing = self.inner.upstreams.refresh(&state.name, REGISTER_TIMEOUT).await;
+        let listing = listing.map_err(|error| {
+            Problem::new(Kind::UpstreamDown, format!("`{server}`: {error}")).hint(format!("aop refresh {server}"))
+        })?;
+        let tools = tools_of(&state.name, &listing.tools);
+        let wrote = self.write(Write::Server { server: state.name.clone(), replica: state.replica, tools }).await?;
+        Ok(self.registered(Some(state.name.clone()), wrote))
+    }
+
+    /// The problem of a server that is not registered here.
+    pub fn no_such_server(&self, server: &str) -> Problem {
+        let states = self.servers();
+        let near = aop_proto::error::did_you_mean(server, states.iter().map(|state| state.name.as_str()));
+        Problem::new(Kind::ServerNotFound, format!("no server `{server}` on this node"))
+            .hint("aop status")
+            .did_you_mean(near)
+    }
+
+    async fn keep_spec(&self, spec: &ServerSpec) -> Result<(), Problem> {
+        let value = serde_json::to_vec(spec).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+        let key = spec.name.to_ascii_lowercase().into_bytes();
+        let kept = self.inner.store.commit(vec![Op::Put { table: Table::Servers, key, value }]).await;
+        kept.map_err(|error| Problem::new(Kind::StoreFailed, error.to_string()))
+    }
+
+    /// Follows what servers say of themselves, until their room is closed: lists that changed, servers that went and came.
+    pub async fn follow_servers(self, mut events: mpsc::Receiver<UpstreamEvent>) {
+        while let Some(event) = events.recv().await {
+            let write = match event {
+                UpstreamEvent::Listed { server, tools, .. } => {
+                    let replica = self.servers().iter().any(|state| state.name == server && state.replica);
+                    Write::Server { tools: tools_of(&server, &tools), server, replica }
+                }
+                UpstreamEvent::Down { server, reason } => Write::ServerState { server, up: false, error: reason },
+                UpstreamEvent::Up { server } => Write::ServerState { server, up: true, error: String::new() },
+            };
+            let is_known = |name: &str| self.servers().iter().any(|state| state.name == name);
+            let server = match &write {
+                Write::Server { server, .. } | Write::ServerState { server, .. } => server.clone(),
+                Write::Catalogue(_) | Write::Remove(_) => String::new(),
+            };
+            // News of a server that was unregistered meanwhile are no news.
+            if is_known(&server)
+                && let Err(problem) = self.write(write).await
+            {
+                tracing::warn!(server, "its news were not taken: {problem}");
+            }
+        }
+    }
+
+    pub(super) fn write_problem(&self, error: WriteError) -> Problem {
+        let message = error.to_string();
+        match error {
+            WriteError::Name(_) | WriteError::Definition { .. } => Problem::new(Kind::Usage, message),
+            WriteError::TooLarge { .. } => Problem::new(Kind::TooLarge, message),
+            WriteError::Taken { name, same_definition, .. } => {
+                let hint = if same_definition {
+                    "register both with --replica when they are one service, or this one with --as NAME"
+                } else {
+                    "register this one with --as NAME"
+                };
+                Problem::new(Kind::NameTaken, message).hint(format!("aop show {name}  ({hint})"))
+            }
+            WriteError::Unknown(name) => {
+                let view = self.view();
+                let servers = self.servers();
+                let tools = view.tools.all();
+                let names = servers.iter().map(|server| server.name.as_str());
+                let names = names.chain(tools.iter().map(|tool| tool.name.as_str()));
+                let near = aop_proto::error::did_you_mean(&name, names);
+                Problem::new(Kind::NameNotFound, message).hint("aop ls").did_you_mean(near)
+            }
+            WriteError::Elsewhere { node, .. } => {
+                let address = self.view().members.iter().find(|m| m.node == node).map(|m| m.address.clone());
+                let at = address.unwrap_or_else(|| "HOST:PORT".to_owned());
+                Problem::new(Kind::Forbidden, message).hint(format!("aop unregister NAME --node {at}"))
+            }
+            WriteError::Store => Problem::new(Kind::StoreFailed, message).hint("aop status"),
+        }
+    }
+}
+
+/// `mcp-servers/everything` and `@scope/server-time` are called by their last part.
+fn short_name(called: &str) -> String {
+    let last = called.rsplit('/').next().unwrap_or(called);
+    ["mcp-server-", "server-"].iter().find_map(|prefix| last.strip_prefix(prefix)).unwrap_or(last).to_owned()
+}
+
+/// The tools of a list, each with its exact bytes; what has no name is left out.
+fn tools_of(server: &str, tools: &[Bytes]) -> Vec<NewTool> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let named = tools.iter().filter_map(|bytes| serde_json::from_slice(bytes).ok().map(|Named { name }| (name, bytes)));
+    named
+        .map(|(original, bytes)| NewTool {
+            original,
+            definition: bytes.clone(),
+            server: server.to_owned(),
+            ..NewTool::default()
+        })
+        .collect()
+}
+
+fn upstream_problem(spec: &ServerSpec, error: &UpstreamError) -> Problem {
+    let kind = match error {
+        UpstreamError::Invalid { .. } | UpstreamError::Secret { .. } => Kind::Usage,
+        UpstreamError::NameTaken { .. } => Kind::NameTaken,
+        _ => Kind::UpstreamDown,
+    };
+    let target = spec.transport.target();
+    Problem::new(kind, format!("`{target}` cannot be registered: {error}"))
+        .hint("aop register --help")
+        .detail(json!({"target": target}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_keeps_the_tools_own_members_and_no_others() {
+        let own = ZoneName::parse("azure").unwrap();
+        let line = r#"{"id":"acr/x","name":"x","server":"acr","zone":"acr.azure","source":"s","inputSchema":{"b":1.0,"a":2},"annotations":{"readOnlyHint":true},"tags":["t"]}"#;
+        let tool = read_catalogue(line, &own).unwrap();
+        assert_eq!((tool.labels.as_str(), tool.tags.as_slice()), ("acr", ["t".to_owned()].as_slice()));
+        let definition = std::str::from_utf8(&tool.definition).unwrap();
+        assert_eq!(definition, r#"{"name":"x","inputSchema":{"b":1.0,"a":2},"annotations":{"readOnlyHint":true}}"#);
+    }
+
+    #[test]
+    fn a_lines_zone_is_labels_inside_the_nodes_unless_it_ends_in_it() {
+        let labels = |zone: &str, own: &str| labels_inside(Some(zone), &ZoneName::parse(own).unwrap()).unwrap();
+        assert_eq!(labels("acr.azure", "azure"), "acr");
+        assert_eq!(labels("azure", "azure"), "");
+        assert_eq!(labels("weather", "azure"), "weather");
+        assert_eq!(labels("weather", "."), "weather");
+    }
+
+    #[test]
+    fn servers_are_called_by_what_tells_them_apart() {
+        assert_eq!(short_name("mcp-servers/everything"), "everything");
+        assert_eq!(short_name("@modelcontextprotocol/server-filesystem"), "filesystem");
+        assert_eq!(short_name("mcp-server-time"), "time");
+    }
+}

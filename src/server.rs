@@ -1,0 +1,397 @@
+//! One process: limbs made and joined, the node started, doors opened; and all of it ended in reverse order.
+//!
+//! ```text
+//!  start: ports ─ keys ─ store ─ node ─ driver ─ servers ─ doors ─ ready
+//!  stop:  not ready ─ doors drain ─ calls of peers end ─ goodbye ─ servers ─ driver ─ peers ─ store
+//! ```
+
+mod demo;
+mod dev;
+mod files;
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aop_proto::error::{Kind, Problem};
+use aop_proto::name::ZoneName;
+use aop_proto::node::{Config, Node, Refusal, Restored};
+use aop_proto::record::Signed;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use demo::serve as serve_demo;
+
+use crate::call::Calls;
+use crate::clock::Clock;
+use crate::config::{LogFormat, NodeConfig, Secret, ServerEntry, Transport};
+use crate::driver::{Driver, PEER_EVENTS_MAX, TRUST_KEY};
+use crate::entropy::{AdminToken, NodeKey, ZoneKey, seed};
+use crate::handle::{About, Handle, Limbs, read_catalogue};
+use crate::http::Doors;
+use crate::peer::{Peers, bind_one_port};
+use crate::store::{Op, Store, Table};
+use crate::telemetry::{self, Format, Metrics};
+use crate::upstream::{self, ServerSpec, TransportSpec, Upstreams};
+
+/// News of servers that wait for the node.
+const SERVER_EVENTS_MAX: usize = 256;
+/// A parent that answers within this time and does not fit is an error at start.
+const PARENT_PATIENCE: Duration = Duration::from_secs(2);
+/// Key of the log's life in the store.
+const INCARNATION_KEY: &[u8] = b"incarnation";
+
+/// Runs a node, or with `--dev` three of them, until the process is told to stop.
+///
+/// # Errors
+/// A [`Problem`] where a person can do something about it.
+pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
+    let format = match config.log_format {
+        LogFormat::Auto => Format::Auto,
+        LogFormat::Pretty => Format::Pretty,
+        LogFormat::Json => Format::Json,
+    };
+    telemetry::start(format, &config.log_level)
+        .map_err(|why| Problem::new(Kind::Config, format!("log level: {why}")))?;
+    if config.dev {
+        return dev::run(config).await;
+    }
+    let setup = Setup::of(&config);
+    let mut running = Running::start(setup).await?;
+    if let Err(problem) = running.parents_fit().await {
+        running.stop().await;
+        return Err(problem.into());
+    }
+    adopt(&running.handle, &config.servers);
+    let import = import(&running.handle, &config.import).await;
+    if let Err(error) = import {
+        running.stop().await;
+        return Err(error);
+    }
+    let mut announced = files::announce(&running, config.data_dir.as_deref())?;
+    banner(&running);
+    running.until_told_to_stop().await;
+    announced.withdraw();
+    running.stop().await;
+    Ok(())
+}
+
+/// What one node of this process is to be.
+struct Setup {
+    zone: ZoneName,
+    parents: Vec<String>,
+    joins: Vec<String>,
+    listen: SocketAddr,
+    advertise: Option<String>,
+    data_dir: Option<std::path::PathBuf>,
+}
+
+impl Setup {
+    fn of(config: &NodeConfig) -> Self {
+        Self {
+            zone: config.zone.clone(),
+            parents: config.parents.iter().map(ToString::to_string).collect(),
+            joins: config.join.iter().map(ToString::to_string).collect(),
+            listen: config.listen,
+            advertise: config.advertise.as_ref().map(ToString::to_string),
+            data_dir: config.data_dir.clone(),
+        }
+    }
+}
+
+/// A node that runs.
+struct Running {
+    handle: Handle,
+    calls: Calls,
+    listen: SocketAddr,
+    zone: ZoneName,
+    admin_token: AdminToken,
+    refusals: mpsc::Receiver<Refusal>,
+    parents: usize,
+    doors: CancellationToken,
+    driver: CancellationToken,
+    door_tasks: TaskTracker,
+    driver_task: tokio::task::JoinHandle<()>,
+    store: Store,
+}
+
+impl Running {
+    async fn start(setup: Setup) -> anyhow::Result<Self> {
+        let (tcp, udp) = bind_one_port(setup.listen).map_err(|error| port_problem(setup.listen, &error))?;
+        let listen = tcp.local_addr().context("the port has no address")?;
+        let (store, node_key, zone_key, admin_token) = keep(setup.data_dir.as_deref())?;
+        let clock = Clock::start();
+        let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
+        let peers = Peers::bind(udp, &node_key, events).context("cannot open the federation port")?;
+        let parents = setup.parents.len();
+        let config = Config {
+            zone: setup.zone.clone(),
+            key: node_key.signing_key().clone(),
+            zone_key: zone_key.signing_key().clone(),
+            incarnation: incarnation(&store, clock.now().wall_ms).await?,
+            address: setup.advertise.unwrap_or_else(|| listen.to_string()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            seed: seed()?,
+            parents: setup.parents,
+            joins: setup.joins,
+        };
+        let node = Node::new(config, restored(&store)?, clock.now());
+        let driver_stop = CancellationToken::new();
+        let (driver, queues) = Driver::new(node, clock, peers.clone(), store.clone(), peer_events, driver_stop.clone());
+        let driver_task = tokio::spawn(driver.run());
+        let (server_events, server_news) = mpsc::channel(SERVER_EVENTS_MAX);
+        let upstreams = Upstreams::new(server_events);
+        let metrics = Metrics::default();
+        let limbs = Limbs {
+            jobs: queues.jobs,
+            published: queues.published,
+            upstreams,
+            store: store.clone(),
+            peers,
+            metrics,
+            clock,
+        };
+        let about = About { listen, data_dir: setup.data_dir, version: env!("CARGO_PKG_VERSION") };
+        let handle = Handle::new(limbs, about);
+        let calls = Calls::new(handle.clone());
+        let doors = CancellationToken::new();
+        let door_tasks = TaskTracker::new();
+        door_tasks.spawn(crate::federation::serve(calls.clone(), queues.requests, doors.clone()));
+        tokio::spawn(handle.clone().follow_servers(server_news));
+        for spec in registered(&store)? {
+            handle.upstreams().adopt(spec);
+        }
+        let shared = Doors {
+            handle: handle.clone(),
+            calls: calls.clone(),
+            admin_token: crate::http::AdminToken::new(admin_token.reveal()),
+            listen,
+            zone: setup.zone.to_string(),
+        };
+        let tcp = tokio::net::TcpListener::from_std(tcp).context("cannot open the client port")?;
+        let door_stop = doors.clone();
+        door_tasks.spawn(async move {
+            if let Err(error) = crate::http::serve(tcp, shared, door_stop).await {
+                tracing::error!(%error, "the client port failed");
+            }
+        });
+        Ok(Self {
+            handle,
+            calls,
+            listen,
+            zone: setup.zone,
+            admin_token,
+            refusals: queues.refusals,
+            parents,
+            doors,
+            driver: driver_stop,
+            door_tasks,
+            driver_task,
+            store,
+        })
+    }
+
+    /// Waits a moment for the parents. One that answers and does not fit is an error; one that does not answer is retried for ever.
+    async fn parents_fit(&mut self) -> Result<(), Problem> {
+        if self.parents == 0 {
+            return Ok(());
+        }
+        let handle = self.handle.clone();
+        let mut connections = handle.connections();
+        let settled = async {
+            let met = |handle: &Handle| handle.view().admitted && handle.view().parent.is_some();
+            while !met(&handle) {
+                // The view follows a connection by some messages; a short look again is cheaper than a queue of its own.
+                let _ = tokio::time::timeout(Duration::from_millis(20), connections.changed()).await;
+            }
+        };
+        tokio::select! {
+            () = settled => Ok(()),
+            () = tokio::time::sleep(PARENT_PATIENCE) => {
+                tracing::warn!("the parent does not answer yet; it is tried for ever, `aop status` tells");
+                Ok(())
+            }
+            Some(refusal) = self.refusals.recv() => Err(self.misfit(&refusal)),
+        }
+    }
+
+    fn misfit(&self, refusal: &Refusal) -> Problem {
+        let zone = self.zone.as_str();
+        let fits = refusal.reason.split('`').nth(1).filter(|name| name.ends_with(|c: char| c.is_ascii_alphanumeric()));
+        let hint = match fits {
+            Some(name) if name.starts_with(zone.split('.').next().unwrap_or(zone)) => {
+                format!("aop-node --zone {name} --parent {}", refusal.address)
+            }
+            _ => format!("aop zones --tree --node {}", refusal.address),
+        };
+        Problem::new(Kind::Config, format!("{} {}: {}", refusal.purpose, refusal.address, refusal.reason)).hint(hint)
+    }
+
+    /// Waits for SIGTERM or SIGINT. A second one ends the process at once.
+    async fn until_told_to_stop(&mut self) {
+        first_signal().await;
+        tracing::info!("stopping");
+        tokio::spawn(async {
+            first_signal().await;
+            std::process::exit(130);
+        });
+    }
+
+    /// Ends everything in reverse order of its start. Accepted calls are finished (P6).
+    async fn stop(self) {
+        self.doors.cancel();
+        self.door_tasks.close();
+        self.door_tasks.wait().await;
+        self.handle.leave().await;
+        self.handle.upstreams().shutdown().await;
+        // Goodbyes are on their way before the connections close.
+        self.handle.peers().close().await;
+        self.driver.cancel();
+        if let Err(error) = self.driver_task.await {
+            tracing::error!(%error, "the driver failed");
+        }
+        let store = self.store;
+        // The store's thread is joined off the runtime's own.
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
+
+async fn first_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("signals cannot be heard; stop this process with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+fn port_problem(listen: SocketAddr, error: &std::io::Error) -> Problem {
+    let message = match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!("{listen} is in use"),
+        _ => format!("{listen} cannot be used: {error}"),
+    };
+    Problem::new(Kind::Config, message).hint(format!("aop-node --listen {}:0", listen.ip()))
+}
+
+/// The store and the keys of a data directory, or of a node in memory.
+fn keep(dir: Option<&std::path::Path>) -> anyhow::Result<(Store, NodeKey, ZoneKey, AdminToken)> {
+    let Some(dir) = dir else {
+        return Ok((Store::memory(), NodeKey::memory()?, ZoneKey::memory()?, AdminToken::memory()?));
+    };
+    let usable = |what: String| Problem::new(Kind::Config, what).hint("aop-node --data-dir DIR");
+    std::fs::create_dir_all(dir)
+        .map_err(|error| usable(format!("data directory {} cannot be made: {error}", dir.display())))?;
+    let told = |error: &dyn std::fmt::Display| usable(format!("data directory {}: {error}", dir.display()));
+    let store = Store::open(dir).map_err(|error| told(&error))?;
+    let node_key = NodeKey::load_or_create(dir).map_err(|error| told(&error))?;
+    let zone_key = ZoneKey::load_or_create(dir).map_err(|error| told(&error))?;
+    let admin_token = AdminToken::load_or_create(dir).map_err(|error| told(&error))?;
+    Ok((store, node_key, zone_key, admin_token))
+}
+
+/// The log's life: as stored, or a new one above every earlier one of this key, persisted before anything is sent.
+async fn incarnation(store: &Store, wall_ms: u64) -> anyhow::Result<u64> {
+    let rows = store.load(Table::Meta)?;
+    let stored = rows.iter().find(|(key, _)| key == INCARNATION_KEY);
+    if let Some(bytes) = stored.and_then(|(_, value)| value.as_slice().try_into().ok()) {
+        return Ok(u64::from_be_bytes(bytes));
+    }
+    let value = wall_ms.to_be_bytes().to_vec();
+    store.commit(vec![Op::Put { table: Table::Meta, key: INCARNATION_KEY.to_vec(), value }]).await?;
+    Ok(wall_ms)
+}
+
+fn restored(store: &Store) -> anyhow::Result<Restored> {
+    let trust = store.load(Table::Meta)?.into_iter().find(|(key, _)| key == TRUST_KEY).map(|(_, value)| value);
+    let mut records = Vec::new();
+    for (_, value) in store.load(Table::Records)? {
+        let (signed, _) = Signed::read(&value).context("a stored record cannot be read")?;
+        records.push(Arc::new(signed));
+    }
+    Ok(Restored { records, trust })
+}
+
+fn registered(store: &Store) -> anyhow::Result<Vec<ServerSpec>> {
+    let rows = store.load(Table::Servers)?;
+    rows.iter().map(|(_, value)| serde_json::from_slice(value).context("a stored server cannot be read")).collect()
+}
+
+/// Servers of the configuration are supervised like registered ones.
+fn adopt(handle: &Handle, servers: &[ServerEntry]) {
+    let known: Vec<String> = handle.servers().into_iter().map(|server| server.name).collect();
+    for server in servers.iter().filter(|server| !known.contains(&server.name)) {
+        handle.upstreams().adopt(spec_of(server));
+    }
+}
+
+fn spec_of(entry: &ServerEntry) -> ServerSpec {
+    let secret = |secret: &Secret| match secret.clone() {
+        Secret::Literal(value) => upstream::Secret::Literal(value),
+        Secret::Env { env } => upstream::Secret::Env { env },
+        Secret::File { file } => upstream::Secret::File { file },
+    };
+    let all = |named: &std::collections::BTreeMap<String, Secret>| {
+        named.iter().map(|(name, value)| (name.clone(), secret(value))).collect()
+    };
+    let transport = match &entry.transport {
+        Transport::Http { url, headers } => TransportSpec::Http { url: url.clone(), headers: all(headers) },
+        Transport::Stdio { command, env, cwd } => {
+            TransportSpec::Stdio { command: command.clone(), env: all(env), cwd: cwd.clone() }
+        }
+    };
+    ServerSpec { name: entry.name.clone(), transport, replica: entry.replica }
+}
+
+/// Reads catalogues, one tool a line, and writes what does not stand already.
+async fn import(handle: &Handle, paths: &[std::path::PathBuf]) -> anyhow::Result<()> {
+    for path in paths {
+        let zone = handle.view().zone.clone();
+        let shown = path.display().to_string();
+        let file = path.clone();
+        let read = tokio::task::spawn_blocking(move || read_file(&file, &zone)).await.context("reading failed")?;
+        let tools = read.map_err(|why| {
+            Problem::new(Kind::Config, format!("{shown}: {why}")).hint("aop-node --import FILE.jsonl")
+        })?;
+        let lines = tools.len();
+        let written = handle.write_catalogue(tools).await?;
+        tracing::info!(file = shown, tools = lines, new = written.records, "catalogue.import");
+    }
+    Ok(())
+}
+
+fn read_file(path: &std::path::Path, zone: &ZoneName) -> Result<Vec<aop_proto::node::NewTool>, String> {
+    use std::io::BufRead;
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut tools = Vec::new();
+    for (at, line) in std::io::BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(|error| format!("line {}: {error}", at + 1))?;
+        if !line.trim().is_empty() {
+            tools.push(read_catalogue(&line, zone).map_err(|why| format!("line {}: {why}", at + 1))?);
+        }
+    }
+    Ok(tools)
+}
+
+/// Every address and what to do next, for people; one event for machines.
+fn banner(running: &Running) {
+    let view = running.handle.view();
+    let listen = running.listen;
+    if !std::io::stderr().is_terminal() {
+        tracing::info!(zone = view.zone.as_str(), node = view.node.short(), %listen, "ready");
+        return;
+    }
+    let at = if listen.port() == crate::config::PORT { String::new() } else { format!(" --node {listen}") };
+    eprintln!("aop-node {}  zone {}  node {}", env!("CARGO_PKG_VERSION"), view.zone, view.node.short());
+    eprintln!("  MCP   http://{listen}/mcp        page     http://{listen}/");
+    eprintln!("  API   http://{listen}/v1         metrics  http://{listen}/metrics");
+    eprintln!("  peers {listen} (QUIC)");
+    eprintln!("next:  aop register stdio{at} -- COMMAND…");
+    eprintln!("       aop resolve{at} \"what you need\"");
+    eprintln!("       aop mcp config claude-code{at} --write");
+}

@@ -1,0 +1,45 @@
+//! What a node tells those who operate it: log lines and metrics.
+//!
+//! Metrics belong to one node, never to the process: `--dev` runs three. Names stand in one place (`metrics`), with base units and
+//! bounded labels. Nothing here sees arguments, results or secrets.
+
+mod metrics;
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+pub use metrics::{Metrics, State};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging to stderr. `level` is a level or a filter; a second start in one process changes nothing.
+///
+/// # Errors
+/// In words, when `level` is no filter.
+pub fn start(format: Format, level: &str) -> Result<(), String> {
+    // rmcp logs what its peers do at levels meant for its own debugging.
+    let filter = EnvFilter::try_new(format!("{level},rmcp=error,quinn=warn")).map_err(|error| error.to_string())?;
+    let json = match format {
+        Format::Auto => !std::io::stderr().is_terminal(),
+        Format::Pretty => false,
+        Format::Json => true,
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Already started means that a test or an embedding program did it.
+    let _ = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
+    Ok(())
+}

@@ -7,7 +7,8 @@ pub mod answers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+pub use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use crate::codec::{DecodeError, Wire};

@@ -1,0 +1,647 @@
+//! The world: hosts, one queue of events in virtual time, and the only loop that drives nodes.
+//!
+//! Everything a node asks for is done here, some time later and not always: messages travel, dials are answered, writes reach the
+//! disk. A scenario steps time forward and does to hosts what operators and accidents do. After every event the checks look.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aop_proto::node::{Input, Node, Output, Write, WriteError, Wrote};
+use aop_proto::record::NodeId;
+use aop_proto::resolver::Terms;
+use aop_proto::selection::Chance;
+use aop_proto::view::View;
+use aop_proto::wire::message::{Form, Question};
+
+use crate::checks::Checks;
+pub use crate::host::Answered;
+use crate::host::Host;
+use crate::network::{Connection, Network, Weather, pair};
+use crate::trace::Trace;
+
+/// Timers a node may have at one instant before it counts as one that wakes without end.
+const IDLE_WAKES_MAX: u32 = 1000;
+/// Pauses after which an unanswered handshake is tried again, as QUIC does.
+const HANDSHAKE_RETRY: Duration = Duration::from_millis(300);
+/// Time a host that leaves has for its last words.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+/// Time a door gives its question.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+
+/// A host's number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct HostId(pub usize);
+
+/// What a host runs.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    /// Its zone.
+    pub zone: String,
+    /// Where it listens.
+    pub address: String,
+    /// `--parent`.
+    pub parents: Vec<String>,
+    /// `--join`.
+    pub joins: Vec<String>,
+}
+
+impl Spec {
+    /// A node of `zone` at host `10.0.0.<host>`.
+    pub fn new(zone: &str, host: u32) -> Self {
+        Self { zone: zone.to_owned(), address: address(host), ..Self::default() }
+    }
+
+    /// The same with a parent at host `10.0.0.<host>`.
+    #[must_use]
+    pub fn parent(mut self, host: u32) -> Self {
+        self.parents.push(address(host));
+        self
+    }
+
+    /// The same with a fellow at host `10.0.0.<host>`.
+    #[must_use]
+    pub fn join(mut self, host: u32) -> Self {
+        self.joins.push(address(host));
+        self
+    }
+}
+
+/// The address of the host of that number.
+pub fn address(host: u32) -> String {
+    let [_, a, b, c] = host.to_be_bytes();
+    format!("10.{a}.{b}.{c}:7400")
+}
+
+enum Event {
+    Timer { life: u32 },
+    Dial { life: u32, address: String, expected: Option<NodeId>, since: Duration, tries: u32 },
+    Settle { with: usize, lives: [u32; 2] },
+    Up { number: u64, address: String, dialed: bool, with: usize },
+    Down { number: u64, with: usize },
+    Input { number: u64, with: usize, input: Input },
+    Synced { life: u32 },
+    Stop { life: u32 },
+}
+
+impl Event {
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Timer { .. } => 0,
+            Self::Dial { .. } => 1,
+            Self::Settle { .. } => 2,
+            Self::Up { .. } => 3,
+            Self::Down { .. } => 4,
+            Self::Input { .. } => 5,
+            Self::Synced { .. } => 6,
+            Self::Stop { .. } => 7,
+        }
+    }
+}
+
+/// Messages and bytes of one kind that one host sent to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes, headers included.
+    pub bytes: u64,
+}
+
+/// Everything.
+pub struct World {
+    /// How the network is now; scenarios change it as they go.
+    pub weather: Weather,
+    time: Duration,
+    chance: Chance,
+    queue: BTreeMap<(Duration, u64), (usize, Event)>,
+    next_event: u64,
+    hosts: Vec<Host>,
+    by_address: BTreeMap<String, usize>,
+    by_id: BTreeMap<NodeId, usize>,
+    network: Network,
+    checks: Checks,
+    trace: Trace,
+    /// By kind of message, sender and receiver.
+    traffic: BTreeMap<(u8, usize, usize), Traffic>,
+    next_token: u64,
+    idle_wakes: (Duration, usize, u32),
+}
+
+impl World {
+    /// An empty world of that seed.
+    pub fn new(seed: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        Self {
+            weather: Weather::default(),
+            time: Duration::ZERO,
+            chance: Chance::new(bytes),
+            queue: BTreeMap::new(),
+            next_event: 0,
+            hosts: Vec::new(),
+            by_address: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            network: Network::default(),
+            checks: Checks::default(),
+            trace: Trace::default(),
+            traffic: BTreeMap::new(),
+            next_token: 0,
+            idle_wakes: (Duration::ZERO, 0, 0),
+        }
+    }
+
+    /// A host with an empty disk, not running yet.
+    pub fn add(&mut self, spec: Spec) -> HostId {
+        let host = Host::new(spec, &mut self.chance);
+        let number = self.hosts.len();
+        self.by_address.insert(host.spec.address.clone(), number);
+        self.by_id.insert(host.id, number);
+        self.hosts.push(host);
+        HostId(number)
+    }
+
+    /// A host that runs from now on.
+    pub fn boot(&mut self, spec: Spec) -> HostId {
+        let host = self.add(spec);
+        self.start(host);
+        host
+    }
+
+    /// Starts a host's node on what its disk holds.
+    pub fn start(&mut self, host: HostId) {
+        assert!(self.hosts[host.0].node.is_none(), "a host runs one node");
+        self.hosts[host.0].start(self.time, &mut self.chance);
+        self.drain(host.0);
+    }
+
+    /// Power is lost: what was not durable is gone, and nobody is told.
+    pub fn crash(&mut self, host: HostId) {
+        self.hosts[host.0].stop(&mut self.chance);
+        for (a, b) in self.network.of(host.0) {
+            self.lose_pair(a, b);
+        }
+    }
+
+    /// A crash that takes the disk along.
+    pub fn lose(&mut self, host: HostId) {
+        self.crash(host);
+        self.hosts[host.0].lose_disk();
+    }
+
+    /// The host says goodbye and stops.
+    pub fn leave(&mut self, host: HostId) {
+        self.input(host.0, Input::Leave);
+        let life = self.hosts[host.0].life;
+        self.at(self.time + LAST_WORDS, host.0, Event::Stop { life });
+    }
+
+    /// From now on nothing goes between the two sides.
+    pub fn partition(&mut self, one: &[HostId], other: &[HostId]) {
+        for a in one {
+            for b in other {
+                self.network.cut(a.0, b.0);
+                self.lose_pair(a.0, b.0);
+            }
+        }
+    }
+
+    /// Everybody can reach everybody again.
+    pub fn heal(&mut self) {
+        self.network.heal();
+    }
+
+    /// The connection of two hosts is lost.
+    pub fn disconnect(&mut self, a: HostId, b: HostId) {
+        self.lose_pair(a.0, b.0);
+    }
+
+    /// Sets how far a host's wall clock is off.
+    pub fn set_clock(&mut self, host: HostId, ahead_ms: i64) {
+        self.hosts[host.0].clock_ms = ahead_ms;
+    }
+
+    /// A number below `bound`, from the world's seed.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.chance.below(bound)
+    }
+
+    /// Time since the world began.
+    pub const fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// The hash of everything that happened.
+    pub const fn trace(&self) -> Trace {
+        self.trace
+    }
+
+    /// All hosts.
+    pub fn hosts(&self) -> impl Iterator<Item = HostId> + use<> {
+        (0..self.hosts.len()).map(HostId)
+    }
+
+    /// A host's node, while it runs.
+    pub fn node(&self, host: HostId) -> Option<&Node> {
+        self.hosts[host.0].node.as_ref()
+    }
+
+    /// A host's identity.
+    pub fn id(&self, host: HostId) -> NodeId {
+        self.hosts[host.0].id
+    }
+
+    /// What a host's readers see.
+    pub fn view(&self, host: HostId) -> Option<&Arc<View>> {
+        self.hosts[host.0].view.as_ref()
+    }
+
+    /// What a host told its operator.
+    pub fn refusals(&self, host: HostId) -> Vec<String> {
+        self.hosts[host.0].refusals.iter().map(|refusal| refusal.reason.clone()).collect()
+    }
+
+    /// Messages and bytes that one host sent to another, of the kinds wanted.
+    pub fn traffic(&self, from: HostId, to: HostId, wanted: impl Fn(u8) -> bool) -> Traffic {
+        self.traffic_where(|kind, sender, receiver| sender == from && receiver == to && wanted(kind))
+    }
+
+    /// Messages and bytes of everything wanted, by kind, sender and receiver.
+    pub fn traffic_where(&self, wanted: impl Fn(u8, HostId, HostId) -> bool) -> Traffic {
+        let mut sum = Traffic::default();
+        for ((kind, from, to), traffic) in &self.traffic {
+            if wanted(*kind, HostId(*from), HostId(*to)) {
+                sum.messages += traffic.messages;
+                sum.bytes += traffic.bytes;
+            }
+        }
+        sum
+    }
+
+    /// Hands a write to a host's node; the result comes later.
+    pub fn write(&mut self, host: HostId, write: Write) -> u64 {
+        self.next_token += 1;
+        let token = self.next_token;
+        self.input(host.0, Input::Write { token, write });
+        token
+    }
+
+    /// How a write ended, once it has.
+    pub fn written(&self, host: HostId, token: u64) -> Option<&Result<Wrote, WriteError>> {
+        self.hosts[host.0].written.get(&token)
+    }
+
+    /// Writes and lets time pass until that has ended.
+    ///
+    /// # Errors
+    /// What the node said.
+    pub fn write_through(&mut self, host: HostId, write: Write) -> Result<Wrote, WriteError> {
+        let token = self.write(host, write);
+        let done = self.run_until(Duration::from_secs(5), |world| world.written(host, token).is_some());
+        assert!(done.is_some(), "a write ends");
+        self.hosts[host.0].written.remove(&token).expect("it has ended")
+    }
+
+    /// Asks a host's node; the answer comes later.
+    pub fn ask(&mut self, host: HostId, question: Question, terms: impl FnOnce(Terms) -> Terms) -> u64 {
+        self.next_token += 1;
+        let token = self.next_token;
+        let now = self.hosts[host.0].now(self.time);
+        let terms = terms(Terms::of_door(question.form, now.mono + DEADLINE));
+        self.hosts[host.0].asked.insert(token, self.time);
+        self.input(host.0, Input::Resolve { token, question, terms });
+        token
+    }
+
+    /// Asks and lets time pass until the answer is there.
+    pub fn resolve(&mut self, host: HostId, question: Question) -> Answered {
+        self.resolve_as(host, question, |terms| terms)
+    }
+
+    /// The same on other terms than a door's.
+    pub fn resolve_as(&mut self, host: HostId, question: Question, terms: impl FnOnce(Terms) -> Terms) -> Answered {
+        let token = self.ask(host, question, terms);
+        let done = self.run_until(DEADLINE * 4, |world| world.hosts[host.0].answered.contains_key(&token));
+        assert!(done.is_some(), "every question is answered");
+        self.hosts[host.0].answered.remove(&token).expect("it is there")
+    }
+
+    /// Lets that much time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.time + time;
+        while self.step(end) {}
+        self.time = end;
+        self.checks.all(self.time, &self.hosts);
+    }
+
+    /// Lets time pass until `done`, at most that much; how long it took.
+    pub fn run_until(&mut self, most: Duration, mut done: impl FnMut(&Self) -> bool) -> Option<Duration> {
+        let (start, end) = (self.time, self.time + most);
+        loop {
+            if done(self) {
+                self.checks.all(self.time, &self.hosts);
+                return Some(self.time - start);
+            }
+            if !self.step(end) {
+                self.time = end;
+                return done(self).then_some(most);
+            }
+        }
+    }
+
+    /// Does the next event before `end`; false when there is none.
+    fn step(&mut self, end: Duration) -> bool {
+        let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) else { return false };
+        let ((at, _), (host, event)) = entry.remove_entry();
+        debug_assert!(at >= self.time, "time never goes back");
+        self.time = at;
+        let bytes: &[u8] = match &event {
+            Event::Input { input: Input::Frame { bytes, .. }, .. } => bytes,
+            _ => &[],
+        };
+        self.trace.event(at, event.kind(), host, bytes);
+        self.happen(host, event);
+        true
+    }
+
+    fn at(&mut self, at: Duration, host: usize, event: Event) {
+        self.next_event += 1;
+        self.queue.insert((at, self.next_event), (host, event));
+    }
+
+    fn happen(&mut self, host: usize, event: Event) {
+        match event {
+            Event::Timer { life } => {
+                if self.hosts[host].life == life && self.hosts[host].wake == Some(self.time) {
+                    self.hosts[host].wake = None;
+                    self.guard_wakes(host);
+                    let now = self.hosts[host].now(self.time);
+                    if let Some(node) = &mut self.hosts[host].node {
+                        node.handle_timeout(now);
+                        self.drain(host);
+                    }
+                }
+            }
+            Event::Dial { life, address, expected, since, tries } => {
+                if self.hosts[host].life == life {
+                    self.dial(host, address, expected, since, tries);
+                }
+            }
+            Event::Settle { with, lives } => self.settle(host, with, lives),
+            Event::Up { number, address, dialed, with } => {
+                let Some(side) = self.standing(number, host, with) else { return };
+                let peer = self.hosts[with].id;
+                if let Some(connection) = self.network.between(host, with) {
+                    connection.up[side] = true;
+                }
+                self.input(host, Input::PeerUp { peer, address, dialed });
+            }
+            Event::Down { number, with } => self.go_down(host, with, number),
+            Event::Input { number, with, input } => {
+                let up = self
+                    .standing(number, host, with)
+                    .is_some_and(|side| self.network.between(host, with).is_some_and(|connection| connection.up[side]));
+                if up {
+                    self.input(host, input);
+                }
+            }
+            Event::Synced { life } => {
+                if self.hosts[host].life == life
+                    && let Some(token) = self.hosts[host].disk.sync()
+                {
+                    self.input(host, Input::Persisted { token, durable: true });
+                }
+            }
+            Event::Stop { life } => {
+                if self.hosts[host].life == life {
+                    self.hosts[host].stop(&mut self.chance);
+                    for (a, b) in self.network.of(host) {
+                        self.close_pair(a, b);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A node that wakes without end would hang a simulation, and burn a real machine.
+    fn guard_wakes(&mut self, host: usize) {
+        let (at, who, count) = self.idle_wakes;
+        self.idle_wakes = if (at, who) == (self.time, host) { (at, who, count + 1) } else { (self.time, host, 0) };
+        assert!(self.idle_wakes.2 < IDLE_WAKES_MAX, "host {host} wakes without end at {:?}", self.time);
+    }
+
+    fn input(&mut self, host: usize, input: Input) {
+        let now = self.hosts[host].now(self.time);
+        if let Some(node) = &mut self.hosts[host].node {
+            node.handle_input(now, input);
+            self.drain(host);
+        }
+    }
+
+    /// Does what the node asks for, until it waits.
+    fn drain(&mut self, host: usize) {
+        loop {
+            let Some(node) = &mut self.hosts[host].node else { return };
+            match node.poll_output() {
+                Output::Send { peer, bytes } => {
+                    self.send(host, peer, Input::Frame { peer: self.hosts[host].id, bytes })
+                }
+                Output::Dial { address, expected } => {
+                    let (life, since) = (self.hosts[host].life, self.time);
+                    self.at(since, host, Event::Dial { life, address, expected, since, tries: 0 });
+                }
+                Output::Persist { token, keep } => {
+                    self.hosts[host].disk.write(token, keep);
+                    let sync = self.weather.sync(&mut self.chance);
+                    let at = (self.time + sync).max(self.hosts[host].disk_busy_until);
+                    self.hosts[host].disk_busy_until = at;
+                    let life = self.hosts[host].life;
+                    self.at(at, host, Event::Synced { life });
+                }
+                Output::Written { token, result } => {
+                    if let Ok(wrote) = &result {
+                        self.hosts[host].promise(wrote);
+                    }
+                    self.hosts[host].written.insert(token, result);
+                }
+                Output::Resolved { token, outcome, found } => {
+                    let took = self.hosts[host].asked.remove(&token).map_or(Duration::ZERO, |at| self.time - at);
+                    let answered = Answered { outcome: *outcome, found, took };
+                    self.checks.answered(host, &answered, &self.hosts);
+                    self.hosts[host].answered.insert(token, answered);
+                }
+                Output::View(view) => {
+                    self.checks.view(host, &self.hosts[host], &view);
+                    self.hosts[host].view = Some(view);
+                }
+                Output::Refused(refusal) => self.hosts[host].refusals.push(refusal),
+                Output::Wait(deadline) => {
+                    let at = self.hosts[host].started.checked_add(deadline);
+                    if let Some(at) = at.filter(|at| self.hosts[host].wake != Some(*at)) {
+                        let at = at.max(self.time);
+                        self.hosts[host].wake = Some(at);
+                        let life = self.hosts[host].life;
+                        self.at(at, host, Event::Timer { life });
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, peer: NodeId, input: Input) {
+        let Input::Frame { bytes, .. } = &input else { return };
+        let (kind, length) = (bytes.get(3).copied().unwrap_or(0), bytes.len() as u64);
+        let Some(to) = self.by_id.get(&peer).copied() else { return };
+        let traffic = self.traffic.entry((kind, from, to)).or_default();
+        traffic.messages += 1;
+        traffic.bytes += length;
+        let way = self.weather.way(&mut self.chance);
+        let dropped = self.weather.drops(kind, &mut self.chance);
+        let time = self.time;
+        let Some(connection) = self.network.between(from, to) else { return };
+        let sender = connection.side(from);
+        if connection.dead || !connection.up[sender] || dropped {
+            return;
+        }
+        let receiver = 1 - sender;
+        let at = connection.busy_until[receiver].max(time + way);
+        connection.busy_until[receiver] = at;
+        let number = connection.number;
+        self.at(at, to, Event::Input { number, with: from, input });
+    }
+
+    /// The side of `host`, when that connection is the one in use and both ends still live.
+    fn standing(&mut self, number: u64, host: usize, with: usize) -> Option<usize> {
+        let lives = |connection: &Connection| connection.hosts.map(|host| self.hosts[host].life) == connection.lives;
+        let connection = self.network.connections.get(&pair(host, with))?;
+        (connection.number == number && !connection.dead && lives(connection)).then(|| connection.side(host))
+    }
+
+    fn dial(&mut self, from: usize, address: String, expected: Option<NodeId>, since: Duration, tries: u32) {
+        let to = self.by_address.get(&address).copied();
+        let reachable = to.filter(|to| self.hosts[*to].node.is_some() && !self.network.is_cut(from, *to));
+        let failure = match reachable {
+            Some(to) if to == from => Some("that is this node itself".to_owned()),
+            Some(to) if expected.is_some_and(|id| id != self.hosts[to].id) => Some("another node is there".to_owned()),
+            Some(to) => {
+                // As the endpoint does: whoever is connected is not dialled again, and no event says so.
+                if self.network.between(from, to).is_some_and(|c| !c.dead && c.up == [true, true]) {
+                    return;
+                }
+                let way: Duration = (0..3).map(|_| self.weather.way(&mut self.chance)).sum();
+                let lives = [self.hosts[from].life, self.hosts[to].life];
+                self.at(self.time + way, from, Event::Settle { with: to, lives });
+                None
+            }
+            None if self.time >= since + self.weather.patience => Some("no answer".to_owned()),
+            None => {
+                let life = self.hosts[from].life;
+                let at = (self.time + HANDSHAKE_RETRY * 2_u32.pow(tries.min(4))).min(since + self.weather.patience);
+                self.at(at, from, Event::Dial { life, address: address.clone(), expected, since, tries: tries + 1 });
+                None
+            }
+        };
+        if let Some(reason) = failure {
+            self.input(from, Input::DialFailed { address, reason });
+        }
+    }
+
+    /// A handshake is through. A second connection of the same two processes is no event; one of another process ends the first.
+    fn settle(&mut self, from: usize, to: usize, lives: [u32; 2]) {
+        let living = [self.hosts[from].life, self.hosts[to].life] == lives && self.hosts[from].node.is_some();
+        if !living || self.network.is_cut(from, to) {
+            let address = self.hosts[to].spec.address.clone();
+            if self.hosts[from].life == lives[0] {
+                self.input(from, Input::DialFailed { address, reason: "the handshake was not finished".to_owned() });
+            }
+            return;
+        }
+        let hosts = [from.min(to), from.max(to)];
+        let lives = hosts.map(|host| self.hosts[host].life);
+        let mut up = [false, false];
+        if let Some(old) = self.network.connections.remove(&pair(from, to)) {
+            let same = old.lives == lives;
+            if same && !old.dead {
+                self.network.connections.insert(pair(from, to), old);
+                return;
+            }
+            if same {
+                // An end that has not noticed the loss goes over to the new connection and hears nothing of it.
+                up = old.up;
+            } else {
+                let number = old.number;
+                self.network.connections.insert(pair(from, to), old);
+                self.go_down(from, to, number);
+                self.go_down(to, from, number);
+            }
+        }
+        let number = self.network.number();
+        let later = self.time + self.weather.way(&mut self.chance);
+        let mut busy_until = [self.time; 2];
+        busy_until[usize::from(hosts[1] == from)] = later;
+        let connection = Connection { number, hosts, lives, up, dead: false, busy_until };
+        self.network.connections.insert(pair(from, to), connection);
+        for (host, with, at, dialed) in [(to, from, self.time, false), (from, to, later, true)] {
+            if !up[usize::from(hosts[1] == host)] {
+                let address = self.hosts[with].spec.address.clone();
+                self.at(at, host, Event::Up { number, address, dialed, with });
+            }
+        }
+    }
+
+    /// Nothing arrives any more; both ends notice, each after its own silence.
+    fn lose_pair(&mut self, a: usize, b: usize) {
+        let silence = self.weather.silence;
+        let Some(connection) = self.network.between(a, b).filter(|connection| !connection.dead) else { return };
+        connection.dead = true;
+        let number = connection.number;
+        for (host, with) in [(a, b), (b, a)] {
+            let notices = silence.mul_f64(0.9) + silence.mul_f64(0.1 * self.chance.below(1000) as f64 / 1000.0);
+            self.at(self.time + notices, host, Event::Down { number, with });
+        }
+    }
+
+    /// One end says that it closes: the other notices as soon as the word arrives, after everything sent before it.
+    fn close_pair(&mut self, a: usize, b: usize) {
+        let way = self.weather.way(&mut self.chance);
+        let time = self.time;
+        let Some(connection) = self.network.between(a, b).filter(|connection| !connection.dead) else { return };
+        let at = connection.busy_until.map(|busy| busy.max(time + way));
+        let number = connection.number;
+        connection.lives = connection.hosts.map(|host| self.hosts[host].life);
+        self.at(at[connection_side(a, b)], a, Event::Down { number, with: b });
+        self.at(at[connection_side(b, a)], b, Event::Down { number, with: a });
+    }
+
+    fn go_down(&mut self, host: usize, with: usize, number: u64) {
+        let Some(connection) = self.network.between(host, with).filter(|connection| connection.number == number) else {
+            return;
+        };
+        let side = connection.side(host);
+        connection.dead = true;
+        if std::mem::replace(&mut connection.up[side], false) {
+            let peer = self.hosts[with].id;
+            self.input(host, Input::PeerDown { peer });
+        }
+    }
+}
+
+const fn connection_side(host: usize, with: usize) -> usize {
+    if host < with { 0 } else { 1 }
+}
+
+/// A question for words, over the whole federation.
+pub fn words(text: &str) -> Question {
+    question(Form::Words, text)
+}
+
+/// A question for a full name.
+pub fn name(text: &str) -> Question {
+    question(Form::Exact, text)
+}
+
+/// Any question without filters.
+pub fn question(form: Form, text: &str) -> Question {
+    Question { form, text: text.to_owned(), zone: None, limit: 10, tags: Vec::new(), capabilities: Vec::new() }
+}

@@ -80,6 +80,7 @@ enum Event {
     Up { number: u64, address: String, dialed: bool, with: usize },
     Down { number: u64, with: usize },
     Input { number: u64, with: usize, input: Input },
+    Reached { life: u32, input: Input },
     Synced { life: u32 },
     Stop { life: u32 },
 }
@@ -95,6 +96,7 @@ impl Event {
             Self::Input { .. } => 5,
             Self::Synced { .. } => 6,
             Self::Stop { .. } => 7,
+            Self::Reached { .. } => 8,
         }
     }
 }
@@ -405,6 +407,11 @@ impl World {
                     self.input(host, input);
                 }
             }
+            Event::Reached { life, input } => {
+                if self.hosts[host].life == life {
+                    self.input(host, input);
+                }
+            }
             Event::Synced { life } => {
                 if self.hosts[host].life == life
                     && let Some(token) = self.hosts[host].disk.sync()
@@ -525,8 +532,10 @@ impl World {
             Some(to) if to == from => Some("that is this node itself".to_owned()),
             Some(to) if expected.is_some_and(|id| id != self.hosts[to].id) => Some("another node is there".to_owned()),
             Some(to) => {
-                // As the endpoint does: whoever is connected is not dialled again, and no event says so.
+                // As the endpoint does: whoever is connected is not dialled again.
                 if self.network.between(from, to).is_some_and(|c| !c.dead && c.up == [true, true]) {
+                    let peer = self.hosts[to].id;
+                    self.input(from, Input::Reached { peer, address });
                     return;
                 }
                 let way: Duration = (0..3).map(|_| self.weather.way(&mut self.chance)).sum();
@@ -547,11 +556,12 @@ impl World {
         }
     }
 
-    /// A handshake is through. A second connection of the same two processes is no event; one of another process ends the first.
+    /// A handshake is through. A second connection of the same two processes only ends the dial; one of another process ends the
+    /// first connection.
     fn settle(&mut self, from: usize, to: usize, lives: [u32; 2]) {
         let living = [self.hosts[from].life, self.hosts[to].life] == lives && self.hosts[from].node.is_some();
+        let (peer, address) = (self.hosts[to].id, self.hosts[to].spec.address.clone());
         if !living || self.network.is_cut(from, to) {
-            let address = self.hosts[to].spec.address.clone();
             if self.hosts[from].life == lives[0] {
                 self.input(from, Input::DialFailed { address, reason: "the handshake was not finished".to_owned() });
             }
@@ -564,6 +574,7 @@ impl World {
             let same = old.lives == lives;
             if same && !old.dead {
                 self.network.connections.insert(pair(from, to), old);
+                self.input(from, Input::Reached { peer, address });
                 return;
             }
             if same {
@@ -582,12 +593,14 @@ impl World {
         busy_until[usize::from(hosts[1] == from)] = later;
         let connection = Connection { number, hosts, lives, up, dead: false, busy_until };
         self.network.connections.insert(pair(from, to), connection);
+        let reached = Input::Reached { peer, address };
         for (host, with, at, dialed) in [(to, from, self.time, false), (from, to, later, true)] {
             if !up[usize::from(hosts[1] == host)] {
                 let address = self.hosts[with].spec.address.clone();
                 self.at(at, host, Event::Up { number, address, dialed, with });
             }
         }
+        self.at(later, from, Event::Reached { life: self.hosts[from].life, input: reached });
     }
 
     /// Nothing arrives any more; both ends notice, each after its own silence.

@@ -437,6 +437,7 @@ impl Node {
         self.counts.applied += applied.stored.len() as u64;
         for change in &applied.changes {
             self.zone.apply(change);
+            self.meet(change);
         }
         self.view_dirty = true;
     }

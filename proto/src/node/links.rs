@@ -10,7 +10,8 @@ use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, Output, TrustState};
 use crate::params::{DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN};
-use crate::record::{Certificate, DelegationBody, GATEWAYS_MAX, Gateway, NodeId, ZoneProof};
+use crate::record::{Certificate, DelegationBody, GATEWAYS_MAX, Gateway, Kind, NodeBody, NodeId, ZoneProof};
+use crate::registry::Change;
 use crate::trust::{TrustError, verify_chain};
 use crate::view::ContactView;
 use crate::wire::message::{Admit, Delegate, Hello, Referral, ReferredChild, Refuse, Serials};
@@ -118,6 +119,14 @@ impl Links {
             contact.expected = expected;
             contact.refused = false;
         }
+    }
+
+    /// Gives up the addresses at which `node` was a fellow, except the one where it is now.
+    fn forget_fellow(&mut self, node: NodeId, now_at: Option<&str>) {
+        self.contacts.retain(|address, contact| {
+            let former = contact.purpose == Purpose::Fellow && contact.expected == Some(node);
+            !former || Some(address.as_str()) == now_at
+        });
     }
 
     pub(super) fn connected(&self) -> Vec<NodeId> {
@@ -302,7 +311,10 @@ impl Node {
         for (address, contact) in &mut self.links.contacts {
             if contact.peer.is_none() && !contact.dialing && contact.next_try <= now {
                 contact.dialing = true;
-                dials.push(Output::Dial { address: address.clone(), expected: contact.expected });
+                // Where a fellow is not found any more another may live; whoever answers says who it is.
+                let anybody = contact.purpose == Purpose::Fellow && contact.error.is_some();
+                let expected = contact.expected.filter(|_| !anybody);
+                dials.push(Output::Dial { address: address.clone(), expected });
             }
         }
         self.outputs.extend(dials);
@@ -438,6 +450,26 @@ impl Node {
             }
             (Some(ours), Some(_) | None) => self.admit(peer, ours),
             (None, _) => {}
+        }
+    }
+
+    /// Every replica keeps contact with every other: that is how it knows who is alive. Their records say where they are.
+    pub(super) fn meet(&mut self, change: &Change) {
+        let (Change::Put(signed) | Change::Gone(signed)) = change;
+        let node = signed.record.node;
+        if signed.record.kind() != Kind::Node || node == self.id {
+            return;
+        }
+        let body = signed.record.body.as_deref().and_then(|body| NodeBody::decode(body).ok());
+        let address = match (change, body) {
+            (Change::Put(_), Some(body)) if body.address != self.config.address => Some(body.address),
+            _ => None,
+        };
+        self.links.forget_fellow(node, address.as_deref());
+        let Some(address) = address else { return };
+        self.links.keep_contact(&address, Purpose::Fellow, Some(node));
+        if self.links.by_peer.contains_key(&node) {
+            self.mark_contact(&address, node);
         }
     }
 

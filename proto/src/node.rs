@@ -438,6 +438,7 @@ impl Node {
         for change in &applied.changes {
             self.zone.apply(change);
             self.meet(change);
+            self.on_delegated(change);
         }
         self.view_dirty = true;
     }
@@ -594,8 +595,8 @@ impl Node {
 
     fn children_view(&self) -> Vec<ChildView> {
         let mut views = BTreeMap::new();
-        for (zone, by_node) in self.zone.children() {
-            let Some(child) = by_node.values().max_by_key(|child| child.signed.record.expires_ms) else { continue };
+        for zone in self.zone.children().keys() {
+            let Some(child) = self.zone.child(zone) else { continue };
             let gateways = child.body.gateways.iter().map(|gateway| gateway.address.clone()).collect();
             let view = ChildView {
                 zone: zone.clone(),

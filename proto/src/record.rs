@@ -286,6 +286,8 @@ pub struct DelegationBody {
     pub gateways: Vec<Gateway>,
     /// Tools the child exports.
     pub tools: u64,
+    /// When this key was first taken, milliseconds since the Unix epoch; of two keys the earlier stands.
+    pub since_ms: u64,
 }
 
 /// Gateways a delegation names.

@@ -453,7 +453,8 @@ mod tests {
         let root = ZoneName::root();
         let chain = vec![Certificate::issue(&root_key, &root, id(&root_node), 1)];
         let body =
-            DelegationBody { zone_key: child_key.verifying_key().to_bytes(), gateways: vec![], tools: 0 }.encode();
+            DelegationBody { zone_key: child_key.verifying_key().to_bytes(), gateways: vec![], tools: 0, since_ms: 0 }
+                .encode();
         let delegation = record(id(&root_node), 1, Kind::Delegation, ".", "research", body);
         let envelope = sign_flush(&root_node, vec![delegation])[0].envelope.to_vec();
         let proof = ZoneProof { zone: "research".into(), delegation: envelope, chain };

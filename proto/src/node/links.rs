@@ -81,6 +81,18 @@ struct Link {
     role: Role,
     address: String,
     hello: Option<Hello>,
+    /// A parent that knows no key of our zone.
+    undelegated: bool,
+    /// A parent that was asked to delegate to our key.
+    asked: bool,
+    /// The key of its own zone that a child was told.
+    told: Option<[u8; 32]>,
+}
+
+impl Link {
+    const fn new(address: String) -> Self {
+        Self { role: Role::Unknown, address, hello: None, undelegated: false, asked: false, told: None }
+    }
 }
 
 /// All connections, and all addresses that contact is kept with.
@@ -90,6 +102,10 @@ pub(super) struct Links {
     contacts: BTreeMap<String, Contact>,
     parent_zone: Option<ZoneName>,
     has_parents: bool,
+    /// Everybody this node was told to join is there, and nobody knows a key of the zone.
+    founding: bool,
+    /// Delegations of ours on their way to the store: the first key taken stands, even before it can be read.
+    delegating: BTreeMap<ZoneName, DelegationBody>,
 }
 
 impl Links {
@@ -240,6 +256,45 @@ impl Node {
             None if self.links.contacts.is_empty() => self.make_zone_key(),
             None => {}
         }
+        self.learn_children();
+    }
+
+    /// Makes the zone's key when nobody who could know another is left to ask. A parent may still prefer another founder's, and
+    /// a key of ours gives way as long as nobody relies on it.
+    fn found_zone(&mut self) {
+        if self.trust.zone_key.is_some() {
+            return;
+        }
+        let keyless = |peer: NodeId| {
+            let hello = self.links.by_peer.get(&peer).and_then(|link| link.hello.as_ref());
+            hello.filter(|hello| hello.zone == self.config.zone.as_str() && hello.zone_key.is_none())
+        };
+        let joins = self.links.contacts.values().filter(|contact| contact.purpose == Purpose::Join);
+        let joins: Vec<&Contact> = joins.collect();
+        let all_keyless = joins.iter().all(|join| join.peer.is_some_and(|peer| keyless(peer).is_some()));
+        let may = if self.links.has_parents {
+            let denied = self.links.by_peer.values().any(|link| link.undelegated);
+            denied && joins.iter().all(|join| join.peer.map_or(join.error.is_some(), |peer| keyless(peer).is_some()))
+        } else {
+            // Nodes that join each other all round: the least of them founds, once all are there and none knows a key.
+            let founding = |peer: NodeId| keyless(peer).is_some_and(|hello| hello.founding);
+            let least = self.links.by_peer.keys().filter(|peer| founding(**peer)).all(|peer| self.id < *peer);
+            all_keyless && least && joins.iter().all(|join| join.peer.is_some_and(founding))
+        };
+        let founding = all_keyless && !self.links.has_parents;
+        if may {
+            self.make_zone_key();
+        } else if founding != self.links.founding {
+            self.links.founding = founding;
+            self.greet_all();
+        }
+    }
+
+    fn greet_all(&mut self) {
+        let hello = self.hello();
+        for peer in self.links.connected() {
+            self.send(peer, hello.clone());
+        }
     }
 
     fn make_zone_key(&mut self) {
@@ -258,11 +313,9 @@ impl Node {
         self.chains.insert(self.id, self.trust.chain.clone());
         self.keep_trust();
         self.write_node_record();
-        for peer in self.links.connected() {
-            let hello = self.hello();
-            self.send(peer, hello);
-        }
+        self.greet_all();
         self.settle_links();
+        self.delegate_again();
         self.view_dirty = true;
     }
 
@@ -302,6 +355,7 @@ impl Node {
             version: self.config.version.clone(),
             zone_key: self.trust.zone_key,
             chain: self.trust.chain.clone(),
+            founding: self.links.founding,
         }
     }
 
@@ -327,7 +381,7 @@ impl Node {
             contact.backoff = DIAL_BACKOFF_MIN;
             contact.error = None;
         }
-        self.links.by_peer.insert(peer, Link { role: Role::Unknown, address, hello: None });
+        self.links.by_peer.insert(peer, Link::new(address));
         let hello = self.hello();
         self.send(peer, hello);
         self.view_dirty = true;
@@ -362,6 +416,7 @@ impl Node {
             contact.backoff = (contact.backoff * 2).min(DIAL_BACKOFF_MAX);
             contact.error = Some(reason);
         }
+        self.found_zone();
         self.view_dirty = true;
     }
 
@@ -415,6 +470,10 @@ impl Node {
         }
     }
 
+    fn has_role(&self, peer: NodeId, role: &Role) -> bool {
+        self.links.by_peer.get(&peer).is_some_and(|link| link.role == *role)
+    }
+
     fn set_role(&mut self, peer: NodeId, role: Role) {
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
             link.role = role;
@@ -430,14 +489,12 @@ impl Node {
         self.set_role(peer, Role::Applicant);
         match (self.trust.zone_key, hello.zone_key) {
             (Some(ours), Some(theirs)) if ours != theirs => {
-                if self.trust.committed || !self.yields_to(peer) {
-                    self.refuse(
-                        peer,
-                        "this zone is known under another key; start with an empty data directory to join it",
-                    );
-                    return;
+                if self.trust.committed {
+                    let reason = "this zone is known under another key; start with an empty data directory to join it";
+                    self.refuse(peer, reason);
+                } else if self.yields_to(peer) {
+                    self.forget_zone_key();
                 }
-                self.forget_zone_key();
             }
             (Some(ours), Some(_)) if verify_chain(&hello.chain, &self.config.zone, &ours, peer).is_ok() => {
                 self.chains.insert(peer, hello.chain);
@@ -449,7 +506,7 @@ impl Node {
                 self.note_liveness();
             }
             (Some(ours), Some(_) | None) => self.admit(peer, ours),
-            (None, _) => {}
+            (None, _) => self.found_zone(),
         }
     }
 
@@ -483,10 +540,7 @@ impl Node {
         self.trust.zone_key = None;
         self.trust.chain.clear();
         self.chains.remove(&self.id);
-        let hello = self.hello();
-        for peer in self.links.connected() {
-            self.send(peer, hello.clone());
-        }
+        self.greet_all();
     }
 
     /// A known address of a peer that is connected needs no dialling.
@@ -510,11 +564,15 @@ impl Node {
     }
 
     pub(super) fn on_refuse(&mut self, peer: NodeId, refuse: Refuse) {
+        if self.trust.zone_key.is_none() && self.has_role(peer, &Role::Applicant) {
+            // The key that was refused was given up in the meantime.
+            return;
+        }
         self.misfit(peer, &refuse.reason);
     }
 
     pub(super) fn on_admit(&mut self, peer: NodeId, admit: Admit) {
-        let known = self.links.by_peer.get(&peer).is_some_and(|link| link.role == Role::Applicant);
+        let known = self.has_role(peer, &Role::Applicant);
         let verified = verify_chain(&admit.chain, &self.config.zone, &admit.zone_key, self.id).is_ok();
         if !known || !verified || self.is_admitted() {
             self.counts.refused += u64::from(!verified);
@@ -553,6 +611,9 @@ impl Node {
     fn refer(&mut self, peer: NodeId, zone: &ZoneName) {
         let delegation =
             self.delegation_of(zone).map(|body| ReferredChild { zone_key: body.zone_key, gateways: body.gateways });
+        if let Some(link) = self.links.by_peer.get_mut(&peer) {
+            link.told = delegation.as_ref().map(|child| child.zone_key);
+        }
         let own = self.config.zone.clone();
         let anchors = self.anchors.pinned().filter(|(zone, _)| own.is_below(zone));
         let referral = Referral {
@@ -565,10 +626,29 @@ impl Node {
         self.send(peer, referral);
     }
 
-    /// What our zone says of a child; several of our nodes may say it, the key is the same.
+    /// What our zone says of a child.
     fn delegation_of(&self, zone: &ZoneName) -> Option<DelegationBody> {
-        let by_node = self.zone.children().get(zone)?;
-        by_node.values().max_by_key(|child| child.signed.record.expires_ms).map(|child| child.body.clone())
+        self.zone.child(zone).map(|child| child.body.clone())
+    }
+
+    /// A delegation can be read now: the zone's key can be proven from it, and its nodes hear whose key was taken.
+    pub(super) fn on_delegated(&mut self, change: &Change) {
+        let (Change::Put(signed) | Change::Gone(signed)) = change;
+        let Ok(zone) = ZoneName::parse(&signed.record.name) else { return };
+        if signed.record.kind() != Kind::Delegation {
+            return;
+        }
+        let coming = self.links.delegating.get(&zone).map(Wire::encode);
+        if signed.record.node == self.id && coming == signed.record.body {
+            self.links.delegating.remove(&zone);
+        }
+        self.learn_children();
+        let key = self.zone.child(&zone).map(|child| child.body.zone_key);
+        for peer in self.links.of_zone(&zone) {
+            if self.links.by_peer.get(&peer).is_some_and(|link| link.told != key) {
+                self.refer(peer, &zone);
+            }
+        }
     }
 
     pub(super) fn on_referral(&mut self, peer: NodeId, referral: Referral) {
@@ -581,28 +661,27 @@ impl Node {
             self.set_role(peer, Role::Stranger);
             return;
         }
+        let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
+        link.undelegated = referral.delegation.is_none();
+        let asked = link.asked;
         let candidate = self.config.zone_key.verifying_key().to_bytes();
-        match (&referral.delegation, self.trust.zone_key) {
-            (None, None) => {
-                self.make_zone_key();
-                self.delegate_to(peer);
-            }
+        match (referral.delegation, self.trust.zone_key) {
+            (None, None) => self.found_zone(),
             (None, Some(_)) => self.delegate_to(peer),
-            (Some(child), Some(ours)) if child.zone_key == ours => self.delegate_to(peer),
-            (Some(child), None) if child.zone_key == candidate => {
-                self.make_zone_key();
-                self.delegate_to(peer);
+            (Some(child), Some(ours)) if child.zone_key == ours => {
+                self.commit_zone_key();
+                if !asked {
+                    self.delegate_to(peer);
+                }
+            }
+            (Some(child), None) if child.zone_key == candidate => self.make_zone_key(),
+            (Some(_), Some(_)) if self.trust.committed => {
+                let own = &self.config.zone;
+                let reason = format!("{zone} delegates {own} to another key; join its replicas or choose another name");
+                self.refuse(peer, &reason);
             }
             (Some(child), ours) => {
                 if ours.is_some() {
-                    if self.trust.committed {
-                        let reason = format!(
-                            "{zone} delegates {} to another key; join its replicas or choose another name",
-                            self.config.zone
-                        );
-                        self.refuse(peer, &reason);
-                        return;
-                    }
                     self.forget_zone_key();
                 }
                 for gateway in child.gateways.iter().take(GATEWAYS_MAX).filter(|gateway| gateway.node != self.id) {
@@ -634,7 +713,9 @@ impl Node {
     /// Asks the parent to sign that this zone is reached here.
     fn delegate_to(&mut self, peer: NodeId) {
         let Some(zone_key) = self.trust.zone_key.filter(|_| self.is_admitted()) else { return };
-        self.commit_zone_key();
+        if let Some(link) = self.links.by_peer.get_mut(&peer) {
+            link.asked = true;
+        }
         let own = Gateway { node: self.id, address: self.config.address.clone() };
         let fellows = self.membership.all().filter(|(node, _)| self.membership.is_alive(*node));
         let fellows = fellows.map(|(node, member)| Gateway { node, address: member.address.clone() });
@@ -661,12 +742,17 @@ impl Node {
             self.counts.refused += 1;
             return;
         }
-        let known = self.delegation_of(&zone);
-        if known.as_ref().is_some_and(|known| known.zone_key != delegate.zone_key) {
-            self.send(peer, Refuse { reason: format!("zone {zone} is delegated to another key") });
+        if !self.is_admitted() {
             return;
         }
-        if !self.is_admitted() {
+        let coming = self.links.delegating.get(&zone).cloned();
+        let is_coming = coming.is_some();
+        let known = coming.or_else(|| self.delegation_of(&zone));
+        if known.as_ref().is_some_and(|known| known.zone_key != delegate.zone_key) {
+            // Another founder was first. What is still on its way to the store is told when it has arrived.
+            if !is_coming {
+                self.refer(peer, &zone);
+            }
             return;
         }
         let mut gateways = delegate.gateways;
@@ -677,26 +763,28 @@ impl Node {
             }
         }
         gateways.truncate(GATEWAYS_MAX);
-        let body = DelegationBody { zone_key: delegate.zone_key, gateways, tools: delegate.tools };
+        let since_ms = known.map_or(self.now.wall_ms, |known| known.since_ms);
+        let body = DelegationBody { zone_key: delegate.zone_key, gateways, tools: delegate.tools, since_ms };
         self.commit_zone_key();
+        self.links.delegating.insert(zone.clone(), body.clone());
         self.write_delegation(zone.as_str(), body.encode());
     }
 
     /// Proves the keys of our children to ourselves, so that what they answer can be checked.
-    pub(super) fn learn_children(&mut self) {
+    fn learn_children(&mut self) {
         let proofs = self.child_proofs();
         self.anchors.learn(&proofs, &mut self.verifier);
     }
 
     /// Proofs of our children's keys, for those who ask through us.
     pub(super) fn child_proofs(&self) -> Vec<ZoneProof> {
-        let newest = |by_node: &BTreeMap<NodeId, crate::zone::Child>| {
-            let child = by_node.values().max_by_key(|child| child.signed.record.expires_ms)?;
+        let proof = |child: &crate::zone::Child| {
             let chain = self.chains.get(&child.signed.record.node)?.clone();
             let zone = child.signed.record.name.clone();
             Some(ZoneProof { zone, delegation: child.signed.envelope.to_vec(), chain })
         };
-        self.zone.children().values().filter_map(newest).collect()
+        let children = self.zone.children().keys().filter_map(|zone| self.zone.child(zone));
+        children.filter_map(proof).collect()
     }
 
     /// Keeps contact with the gateways of a child that has to be reached.

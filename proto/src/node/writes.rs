@@ -462,9 +462,6 @@ impl Node {
             self.persist(dropped);
         }
         self.push(Rumour { ranges: vec![range], hop: 0, from: None });
-        if records.iter().any(|signed| signed.record.kind() == Kind::Delegation) {
-            self.learn_children();
-        }
     }
 }
 

@@ -102,6 +102,8 @@ pub struct Hello {
     pub zone_key: Option<[u8; 32]>,
     /// Certificates from the zone key to the sender; empty until it is admitted.
     pub chain: Vec<Certificate>,
+    /// Everybody the sender was told to join is there and knows no zone key either: one of them has to make it.
+    pub founding: bool,
 }
 
 /// A certificate chain for the receiver.

@@ -326,3 +326,47 @@ fn checked(mut ask: Ask) -> Result<Ask, Problem> {
 fn busy() -> Problem {
     Problem::new(Kind::Busy, "the node has too much to do").hint("aop status")
 }
+
+#[cfg(test)]
+impl Handle {
+    /// A handle of a node in memory, zone `research`, with nothing behind it.
+    pub(crate) fn for_tests() -> Self {
+        use aop_proto::node::{Config, Node, Restored};
+
+        use crate::driver::Driver;
+        use crate::entropy::{NodeKey, ZoneKey};
+
+        let clock = Clock::start();
+        let (key, zone_key) = (NodeKey::memory().unwrap(), ZoneKey::memory().unwrap());
+        let (events, peer_events) = mpsc::channel(8);
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let listen = socket.local_addr().unwrap();
+        let peers = Peers::bind(socket, &key, events).unwrap();
+        let config = Config {
+            zone: ZoneName::parse("research").unwrap(),
+            key: key.signing_key().clone(),
+            zone_key: zone_key.signing_key().clone(),
+            incarnation: 1,
+            address: listen.to_string(),
+            version: "test".to_owned(),
+            seed: [7; 32],
+            parents: Vec::new(),
+            joins: Vec::new(),
+        };
+        let node = Node::new(config, Restored::default(), clock.now());
+        let store = Store::memory();
+        let (driver, queues) = Driver::new(node, clock, peers.clone(), store.clone(), peer_events, Default::default());
+        tokio::spawn(driver.run());
+        let upstreams = Upstreams::new(mpsc::channel(8).0);
+        let limbs = Limbs {
+            jobs: queues.jobs,
+            published: queues.published,
+            upstreams,
+            store,
+            peers,
+            metrics: Metrics::default(),
+            clock,
+        };
+        Self::new(limbs, About { listen, data_dir: None, version: "test" })
+    }
+}

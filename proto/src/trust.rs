@@ -442,7 +442,7 @@ mod tests {
         assert!(verify_chain(&[second], &zone, &public, id(&replica)).is_err());
         assert!(verify_chain(&[], &zone, &public, id(&replica)).is_err());
         let elsewhere = ZoneName::parse("writing").unwrap();
-        assert!(verify_chain(&[first.clone()], &elsewhere, &public, id(&maker)).is_err());
+        assert!(verify_chain(std::slice::from_ref(&first), &elsewhere, &public, id(&maker)).is_err());
         let widened = Certificate { node: id(&replica), ..first };
         assert_eq!(verify_chain(&[widened], &zone, &public, id(&replica)), Err(TrustError::Signature));
     }

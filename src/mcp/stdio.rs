@@ -256,8 +256,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let listen = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();
-        let doors =
-            Doors { handle: Handle::for_tests(), admin_token: AdminToken::new("t"), listen, zone: "research".into() };
+        let handle = Handle::for_tests();
+        let doors = Doors {
+            calls: crate::call::Calls::new(handle.clone()),
+            handle,
+            admin_token: AdminToken::new("t"),
+            listen,
+            zone: "research".into(),
+        };
         tokio::spawn(crate::http::serve(listener, doors, stop.clone()));
         (listen.to_string(), stop)
     }

@@ -6,7 +6,7 @@
 //! 4. An acknowledged registration stands at its host, across any crash that leaves the disk; an acknowledged removal stays one,
 //!    at every host that has heard of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aop_proto::name::ZoneName;
@@ -23,6 +23,7 @@ type Vector = Vec<(Origin, u64)>;
 pub(crate) struct Checks {
     through: BTreeMap<usize, (u32, Vector)>,
     digests: BTreeMap<(String, Vector), Hash>,
+    zone_keys: BTreeMap<String, BTreeSet<[u8; 32]>>,
     verifier: Verifier,
 }
 
@@ -30,6 +31,7 @@ impl Checks {
     /// A host showed its readers a new view.
     pub(crate) fn view(&mut self, number: usize, host: &Host, view: &View) {
         let Some(node) = &host.node else { return };
+        self.zone_keys.entry(view.zone.to_string()).or_default().extend(view.zone_key);
         let vector = node.registry().vector();
         if let Some((life, before)) = self.through.get(&number)
             && *life == host.life
@@ -59,8 +61,8 @@ impl Checks {
                 if hosts[number].spec.zone == zone.as_str() {
                     continue;
                 }
-                let mut keys = hosts.iter().filter(|host| host.spec.zone == zone.as_str()).filter_map(zone_key);
-                let believed = keys.any(|key| verify_chain(&candidate.chain, &zone, &key, opened.record.node).is_ok());
+                let mut keys = self.zone_keys.get(zone.as_str()).into_iter().flatten();
+                let believed = keys.any(|key| verify_chain(&candidate.chain, &zone, key, opened.record.node).is_ok());
                 assert!(believed, "host {number} serves {} without a chain to a key of {zone}", record.record.name);
             }
         }
@@ -87,8 +89,4 @@ impl Checks {
             }
         }
     }
-}
-
-fn zone_key(host: &Host) -> Option<[u8; 32]> {
-    host.view.as_ref().and_then(|view| view.zone_key)
 }

@@ -16,6 +16,9 @@ use crate::trust::{TrustError, verify_chain};
 use crate::view::ContactView;
 use crate::wire::message::{Admit, Delegate, Hello, Referral, ReferredChild, Refuse, Serials};
 
+/// Greetings are answered when ours is older than this; two nodes never greet each other in circles.
+const GREETED_LATELY: Duration = Duration::from_secs(1);
+
 /// What an operator should know about somebody who does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -81,6 +84,8 @@ struct Link {
     role: Role,
     address: String,
     hello: Option<Hello>,
+    /// When it was last told who we are.
+    greeted: Duration,
     /// A parent that knows no key of our zone.
     undelegated: bool,
     /// A parent that was asked to delegate to our key.
@@ -91,7 +96,8 @@ struct Link {
 
 impl Link {
     const fn new(address: String) -> Self {
-        Self { role: Role::Unknown, address, hello: None, undelegated: false, asked: false, told: None }
+        let greeted = Duration::ZERO;
+        Self { role: Role::Unknown, address, hello: None, greeted, undelegated: false, asked: false, told: None }
     }
 }
 
@@ -291,9 +297,16 @@ impl Node {
     }
 
     fn greet_all(&mut self) {
-        let hello = self.hello();
         for peer in self.links.connected() {
-            self.send(peer, hello.clone());
+            self.greet(peer);
+        }
+    }
+
+    fn greet(&mut self, peer: NodeId) {
+        let hello = self.hello();
+        self.send(peer, hello);
+        if let Some(link) = self.links.by_peer.get_mut(&peer) {
+            link.greeted = self.now.mono;
         }
     }
 
@@ -382,8 +395,7 @@ impl Node {
             contact.error = None;
         }
         self.links.by_peer.insert(peer, Link::new(address));
-        let hello = self.hello();
-        self.send(peer, hello);
+        self.greet(peer);
         self.view_dirty = true;
     }
 
@@ -403,8 +415,7 @@ impl Node {
         contact.error = None;
         if let Some(hello) = hello.filter(|_| news) {
             self.on_hello(peer, hello);
-            let ours = self.hello();
-            self.send(peer, ours);
+            self.greet(peer);
         }
     }
 
@@ -437,8 +448,11 @@ impl Node {
             self.counts.bad_frames += 1;
             return;
         };
-        if let Some(link) = self.links.by_peer.get_mut(&peer) {
-            link.hello = Some(hello.clone());
+        let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
+        let again = link.hello.replace(hello.clone()).is_some();
+        if again && self.now.mono >= link.greeted + GREETED_LATELY {
+            // The peer may have lost the connection where we have not: it starts anew and waits for our greeting.
+            self.greet(peer);
         }
         if zone == self.config.zone {
             self.on_fellow(peer, hello);

@@ -1,0 +1,250 @@
+//! Zones find each other's tools, by name and by words, and say who was silent.
+
+use std::time::Duration;
+
+use aop_proto::node::Write;
+use aop_proto::resolver::Source;
+use aop_proto::wire::message::Form;
+use aop_simulations::World;
+use aop_simulations::scenario::{acquainted, equal, server};
+use aop_simulations::world::{DEADLINE, HostId, Spec, name, question, words};
+
+/// Kind of a query on the wire.
+const QUERY: u8 = 32;
+/// Time in which delegations stand.
+const SETTLED: Duration = Duration::from_secs(2);
+
+const PAPERS: &str = "search_papers.arxiv.research";
+
+/// A root, `research` with a tool for papers, `writing` with a tool for letters.
+fn federation(seed: u64) -> (World, HostId, HostId, HostId) {
+    let mut world = World::new(seed);
+    let root = world.boot(Spec::new(".", 1));
+    let research = world.boot(Spec::new("research", 2).parent(1));
+    let writing = world.boot(Spec::new("writing", 3).parent(1));
+    world.run_for(SETTLED);
+    let papers = [("search_papers", "Search papers on arxiv by topic"), ("count_papers", "Count papers of an author")];
+    world.write_through(research, server("arxiv", &papers)).unwrap();
+    world.write_through(writing, server("post", &[("write_letter", "Write a letter in formal style")])).unwrap();
+    world.run_for(SETTLED);
+    (world, root, research, writing)
+}
+
+fn queries_to(world: &World, to: HostId) -> u64 {
+    world.traffic_where(|kind, _, receiver| kind == QUERY && receiver == to).messages
+}
+
+#[test]
+fn words_asked_in_one_zone_find_the_tool_of_another() {
+    let (mut world, _, research, writing) = federation(1);
+    let answered = world.resolve(writing, words("papers on arxiv"));
+    assert!(!answered.outcome.is_partial(), "{:?}", answered.outcome.silent);
+    assert_eq!(answered.names()[0], PAPERS);
+    let answer = answered.found[0].answer;
+    assert_eq!(answered.outcome.answers[answer].0, Source::Parent);
+    assert_eq!(answered.found[0].instances[0].node, world.id(research));
+    assert!(answered.took < Duration::from_millis(100), "{:?}", answered.took);
+}
+
+#[test]
+fn every_node_gives_the_same_answer() {
+    let (mut world, root, research, writing) = federation(2);
+    let asked = |world: &mut World, host| {
+        let answered = world.resolve(host, words("write papers letter"));
+        assert!(!answered.outcome.is_partial());
+        let found = answered.found.iter();
+        found.map(|f| (f.name.to_string(), f.score.to_bits(), f.instance.signed.hash)).collect::<Vec<_>>()
+    };
+    let first = asked(&mut world, root);
+    assert_eq!(first.len(), 3);
+    for host in [research, writing, root] {
+        assert_eq!(asked(&mut world, host), first);
+    }
+}
+
+#[test]
+fn a_name_is_found_from_everywhere_and_an_unknown_one_denied_by_its_authority() {
+    let (mut world, root, research, writing) = federation(3);
+    for host in [root, research, writing] {
+        let answered = world.resolve(host, name(PAPERS));
+        assert_eq!(answered.names(), [PAPERS]);
+        let unknown = world.resolve(host, name("search_paper.arxiv.research"));
+        assert!(unknown.found.is_empty() && !unknown.outcome.is_partial(), "{:?}", unknown.outcome);
+        let [(_, denial)] = &unknown.outcome.answers[..] else { panic!("{:?}", unknown.outcome) };
+        assert_eq!((denial.answer.zone.as_str(), denial.answer.node), ("research", world.id(research)));
+        assert_eq!(denial.answer.near[0], PAPERS);
+    }
+}
+
+#[test]
+fn a_zone_that_nobody_knows_is_denied_by_the_root_with_what_is_near() {
+    let (mut world, root, research, writing) = federation(4);
+    for host in [root, research, writing] {
+        let unknown = world.resolve(host, name("search_papers.arxiv.reserch"));
+        assert!(unknown.found.is_empty() && !unknown.outcome.is_partial(), "{:?}", unknown.outcome);
+        let [(_, denial)] = &unknown.outcome.answers[..] else { panic!("{:?}", unknown.outcome) };
+        assert_eq!((denial.answer.zone.as_str(), denial.answer.near.clone()), (".", vec!["research".to_owned()]));
+    }
+}
+
+#[test]
+fn a_silent_zone_is_named_within_the_deadline() {
+    let (mut world, root, research, writing) = federation(5);
+    world.crash(research);
+    for (question, text) in [(Form::Words, "papers on arxiv"), (Form::Exact, PAPERS), (Form::List, "")] {
+        for host in [writing, root] {
+            let answered = world.resolve_as(host, self::question(question, text), |terms| aop_proto::resolver::Terms {
+                cached: false,
+                ..terms
+            });
+            assert_eq!(answered.silent(), ["research"], "{question:?} at {host:?}: {:?}", answered.outcome);
+            assert!(answered.took <= DEADLINE, "{:?}", answered.took);
+        }
+    }
+    // Its end was noticed in the meantime, and is said at once.
+    world.run_for(Duration::from_secs(12));
+    let answered = world.resolve(writing, words("letters and papers on mars"));
+    assert_eq!(answered.silent(), ["research"]);
+    assert!(answered.took < Duration::from_millis(500), "{:?}", answered.took);
+    // It comes back, and nobody has to be told.
+    world.start(research);
+    world.run_for(Duration::from_secs(15));
+    let answered = world.resolve(writing, words("papers on arxiv about the moon"));
+    assert_eq!((answered.silent(), answered.names()[0].as_str()), (vec![], PAPERS));
+}
+
+#[test]
+fn what_was_heard_before_is_shown_as_stale_while_a_zone_is_silent() {
+    let (mut world, _, research, writing) = federation(6);
+    assert_eq!(world.resolve(writing, words("papers on arxiv")).names()[0], PAPERS);
+    world.crash(research);
+    world.run_for(Duration::from_secs(12));
+    let answered = world
+        .resolve_as(writing, words("papers on arxiv"), |terms| aop_proto::resolver::Terms { cached: false, ..terms });
+    assert_eq!(answered.silent(), ["research"]);
+    assert_eq!(answered.names()[0], PAPERS);
+    assert_eq!(answered.outcome.answers[answered.found[0].answer].0, Source::L3);
+}
+
+#[test]
+fn a_second_ask_does_not_reach_the_other_zone_and_a_change_there_ends_that_within_a_second() {
+    let (mut world, _, research, writing) = federation(7);
+    let first = world.resolve(writing, words("papers on arxiv"));
+    let asked = queries_to(&world, research);
+    assert!(asked > 0);
+    let second = world.resolve(writing, words("papers on arxiv"));
+    assert_eq!(queries_to(&world, research), asked);
+    assert_eq!(second.names(), first.names());
+    assert_eq!(second.outcome.answers[second.found[0].answer].0, Source::L2);
+    world.write_through(research, Write::Remove("arxiv".to_owned())).unwrap();
+    world.run_for(Duration::from_secs(1));
+    let third = world.resolve(writing, words("papers on arxiv"));
+    assert!(third.names().iter().all(|name| name != PAPERS), "{:?}", third.names());
+    world.write_through(research, server("arxiv", &[("search_papers", "Search papers on arxiv by topic")])).unwrap();
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.resolve(writing, words("papers on arxiv")).names()[0], PAPERS);
+}
+
+#[test]
+fn a_third_level_is_found_from_beside_and_its_child_finds_what_is_beside() {
+    let (mut world, root, research, writing) = federation(8);
+    let deep = world.boot(Spec::new("ml.research", 4).parent(2));
+    world.run_for(SETTLED);
+    world.write_through(deep, server("hub", &[("train_model", "Train a neural model")])).unwrap();
+    world.run_for(SETTLED);
+    for host in [root, research, writing, deep] {
+        let answered = world.resolve(host, words("train a neural model"));
+        assert!(!answered.outcome.is_partial(), "{:?}", answered.outcome.silent);
+        assert_eq!(answered.names(), ["train_model.hub.ml.research"], "{host:?}");
+        assert_eq!(world.resolve(host, name("train_model.hub.ml.research")).names(), ["train_model.hub.ml.research"]);
+        assert_eq!(world.resolve(host, words("formal letter")).names(), ["write_letter.post.writing"]);
+    }
+    // The middle is gone: everything below it is silent, and named.
+    world.crash(research);
+    world.run_for(Duration::from_secs(12));
+    let answered = world.resolve(writing, words("train a neural model again"));
+    assert_eq!(answered.silent(), ["research"]);
+}
+
+/// Two zones whose nodes believe each other to be above: nothing goes round.
+#[test]
+fn a_question_goes_to_no_zone_twice() {
+    let (mut world, root, research, writing) = federation(9);
+    let before: Vec<u64> = world.hosts().map(|host| queries_to(&world, host)).collect();
+    world.resolve(writing, words("quite another question"));
+    let after: Vec<u64> = world.hosts().map(|host| queries_to(&world, host)).collect();
+    let each: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    assert_eq!((each[root.0], each[research.0], each[writing.0]), (1, 1, 0));
+}
+
+#[test]
+fn one_replica_s_answer_serves_the_others() {
+    let mut world = World::new(10);
+    world.boot(Spec::new(".", 1));
+    let research = world.boot(Spec::new("research", 2).parent(1));
+    let writers = [world.boot(Spec::new("writing", 3).parent(1)), world.boot(Spec::new("writing", 4).parent(1))];
+    world.run_for(SETTLED);
+    world.write_through(research, server("arxiv", &[("search_papers", "Search papers on arxiv by topic")])).unwrap();
+    world.run_for(SETTLED);
+    assert!(acquainted(&world, &writers) && equal(&world, &writers));
+    for (text, first, second) in [("papers on arxiv", 0, 1), ("arxiv topic", 1, 0), ("search by topic", 0, 1)] {
+        let before = queries_to(&world, research);
+        for writer in [writers[first], writers[second], writers[first], writers[second]] {
+            let answered = world.resolve(writer, words(text));
+            assert_eq!(answered.names(), [PAPERS]);
+            assert!(!answered.outcome.is_partial());
+        }
+        assert_eq!(queries_to(&world, research) - before, 1, "{text}");
+    }
+}
+
+#[test]
+fn a_parent_of_two_replicas_answers_at_both() {
+    let mut world = World::new(11);
+    let roots = [world.boot(Spec::new(".", 1)), world.boot(Spec::new(".", 2).join(1))];
+    let research = world.boot(Spec::new("research", 3).parent(1));
+    let writing = world.boot(Spec::new("writing", 4).parent(2));
+    world.run_for(SETTLED);
+    world.write_through(research, server("arxiv", &[("search_papers", "Search papers on arxiv by topic")])).unwrap();
+    world.write_through(writing, server("post", &[("write_letter", "Write a letter in formal style")])).unwrap();
+    world.run_for(SETTLED);
+    for host in [writing, research, roots[0], roots[1]] {
+        let answered = world.resolve(host, words("papers letter"));
+        assert!(!answered.outcome.is_partial(), "{host:?} {:?}", answered.outcome.silent);
+        assert_eq!(answered.found.len(), 2, "{host:?}");
+        assert_eq!(world.resolve(host, name(PAPERS)).names(), [PAPERS], "{host:?}");
+    }
+}
+
+#[test]
+fn a_parent_that_restarts_answers_as_before() {
+    let (mut world, root, _, writing) = federation(12);
+    world.crash(root);
+    world.start(root);
+    world.run_for(Duration::from_secs(15));
+    let answered = world.resolve(writing, words("papers on arxiv"));
+    assert_eq!((answered.silent(), answered.names()[0].as_str()), (vec![], PAPERS));
+    let answered = world.resolve(root, words("papers on arxiv please"));
+    assert_eq!((answered.silent(), answered.names()[0].as_str()), (vec![], PAPERS));
+}
+
+#[test]
+fn a_parent_that_is_not_there_is_silent_and_found_when_it_comes() {
+    let mut world = World::new(13);
+    let root = world.add(Spec::new(".", 1));
+    let research = world.boot(Spec::new("research", 2).parent(1));
+    world.run_for(SETTLED);
+    world.write_through(research, server("arxiv", &[("search_papers", "Search papers on arxiv by topic")])).unwrap();
+    let answered = world.resolve(research, words("papers on arxiv"));
+    assert_eq!(answered.names(), [PAPERS]);
+    assert_eq!(answered.silent(), ["the parent at 10.0.0.1:7400"]);
+    world.run_for(Duration::from_secs(60));
+    world.start(root);
+    let took = world.run_until(Duration::from_secs(20), |world| {
+        world.view(root).is_some_and(|view| view.children.iter().any(|child| child.connected == 1))
+    });
+    assert!(took.is_some());
+    world.run_for(SETTLED);
+    assert_eq!(world.resolve(root, words("papers on arxiv")).names(), [PAPERS]);
+    assert!(!world.resolve(research, words("papers on mars")).outcome.is_partial());
+}

@@ -301,6 +301,26 @@ fn etag_of(hits: &[Hit], silent: &[String]) -> String {
     format!("{hash:016x}")
 }
 
+/// Things that can be made again from their key, a bounded number of them. Cheap to clone; clones share.
+#[derive(Debug, Clone)]
+pub struct Memo<V: Clone + Send + Sync + 'static>(moka::sync::Cache<String, V>);
+
+/// Things one memo keeps.
+const MEMO_MAX: u64 = 1_000;
+
+impl<V: Clone + Send + Sync + 'static> Default for Memo<V> {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(MEMO_MAX))
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Memo<V> {
+    /// What is kept under `key`, made once when it is not.
+    pub fn get_or_make(&self, key: &str, make: impl FnOnce() -> V) -> V {
+        self.0.get_with_by_ref(key, make)
+    }
+}
+
 /// Under which moment of the node an answer was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {

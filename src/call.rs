@@ -279,7 +279,7 @@ fn ending(hit: &Hit, ended: Ended, last: Option<Problem>) -> Problem {
         )
         .hint("aop register --help"),
         (Ended::AllDown, _) => {
-            let down: Vec<String> = hit.instances.iter().map(|instance| instance.node.short()).collect();
+            let down: Vec<String> = hit.instances.iter().map(|instance| instance.node.to_string()).collect();
             Problem::new(Kind::InstanceDown, format!("no live instance of `{name}`: node {} is down", down.join(", ")))
                 .hint("aop nodes")
         }

@@ -6,7 +6,8 @@
 mod servers;
 mod state;
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aop_proto::cache::Count;
@@ -19,7 +20,7 @@ use aop_proto::view::View;
 use aop_proto::wire::message::{Form, Question};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use servers::{CatalogueLine, Registered, read_catalogue};
+pub use servers::{Registered, read_catalogue};
 
 use crate::answers::{Answers, Moment, Resolution};
 use crate::clock::Clock;
@@ -107,6 +108,8 @@ struct Inner {
     clock: Clock,
     about: About,
     started: Instant,
+    /// By server, the tools an operator took out of its list.
+    without: Mutex<BTreeMap<String, BTreeSet<String>>>,
 }
 
 /// What a node says about itself.
@@ -143,8 +146,9 @@ impl Handle {
     pub fn new(limbs: Limbs, about: About) -> Self {
         let Limbs { jobs, published, upstreams, store, peers, metrics, clock } = limbs;
         let answers = Answers::default();
-        let started = Instant::now();
-        let inner = Inner { jobs, published, upstreams, store, peers, answers, metrics, clock, about, started };
+        let (started, without) = (Instant::now(), Mutex::default());
+        let inner =
+            Inner { jobs, published, upstreams, store, peers, answers, metrics, clock, about, started, without };
         Self { inner: Arc::new(inner) }
     }
 

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::guard::AdminToken;
 pub(crate) use self::reply::{BODY_BYTES_MAX, BodyError, read_body};
-use crate::{call::Calls, handle::Handle, mcp::door::McpDoor};
+use crate::{call::Calls, handle::Handle};
 
 /// What the doors of one node need. Cheap to clone.
 #[derive(Clone)]
@@ -45,20 +45,24 @@ pub struct Doors {
 
 type Shared = State<Arc<Doors>>;
 
-/// Serves clients on `listener` until `shutdown`, then stops accepting, lets what is in flight finish (at most
+/// Serves clients on `listener`, with the routes of `others` beside its own, until `shutdown`, then stops accepting, lets what is in flight finish (at most
 /// [`accept::DRAIN`]) and returns when every connection is closed.
 ///
 /// # Errors
 /// When the listener itself cannot be used any more; a bad connection is not an error.
-pub async fn serve(listener: TcpListener, doors: Doors, shutdown: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    doors: Doors,
+    others: Router,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
     let listen = doors.listen;
-    let routes = routes(doors, &shutdown);
+    let routes = routes(doors, others);
     accept::run(listener, routes, listen, shutdown).await
 }
 
-/// Every route of the port. `shutdown` ends what would stay open for ever (subscriptions).
-fn routes(doors: Doors, shutdown: &CancellationToken) -> Router {
-    let mcp = McpDoor::new(doors.calls.clone(), doors.zone.clone(), shutdown).routes();
+/// Every route of the port; `others` are doors with routes of their own (MCP), behind the same guard.
+fn routes(doors: Doors, others: Router) -> Router {
     let api = Router::new()
         .route("/v1/resolve", get(resolve::get).post(resolve::post))
         .route("/v1/tools", get(tools::list).post(tools::register))
@@ -75,7 +79,7 @@ fn routes(doors: Doors, shutdown: &CancellationToken) -> Router {
         .route("/metrics", get(ops::metrics))
         .route("/", get(ops::page))
         .with_state(Arc::new(doors));
-    api.merge(mcp).fallback(ops::not_found).method_not_allowed_fallback(ops::method_not_allowed)
+    api.merge(others).fallback(ops::not_found).method_not_allowed_fallback(ops::method_not_allowed)
 }
 
 #[cfg(test)]

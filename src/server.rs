@@ -32,6 +32,7 @@ use crate::driver::{Driver, PEER_EVENTS_MAX, TRUST_KEY};
 use crate::entropy::{AdminToken, NodeKey, ZoneKey, seed};
 use crate::handle::{About, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
+use crate::mcp::door::McpDoor;
 use crate::peer::{Peers, bind_one_port};
 use crate::store::{Op, Store, Table};
 use crate::telemetry::{self, Format, Metrics};
@@ -161,9 +162,7 @@ impl Running {
         let door_tasks = TaskTracker::new();
         door_tasks.spawn(crate::federation::serve(calls.clone(), queues.requests, doors.clone()));
         tokio::spawn(handle.clone().follow_servers(server_news));
-        for spec in registered(&store)? {
-            handle.upstreams().adopt(spec);
-        }
+        handle.adopt_stored()?;
         let shared = Doors {
             handle: handle.clone(),
             calls: calls.clone(),
@@ -174,7 +173,8 @@ impl Running {
         let tcp = tokio::net::TcpListener::from_std(tcp).context("cannot open the client port")?;
         let door_stop = doors.clone();
         door_tasks.spawn(async move {
-            if let Err(error) = crate::http::serve(tcp, shared, door_stop).await {
+            let mcp = McpDoor::new(shared.calls.clone(), shared.zone.clone(), &door_stop).routes();
+            if let Err(error) = crate::http::serve(tcp, shared, mcp, door_stop).await {
                 tracing::error!(%error, "the client port failed");
             }
         });
@@ -317,11 +317,6 @@ fn restored(store: &Store) -> anyhow::Result<Restored> {
     Ok(Restored { records, trust })
 }
 
-fn registered(store: &Store) -> anyhow::Result<Vec<ServerSpec>> {
-    let rows = store.load(Table::Servers)?;
-    rows.iter().map(|(_, value)| serde_json::from_slice(value).context("a stored server cannot be read")).collect()
-}
-
 /// Servers of the configuration are supervised like registered ones.
 fn adopt(handle: &Handle, servers: &[ServerEntry]) {
     let known: Vec<String> = handle.servers().into_iter().map(|server| server.name).collect();
@@ -382,11 +377,12 @@ fn read_file(path: &std::path::Path, zone: &ZoneName) -> Result<Vec<aop_proto::n
 fn banner(running: &Running) {
     let view = running.handle.view();
     let listen = running.listen;
+    let at = if listen.port() == crate::config::PORT { String::new() } else { format!(" --node {listen}") };
     if !std::io::stderr().is_terminal() {
-        tracing::info!(zone = view.zone.as_str(), node = view.node.short(), %listen, "ready");
+        let next = format!("aop resolve{at} \"what you need\"");
+        tracing::info!(zone = view.zone.as_str(), node = view.node.short(), %listen, next, "ready");
         return;
     }
-    let at = if listen.port() == crate::config::PORT { String::new() } else { format!(" --node {listen}") };
     eprintln!("aop-node {}  zone {}  node {}", env!("CARGO_PKG_VERSION"), view.zone, view.node.short());
     eprintln!("  MCP   http://{listen}/mcp        page     http://{listen}/");
     eprintln!("  API   http://{listen}/v1         metrics  http://{listen}/metrics");

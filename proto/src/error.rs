@@ -51,6 +51,8 @@ pub enum Kind {
     Busy,
     /// The caller went away.
     Cancelled,
+    /// The tool itself answered `isError`.
+    ToolError,
     /// The node cannot be reached (said by its clients).
     NodeUnreachable,
     /// The store refused or failed; nothing was acknowledged.
@@ -84,6 +86,7 @@ impl Kind {
             Self::InstanceDown => ("AOP0505", "instance_down", 503, 1, true),
             Self::Busy => ("AOP0506", "busy", 503, 1, true),
             Self::Cancelled => ("AOP0507", "cancelled", 499, 1, false),
+            Self::ToolError => ("AOP0508", "tool_error", 200, 5, false),
             Self::NodeUnreachable => ("AOP0601", "node_unreachable", 503, 4, true),
             Self::StoreFailed => ("AOP0901", "store_failed", 500, 1, false),
             Self::Internal => ("AOP0902", "internal", 500, 1, false),
@@ -91,7 +94,7 @@ impl Kind {
     }
 
     /// All kinds, for lookups by name and for tests of the table.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Usage,
         Self::Config,
         Self::TooLarge,
@@ -113,6 +116,7 @@ impl Kind {
         Self::InstanceDown,
         Self::Busy,
         Self::Cancelled,
+        Self::ToolError,
         Self::NodeUnreachable,
         Self::StoreFailed,
         Self::Internal,
@@ -252,20 +256,23 @@ pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Ve
     near.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
-/// Levenshtein distance in characters, two rows of memory.
+/// Optimal string alignment distance in characters: a swap of neighbours is one mistake, as it is at a keyboard.
 fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let substitute = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = substitute.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before_last[j - 2] + 1);
+            }
         }
+        before_last = std::mem::replace(&mut last, row);
     }
-    row[b.len()]
+    last[b.len()]
 }
 
 #[cfg(test)]
@@ -292,6 +299,7 @@ mod tests {
     fn near_names_come_first_and_far_ones_not_at_all() {
         let zones = ["research", "writing", "search"];
         assert_eq!(did_you_mean("reserch", zones.into_iter()), ["research"]);
+        assert_eq!(did_you_mean("zoen", ["zone", "join"].into_iter()), ["zone"]);
         assert!(did_you_mean("weather", zones.into_iter()).is_empty());
     }
 }

@@ -7,18 +7,11 @@ use aop_proto::error::{Kind, Problem};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-/// Compiled schemas that are kept.
-const SCHEMAS_MAX: u64 = 1_000;
+use crate::answers::Memo;
 
 /// Compiled schemas, by the definition's hash.
-#[derive(Clone)]
-pub(super) struct Schemas(moka::sync::Cache<String, Option<Arc<Validator>>>);
-
-impl Default for Schemas {
-    fn default() -> Self {
-        Self(moka::sync::Cache::new(SCHEMAS_MAX))
-    }
-}
+#[derive(Clone, Default)]
+pub(super) struct Schemas(Memo<Option<Arc<Validator>>>);
 
 impl Schemas {
     /// Checks `arguments`, raw JSON or nothing, against the definition's `inputSchema`.
@@ -36,7 +29,7 @@ impl Schemas {
             let definition: Value = serde_json::from_slice(definition).ok()?;
             definition.get("inputSchema").cloned()
         };
-        let compiled = self.0.get_with(def_hash.to_owned(), || compile(&schema()?));
+        let compiled = self.0.get_or_make(def_hash, || compile(&schema()?));
         let Some(validator) = compiled else { return Ok(()) };
         let Some(error) = validator.iter_errors(&arguments).next() else { return Ok(()) };
         let path = error.instance_path().to_string();

@@ -1,7 +1,8 @@
 //! Registrations: servers whose upstream is dialled and listed, and catalogue entries that only stand in the list. Acknowledged
 //! means signed, written and synced (P1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
@@ -9,14 +10,14 @@ use aop_proto::name::{ZoneName, check_label, fit_label};
 use aop_proto::node::{NewTool, Write, WriteError, Wrote};
 use aop_proto::record::AgentBody;
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Handle;
-use crate::store::{Op, Table};
-use crate::upstream::{ServerSpec, UpstreamError, UpstreamEvent};
+use crate::store::{Op, StoreError, Table};
+use crate::upstream::{ServerSpec, ServerStatus, TransportSpec, UpstreamError, UpstreamEvent};
 
 /// Time a server has to be reached and listed when it is registered.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,7 +39,7 @@ pub struct Registered {
 
 /// One line of a catalogue: an MCP tool with its server, and labels or the zone it belongs to.
 #[derive(Debug, Deserialize)]
-pub struct CatalogueLine {
+struct CatalogueLine {
     name: String,
     server: String,
     #[serde(default)]
@@ -61,6 +62,16 @@ struct CatalogueAgent {
     role: String,
     #[serde(default)]
     parameters: Option<Box<RawValue>>,
+}
+
+/// A registration as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptServer {
+    #[serde(flatten)]
+    spec: ServerSpec,
+    /// Tools of its list that an operator unregistered one by one: they stay away, whatever the server lists.
+    #[serde(default)]
+    without: BTreeSet<String>,
 }
 
 /// Members of a line that are about the line, not of the tool.
@@ -136,8 +147,8 @@ impl Handle {
         }
         let tools = tools_of(&spec.name, &dialled.listing().tools);
         let write = Write::Server { server: spec.name.clone(), replica: spec.replica, tools };
-        let wrote = self.write(write).await?;
-        self.keep_spec(&spec).await?;
+        let wrote = self.write(write).await.map_err(|problem| register_hint(problem, &spec))?;
+        self.keep_server(KeptServer { spec: spec.clone(), without: BTreeSet::new() }).await?;
         upstreams.remove(&spec.name).await;
         upstreams.keep(dialled, &spec.name).await.map_err(|e| upstream_problem(&spec, &e))?;
         Ok(self.registered(Some(spec.name), wrote))
@@ -177,22 +188,88 @@ impl Handle {
         Registered { server, zone: self.view().zone.to_string(), tools: wrote.tools, records: wrote.records }
     }
 
-    /// Ends one tool or a whole server. Returns the full names that ended.
+    /// Ends one tool or a whole server. Returns the full names that ended. A tool of a server stays away until the server is
+    /// registered again.
     ///
     /// # Errors
     /// `NameNotFound` when nothing of that name is served here, `Forbidden` when another node serves it.
     pub async fn unregister(&self, name_or_server: &str) -> Result<Vec<String>, Problem> {
-        let is_server = self.servers().iter().any(|server| server.name.eq_ignore_ascii_case(name_or_server));
-        let wrote = self.write(Write::Remove(name_or_server.to_owned())).await?;
-        if is_server {
-            let key = name_or_server.to_ascii_lowercase().into_bytes();
-            let forgotten = self.inner.store.commit(vec![Op::Delete { table: Table::Servers, key }]).await;
-            forgotten.map_err(|error| Problem::new(Kind::StoreFailed, error.to_string()))?;
-            for server in self.servers().iter().filter(|server| server.name.eq_ignore_ascii_case(name_or_server)) {
+        let named = |server: &ServerStatus| server.name.eq_ignore_ascii_case(name_or_server);
+        match self.servers().into_iter().find(named) {
+            Some(server) => {
+                let wrote = self.write(Write::Remove(server.name.clone())).await?;
+                self.forget_server(&server.name).await?;
                 self.inner.upstreams.remove(&server.name).await;
+                Ok(wrote.removed)
+            }
+            None => {
+                self.leave_out(name_or_server).await?;
+                Ok(self.write(Write::Remove(name_or_server.to_owned())).await?.removed)
             }
         }
-        Ok(wrote.removed)
+    }
+
+    /// Remembers that these tools of their servers are not wanted.
+    async fn leave_out(&self, name: &str) -> Result<(), Problem> {
+        let view = self.view();
+        for tool in view.tools.called(name) {
+            let Some(own) = tool.instances.get(&view.node).filter(|own| own.body.served) else { continue };
+            let server = own.body.server.to_ascii_lowercase();
+            let Some(mut kept) = self.kept_server(&server)? else { continue };
+            kept.without.insert(own.body.original.clone());
+            self.keep_server(kept).await?;
+        }
+        Ok(())
+    }
+
+    fn kept_server(&self, server: &str) -> Result<Option<KeptServer>, Problem> {
+        let rows = self.inner.store.load(Table::Servers).map_err(store_problem)?;
+        let row = rows.into_iter().find(|(key, _)| key == server.as_bytes());
+        row.map(|(_, value)| serde_json::from_slice(&value)).transpose().map_err(|error| {
+            Problem::new(Kind::StoreFailed, format!("the stored server `{server}` cannot be read: {error}"))
+        })
+    }
+
+    /// Supervises every server that an earlier run registered.
+    ///
+    /// # Errors
+    /// `StoreFailed` when the store cannot be read.
+    pub fn adopt_stored(&self) -> Result<(), Problem> {
+        for (_, value) in self.inner.store.load(Table::Servers).map_err(store_problem)? {
+            let kept: KeptServer = serde_json::from_slice(&value)
+                .map_err(|error| Problem::new(Kind::StoreFailed, format!("a stored server cannot be read: {error}")))?;
+            self.note_without(&kept);
+            self.inner.upstreams.adopt(kept.spec);
+        }
+        Ok(())
+    }
+
+    fn note_without(&self, kept: &KeptServer) {
+        let mut all = self.inner.without.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(kept.spec.name.clone(), kept.without.clone());
+    }
+
+    async fn keep_server(&self, kept: KeptServer) -> Result<(), Problem> {
+        let value = serde_json::to_vec(&kept).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+        let key = kept.spec.name.to_ascii_lowercase().into_bytes();
+        self.inner.store.commit(vec![Op::Put { table: Table::Servers, key, value }]).await.map_err(store_problem)?;
+        self.note_without(&kept);
+        Ok(())
+    }
+
+    async fn forget_server(&self, server: &str) -> Result<(), Problem> {
+        let key = server.to_ascii_lowercase().into_bytes();
+        self.inner.store.commit(vec![Op::Delete { table: Table::Servers, key }]).await.map_err(store_problem)
+    }
+
+    /// A server's list without what an operator took out of it.
+    fn wanted(&self, server: &str, tools: &[Bytes]) -> Vec<NewTool> {
+        let mut tools = tools_of(server, tools);
+        let all = self.inner.without.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(without) = all.get(server) {
+            tools.retain(|tool| !without.contains(&tool.original));
+        }
+        tools
     }
 
     /// Lists a server again and writes what changed.
@@ -208,7 +285,7 @@ impl Handle {
         let listing = listing.map_err(|error| {
             Problem::new(Kind::UpstreamDown, format!("`{server}`: {error}")).hint(format!("aop refresh {server}"))
         })?;
-        let tools = tools_of(&state.name, &listing.tools);
+        let tools = self.wanted(&state.name, &listing.tools);
         let wrote = self.write(Write::Server { server: state.name.clone(), replica: state.replica, tools }).await?;
         Ok(self.registered(Some(state.name.clone()), wrote))
     }
@@ -222,20 +299,13 @@ impl Handle {
             .did_you_mean(near)
     }
 
-    async fn keep_spec(&self, spec: &ServerSpec) -> Result<(), Problem> {
-        let value = serde_json::to_vec(spec).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
-        let key = spec.name.to_ascii_lowercase().into_bytes();
-        let kept = self.inner.store.commit(vec![Op::Put { table: Table::Servers, key, value }]).await;
-        kept.map_err(|error| Problem::new(Kind::StoreFailed, error.to_string()))
-    }
-
     /// Follows what servers say of themselves, until their room is closed: lists that changed, servers that went and came.
     pub async fn follow_servers(self, mut events: mpsc::Receiver<UpstreamEvent>) {
         while let Some(event) = events.recv().await {
             let write = match event {
                 UpstreamEvent::Listed { server, tools, .. } => {
                     let replica = self.servers().iter().any(|state| state.name == server && state.replica);
-                    Write::Server { tools: tools_of(&server, &tools), server, replica }
+                    Write::Server { tools: self.wanted(&server, &tools), server, replica }
                 }
                 UpstreamEvent::Down { server, reason } => Write::ServerState { server, up: false, error: reason },
                 UpstreamEvent::Up { server } => Write::ServerState { server, up: true, error: String::new() },
@@ -259,14 +329,9 @@ impl Handle {
         match error {
             WriteError::Name(_) | WriteError::Definition { .. } => Problem::new(Kind::Usage, message),
             WriteError::TooLarge { .. } => Problem::new(Kind::TooLarge, message),
-            WriteError::Taken { name, same_definition, .. } => {
-                let hint = if same_definition {
-                    "register both with --replica when they are one service, or this one with --as NAME"
-                } else {
-                    "register this one with --as NAME"
-                };
-                Problem::new(Kind::NameTaken, message).hint(format!("aop show {name}  ({hint})"))
-            }
+            WriteError::Taken { name, same_definition, .. } => Problem::new(Kind::NameTaken, message)
+                .hint(format!("aop show {name}"))
+                .detail(json!({"name": name, "same_definition": same_definition})),
             WriteError::Unknown(name) => {
                 let view = self.view();
                 let servers = self.servers();
@@ -307,6 +372,24 @@ fn tools_of(server: &str, tools: &[Bytes]) -> Vec<NewTool> {
             ..NewTool::default()
         })
         .collect()
+}
+
+fn store_problem(error: StoreError) -> Problem {
+    Problem::new(Kind::StoreFailed, error.to_string()).hint("aop status")
+}
+
+/// A taken name is solved by registering the same thing under another, or as a replica where it is one.
+fn register_hint(problem: Problem, spec: &ServerSpec) -> Problem {
+    if problem.kind != Kind::NameTaken {
+        return problem;
+    }
+    let same = problem.detail.as_ref().is_some_and(|detail| detail["same_definition"] == json!(true));
+    let rename = if same { format!("--as {} --replica", spec.name) } else { format!("--as {}-2", spec.name) };
+    let hint = match &spec.transport {
+        TransportSpec::Http { .. } => format!("aop register mcp {} {rename}", spec.transport.target()),
+        TransportSpec::Stdio { .. } => format!("aop register stdio {rename} -- {}", spec.transport.target()),
+    };
+    problem.hint(hint)
 }
 
 fn upstream_problem(spec: &ServerSpec, error: &UpstreamError) -> Problem {

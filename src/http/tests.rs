@@ -33,7 +33,7 @@ impl Port {
             listen,
             zone: "research".into(),
         };
-        let done = tokio::spawn(serve(listener, doors, stop.clone()));
+        let done = tokio::spawn(serve(listener, doors, axum::Router::new(), stop.clone()));
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { listen, stop, done, client }
     }

@@ -264,7 +264,8 @@ mod tests {
             listen,
             zone: "research".into(),
         };
-        tokio::spawn(crate::http::serve(listener, doors, stop.clone()));
+        let door = crate::mcp::door::McpDoor::new(doors.calls.clone(), doors.zone.clone(), &stop);
+        tokio::spawn(crate::http::serve(listener, doors, door.routes(), stop.clone()));
         (listen.to_string(), stop)
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aop_proto::cache::{Level, Quality, lifetime};
+use aop_proto::name::ZoneName;
 use aop_proto::params::TTL_L2;
 use aop_proto::record::ToolBody;
 use aop_proto::resolver::{Freshness, Outcome, Source};
@@ -47,6 +48,8 @@ pub struct Resolution {
     pub silent: Vec<String>,
     /// What was found, best first.
     pub hits: Vec<Hit>,
+    /// Tools of a list that found no room in their zone's answer.
+    pub omitted: u64,
     /// Names near one that was not found.
     pub near: Vec<String>,
     /// The zone that says there is no such name.
@@ -236,6 +239,7 @@ impl Resolution {
             skipped: outcome.skipped,
             denied_by: authority.filter(|_| silent.is_empty()).map(|(_, checked)| checked.answer.zone.clone()),
             near,
+            omitted: fresh.clone().map(|(_, c)| c.answer.matches.saturating_sub(c.records.len() as u64)).sum(),
             trace: trace_of(outcome),
             documents: fresh.clone().map(|(_, checked)| checked.answer.documents).sum(),
             took,
@@ -246,6 +250,15 @@ impl Resolution {
             hits,
             trace_id,
         }
+    }
+}
+
+impl Resolution {
+    /// Whether `zone` is there: it or something below it answered, or a zone above holds tools under its labels.
+    pub fn knows_zone(&self, zone: &str) -> bool {
+        let Ok(wanted) = ZoneName::parse(zone) else { return false };
+        let answered = |step: &Step| ZoneName::parse(&step.zone).is_ok_and(|zone| zone.is_within(&wanted));
+        !self.hits.is_empty() || self.trace.iter().any(answered)
     }
 }
 

@@ -216,7 +216,12 @@ impl Handle {
             Mode::Auto => self.answer(&ask, Form::Words, started).await?,
         };
         self.inner.metrics.resolved(&resolution, started.elapsed());
-        Ok(resolution)
+        match &ask.zone {
+            Some(zone) if !resolution.partial && !resolution.knows_zone(zone) => {
+                Err(self.no_such_zone(zone, &resolution))
+            }
+            _ => Ok(resolution),
+        }
     }
 
     async fn answer(&self, ask: &Ask, form: Form, started: Instant) -> Result<Arc<Resolution>, Problem> {
@@ -293,12 +298,13 @@ impl Handle {
         [Count { hits, misses }, counts.l2, counts.l3]
     }
 
-    /// The problem of a zone that is not there, with near names among those this node knows.
-    pub fn no_such_zone(&self, zone: &str) -> Problem {
+    /// The problem of a zone that is not there, with near names among those this node and its relatives know.
+    fn no_such_zone(&self, zone: &str, answered: &Resolution) -> Problem {
         let view = self.view();
         let known = std::iter::once(view.zone.as_str())
             .chain(view.parent.as_ref().map(ZoneName::as_str))
-            .chain(view.children.iter().map(|child| child.zone.as_str()));
+            .chain(view.children.iter().map(|child| child.zone.as_str()))
+            .chain(answered.near.iter().map(String::as_str));
         Problem::new(Kind::ZoneNotFound, format!("no zone `{zone}`"))
             .hint("aop zones --tree")
             .did_you_mean(did_you_mean(zone, known))
@@ -307,6 +313,8 @@ impl Handle {
 
 fn checked(mut ask: Ask) -> Result<Ask, Problem> {
     let (default, least, most) = RESULTS;
+    // A list of the own zone is whole; other zones send what fits a frame.
+    let most = if ask.mode == Mode::List { usize::MAX } else { most };
     ask.limit = if ask.limit == 0 { default } else { ask.limit.clamp(least, most) };
     if ask.query.len() > QUESTION_CHARS_MAX {
         return Err(Problem::new(Kind::Usage, format!("a question may have {QUESTION_CHARS_MAX} characters")));

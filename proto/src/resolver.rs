@@ -20,7 +20,9 @@ pub use route::{Route, Routes};
 
 use crate::cache::{Count, Kept, Level, Quality, Shelf, lifetime};
 use crate::name::ZoneName;
-use crate::params::{FRAME_BYTES_MAX, HOP_MARGIN, HOPS_MAX, QUERIES_MAX, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS};
+use crate::params::{
+    FRAME_BYTES_MAX, HOP_MARGIN, HOPS_MAX, QUERIES_MAX, RESULTS, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS,
+};
 use crate::record::{NodeId, ZoneProof};
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
@@ -263,9 +265,14 @@ impl Resolver {
     }
 
     fn answer_here(&self, pending: &mut Pending, around: &mut Around<'_>) {
-        let mut own = answer(&around.by, around.tools, &pending.question);
-        if pending.question.form == Form::Exact && own.candidates.is_empty() && own.near.is_empty() {
-            own.near = around.routes.near_zones(&pending.question.text);
+        // A door of ours takes it all, a frame to a peer does not.
+        let room = match pending.asker {
+            Asker::Door(_) => usize::MAX,
+            Asker::Peer { .. } => ANSWER_BYTES_MAX,
+        };
+        let mut own = answer(&around.by, around.tools, &pending.question, room);
+        if own.candidates.is_empty() && own.near.is_empty() {
+            own.near = around.routes.near_zones(&pending.question);
         }
         if let Ok(checked) = check(own, around.by.zone, around.anchors, around.verifier) {
             pending.answers.push((Source::Local, checked));
@@ -544,7 +551,7 @@ impl Pending {
         visited.push(around.by.zone.to_string());
         Query {
             id: around.chance.number(),
-            question: self.question.clone(),
+            question: Question { limit: self.question.limit.min(RESULTS.2 as u32), ..self.question.clone() },
             deadline_ms: u32::try_from(millis(left)).unwrap_or(u32::MAX),
             hops: self.terms.hops.saturating_sub(1),
             budget,

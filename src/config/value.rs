@@ -120,7 +120,7 @@ pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, Wrong> {
     };
     if !address.ip().is_loopback() {
         let message = format!(
-            "{address} is not a loopback address: other machines could reach it, and this version has no admission control to keep strangers out of the zone"
+            "{address} can be reached from other machines, and this version, which has no admission control to keep strangers out of the zone, serves loopback addresses only"
         );
         let loopback = if address.is_ipv6() { "[::1]" } else { "127.0.0.1" };
         return Err(Wrong::new(message).hint(format!("aop-node --listen {loopback}:{}", address.port())));

@@ -82,7 +82,7 @@ fn tell(headers: &mut HeaderMap, resolution: &Arc<Resolution>, etag: Option<Head
     // The remaining lifetime; a cache that subtracts `Age` once more only asks again earlier, it never serves older than promised.
     headers.insert(header::CACHE_CONTROL, text(format!("max-age={}", resolution.ttl.as_secs())));
     headers.insert(header::AGE, HeaderValue::from(resolution.age.as_secs()));
-    headers.insert(SERVER_TIMING, text(format!("resolve;dur={:.3}", resolution.took.as_secs_f64() * 1e3)));
+    headers.insert(SERVER_TIMING, text(format!("total;dur={:.3}", resolution.took.as_secs_f64() * 1e3)));
     if let Some(etag) = etag {
         headers.insert(header::ETAG, etag);
     }

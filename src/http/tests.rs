@@ -115,7 +115,6 @@ async fn what_is_nowhere_is_said_as_a_problem() {
     let (status, headers, body) = read(port.client.delete(port.url("/v1/zones"))).await;
     assert_eq!((status, text(&headers, "allow")), (405, "GET,HEAD"));
     assert!(body.contains("problem"));
-    assert_eq!(port.get("/mcp").await.0, 405);
 }
 
 #[tokio::test]
@@ -142,14 +141,7 @@ async fn a_body_above_the_limit_is_refused() {
     let big = vec![b' '; BODY_BYTES_MAX + 1];
     let request = port.client.post(port.url("/v1/servers")).bearer_auth("t").body(big.clone());
     assert_eq!(read(request).await.0, 413);
-    let accept = "application/json, text/event-stream";
-    let mcp = port
-        .client
-        .post(port.url("/mcp"))
-        .header("accept", accept)
-        .header("content-type", "application/json")
-        .body(big);
-    assert_eq!(read(mcp).await.0, 413);
+    assert_eq!(read(port.client.post(port.url("/v1/resolve")).body(big)).await.0, 413);
 }
 
 #[tokio::test]

@@ -40,8 +40,15 @@ impl Node {
         self.key.public()
     }
 
+    /// The next event, without the word that a dial of ours got somewhere: `Up` says it where it matters.
     async fn event(&mut self) -> PeerEvent {
-        timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("the endpoint lives")
+        loop {
+            let event = timeout(PATIENCE, self.events.recv()).await.expect("an event in time");
+            match event.expect("the endpoint lives") {
+                PeerEvent::Reached { .. } => {}
+                event => return event,
+            }
+        }
     }
 
     async fn up(&mut self) -> ([u8; 32], bool) {

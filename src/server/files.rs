@@ -32,8 +32,9 @@ pub(super) fn announce(running: &Running, data_dir: Option<&Path>) -> anyhow::Re
     let token_file = match (data_dir, &state) {
         (Some(dir), _) => Some(dir.join("admin.token")),
         (None, Some(state)) => {
-            std::fs::create_dir_all(state).with_context(|| format!("cannot make {}", state.display()))?;
-            let file = state.join(format!("{port}.token"));
+            let tokens = state.with_file_name("tokens");
+            std::fs::create_dir_all(&tokens).with_context(|| format!("cannot make {}", tokens.display()))?;
+            let file = tokens.join(port.to_string());
             running.admin_token.write_to(&file)?;
             announced.files.push(file.clone());
             Some(file)

@@ -137,12 +137,13 @@ impl Log {
 /// Looks until there is something to see.
 pub(crate) async fn eventually<T>(what: impl Debug, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + SOON;
+    let mut look_again = tokio::time::interval(Duration::from_millis(5));
     loop {
         if let Some(seen) = look() {
             return seen;
         }
         assert!(Instant::now() < deadline, "never seen: {what:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        look_again.tick().await;
     }
 }
 

@@ -77,12 +77,18 @@ impl Routes {
         Plan { own: related(&self.own), children: children.collect(), parent: self.parent.is_some() && !covered }
     }
 
-    /// Zones below this one whose names are near the end of a name that is none of theirs.
-    pub(super) fn near_zones(&self, text: &str) -> Vec<String> {
-        let labels: Vec<&str> = text.split('.').collect();
-        let tails = (1..labels.len()).map(|at| labels[at..].join("."));
-        let mut near: Vec<String> =
-            tails.flat_map(|tail| did_you_mean(&tail, self.children.iter().map(|(zone, _)| zone.as_str()))).collect();
+    /// Zones here and below whose names are near the zone asked for, or near the end of a name that is nobody's.
+    pub(super) fn near_zones(&self, question: &Question) -> Vec<String> {
+        let known = || self.children.iter().map(|(zone, _)| zone.as_str()).chain([self.own.as_str()]);
+        let wanted: Vec<String> = match (question.form, &question.zone) {
+            (Form::Exact, _) => {
+                let labels: Vec<&str> = question.text.split('.').collect();
+                (1..labels.len()).map(|at| labels[at..].join(".")).collect()
+            }
+            (Form::Words | Form::List, Some(zone)) => vec![zone.clone()],
+            (Form::Words | Form::List, None) => Vec::new(),
+        };
+        let mut near: Vec<String> = wanted.iter().flat_map(|zone| did_you_mean(zone, known())).collect();
         near.dedup();
         near
     }

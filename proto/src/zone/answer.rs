@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::did_you_mean;
 use crate::index::{DocId, Query, Stats};
 use crate::name::{FullName, ZoneName};
-use crate::params::{CANDIDATES_MIN, RANGES_BYTES_PER_ROUND, TTL_L3};
+use crate::params::{CANDIDATES_MIN, TTL_L3};
 use crate::record::{Certificate, NodeId};
 use crate::wire::message::{Candidate, Form, Question, ZoneAnswer};
 use crate::zone::{Tool, Tools};
@@ -27,14 +27,15 @@ pub struct Answerer<'a> {
     pub behind: bool,
 }
 
-/// What a zone says to `question` from its own tools. Candidates carry their writers' certificates.
-pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question) -> ZoneAnswer {
+/// What a zone says to `question` from its own tools, in at most about `room` bytes of candidates. Candidates carry their writers'
+/// certificates; `matches` counts those that found no room as well.
+pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize) -> ZoneAnswer {
     let found = match question.form {
         Form::Exact => exact(tools, question),
         Form::Words => words(tools, question),
         Form::List => list(tools, question),
     };
-    let mut room = RANGES_BYTES_PER_ROUND;
+    let mut room = room;
     let candidates = found
         .tools
         .iter()

@@ -191,6 +191,8 @@ struct Waiting {
     via: Via,
     peer: Option<NodeId>,
     others: Vec<NodeId>,
+    /// Everybody it was sent to; whoever answers first is heard.
+    asked: Vec<NodeId>,
     until: Duration,
     query: Query,
 }
@@ -340,14 +342,8 @@ impl Resolver {
         match owner {
             Some(owner) if owner != around.by.node && pending.terms.cached && !pending.terms.outside => {
                 query.outside = true;
-                let left = pending.terms.deadline.saturating_sub(around.now);
                 let route = Route { zone: parent.zone, peers: vec![owner], stale: false };
-                let asked = query.id;
                 pending.wait(query, route, Via::Fellow, around.now, acts);
-                // The parent is asked directly when the owner takes more than its share of the time.
-                if let Some(waiting) = pending.waiting.get_mut(&asked) {
-                    waiting.until = around.now + left * 2 / 5;
-                }
             }
             _ => {
                 pending.wait(query, parent, Via::Parent, around.now, acts);
@@ -359,11 +355,21 @@ impl Resolver {
     pub fn on_answer(&mut self, peer: NodeId, answer: Answer, around: &mut Around<'_>) -> Vec<Act> {
         let Some(id) = self.sent.get(&answer.id).copied() else { return Vec::new() };
         let Some(pending) = self.pending.get_mut(&id) else { return Vec::new() };
-        if pending.waiting.get(&answer.id).is_none_or(|waiting| waiting.peer != Some(peer)) {
+        if pending.waiting.get(&answer.id).is_none_or(|waiting| !waiting.asked.contains(&peer)) {
             return Vec::new();
         }
-        let Some(waiting) = pending.waiting.remove(&answer.id) else { return Vec::new() };
-        self.sent.remove(&answer.id);
+        let query = answer.id;
+        let Some(waiting) = pending.waiting.remove(&query) else { return Vec::new() };
+        self.sent.remove(&query);
+        if waiting.via == Via::Fellow && !answer.silent.is_empty() {
+            // What the owner did not reach, this replica may.
+            let mut acts = Vec::new();
+            let connected = around.routes.parent.as_ref().is_some_and(|parent| !parent.peers.is_empty());
+            if connected && pending.elsewhere(&waiting, around, &mut acts) {
+                self.sent.insert(query, id);
+                return acts;
+            }
+        }
         let outside = accept(answer, &waiting, around, &mut self.refused);
         for checked in &outside.answers {
             let key = (pending.question.clone(), checked.answer.zone.clone());
@@ -393,6 +399,7 @@ impl Resolver {
         for pending in self.pending.values_mut() {
             for waiting in pending.waiting.values_mut().filter(|w| w.peer.is_none() && w.zone == zone.as_str()) {
                 waiting.peer = Some(peer);
+                waiting.asked.push(peer);
                 waiting.until = pending.terms.deadline;
                 let left = millis(pending.terms.deadline.saturating_sub(now + HOP_MARGIN));
                 waiting.query.deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
@@ -535,7 +542,7 @@ impl Outside {
     fn lifetime(&self, question: &Question) -> Duration {
         let remaining = self.answers.iter().map(|checked| checked.answer.ttl_ms).min().unwrap_or(0);
         let nothing = self.answers.iter().all(|checked| checked.answer.candidates.is_empty());
-        let quality = match (self.silent.is_empty(), nothing && question.form == Form::Exact) {
+        let quality = match (self.silent.is_empty() && self.skipped == 0, nothing && question.form == Form::Exact) {
             (false, _) => Quality::Partial,
             (true, true) => Quality::Negative,
             (true, false) => Quality::Complete,
@@ -567,7 +574,10 @@ impl Pending {
         let (peer, others, until) = match peers.split_first() {
             Some((first, others)) => {
                 acts.push(Act::Ask(*first, query.clone()));
-                (Some(*first), others.to_vec(), self.terms.deadline)
+                // While somebody else is left to ask, one peer gets only a share of the time: it may be dead, unnoticed yet.
+                let last = others.is_empty() && via != Via::Fellow;
+                let share = self.terms.deadline.saturating_sub(now) * 2 / 5;
+                (Some(*first), others.to_vec(), if last { self.terms.deadline } else { now + share })
             }
             None if via == Via::Child && !stale => {
                 acts.extend(ZoneName::parse(&zone).ok().map(Act::Reach));
@@ -578,7 +588,8 @@ impl Pending {
                 return false;
             }
         };
-        self.waiting.insert(query.id, Waiting { zone, via, peer, others, until, query });
+        let asked = peer.into_iter().collect();
+        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, query });
         true
     }
 
@@ -599,7 +610,11 @@ impl Pending {
             _ if waiting.others.is_empty() => return false,
             via => (Route { zone: waiting.zone.clone(), peers: waiting.others.clone(), stale: true }, via),
         };
-        self.wait(query, route, via, around.now, acts)
+        let waits = self.wait(query, route, via, around.now, acts);
+        if let Some(again) = self.waiting.get_mut(&waiting.query.id) {
+            again.asked.extend(&waiting.asked);
+        }
+        waits
     }
 
     fn absorb(&mut self, outside: Outside, source: Source) {

@@ -248,3 +248,42 @@ fn a_parent_that_is_not_there_is_silent_and_found_when_it_comes() {
     assert_eq!(world.resolve(root, words("papers on arxiv")).names(), [PAPERS]);
     assert!(!world.resolve(research, words("papers on mars")).outcome.is_partial());
 }
+
+#[test]
+fn an_owner_without_the_parent_does_not_make_the_others_silent() {
+    let mut world = World::new(16);
+    let root = world.boot(Spec::new(".", 1));
+    let research = world.boot(Spec::new("research", 2).parent(1));
+    let writers = [world.boot(Spec::new("writing", 3).parent(1)), world.boot(Spec::new("writing", 4).parent(1))];
+    world.run_for(SETTLED);
+    world.write_through(research, server("arxiv", &[("search_papers", "Search papers on arxiv by topic")])).unwrap();
+    world.run_for(SETTLED);
+    world.partition(&[root], &writers[..1]);
+    world.run_for(Duration::from_secs(12));
+    for text in ["papers", "arxiv", "topic", "papers topic", "search arxiv"] {
+        let answered = world.resolve(writers[1], words(text));
+        assert_eq!((answered.silent(), answered.names()), (vec![], vec![PAPERS.to_owned()]), "{text}");
+    }
+}
+
+#[test]
+fn a_zone_of_two_answers_while_one_of_them_is_gone() {
+    let mut world = World::new(17);
+    world.boot(Spec::new(".", 1));
+    let papers = [world.boot(Spec::new("research", 2).parent(1)), world.boot(Spec::new("research", 3).parent(1))];
+    let writing = world.boot(Spec::new("writing", 4).parent(1));
+    world.run_for(SETTLED);
+    world.write_through(papers[0], server("arxiv", &[("search_papers", "Search papers on arxiv by topic")])).unwrap();
+    world.run_for(SETTLED);
+    for gone in papers {
+        world.crash(gone);
+        // Its death is noticed by nobody yet, and then by everybody.
+        for wait in [Duration::ZERO, Duration::from_secs(12)] {
+            world.run_for(wait);
+            let answered = world.resolve(writing, words(&format!("papers {wait:?} {gone:?}")));
+            assert_eq!((answered.silent(), answered.names()), (vec![], vec![PAPERS.to_owned()]), "{wait:?}");
+        }
+        world.start(gone);
+        world.run_for(Duration::from_secs(15));
+    }
+}

@@ -475,6 +475,9 @@ impl Node {
     }
 
     fn on_peer_leave(&mut self, peer: NodeId) {
+        if !self.is_fellow(peer) {
+            return;
+        }
         self.membership.on_leave(peer, self.now.mono);
         self.note_liveness();
     }
@@ -496,12 +499,7 @@ impl Node {
         if self.notice.is_some_and(|at| at <= now) {
             self.notice = None;
             self.noticed_tag = tag;
-            let own = Serial {
-                zone: self.config.zone.to_string(),
-                node: self.id,
-                stamp: self.writes.tick(self.now.wall_ms),
-                tag,
-            };
+            let own = self.own_serial();
             self.spread(None, vec![own]);
         }
         if self.view_dirty && (now >= self.view_at + VIEW_INTERVAL || self.view_at.is_zero()) {
@@ -510,6 +508,11 @@ impl Node {
             let view = self.view();
             self.outputs.push_back(Output::View(Arc::new(view)));
         }
+    }
+
+    fn own_serial(&mut self) -> Serial {
+        let stamp = self.writes.tick(self.now.wall_ms);
+        Serial { zone: self.config.zone.to_string(), node: self.id, stamp, tag: self.zone.tag() }
     }
 
     /// Tells parents and children that zones changed.

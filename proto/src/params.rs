@@ -25,6 +25,8 @@ pub const PUSH_BYTES_MAX: usize = 128 * 1024;
 pub const AHEAD_MAX: usize = 1024;
 /// Origins one zone may hold; a peer cannot create more.
 pub const ORIGINS_MAX: usize = 4096;
+/// Addresses of a parent that one node record names.
+pub const PARENTS_MAX: usize = 8;
 /// Certificates between a zone key and a node.
 pub const CHAIN_MAX: usize = 8;
 /// Zones between an anchor and a record.

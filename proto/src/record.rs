@@ -275,6 +275,8 @@ pub struct NodeBody {
     pub version: String,
     /// Certificates from the zone key to this node.
     pub chain: Vec<Certificate>,
+    /// Addresses of the parent's gateways it was given, for fellows that were given none.
+    pub parents: Vec<String>,
 }
 
 /// Body of [`Kind::Delegation`], DS-like: what a parent says of a child (RFC 4034 §5).

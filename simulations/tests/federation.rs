@@ -249,6 +249,44 @@ fn a_parent_that_is_not_there_is_silent_and_found_when_it_comes() {
     assert!(!world.resolve(research, words("papers on mars")).outcome.is_partial());
 }
 
+/// It had no parent of its own: names outside its zone were denied, and words found nothing there.
+#[test]
+fn a_replica_that_only_joined_answers_like_the_others() {
+    let (mut world, root, _, writing) = federation(14);
+    let joined = world.boot(Spec::new("writing", 5).join(3));
+    world.run_for(SETTLED);
+    let answered = world.resolve(joined, words("papers on arxiv"));
+    assert_eq!((answered.silent(), answered.names()[0].as_str()), (vec![], PAPERS));
+    assert_eq!(world.resolve(joined, name(PAPERS)).names(), [PAPERS]);
+    // It carries the zone alone when the one it joined is gone, also after a restart.
+    world.crash(writing);
+    world.run_for(Duration::from_secs(12));
+    for _ in 0..2 {
+        let answered = world.resolve(joined, words("papers on arxiv again"));
+        assert_eq!((answered.silent(), answered.names()[0].as_str()), (vec![], PAPERS));
+        assert_eq!(world.resolve(root, words("formal letter")).names(), ["write_letter.post.writing"]);
+        world.crash(joined);
+        world.start(joined);
+        world.run_for(Duration::from_secs(15));
+    }
+}
+
+#[test]
+fn a_change_of_the_parent_while_the_connection_was_lost_ends_what_was_kept() {
+    let (mut world, root, _, writing) = federation(15);
+    world.write_through(root, server("clock", &[("tell_time", "Tell the time of day")])).unwrap();
+    world.run_for(SETTLED);
+    assert_eq!(world.resolve(writing, words("time of day")).names(), ["tell_time.clock"]);
+    world.partition(&[root], &[writing]);
+    world.run_for(Duration::from_secs(11));
+    world.write_through(root, Write::Remove("clock".to_owned())).unwrap();
+    world.run_for(SETTLED);
+    world.heal();
+    world.run_for(Duration::from_secs(12));
+    assert!(world.view(writing).unwrap().contacts.iter().any(|contact| contact.state == "connected"));
+    assert!(world.resolve(writing, words("time of day")).names().is_empty());
+}
+
 #[test]
 fn an_owner_without_the_parent_does_not_make_the_others_silent() {
     let mut world = World::new(16);
@@ -286,4 +324,28 @@ fn a_zone_of_two_answers_while_one_of_them_is_gone() {
         world.start(gone);
         world.run_for(Duration::from_secs(15));
     }
+}
+
+#[test]
+fn half_an_hour_of_silence_changes_nothing() {
+    let (mut world, root, research, writing) = federation(18);
+    world.run_for(Duration::from_secs(1800));
+    for host in [root, research, writing] {
+        let answered = world.resolve(host, words("papers on arxiv"));
+        assert_eq!((answered.silent(), answered.names()[0].as_str()), (vec![], PAPERS));
+    }
+    let children = &world.view(root).unwrap().children;
+    let now_ms = children.iter().map(|child| child.expires_ms).min().unwrap();
+    assert!(children.iter().all(|child| child.expires_ms - now_ms < 300_000));
+}
+
+#[test]
+fn a_child_that_leaves_is_no_member_of_its_parent() {
+    let (mut world, root, research, writing) = federation(19);
+    world.leave(research);
+    world.run_for(SETTLED);
+    assert!(world.view(root).unwrap().members.is_empty(), "{:?}", world.view(root).unwrap().members);
+    let answered = world.resolve(writing, words("papers on mars"));
+    assert_eq!(answered.silent(), ["research"]);
+    assert!(answered.took < Duration::from_millis(500), "{:?}", answered.took);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, Output, TrustState};
-use crate::params::{DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN};
+use crate::params::{DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, PARENTS_MAX};
 use crate::record::{Certificate, DelegationBody, GATEWAYS_MAX, Gateway, Kind, NodeBody, NodeId, ZoneProof};
 use crate::registry::Change;
 use crate::trust::{TrustError, verify_chain};
@@ -532,11 +532,16 @@ impl Node {
             return;
         }
         let body = signed.record.body.as_deref().and_then(|body| NodeBody::decode(body).ok());
-        let address = match (change, body) {
-            (Change::Put(_), Some(body)) if body.address != self.config.address => Some(body.address),
-            _ => None,
-        };
+        let body = body.filter(|_| matches!(change, Change::Put(_)));
+        let address = body.as_ref().map(|body| body.address.clone()).filter(|address| *address != self.config.address);
         self.links.forget_fellow(node, address.as_deref());
+        if self.config.parents.is_empty() {
+            // The zone has a parent, so this replica has: it answers as the others do, and stands in for them.
+            for parent in body.iter().flat_map(|body| &body.parents).take(PARENTS_MAX) {
+                self.links.keep_contact(parent, Purpose::Parent, None);
+                self.links.has_parents = true;
+            }
+        }
         let Some(address) = address else { return };
         self.links.keep_contact(&address, Purpose::Fellow, Some(node));
         if self.links.by_peer.contains_key(&node) {
@@ -616,8 +621,10 @@ impl Node {
         self.questions_on_reached(&zone, peer);
     }
 
+    /// Everything that was heard, and how this zone is: what changed while the connection was lost is not told again.
     fn tell_tags(&mut self, peer: NodeId) {
-        let zones = self.tags.all().collect();
+        let own = self.own_serial();
+        let zones = self.tags.all().chain([own]).collect();
         self.send(peer, Serials { zones });
     }
 

@@ -9,7 +9,7 @@ use crate::codec::Wire;
 use crate::gossip::Rumour;
 use crate::name::{FullName, NameError, fit_label, fit_tool_labels};
 use crate::node::{Keep, Node, Output};
-use crate::params::{LEASE, RECORD_BYTES_MAX};
+use crate::params::{LEASE, PARENTS_MAX, RECORD_BYTES_MAX};
 use crate::record::{
     AgentBody, Kind, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef, ToolBody, VISIBILITY_PUBLIC,
 };
@@ -377,6 +377,7 @@ impl Node {
             address: self.config.address.clone(),
             version: self.config.version.clone(),
             chain: self.trust.chain.clone(),
+            parents: self.config.parents.iter().take(PARENTS_MAX).cloned().collect(),
         };
         self.chains.insert(self.id, body.chain.clone());
         let name = self.id.to_string();

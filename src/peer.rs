@@ -52,7 +52,7 @@ pub enum PeerEvent {
         /// Whether we dialled it.
         dialed: bool,
     },
-    /// A dial reached that peer, by a new connection or by finding one that stood.
+    /// A dial reached that peer, by a new connection or by finding one that stood. Comes after its `Up`.
     Reached {
         /// Its proved key.
         peer: [u8; 32],
@@ -177,10 +177,11 @@ impl Peers {
         self.shared().endpoint.local_addr()
     }
 
-    /// Connects to whoever is at that address, or only to the node of that key. The outcome is an event, `Up` or `DialFailed`.
+    /// Connects to whoever is at that address, or only to the node of that key. The outcome is one event, `Reached` (after the
+    /// peer's `Up`) or `DialFailed`.
     ///
-    /// Nothing happens while the same dial is under way, or when the expected peer (with none expected: somebody at that address)
-    /// is connected already. Dialling oneself fails.
+    /// Nothing happens while the same dial is under way. When the expected peer (with none expected: somebody at that address) is
+    /// connected already, it is `Reached` without a new connection. Dialling oneself fails.
     pub fn dial(&self, address: SocketAddr, expected: Option<[u8; 32]>) {
         self.shared().dial(address, expected);
     }

@@ -5,11 +5,12 @@
 //! what it knew, so the old connections are dropped and it goes down before it is up again.
 //!
 //! What must always hold: one task owns a peer; its events come in the order `Up`, messages, `Down`, once each, however many
-//! connections there are. Two nodes that dial each other at the same moment keep both connections and send on the one dialled by
+//! connections there are, and a dial's outcome comes after the `Up` it led to. Two nodes that dial each other at the same moment keep both connections and send on the one dialled by
 //! the smaller key. Messages keep their order on a connection; only that one switch may overtake what is in flight.
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ use super::tls::raw_key;
 
 /// Connections one peer may hold at once: two of a simultaneous open, two more while their successors are made.
 const LINKS_PER_PEER_MAX: usize = 4;
-/// Connections that wait to be taken over by a peer's task.
-pub(super) const ARRIVALS_MAX: usize = 8;
+/// Connections and dials that wait for a peer's task.
+const VISITS_MAX: usize = 8;
 /// Both greetings must have arrived within this time.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a stream of messages begins with, before the eight bytes that name the process.
@@ -49,10 +50,19 @@ pub(super) const DISMISSED: VarInt = VarInt::from_u32(4);
 /// A stream of a kind this build does not know.
 const UNKNOWN_STREAM: VarInt = VarInt::from_u32(3);
 
+/// What a peer's task is handed. It answers dials itself, so that a dial's outcome comes after the `Up` it led to.
+pub(super) enum Visit {
+    /// A new connection.
+    Arrived(Arrival),
+    /// A dial that found the peer connected.
+    Found { address: SocketAddr, expected: Option<[u8; 32]> },
+}
+
 /// A connection that both sides greeted on.
 pub(super) struct Arrival {
     pub(super) connection: Connection,
-    pub(super) dialed: bool,
+    /// What we dialled, `None` when we were dialled.
+    dialed: Option<SocketAddr>,
     /// Which process of that key answered.
     process: [u8; 8],
     outgoing: SendStream,
@@ -73,23 +83,18 @@ pub(super) struct Link {
 pub(super) struct Peer {
     pub(super) key: [u8; 32],
     pub(super) outbox: Outbox,
-    pub(super) arrivals: mpsc::Sender<Arrival>,
+    pub(super) visits: mpsc::Sender<Visit>,
     links: Mutex<Vec<Link>>,
     /// The number of the link to send on; 0 is none.
     preferred: watch::Sender<u64>,
 }
 
 impl Peer {
-    pub(super) fn new(key: [u8; 32]) -> (Arc<Self>, mpsc::Receiver<Arrival>) {
-        let (arrivals, arriving) = mpsc::channel(ARRIVALS_MAX);
-        let peer = Self {
-            key,
-            outbox: Outbox::default(),
-            arrivals,
-            links: Mutex::default(),
-            preferred: watch::Sender::new(0),
-        };
-        (Arc::new(peer), arriving)
+    pub(super) fn new(key: [u8; 32]) -> (Arc<Self>, mpsc::Receiver<Visit>) {
+        let (visits, visiting) = mpsc::channel(VISITS_MAX);
+        let peer =
+            Self { key, outbox: Outbox::default(), visits, links: Mutex::default(), preferred: watch::Sender::new(0) };
+        (Arc::new(peer), visiting)
     }
 
     pub(super) fn links(&self) -> MutexGuard<'_, Vec<Link>> {
@@ -124,7 +129,11 @@ pub(super) fn peer_key(connection: &Connection) -> Option<[u8; 32]> {
 ///
 /// # Errors
 /// In words, when the other side did not greet as it must; the connection is closed then.
-pub(super) async fn greet(connection: Connection, process: [u8; 8], dialed: bool) -> Result<Arrival, String> {
+pub(super) async fn greet(
+    connection: Connection,
+    process: [u8; 8],
+    dialed: Option<SocketAddr>,
+) -> Result<Arrival, String> {
     let greetings = async {
         let mut outgoing = connection.open_uni().await.map_err(|e| describe(&e))?;
         // The number of a priority is ours to choose; a stream just opened takes it.
@@ -151,33 +160,45 @@ pub(super) async fn greet(connection: Connection, process: [u8; 8], dialed: bool
 }
 
 /// The task that owns a peer, from its first connection until its last is gone.
-pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, mut arrivals: mpsc::Receiver<Arrival>) {
+pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, mut visits: mpsc::Receiver<Visit>) {
     let mut tasks = JoinSet::new();
     let mut number = 0;
     loop {
         tokio::select! {
-            Some(arrival) = arrivals.recv() => {
-                number += 1;
-                take_over(&shared, &peer, &mut tasks, number, arrival).await;
-            }
+            Some(visit) = visits.recv() => receive(&shared, &peer, &mut tasks, &mut number, visit).await,
             Some(ended) = tasks.join_next_with_id() => {
                 let Some(reason) = forget(&shared, &peer, ended) else { continue };
                 go_down(&shared, &peer, reason).await;
-                // Arrivals are handed over under this lock, so none is lost between the look and the removal.
-                let mut peers = shared.peers();
-                match arrivals.try_recv() {
-                    Err(_) => {
-                        peers.remove(&peer.key);
-                        return;
-                    }
-                    Ok(arrival) => {
-                        drop(peers);
-                        number += 1;
-                        take_over(&shared, &peer, &mut tasks, number, arrival).await;
-                    }
+                while peer.links().is_empty() {
+                    let Some(visit) = next_or_leave(&shared, &peer, &mut visits) else { return };
+                    receive(&shared, &peer, &mut tasks, &mut number, visit).await;
                 }
             }
         }
+    }
+}
+
+/// What waits, or the end of this task. Visits are handed over under the same lock, so none is lost in between.
+fn next_or_leave(shared: &Shared, peer: &Peer, visits: &mut mpsc::Receiver<Visit>) -> Option<Visit> {
+    let mut peers = shared.peers();
+    let visit = visits.try_recv().ok();
+    if visit.is_none() {
+        peers.remove(&peer.key);
+    }
+    visit
+}
+
+async fn receive(shared: &Arc<Shared>, peer: &Arc<Peer>, tasks: &mut LinkTasks, number: &mut u64, visit: Visit) {
+    match visit {
+        Visit::Arrived(arrival) => {
+            *number += 1;
+            take_over(shared, peer, tasks, *number, arrival).await;
+        }
+        Visit::Found { address, expected } if peer.links().is_empty() => {
+            let reason = "its connection ended just now".to_owned();
+            shared.emit(PeerEvent::DialFailed { address, expected, reason }).await;
+        }
+        Visit::Found { address, .. } => shared.emit(PeerEvent::Reached { peer: peer.key, address }).await,
     }
 }
 
@@ -202,14 +223,17 @@ async fn take_over(shared: &Arc<Shared>, peer: &Arc<Peer>, tasks: &mut LinkTasks
             // Its task ends by itself and is forgotten then.
             links[0].connection.close(REPLACED, b"too many connections");
         }
-        links.push(Link { connection: connection.clone(), dialed, number, task: None, process });
+        links.push(Link { connection: connection.clone(), dialed: dialed.is_some(), number, task: None, process });
         links.len() == 1
     };
     peer.choose(&shared.me);
     if first {
-        let address = connection.remote_address();
+        let (address, dialed) = (connection.remote_address(), dialed.is_some());
         tracing::debug!(peer = %short(&peer.key), %address, dialed, "peer is up");
         shared.emit(PeerEvent::Up { peer: peer.key, address, dialed }).await;
+    }
+    if let Some(address) = dialed {
+        shared.emit(PeerEvent::Reached { peer: peer.key, address }).await;
     }
     let task = run_link(shared.clone(), peer.clone(), connection, number, outgoing, incoming);
     let id = tasks.spawn(task).id();

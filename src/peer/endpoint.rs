@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, FULL, Peer, describe, greet, peer_key};
+use super::connection::{self, FULL, Peer, Visit, describe, greet, peer_key};
 use super::counters::Counters;
 use super::tls::{SERVER_NAME, Tls};
 use super::{PeerError, PeerEvent};
@@ -120,11 +120,6 @@ impl Shared {
         if self.stop.is_cancelled() {
             return;
         }
-        if let Some(peer) = self.connected_at(address, expected) {
-            // Where even this does not fit, the dialler's own timer tries again.
-            let _ = self.events.try_send(PeerEvent::Reached { peer, address });
-            return;
-        }
         let mut dials = self.dials();
         if dials.len() >= DIALS_MAX {
             drop(dials);
@@ -139,56 +134,56 @@ impl Shared {
         }
     }
 
-    /// Whom a dial would only find again: that node, or somebody at that address when any node will do.
-    fn connected_at(&self, address: SocketAddr, expected: Option<[u8; 32]>) -> Option<[u8; 32]> {
+    /// Leaves a dial to the task of a peer that it would only find again: that node, or somebody at that address when any node
+    /// will do. `false` when there is nobody.
+    fn find(&self, address: SocketAddr, expected: Option<[u8; 32]>) -> bool {
         let peers = self.peers();
-        match expected {
-            Some(key) => peers.get(&key).filter(|peer| !peer.links().is_empty()).map(|_| key),
-            None => {
-                let at = |link: &connection::Link| link.connection.remote_address() == address;
-                peers.iter().find(|(_, peer)| peer.links().iter().any(at)).map(|(key, _)| *key)
-            }
-        }
+        let at = |link: &connection::Link| link.connection.remote_address() == address;
+        let found = match expected {
+            Some(key) => peers.get(&key).filter(|peer| !peer.links().is_empty()),
+            None => peers.values().find(|peer| peer.links().iter().any(at)),
+        };
+        found.is_some_and(|peer| peer.visits.try_send(Visit::Found { address, expected }).is_ok())
     }
 
     /// Greets on a connection whose handshake is through and hands it to its peer's task.
-    async fn settle(self: &Arc<Self>, connection: quinn::Connection, dialed: bool) -> Result<[u8; 32], String> {
+    async fn settle(self: &Arc<Self>, connection: quinn::Connection, dialed: Option<SocketAddr>) -> Result<(), String> {
         // The handshake demands a key; a connection without one would be a defect, not an attack.
         let key = peer_key(&connection).ok_or("it shows no key")?;
-        let arrival = greet(connection, self.process, dialed).await?;
+        let arrival = greet(connection.clone(), self.process, dialed).await?;
         let mut peers = self.peers();
         let peer = peers.entry(key).or_insert_with(|| {
-            let (peer, arrivals) = Peer::new(key);
-            self.tasks.spawn(connection::run(self.clone(), peer.clone(), arrivals));
+            let (peer, visits) = Peer::new(key);
+            self.tasks.spawn(connection::run(self.clone(), peer.clone(), visits));
             peer
         });
-        peer.arrivals.try_send(arrival).map_err(|refused| {
-            refused.into_inner().connection.close(FULL, b"too many connections");
+        peer.visits.try_send(Visit::Arrived(arrival)).map_err(|_| {
+            connection.close(FULL, b"too many connections");
             "too many connections to that peer".to_owned()
-        })?;
-        Ok(key)
+        })
     }
 }
 
 async fn run_dial(shared: Arc<Shared>, address: SocketAddr, expected: Option<[u8; 32]>) {
-    shared.counters.dial();
     let dialed = tokio::select! {
         dialed = dial(&shared, address, expected) => dialed,
         () = shared.stop.cancelled() => return,
     };
-    // Before the event, so that whoever hears of a failure may dial again at once.
+    // Before any event about it, as far as it is ours, so that whoever hears of a failure may dial again at once.
     shared.dials().remove(&(address, expected));
-    match dialed {
-        Ok(peer) => shared.emit(PeerEvent::Reached { peer, address }).await,
-        Err(reason) => {
-            shared.counters.dial_failed();
-            tracing::debug!(%address, reason, "dial failed");
-            shared.emit(PeerEvent::DialFailed { address, expected, reason }).await;
-        }
+    if let Err(reason) = dialed {
+        shared.counters.dial_failed();
+        tracing::debug!(%address, reason, "dial failed");
+        shared.emit(PeerEvent::DialFailed { address, expected, reason }).await;
     }
 }
 
-async fn dial(shared: &Arc<Shared>, address: SocketAddr, expected: Option<[u8; 32]>) -> Result<[u8; 32], String> {
+/// Success is told by the peer's task, after its `Up`.
+async fn dial(shared: &Arc<Shared>, address: SocketAddr, expected: Option<[u8; 32]>) -> Result<(), String> {
+    if shared.find(address, expected) {
+        return Ok(());
+    }
+    shared.counters.dial();
     let (tls, check) = shared.tls.client(expected).map_err(|e| e.to_string())?;
     let crypto = QuicClientConfig::try_from(tls).map_err(|e| e.to_string())?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
@@ -198,7 +193,7 @@ async fn dial(shared: &Arc<Shared>, address: SocketAddr, expected: Option<[u8; 3
         .await
         .map_err(|_| "no answer".to_owned())?
         .map_err(|error| check.refusal().map_or_else(|| describe(&error), |refusal| refusal.to_string()))?;
-    shared.settle(connection, true).await
+    shared.settle(connection, Some(address)).await
 }
 
 async fn accept(shared: Arc<Shared>) {
@@ -239,7 +234,7 @@ async fn shake_hands(shared: &Arc<Shared>, incoming: quinn::Incoming) {
             .await
             .map_err(|_| "it did not finish the handshake in time".to_owned())?
             .map_err(|e| describe(&e))?;
-        shared.settle(connection, false).await
+        shared.settle(connection, None).await
     };
     if let Err(reason) = settled.await {
         shared.counters.handshake_refused();

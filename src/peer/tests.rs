@@ -40,21 +40,22 @@ impl Node {
         self.key.public()
     }
 
-    /// The next event, without the word that a dial of ours got somewhere: `Up` says it where it matters.
     async fn event(&mut self) -> PeerEvent {
-        loop {
-            let event = timeout(PATIENCE, self.events.recv()).await.expect("an event in time");
-            match event.expect("the endpoint lives") {
-                PeerEvent::Reached { .. } => {}
-                event => return event,
-            }
-        }
+        timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("the endpoint lives")
     }
 
     async fn up(&mut self) -> ([u8; 32], bool) {
         match self.event().await {
             PeerEvent::Up { peer, dialed, .. } => (peer, dialed),
             other => panic!("expected Up, got {other:?}"),
+        }
+    }
+
+    /// The end of a dial: its outcome comes after the `Up` it led to.
+    async fn reached(&mut self) -> ([u8; 32], SocketAddr) {
+        match self.event().await {
+            PeerEvent::Reached { peer, address } => (peer, address),
+            other => panic!("expected Reached, got {other:?}"),
         }
     }
 
@@ -91,6 +92,7 @@ async fn pair() -> (Node, Node) {
     let (mut a, mut b) = (Node::new(), Node::new());
     a.peers.dial(b.address, Some(b.id()));
     assert_eq!(a.up().await, (b.id(), true));
+    assert_eq!(a.reached().await, (b.id(), b.address));
     assert_eq!(b.up().await, (a.id(), false));
     (a, b)
 }
@@ -320,6 +322,9 @@ async fn dialling_each_other_at_once_gives_one_up_and_one_down() {
     b.peers.dial(a.address, Some(a.id()));
     assert_eq!(a.up().await.0, b.id());
     assert_eq!(b.up().await.0, a.id());
+    // Each dial ends, by its own connection or by finding the other's.
+    assert_eq!(a.reached().await, (b.id(), b.address));
+    assert_eq!(b.reached().await, (a.id(), a.address));
     for n in 0..100_u8 {
         assert!(a.peers.send(b.id(), Bytes::from(vec![n])));
         assert!(b.peers.send(a.id(), Bytes::from(vec![n])));
@@ -369,14 +374,19 @@ async fn a_dismissed_peer_goes_down_on_both_sides_and_may_come_back() {
     assert!(b.down().await.contains("not wanted"));
     b.peers.dial(a.address, None);
     assert_eq!(b.up().await, (a.id(), true));
+    assert_eq!(b.reached().await, (a.id(), a.address));
     assert_eq!(a.up().await, (b.id(), false));
 }
 
 #[tokio::test]
-async fn a_dial_to_a_connected_peer_does_nothing() {
-    let (a, b) = pair().await;
+async fn a_dial_to_a_connected_peer_finds_it_without_a_connection() {
+    let (mut a, b) = pair().await;
     a.peers.dial(b.address, None);
-    a.peers.dial(b.address, Some(b.id()));
+    assert_eq!(a.reached().await, (b.id(), b.address));
+    // Known by another address as well.
+    let elsewhere = "127.0.0.2:7400".parse().unwrap();
+    a.peers.dial(elsewhere, Some(b.id()));
+    assert_eq!(a.reached().await, (b.id(), elsewhere));
     assert_eq!(a.peers.counters().dials, 1);
 }
 

@@ -125,20 +125,19 @@ impl Disk {
 
 impl Backend for Disk {
     fn load(&self, table: Table) -> Result<Rows, StoreError> {
-        let (rows, state) = caught(&format!("table {}", table.name()), || {
+        let place = format!("table {}", table.name());
+        let (rows, found, written) = caught(&place, || {
             let snapshot = self.database.begin_read().map_err(|e| unreadable(table, e))?;
-            let rows = read_rows(&snapshot, table)?;
+            let (rows, found) = read_rows(&snapshot, table)?;
             // From the same snapshot as the rows: the writer may be ahead of it.
             let state = snapshot.open_table(STATE).map_err(|e| unreadable(table, e))?;
-            Ok::<_, StoreError>((rows, read_tally(&state, table)?))
+            Ok::<_, StoreError>((rows, found, read_tally(&state, table)?))
         })??;
-        let mut found = Tally::default();
-        rows.iter().for_each(|(hash, _, _)| found.enter(*hash));
-        if found != state {
-            let reason = format!("it has {} rows, and {} were written", found.rows, state.rows);
-            return Err(StoreError::damaged(format!("table {}", table.name()), reason));
+        if found != written {
+            let reason = format!("it has {} rows, and {} were written", found.rows, written.rows);
+            return Err(StoreError::damaged(place, reason));
         }
-        Ok(rows.into_iter().map(|(_, key, value)| (key, value)).collect())
+        Ok(rows)
     }
 
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
@@ -202,17 +201,20 @@ fn unreadable(table: Table, error: impl std::fmt::Display) -> StoreError {
     StoreError::damaged(format!("table {}", table.name()), error)
 }
 
-fn read_rows(snapshot: &redb::ReadTransaction, table: Table) -> Result<Vec<(Hash, Vec<u8>, Vec<u8>)>, StoreError> {
-    let rows = match snapshot.open_table(definition(table)) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+/// The rows of a table, and what they add up to.
+fn read_rows(snapshot: &redb::ReadTransaction, table: Table) -> Result<(Rows, Tally), StoreError> {
+    let (mut rows, mut tally) = (Rows::new(), Tally::default());
+    let stored = match snapshot.open_table(definition(table)) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok((rows, tally)),
         opened => opened.map_err(|e| unreadable(table, e))?,
     };
-    let read = |row: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), redb::StorageError>| {
-        let (key, stored) = row.map_err(|e| unreadable(table, e))?;
-        let (hash, value) = checked(table.name(), key.value(), stored.value())?;
-        Ok((hash, key.value().to_vec(), value.to_vec()))
-    };
-    rows.iter().map_err(|e| unreadable(table, e))?.map(read).collect()
+    for row in stored.iter().map_err(|e| unreadable(table, e))? {
+        let (key, value) = row.map_err(|e| unreadable(table, e))?;
+        let (hash, value) = checked(table.name(), key.value(), value.value())?;
+        tally.enter(hash);
+        rows.push((key.value().to_vec(), value.to_vec()));
+    }
+    Ok((rows, tally))
 }
 
 const NO_STATE: &str = "the count of what was written is missing";

@@ -6,8 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use super::backend::{Backend, Rows};
 use super::{Op, StoreError, Table};
 
+type Tables = BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>;
+
 #[derive(Default)]
-pub(super) struct Memory(Mutex<BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>>);
+pub(super) struct Memory(Mutex<Tables>);
 
 impl Backend for Memory {
     fn load(&self, table: Table) -> Result<Rows, StoreError> {

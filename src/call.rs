@@ -27,11 +27,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::answers::Hit;
-use crate::handle::{Ask, Handle, Mode};
+use crate::handle::Handle;
 use crate::upstream::{UpstreamCall, UpstreamError};
-
-/// Time to find the tool that is to be called.
-const FIND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A call as a door makes it.
 #[derive(Debug)]
@@ -115,7 +112,7 @@ impl Calls {
     async fn try_call(&self, request: CallRequest, started: Instant) -> Result<CallOutcome, Problem> {
         let (_, least, most) = CALL_TIMEOUT;
         let timeout = request.timeout.clamp(least, most);
-        let hit = self.find(&request.name).await?;
+        let hit = self.handle.find(&request.name).await?;
         expect_definition(&hit, request.def_hash.as_deref())?;
         self.schemas.check(&hit.name, &hit.def_hash, &hit.definition, &request.arguments)?;
         if request.dry_run {
@@ -140,38 +137,6 @@ impl Calls {
                 },
             }
         }
-    }
-
-    /// The tool of that name: in the own zone by any of its names, elsewhere by its full name, else by asking for its very name.
-    async fn find(&self, name: &str) -> Result<Hit, Problem> {
-        let full = name.contains('.') && FullName::parse(name).is_ok();
-        let mode = if full { Mode::Exact } else { Mode::Search };
-        let ask = Ask { query: name.to_owned(), mode, timeout: Some(FIND_TIMEOUT), ..Ask::default() };
-        let found = self.handle.resolve(ask).await?;
-        if let Some(hit) = found.hits.iter().find(|hit| hit.exact) {
-            return Ok(hit.clone());
-        }
-        if full {
-            // A tool whose own name has dots is no full name, and still what it is called.
-            let ask = Ask { query: name.to_owned(), mode: Mode::Search, timeout: Some(FIND_TIMEOUT), ..Ask::default() };
-            if let Some(hit) = self.handle.resolve(ask).await?.hits.iter().find(|hit| hit.exact) {
-                return Ok(hit.clone());
-            }
-        }
-        if found.partial {
-            let silent = found.silent.join(", ");
-            return Err(Problem::new(
-                Kind::TimedOut,
-                format!("nobody could say where `{name}` is: silent were {silent}"),
-            )
-            .hint(format!("aop resolve --trace {name}")));
-        }
-        let near = if found.near.is_empty() {
-            found.hits.iter().take(3).map(|hit| hit.name.clone()).collect()
-        } else {
-            found.near.clone()
-        };
-        Err(Problem::new(Kind::NameNotFound, format!("no tool `{name}`")).hint("aop ls").did_you_mean(near))
     }
 
     async fn attempt(

@@ -22,13 +22,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use servers::{Registered, read_catalogue};
 
-use crate::answers::{Answers, Moment, Resolution};
+use crate::answers::{Answers, Hit, Moment, Resolution};
 use crate::clock::Clock;
 use crate::driver::{DriverTerms, Job, Published};
 use crate::peer::Peers;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::upstream::{ServerStatus, Upstreams};
+
+/// Near names offered when there is no tool of a name.
+const NEAR_MAX: usize = 3;
 
 /// How a question is meant by a door.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -222,6 +225,42 @@ impl Handle {
             }
             _ => Ok(resolution),
         }
+    }
+
+    /// The one tool of that name: its full name, `server__tool`, `server/tool`, or the name its server gives it.
+    ///
+    /// # Errors
+    /// `NameNotFound` with near names, or `TimedOut` when a silent zone may have it.
+    pub async fn find(&self, name: &str) -> Result<Hit, Problem> {
+        let ask = |mode| Ask { query: name.to_owned(), mode, ..Ask::default() };
+        let full = name.contains('.') && FullName::parse(name).is_ok();
+        let mut near = Vec::new();
+        let mut silent = Vec::new();
+        // A tool whose own name has dots is no full name, and still what it is called.
+        for mode in if full { vec![Mode::Exact, Mode::Search] } else { vec![Mode::Search] } {
+            let found = self.resolve(ask(mode)).await?;
+            if let Some(hit) = found.hits.iter().find(|hit| hit.exact) {
+                return Ok(hit.clone());
+            }
+            near.extend(found.near.iter().cloned());
+            silent.clone_from(&found.silent);
+            near.extend(found.hits.iter().map(|hit| hit.name.clone()));
+        }
+        if !silent.is_empty() {
+            let silent = silent.join(", ");
+            return Err(Problem::new(
+                Kind::TimedOut,
+                format!("nobody could say where `{name}` is: silent were {silent}"),
+            )
+            .hint(format!("aop resolve --trace {name}")));
+        }
+        let mut offered = BTreeSet::new();
+        near.retain(|name| offered.insert(name.clone()));
+        near.truncate(NEAR_MAX);
+        let first = name.split(['.', '/']).next().unwrap_or(name);
+        Err(Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`"))
+            .hint(format!("aop resolve {first}"))
+            .did_you_mean(near))
     }
 
     async fn answer(&self, ask: &Ask, form: Form, started: Instant) -> Result<Arc<Resolution>, Problem> {

@@ -246,8 +246,9 @@ fn no_flags_at_all_work() {
     let log = world.path("node.log");
     let out = File::create(&log).expect("a log");
     let mut command = world.command(env!("CARGO_BIN_EXE_aop-node"));
-    // The default port may be in use on the tester's machine; everything else is the default.
-    command.env("AOP_LISTEN", "127.0.0.1:0");
+    // The default port may be in use on the tester's machine; everything else is the default. Port 0 would be a node in memory.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
+    command.env("AOP_LISTEN", free.to_string());
     command.stdin(Stdio::null()).stderr(out.try_clone().expect("a handle")).stdout(out);
     let _node = Guard(command.spawn().expect("aop-node starts"));
     let pointer: Value = eventually("the node leaves a pointer to itself", Duration::from_secs(40), || {

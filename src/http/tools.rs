@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    Doors, Shared, ask,
+    Shared, ask,
     guard::require_admin,
     reply::{self, Reply, read_body},
     servers::registered,
@@ -29,9 +29,6 @@ use crate::{
 const LIST_MAX: usize = 1_000_000;
 /// How long a call may take: (default, most).
 const CALL_TIMEOUT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
-/// Near names offered when there is no tool of that name.
-const NEAR: usize = 3;
-
 /// `GET /v1/tools?zone=&n=`: this zone, or another one or one below.
 pub(super) async fn list(State(doors): Shared, uri: Uri) -> Reply {
     let (mut zone, mut limit) = (doors.zone.clone(), LIST_MAX);
@@ -62,25 +59,7 @@ fn unranked(hit: &Hit) -> Value {
 
 /// `GET /v1/tools/{name}`: everything known about one tool.
 pub(super) async fn show(State(doors): Shared, Path(name): Path<String>) -> Reply {
-    let ask = Ask { query: name.clone(), mode: Mode::Exact, limit: 1, ..Ask::default() };
-    let resolution = doors.handle.resolve(ask).await?;
-    match resolution.hits.first() {
-        Some(hit) => Ok(reply::ok(&hit.card())),
-        None => Err(not_found(&doors, &name).await.into()),
-    }
-}
-
-/// No such tool, with the names that look or sound most like it.
-async fn not_found(doors: &Doors, name: &str) -> Problem {
-    let words = name.replace(['.', '_', '-', '/'], " ");
-    let ask = Ask { query: words, mode: Mode::Search, limit: NEAR, ..Ask::default() };
-    let near = match doors.handle.resolve(ask).await {
-        Ok(resolution) => resolution.hits.iter().map(|hit| hit.name.clone()).collect(),
-        Err(_) => Vec::new(),
-    };
-    Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`"))
-        .hint(format!("aop resolve {}", name.split('.').next().unwrap_or(name)))
-        .did_you_mean(near)
+    Ok(reply::ok(&doors.handle.find(&name).await?.card()))
 }
 
 #[derive(Deserialize)]

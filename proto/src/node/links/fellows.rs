@@ -1,0 +1,251 @@
+//! Fellow replicas: how a zone gets its key, and how a node is admitted to it on loopback.
+//!
+//! The first node of a zone makes its key; later nodes get a certificate from a fellow that has one (DESIGN D9). A node with
+//! another zone key is refused, in words.
+
+use super::{Contact, Link, Purpose, Role};
+use crate::codec::Wire;
+use crate::name::ZoneName;
+use crate::node::{Keep, Node, TrustState};
+use crate::params::PARENTS_MAX;
+use crate::record::{Certificate, Kind, NodeBody, NodeId};
+use crate::registry::Change;
+use crate::trust::verify_chain;
+use crate::wire::message::{Admit, Hello, Refuse};
+
+impl Node {
+    /// At start: believe what was believed; the first node of a zone that nobody else can know makes its key.
+    pub(in crate::node) fn settle_trust(&mut self) {
+        for (zone, key) in self.trust.pinned.clone() {
+            if let Ok(zone) = ZoneName::parse(&zone) {
+                // Stored pins do not contradict each other: each was pinned by the rule that refuses it.
+                let _ = self.anchors.pin(zone, key);
+            }
+        }
+        match self.trust.zone_key {
+            Some(key) => {
+                let _ = self.anchors.pin(self.config.zone.clone(), key);
+                if self.is_admitted() {
+                    self.chains.insert(self.id, self.trust.chain.clone());
+                }
+            }
+            None if self.links.contacts.is_empty() => self.make_zone_key(),
+            None => {}
+        }
+        self.learn_children();
+    }
+
+    /// Makes the zone's key when nobody who could know another is left to ask. A parent may still prefer another founder's, and
+    /// a key of ours gives way as long as nobody relies on it.
+    pub(super) fn found_zone(&mut self) {
+        if self.trust.zone_key.is_some() {
+            return;
+        }
+        let keyless = |peer: NodeId| {
+            let hello = self.links.by_peer.get(&peer).and_then(|link| link.hello.as_ref());
+            hello.filter(|hello| hello.zone == self.config.zone.as_str() && hello.zone_key.is_none())
+        };
+        let joins = self.links.contacts.values().filter(|contact| contact.purpose == Purpose::Join);
+        let joins: Vec<&Contact> = joins.collect();
+        let all_keyless = joins.iter().all(|join| join.peer.is_some_and(|peer| keyless(peer).is_some()));
+        let may = if self.links.has_parents {
+            let denied = self.links.by_peer.values().any(|link| link.undelegated);
+            denied && joins.iter().all(|join| join.peer.map_or(join.error.is_some(), |peer| keyless(peer).is_some()))
+        } else {
+            // Nodes that join each other all round: the least of them founds, once all are there and none knows a key.
+            let founding = |peer: NodeId| keyless(peer).is_some_and(|hello| hello.founding);
+            let least = self.links.by_peer.keys().filter(|peer| founding(**peer)).all(|peer| self.id < *peer);
+            all_keyless && least && joins.iter().all(|join| join.peer.is_some_and(founding))
+        };
+        let founding = all_keyless && !self.links.has_parents;
+        if may {
+            self.make_zone_key();
+        } else if founding != self.links.founding {
+            self.links.founding = founding;
+            self.greet_all();
+        }
+    }
+
+    pub(super) fn greet_all(&mut self) {
+        for peer in self.links.connected() {
+            self.greet(peer);
+        }
+    }
+
+    pub(super) fn greet(&mut self, peer: NodeId) {
+        let hello = self.hello();
+        self.send(peer, hello);
+        if let Some(link) = self.links.by_peer.get_mut(&peer) {
+            link.greeted = self.now.mono;
+        }
+    }
+
+    pub(super) fn make_zone_key(&mut self) {
+        let key = self.config.zone_key.verifying_key().to_bytes();
+        let certificate = Certificate::issue(&self.config.zone_key, &self.config.zone, self.id, self.now.wall_ms);
+        self.believe(key, vec![certificate]);
+    }
+
+    /// Takes the zone's key and a chain to this node, keeps both, and tells everybody connected.
+    pub(super) fn believe(&mut self, zone_key: [u8; 32], chain: Vec<Certificate>) {
+        if self.anchors.pin(self.config.zone.clone(), zone_key).is_err() {
+            return;
+        }
+        self.trust.zone_key = Some(zone_key);
+        self.trust.chain = chain;
+        self.chains.insert(self.id, self.trust.chain.clone());
+        self.keep_trust();
+        self.write_node_record();
+        self.greet_all();
+        self.settle_links();
+        self.delegate_again();
+        self.view_dirty = true;
+    }
+
+    /// Admitted now: those who said hello before are judged again, and children hear whose they are.
+    pub(super) fn settle_links(&mut self) {
+        let settle = |(peer, link): (&NodeId, &Link)| (*peer, link.role.clone(), link.hello.clone());
+        let links: Vec<_> = self.links.by_peer.iter().map(settle).collect();
+        for (peer, role, hello) in links {
+            match (role, hello) {
+                (Role::Applicant, Some(hello)) => self.on_fellow(peer, hello),
+                (Role::Child(zone), _) => self.refer(peer, &zone),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn keep_trust(&mut self) {
+        let own = self.config.zone.clone();
+        let pinned = self.anchors.pinned().filter(|(zone, _)| **zone != own);
+        self.trust.pinned = pinned.map(|(zone, key)| (zone.to_string(), *key)).collect();
+        let trust: TrustState = self.trust.clone();
+        self.persist(vec![Keep::Trust(trust)]);
+    }
+
+    pub(super) fn commit_zone_key(&mut self) {
+        if !self.trust.committed {
+            self.trust.committed = true;
+            self.keep_trust();
+        }
+    }
+
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            zone: self.config.zone.as_str().to_owned(),
+            incarnation: self.config.incarnation,
+            address: self.config.address.clone(),
+            version: self.config.version.clone(),
+            zone_key: self.trust.zone_key,
+            chain: self.trust.chain.clone(),
+            founding: self.links.founding,
+        }
+    }
+
+    pub(super) fn on_fellow(&mut self, peer: NodeId, hello: Hello) {
+        let meant_as_parent =
+            self.links.contacts.values().any(|c| c.peer == Some(peer) && c.purpose == Purpose::Parent);
+        if meant_as_parent {
+            self.misfit(peer, &format!("it is of zone {} itself; use --join for a fellow replica", self.config.zone));
+        }
+        self.set_role(peer, Role::Applicant);
+        match (self.trust.zone_key, hello.zone_key) {
+            (Some(ours), Some(theirs)) if ours != theirs => {
+                if self.trust.committed {
+                    let reason = "this zone is known under another key; start with an empty data directory to join it";
+                    self.refuse(peer, reason);
+                } else if self.yields_to(peer) {
+                    self.forget_zone_key();
+                }
+            }
+            (Some(ours), Some(_)) if verify_chain(&hello.chain, &self.config.zone, &ours, peer).is_ok() => {
+                self.chains.insert(peer, hello.chain);
+                self.set_role(peer, Role::Fellow);
+                self.commit_zone_key();
+                self.membership.on_alive(peer, hello.address.clone(), self.now.mono);
+                self.links.keep_contact(&hello.address, Purpose::Fellow, Some(peer));
+                self.mark_contact(&hello.address, peer);
+                self.note_liveness();
+            }
+            (Some(ours), Some(_) | None) => self.admit(peer, ours),
+            (None, _) => self.found_zone(),
+        }
+    }
+
+    /// Every replica keeps contact with every other: that is how it knows who is alive. Their records say where they are.
+    pub(in crate::node) fn meet(&mut self, change: &Change) {
+        let (Change::Put(signed) | Change::Gone(signed)) = change;
+        let node = signed.record.node;
+        if signed.record.kind() != Kind::Node || node == self.id {
+            return;
+        }
+        let body = signed.record.body.as_deref().and_then(|body| NodeBody::decode(body).ok());
+        let body = body.filter(|_| matches!(change, Change::Put(_)));
+        let address = body.as_ref().map(|body| body.address.clone()).filter(|address| *address != self.config.address);
+        self.links.forget_fellow(node, address.as_deref());
+        if self.config.parents.is_empty() {
+            // The zone has a parent, so this replica has: it answers as the others do, and stands in for them.
+            for parent in body.iter().flat_map(|body| &body.parents).take(PARENTS_MAX) {
+                self.links.keep_contact(parent, Purpose::Parent, None);
+                self.links.has_parents = true;
+            }
+        }
+        let Some(address) = address else { return };
+        self.links.keep_contact(&address, Purpose::Fellow, Some(node));
+        if self.links.by_peer.contains_key(&node) {
+            self.mark_contact(&address, node);
+        }
+    }
+
+    /// Whether a key of ours that nobody relies on gives way: when we came to join that peer.
+    pub(super) fn yields_to(&self, peer: NodeId) -> bool {
+        self.links.contacts.values().any(|contact| contact.peer == Some(peer) && contact.purpose == Purpose::Join)
+    }
+
+    pub(super) fn forget_zone_key(&mut self) {
+        self.anchors.unpin(&self.config.zone);
+        self.trust.zone_key = None;
+        self.trust.chain.clear();
+        self.chains.remove(&self.id);
+        self.greet_all();
+    }
+
+    /// A known address of a peer that is connected needs no dialling.
+    pub(super) fn mark_contact(&mut self, address: &str, peer: NodeId) {
+        if let Some(contact) = self.links.contacts.get_mut(address) {
+            contact.peer = Some(peer);
+            contact.error = None;
+        }
+    }
+
+    pub(super) fn admit(&mut self, peer: NodeId, zone_key: [u8; 32]) {
+        let mut chain = self.trust.chain.clone();
+        chain.push(Certificate::issue(&self.config.key, &self.config.zone, peer, self.now.wall_ms));
+        self.commit_zone_key();
+        self.send(peer, Admit { zone_key, chain });
+    }
+
+    pub(super) fn refuse(&mut self, peer: NodeId, reason: &str) {
+        self.send(peer, Refuse { reason: reason.to_owned() });
+        self.misfit(peer, reason);
+    }
+
+    pub(in crate::node) fn on_refuse(&mut self, peer: NodeId, refuse: Refuse) {
+        if self.trust.zone_key.is_none() && self.has_role(peer, &Role::Applicant) {
+            // The key that was refused was given up in the meantime.
+            return;
+        }
+        self.misfit(peer, &refuse.reason);
+    }
+
+    pub(in crate::node) fn on_admit(&mut self, peer: NodeId, admit: Admit) {
+        let known = self.has_role(peer, &Role::Applicant);
+        let verified = verify_chain(&admit.chain, &self.config.zone, &admit.zone_key, self.id).is_ok();
+        if !known || !verified || self.is_admitted() {
+            self.counts.refused += u64::from(!verified);
+            return;
+        }
+        self.believe(admit.zone_key, admit.chain);
+        self.commit_zone_key();
+    }
+}

@@ -1,0 +1,231 @@
+//! Parents and children: delegation over the child's own connection, keys pinned at first use, zones told of each other's changes.
+
+use std::collections::BTreeSet;
+
+use super::{Purpose, Role};
+use crate::codec::Wire;
+use crate::name::ZoneName;
+use crate::node::Node;
+use crate::record::{DelegationBody, GATEWAYS_MAX, Gateway, Kind, NodeId, ZoneProof};
+use crate::registry::Change;
+use crate::trust::{TrustError, verify_chain};
+use crate::wire::message::{Delegate, Referral, ReferredChild, Serials};
+
+impl Node {
+    pub(super) fn on_ancestor(&mut self, peer: NodeId, zone: ZoneName) {
+        let meant = self.links.contacts.values().any(|c| c.peer == Some(peer) && c.purpose == Purpose::Parent);
+        let is_parent = meant || self.links.parent_zone.as_ref() == Some(&zone);
+        self.set_role(peer, if is_parent { Role::Parent(zone.clone()) } else { Role::Stranger });
+        if is_parent {
+            self.links.parent_zone = Some(zone);
+            self.tell_tags(peer);
+        }
+    }
+
+    pub(super) fn on_descendant(&mut self, peer: NodeId, zone: ZoneName, address: String) {
+        if let Some(link) = self.links.by_peer.get_mut(&peer) {
+            link.role = Role::Child(zone.clone());
+            link.address = address;
+        }
+        self.refer(peer, &zone);
+        self.tell_tags(peer);
+        self.questions_on_reached(&zone, peer);
+    }
+
+    /// Everything that was heard, and how this zone is: what changed while the connection was lost is not told again.
+    pub(super) fn tell_tags(&mut self, peer: NodeId) {
+        let own = self.own_serial();
+        let zones = self.tags.all().chain([own]).collect();
+        self.send(peer, Serials { zones });
+    }
+
+    /// Tells a node below what this zone is and what it says of the node's zone.
+    pub(super) fn refer(&mut self, peer: NodeId, zone: &ZoneName) {
+        let delegation =
+            self.delegation_of(zone).map(|body| ReferredChild { zone_key: body.zone_key, gateways: body.gateways });
+        if let Some(link) = self.links.by_peer.get_mut(&peer) {
+            link.told = delegation.as_ref().map(|child| child.zone_key);
+        }
+        let own = self.config.zone.clone();
+        let anchors = self.anchors.pinned().filter(|(zone, _)| own.is_below(zone));
+        let referral = Referral {
+            zone: own.as_str().to_owned(),
+            zone_key: self.trust.zone_key,
+            proofs: Vec::new(),
+            anchors: anchors.map(|(zone, key)| (zone.to_string(), *key)).collect(),
+            delegation,
+        };
+        self.send(peer, referral);
+    }
+
+    /// What our zone says of a child.
+    pub(super) fn delegation_of(&self, zone: &ZoneName) -> Option<DelegationBody> {
+        self.zone.child(zone).map(|child| child.body.clone())
+    }
+
+    /// A delegation can be read now: the zone's key can be proven from it, and its nodes hear whose key was taken.
+    pub(in crate::node) fn on_delegated(&mut self, change: &Change) {
+        let (Change::Put(signed) | Change::Gone(signed)) = change;
+        let Ok(zone) = ZoneName::parse(&signed.record.name) else { return };
+        if signed.record.kind() != Kind::Delegation {
+            return;
+        }
+        let coming = self.links.delegating.get(&zone).map(Wire::encode);
+        if signed.record.node == self.id && coming == signed.record.body {
+            self.links.delegating.remove(&zone);
+        }
+        self.learn_children();
+        let key = self.zone.child(&zone).map(|child| child.body.zone_key);
+        for peer in self.links.of_zone(&zone) {
+            if self.links.by_peer.get(&peer).is_some_and(|link| link.told != key) {
+                self.refer(peer, &zone);
+            }
+        }
+    }
+
+    pub(in crate::node) fn on_referral(&mut self, peer: NodeId, referral: Referral) {
+        let Some(Role::Parent(zone)) = self.links.by_peer.get(&peer).map(|link| link.role.clone()) else { return };
+        if let Err(TrustError::OtherKey(zone)) = self.pin_above(&zone, &referral) {
+            self.refuse(
+                peer,
+                &format!("zone {zone} was known under another key; its operator can tell whether that is right"),
+            );
+            self.set_role(peer, Role::Stranger);
+            return;
+        }
+        let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
+        link.undelegated = referral.delegation.is_none();
+        let asked = link.asked;
+        let candidate = self.config.zone_key.verifying_key().to_bytes();
+        match (referral.delegation, self.trust.zone_key) {
+            (None, None) => self.found_zone(),
+            (None, Some(_)) => self.delegate_to(peer),
+            (Some(child), Some(ours)) if child.zone_key == ours => {
+                self.commit_zone_key();
+                if !asked {
+                    self.delegate_to(peer);
+                }
+            }
+            (Some(child), None) if child.zone_key == candidate => self.make_zone_key(),
+            (Some(_), Some(_)) if self.trust.committed => {
+                let own = &self.config.zone;
+                let reason = format!("{zone} delegates {own} to another key; join its replicas or choose another name");
+                self.refuse(peer, &reason);
+            }
+            (Some(child), ours) => {
+                if ours.is_some() {
+                    self.forget_zone_key();
+                }
+                for gateway in child.gateways.iter().take(GATEWAYS_MAX).filter(|gateway| gateway.node != self.id) {
+                    self.links.keep_contact(&gateway.address, Purpose::Join, Some(gateway.node));
+                }
+                self.dial_due();
+            }
+        }
+    }
+
+    pub(super) fn pin_above(&mut self, zone: &ZoneName, referral: &Referral) -> Result<(), TrustError> {
+        let before = self.anchors.pinned().count();
+        for (name, key) in &referral.anchors {
+            if let Ok(name) = ZoneName::parse(name)
+                && zone.is_below(&name)
+            {
+                self.anchors.pin(name, *key)?;
+            }
+        }
+        if let Some(key) = referral.zone_key {
+            self.anchors.pin(zone.clone(), key)?;
+        }
+        if self.anchors.pinned().count() != before {
+            self.keep_trust();
+        }
+        Ok(())
+    }
+
+    /// Asks the parent to sign that this zone is reached here.
+    pub(super) fn delegate_to(&mut self, peer: NodeId) {
+        let Some(zone_key) = self.trust.zone_key.filter(|_| self.is_admitted()) else { return };
+        if let Some(link) = self.links.by_peer.get_mut(&peer) {
+            link.asked = true;
+        }
+        let own = Gateway { node: self.id, address: self.config.address.clone() };
+        let fellows = self.membership.all().filter(|(node, _)| self.membership.is_alive(*node));
+        let fellows = fellows.map(|(node, member)| Gateway { node, address: member.address.clone() });
+        let delegate = Delegate {
+            zone: self.config.zone.as_str().to_owned(),
+            zone_key,
+            chain: self.trust.chain.clone(),
+            gateways: std::iter::once(own).chain(fellows).take(GATEWAYS_MAX).collect(),
+            tools: self.zone.tools_as_taken().len() as u64,
+        };
+        self.send(peer, delegate);
+    }
+
+    /// Renews the delegation at every parent, and tells children about a parent's key that came late.
+    pub(in crate::node) fn delegate_again(&mut self) {
+        for parent in self.links.parents() {
+            self.delegate_to(parent);
+        }
+    }
+
+    pub(in crate::node) fn on_delegate(&mut self, peer: NodeId, delegate: Delegate) {
+        let Some(Role::Child(zone)) = self.links.by_peer.get(&peer).map(|link| link.role.clone()) else { return };
+        if delegate.zone != zone.as_str() || verify_chain(&delegate.chain, &zone, &delegate.zone_key, peer).is_err() {
+            self.counts.refused += 1;
+            return;
+        }
+        if !self.is_admitted() {
+            return;
+        }
+        let coming = self.links.delegating.get(&zone).cloned();
+        let is_coming = coming.is_some();
+        let known = coming.or_else(|| self.delegation_of(&zone));
+        if known.as_ref().is_some_and(|known| known.zone_key != delegate.zone_key) {
+            // Another founder was first. What is still on its way to the store is told when it has arrived.
+            if !is_coming {
+                self.refer(peer, &zone);
+            }
+            return;
+        }
+        let mut gateways = delegate.gateways;
+        let others = known.iter().flat_map(|known| &known.gateways).cloned();
+        for gateway in others {
+            if !gateways.iter().any(|known| known.node == gateway.node || known.address == gateway.address) {
+                gateways.push(gateway);
+            }
+        }
+        gateways.truncate(GATEWAYS_MAX);
+        let since_ms = known.map_or(self.now.wall_ms, |known| known.since_ms);
+        let body = DelegationBody { zone_key: delegate.zone_key, gateways, tools: delegate.tools, since_ms };
+        self.commit_zone_key();
+        self.links.delegating.insert(zone.clone(), body.clone());
+        self.write_delegation(zone.as_str(), body.encode());
+    }
+
+    /// Proves the keys of our children to ourselves, so that what they answer can be checked.
+    pub(super) fn learn_children(&mut self) {
+        let proofs = self.child_proofs();
+        self.anchors.learn(&proofs, &mut self.verifier);
+    }
+
+    /// Proofs of our children's keys, for those who ask through us.
+    pub(in crate::node) fn child_proofs(&self) -> Vec<ZoneProof> {
+        let proof = |child: &crate::zone::Child| {
+            let chain = self.chains.get(&child.signed.record.node)?.clone();
+            let zone = child.signed.record.name.clone();
+            Some(ZoneProof { zone, delegation: child.signed.envelope.to_vec(), chain })
+        };
+        let children = self.zone.children().keys().filter_map(|zone| self.zone.child(zone));
+        children.filter_map(proof).collect()
+    }
+
+    /// Keeps contact with the gateways of a child that has to be reached.
+    pub(in crate::node) fn reach(&mut self, zone: &ZoneName) {
+        let gateways = self.delegation_of(zone).map(|body| body.gateways).unwrap_or_default();
+        let connected: BTreeSet<NodeId> = self.links.of_zone(zone).into_iter().collect();
+        for gateway in gateways.into_iter().filter(|gateway| !connected.contains(&gateway.node)) {
+            self.links.keep_contact(&gateway.address, Purpose::Gateway, Some(gateway.node));
+        }
+        self.dial_due();
+    }
+}

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The length counts the body and is checked against [`FRAME_BYTES_MAX`](crate::params::FRAME_BYTES_MAX) before anything is
-//! allocated. A frame of an unknown kind is skipped and counted; a frame of another version ends the connection.
+//! allocated. A frame of an unknown kind or of another version is skipped and counted: ALPN keeps other protocols away.
 
 pub mod message;
 
@@ -20,7 +20,7 @@ pub const VERSION: u8 = 0;
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 8;
 
-/// Bytes that are not a frame of ours. The connection they came on is closed.
+/// Bytes that are not a frame of ours. They are dropped and counted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Shorter than its header or its length, or longer.

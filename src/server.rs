@@ -295,7 +295,7 @@ fn keep(dir: Option<&std::path::Path>) -> anyhow::Result<(Store, NodeKey, ZoneKe
     Ok((store, node_key, zone_key, admin_token))
 }
 
-/// The log's life: as stored, or a new one above every earlier one of this key, persisted before anything is sent.
+/// The log's life: as stored, or a new one above every earlier one of this key, persisted before anything is sent (I11).
 async fn incarnation(store: &Store, wall_ms: u64) -> anyhow::Result<u64> {
     let rows = store.load(Table::Meta)?;
     let stored = rows.iter().find(|(key, _)| key == INCARNATION_KEY);

@@ -411,7 +411,7 @@ impl Node {
         self.send_all(sends);
     }
 
-    /// `None` as error: something in it is not believed.
+    /// `None` as error: something in it is not believed, and so not kept, shown or passed on (I8).
     fn take_range(&mut self, range: &Range) -> Result<Applied, Option<RangeError>> {
         if range.origin.node == self.id || !self.chains.contains_key(&range.origin.node) {
             return Err(None);

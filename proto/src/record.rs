@@ -1,6 +1,6 @@
 //! What is replicated: records, their dots, and the signed envelope they travel in.
 //!
-//! A record is written once, by its origin, and never re-encoded: the exact bytes are signed, stored, relayed and served. What a
+//! A record is written once, by its origin, and never re-encoded (I10): the exact bytes are signed, stored, relayed and served. What a
 //! body *means* is decided by the readers of its kind; a body this build cannot read is kept and relayed all the same (DESIGN D12).
 
 use std::fmt;

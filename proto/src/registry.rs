@@ -21,7 +21,7 @@ pub enum RangeError {
     /// Its records are not of its origin, not of this zone, not ascending, or do not reach its end.
     #[error("the range does not hold what it announces")]
     Malformed,
-    /// Two contents for one dot: the origin is quarantined.
+    /// Two contents for one dot: the origin is quarantined (I7).
     #[error("the origin has written two records under one number")]
     Fork,
     /// A life of the node that has ended.

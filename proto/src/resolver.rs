@@ -506,7 +506,7 @@ impl Resolver {
     }
 }
 
-/// Takes of an answer what may come from there (bailiwick) and verifies.
+/// Takes of an answer what may come from there (bailiwick, I9) and verifies.
 fn accept(answer: Answer, waiting: &Waiting, around: &mut Around<'_>, refused: &mut u64) -> Outside {
     around.anchors.learn(&answer.proofs, around.verifier);
     let mut outside =

@@ -1,4 +1,4 @@
-//! What is believed of an answer: the records that the zone's key vouches for, and nothing else (P2).
+//! What is believed of an answer: the records that the zone's key vouches for, and nothing else (P2, I8).
 
 use std::sync::Arc;
 

@@ -9,12 +9,13 @@ use crate::codec::Wire;
 use crate::gossip::Rumour;
 use crate::name::{FullName, NameError, fit_label, fit_tool_labels};
 use crate::node::{Keep, Node, Output};
-use crate::params::{LEASE, PARENTS_MAX, RECORD_BYTES_MAX};
+use crate::params::{ERROR_CHARS_MAX, LEASE, NAME_CHARS_MAX, PARENTS_MAX, RECORD_BYTES_MAX};
 use crate::record::{
     AgentBody, Kind, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef, ToolBody, VISIBILITY_PUBLIC,
 };
 use crate::trust::{definition_hash, sign_flush};
 use crate::wire::message::Range;
+use crate::zone::ToolInstance;
 
 /// Room a record needs besides its definition.
 const RECORD_OVERHEAD: usize = 4 * 1024;
@@ -38,6 +39,15 @@ pub struct NewTool {
     pub examples: Vec<String>,
     /// The agent behind it.
     pub agent: Option<AgentBody>,
+}
+
+impl NewTool {
+    /// About how many bytes its record's body takes.
+    fn bytes(&self) -> usize {
+        let words = self.tags.iter().chain(&self.capabilities).chain(&self.examples);
+        let agent = self.agent.as_ref().map_or(0, |a| a.model.len() + a.role.len() + a.parameters.len());
+        self.definition.len() + self.original.len() + agent + words.map(|word| word.len() + 4).sum::<usize>()
+    }
 }
 
 /// A change to what this node serves.
@@ -135,12 +145,14 @@ pub(super) struct Writes {
     broken: bool,
     /// Signed and on the way to the store, by the token of their [`Output::Persist`].
     unsettled: BTreeMap<u64, Unsettled>,
+    /// The latest of them by key: what is written next follows these, not what readers see.
+    latest: BTreeMap<(Kind, String), SignedRef>,
 }
 
 #[derive(Debug)]
 struct Unsettled {
     records: Vec<SignedRef>,
-    answer: Option<(u64, Wrote)>,
+    answers: Vec<(u64, Wrote)>,
 }
 
 /// A record to be, without its place in the log.
@@ -154,7 +166,15 @@ struct Draft {
 
 impl Writes {
     pub(super) const fn new(incarnation: u64) -> Self {
-        Self { incarnation, seq: 0, hlc: 0, token: 0, broken: false, unsettled: BTreeMap::new() }
+        Self {
+            incarnation,
+            seq: 0,
+            hlc: 0,
+            token: 0,
+            broken: false,
+            unsettled: BTreeMap::new(),
+            latest: BTreeMap::new(),
+        }
     }
 
     pub(super) const fn next_token(&mut self) -> u64 {
@@ -208,6 +228,9 @@ impl Node {
 
     pub(super) fn on_write(&mut self, token: u64, write: Write) {
         let drafted = match write {
+            Write::Server { server, .. } | Write::ServerState { server, .. } if server.len() > NAME_CHARS_MAX => {
+                Err(NameError::TooLong.into())
+            }
             Write::Server { server, replica, tools } => self.draft_server(&server, replica, &tools),
             Write::ServerState { server, up, error } => Ok((self.draft_state(server, up, error), Wrote::default())),
             Write::Catalogue(tools) => self.draft_catalogue(&tools),
@@ -280,7 +303,7 @@ impl Node {
         replica: bool,
         served: bool,
     ) -> Result<Option<Draft>, WriteError> {
-        let bytes = tool.definition.len();
+        let bytes = tool.bytes() + server.len();
         if bytes + RECORD_OVERHEAD > RECORD_BYTES_MAX {
             return Err(WriteError::TooLarge { tool: tool.original.clone(), bytes });
         }
@@ -300,7 +323,7 @@ impl Node {
             served,
         }
         .encode();
-        let stands = self.registry.latest(self.origin(), &(Kind::Tool, name.key().to_owned()));
+        let stands = self.own_latest(&(Kind::Tool, name.key().to_owned()));
         if stands.is_some_and(|signed| signed.record.body.as_deref() == Some(&body)) {
             return Ok(None);
         }
@@ -321,8 +344,9 @@ impl Node {
     }
 
     fn draft_state(&self, server: String, up: bool, error: String) -> Vec<Draft> {
+        let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
         let key = (Kind::Server, server.to_ascii_lowercase());
-        let stands = self.registry.latest(self.origin(), &key).and_then(|signed| signed.record.body.as_deref());
+        let stands = self.own_latest(&key).and_then(|signed| signed.record.body.as_deref());
         let known = stands.and_then(|body| ServerBody::decode(body).ok());
         if known.is_some_and(|known| known.up == up && known.error == error) {
             return Vec::new();
@@ -357,15 +381,23 @@ impl Node {
     }
 
     fn server_stands(&self, server: &str) -> bool {
-        let latest = self.registry.latest(self.origin(), &(Kind::Server, server.to_ascii_lowercase()));
+        let latest = self.own_latest(&(Kind::Server, server.to_ascii_lowercase()));
         latest.is_some_and(|signed| signed.record.body.is_some())
     }
 
-    /// The node's own tools that stand, by name.
+    /// What this node last wrote under a key, durable or on its way there.
+    fn own_latest(&self, key: &(Kind, String)) -> Option<&SignedRef> {
+        self.writes.latest.get(key).or_else(|| self.registry.latest(self.origin(), key))
+    }
+
+    /// The node's own tools that stand, or will when everything on its way is durable.
     fn own_tools(&self, wanted: impl Fn(&ToolBody) -> bool) -> Vec<(FullName, Arc<ToolBody>)> {
-        let tools = self.zone.tools_as_taken();
-        let own = tools.all().into_iter().filter_map(|tool| tool.instances.get(&self.id).map(|own| (tool, own)));
-        own.filter(|(_, own)| wanted(&own.body)).map(|(tool, own)| (tool.name.clone(), own.body.clone())).collect()
+        let shown = self.zone.tools_as_taken().all().into_iter();
+        let shown = shown.filter_map(|tool| Some((tool.name.clone(), tool.instances.get(&self.id)?.body.clone())));
+        let settled = shown.filter(|(name, _)| !self.writes.latest.contains_key(&(Kind::Tool, name.key().to_owned())));
+        let coming = self.writes.latest.iter().filter(|((kind, _), _)| *kind == Kind::Tool);
+        let coming = coming.filter_map(|(_, signed)| ToolInstance::read(signed)).map(|(name, own)| (name, own.body));
+        settled.chain(coming).filter(|(_, body)| wanted(body)).collect()
     }
 
     /// The node's own record: where it is and why it may speak. Only once it may.
@@ -393,13 +425,17 @@ impl Node {
 
     /// Signs one flush and hands it to the store. Readers and peers see it when it is durable.
     fn write(&mut self, drafts: Vec<Draft>, answer: Option<(u64, Wrote)>) {
-        if drafts.is_empty() {
-            if let Some((token, wrote)) = answer {
-                self.outputs.push_back(Output::Written { token, result: Ok(wrote) });
+        let refused = self.writes.broken;
+        if drafts.is_empty() && !refused {
+            match (answer, self.writes.unsettled.values_mut().next_back()) {
+                // What stands already may still be on its way: nobody is told before it is durable.
+                (Some(answer), Some(last)) => last.answers.push(answer),
+                (Some((token, wrote)), None) => self.outputs.push_back(Output::Written { token, result: Ok(wrote) }),
+                (None, _) => {}
             }
             return;
         }
-        if self.writes.broken {
+        if refused {
             if let Some((token, _)) = answer {
                 self.outputs.push_back(Output::Written { token, result: Err(WriteError::Store) });
             }
@@ -407,9 +443,10 @@ impl Node {
         }
         let records = drafts.into_iter().map(|draft| self.place(draft)).collect();
         let records: Vec<SignedRef> = sign_flush(&self.config.key, records).into_iter().map(Arc::new).collect();
-        let answer = answer.map(|(token, wrote)| (token, Wrote { records: records.len(), ..wrote }));
+        let answers = answer.map(|(token, wrote)| (token, Wrote { records: records.len(), ..wrote }));
         let token = self.persist(records.iter().cloned().map(Keep::Record).collect());
-        self.writes.unsettled.insert(token, Unsettled { records, answer });
+        self.writes.latest.extend(records.iter().map(|signed| (signed.record.key(), signed.clone())));
+        self.writes.unsettled.insert(token, Unsettled { records, answers: answers.into_iter().collect() });
     }
 
     fn place(&mut self, draft: Draft) -> Record {
@@ -438,12 +475,18 @@ impl Node {
         let Some(unsettled) = self.writes.unsettled.remove(&token) else { return };
         self.writes.broken |= !durable;
         let durable = !self.writes.broken;
-        let answer = |wrote: Wrote| if durable { Ok(wrote) } else { Err(WriteError::Store) };
+        for signed in &unsettled.records {
+            let key = signed.record.key();
+            if self.writes.latest.get(&key).is_some_and(|latest| latest.record.seq == signed.record.seq) {
+                self.writes.latest.remove(&key);
+            }
+        }
         if durable {
             self.publish(&unsettled.records);
         }
-        if let Some((token, wrote)) = unsettled.answer {
-            self.outputs.push_back(Output::Written { token, result: answer(wrote) });
+        for (token, wrote) in unsettled.answers {
+            let result = if durable { Ok(wrote) } else { Err(WriteError::Store) };
+            self.outputs.push_back(Output::Written { token, result });
         }
     }
 

@@ -1,0 +1,122 @@
+//! What a node promises about what it writes, however writes and the store overlap.
+
+use std::time::Duration;
+
+use aop_proto::node::{NewTool, Write, WriteError};
+use aop_proto::params::RECORD_BYTES_MAX;
+use aop_simulations::World;
+use aop_simulations::scenario::{acquainted, equal, replicas, server, tool};
+use aop_simulations::world::{HostId, name};
+
+const SETTLED: Duration = Duration::from_secs(2);
+
+fn two(seed: u64) -> (World, Vec<HostId>) {
+    let mut world = World::new(seed);
+    let hosts = replicas(&mut world, "research", 1, 2);
+    world.run_until(Duration::from_secs(30), |world| acquainted(world, &hosts)).unwrap();
+    (world, hosts)
+}
+
+fn tools(world: &World, host: HostId) -> Vec<String> {
+    world.view(host).unwrap().tools.all().iter().map(|tool| tool.name.to_string()).collect()
+}
+
+/// The second list came while the first was on its way to the disk, and did not know of it: what it no longer held stayed.
+#[test]
+fn the_last_list_of_a_server_stands_however_fast_lists_follow_each_other() {
+    let (mut world, hosts) = two(1);
+    let lists =
+        [vec![("one", "first"), ("two", "second")], vec![("two", "second")], vec![("two", "second"), ("three", "x")]];
+    let tokens: Vec<u64> = lists.iter().map(|list| world.write(hosts[0], server("s", list))).collect();
+    world.run_for(SETTLED);
+    for token in tokens {
+        assert!(world.written(hosts[0], token).unwrap().is_ok());
+    }
+    for host in &hosts {
+        assert_eq!(tools(&world, *host), ["three.s.research", "two.s.research"]);
+    }
+}
+
+#[test]
+fn what_was_just_registered_can_be_removed_at_once() {
+    let (mut world, hosts) = two(2);
+    world.write(hosts[0], server("s", &[("one", "first")]));
+    let token = world.write(hosts[0], Write::Remove("one.s.research".to_owned()));
+    world.run_for(SETTLED);
+    assert_eq!(world.written(hosts[0], token).unwrap().as_ref().unwrap().removed, ["one.s.research"]);
+    assert!(tools(&world, hosts[1]).is_empty());
+}
+
+/// A write that changes nothing is no promise before what it finds is durable.
+#[test]
+fn a_repeated_registration_is_acknowledged_with_the_first() {
+    for seed in 0..20 {
+        let (mut world, hosts) = two(seed);
+        let first = world.write(hosts[0], server("s", &[("one", "first")]));
+        let second = world.write(hosts[0], server("s", &[("one", "first")]));
+        let acknowledged = world.run_until(SETTLED, |world| world.written(hosts[0], second).is_some()).is_some();
+        assert!(acknowledged && world.written(hosts[0], first).is_some());
+        world.crash(hosts[0]);
+        world.start(hosts[0]);
+        world.run_for(SETTLED);
+        assert_eq!(tools(&world, hosts[0]), ["one.s.research"]);
+    }
+}
+
+#[test]
+fn another_server_of_the_same_name_is_refused_and_a_declared_replica_is_welcome() {
+    let (mut world, hosts) = two(3);
+    world.write_through(hosts[0], server("s", &[("one", "first")])).unwrap();
+    world.run_for(SETTLED);
+    let taken = world.write_through(hosts[1], server("s", &[("one", "first")])).unwrap_err();
+    assert_eq!(
+        taken,
+        WriteError::Taken { name: "one.s.research".to_owned(), node: world.id(hosts[0]), same_definition: true }
+    );
+    let replica = |description| Write::Server {
+        server: "s".to_owned(),
+        replica: true,
+        tools: vec![tool("s", "one", description)],
+    };
+    world.write_through(hosts[0], replica("first")).unwrap();
+    world.run_for(SETTLED);
+    world.write_through(hosts[1], replica("first")).unwrap();
+    world.run_for(SETTLED);
+    for host in &hosts {
+        let found = world.resolve(*host, name("one.s.research"));
+        assert_eq!((found.found[0].instances.len(), found.found[0].clash), (2, false));
+    }
+    let other = world.write_through(hosts[1], replica("second")).unwrap_err();
+    assert!(matches!(other, WriteError::Taken { same_definition: false, .. }), "{other}");
+}
+
+/// A record that no fellow would take stopped the whole log at them, and the node's own restart.
+#[test]
+fn nothing_is_written_that_fellows_would_not_take() {
+    let (mut world, hosts) = two(4);
+    let long = "x".repeat(RECORD_BYTES_MAX);
+    let state = Write::ServerState { server: "s".to_owned(), up: false, error: long.clone() };
+    world.write_through(hosts[0], state).unwrap();
+    let heavy = [
+        NewTool { tags: vec![long.clone()], ..tool("s", "tags", "x") },
+        NewTool { examples: vec!["y".to_owned(); RECORD_BYTES_MAX], ..tool("s", "examples", "x") },
+        NewTool { examples: vec!["y".repeat(8 << 20)], ..tool("s", "huge", "x") },
+        tool("s", "definition", &long),
+        tool(&long, "server", "x"),
+        tool("s", &long, "x"),
+    ];
+    for tool in heavy {
+        let what = tool.original.chars().take(20).collect::<String>();
+        match world.write_through(hosts[0], Write::Catalogue(vec![tool])) {
+            Err(WriteError::TooLarge { .. }) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+    world.write_through(hosts[0], server("s", &[("one", "first")])).unwrap();
+    let took = world.run_until(SETTLED, |world| equal(world, &hosts));
+    assert!(took.is_some());
+    world.crash(hosts[0]);
+    world.start(hosts[0]);
+    world.run_for(SETTLED);
+    assert_eq!(tools(&world, hosts[0]), ["one.s.research"]);
+}

@@ -173,7 +173,7 @@ impl Hit {
         let hash = record.def_hash.map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
         Self {
             rank,
-            score: if found.exact { 1.0 } else { found.score / (found.score + 10.0) },
+            score: if found.exact { 1.0 } else { found.share },
             exact: found.exact,
             id: format!("{}/{}", body.server, body.original),
             name: found.name.to_string(),

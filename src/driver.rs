@@ -286,13 +286,16 @@ impl Driver {
         match news {
             News::Stored { token, durable } => self.input(Input::Persisted { token, durable }),
             News::Found { address, expected, sockets } => match sockets {
-                Ok(sockets) if !sockets.is_empty() => {
-                    for socket in sockets.into_iter().take(1) {
+                // Nodes live on the loopback until there is admission control; what others say of addresses is a hint at best.
+                Ok(sockets) if sockets.iter().any(|socket| socket.ip().is_loopback()) => {
+                    for socket in sockets.into_iter().filter(|socket| socket.ip().is_loopback()).take(1) {
                         self.addresses.entry(socket).or_default().insert(address.clone());
                         self.peers.dial(socket, expected.map(|node| node.0));
                     }
                 }
-                Ok(_) => self.input(Input::DialFailed { address, reason: "the name has no address".to_owned() }),
+                Ok(_) => {
+                    self.input(Input::DialFailed { address, reason: "the name has no loopback address".to_owned() });
+                }
                 Err(reason) => self.input(Input::DialFailed { address, reason }),
             },
         }

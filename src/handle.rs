@@ -7,6 +7,7 @@ mod servers;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,12 @@ use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
 use aop_proto::params::{QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
-use aop_proto::resolver::Terms;
+use aop_proto::resolver::{Outcome, Source, Terms};
+use aop_proto::search::{Found, rank};
+use aop_proto::trust::answers::Checked;
 use aop_proto::view::View;
 use aop_proto::wire::message::{Form, Question};
+use aop_proto::zone::answer::{Answerer, answer};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use servers::{Registered, read_catalogue};
@@ -88,8 +92,8 @@ impl Ask {
     }
 
     /// How long a door waits at most.
-    pub fn within(&self) -> Duration {
-        let (default, least, most) = QUERY_DEADLINE;
+    fn within(&self, default: Duration) -> Duration {
+        let (_, least, most) = QUERY_DEADLINE;
         self.timeout.unwrap_or(default).clamp(least, most)
     }
 }
@@ -113,6 +117,7 @@ struct Inner {
     started: Instant,
     /// By server, the tools an operator took out of its list.
     without: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    stopping: AtomicBool,
 }
 
 /// What a node says about itself.
@@ -124,6 +129,10 @@ pub struct About {
     pub data_dir: Option<std::path::PathBuf>,
     /// Version of the software.
     pub version: &'static str,
+    /// Results of a question that does not say how many it wants.
+    pub limit: usize,
+    /// Time for a question that does not say how much it has.
+    pub deadline: Duration,
 }
 
 /// The limbs a handle speaks for.
@@ -149,9 +158,21 @@ impl Handle {
     pub fn new(limbs: Limbs, about: About) -> Self {
         let Limbs { jobs, published, upstreams, store, peers, metrics, clock } = limbs;
         let answers = Answers::default();
-        let (started, without) = (Instant::now(), Mutex::default());
-        let inner =
-            Inner { jobs, published, upstreams, store, peers, answers, metrics, clock, about, started, without };
+        let (started, without, stopping) = (Instant::now(), Mutex::default(), AtomicBool::new(false));
+        let inner = Inner {
+            jobs,
+            published,
+            upstreams,
+            store,
+            peers,
+            answers,
+            metrics,
+            clock,
+            about,
+            started,
+            without,
+            stopping,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -201,7 +222,7 @@ impl Handle {
     /// `Usage` when the question cannot be understood, `Busy` when too many wait, `TimedOut` when not even a partial answer came.
     pub async fn resolve(&self, ask: Ask) -> Result<Arc<Resolution>, Problem> {
         let started = Instant::now();
-        let ask = checked(ask)?;
+        let ask = checked(ask, self.inner.about.limit)?;
         let looks_exact = ask.query.contains('.') && FullName::parse(&ask.query).is_ok();
         let resolution = match ask.mode {
             Mode::Exact => self.answer(&ask, Form::Exact, started).await?,
@@ -281,13 +302,17 @@ impl Handle {
             tags: ask.tags.clone(),
             capabilities: ask.capabilities.clone(),
         };
+        if let Some((outcome, found)) = local_hit(&view, &question) {
+            let trace_id = crate::entropy::trace_id();
+            return Ok(Arc::new(Resolution::new(&ask.query, &outcome, &found, started.elapsed(), trace_id)));
+        }
         let terms = Terms {
             cached: !ask.no_cache,
             recurse: !(ask.no_recurse || ask.local_only),
             age_max,
             ..Terms::of_door(form, Duration::ZERO)
         };
-        let within = ask.within();
+        let within = ask.within(self.inner.about.deadline);
         let (reply, answer) = oneshot::channel();
         let job = Job::Resolve(question, DriverTerms { within, terms }, reply);
         self.inner.jobs.try_send(job).map_err(|_| busy())?;
@@ -300,6 +325,11 @@ impl Handle {
         let resolution = Arc::new(Resolution::new(&ask.query, &outcome, &found, started.elapsed(), trace_id));
         self.inner.answers.put(key, resolution.clone(), moment);
         Ok(resolution)
+    }
+
+    /// From now on the node is not ready: it finishes what it has accepted.
+    pub fn set_stopping(&self) {
+        self.inner.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Forgets every cached answer.
@@ -350,8 +380,27 @@ impl Handle {
     }
 }
 
-fn checked(mut ask: Ask) -> Result<Ask, Problem> {
-    let (default, least, most) = RESULTS;
+/// A tool of the own zone by its full name: the view knows it, nobody has to be asked.
+fn local_hit(view: &View, question: &Question) -> Option<(Outcome, Vec<Found>)> {
+    let name =
+        FullName::parse(&question.text).ok().filter(|name| question.form == Form::Exact && name.is_in(&view.zone))?;
+    if view.children.iter().any(|child| name.is_in(&child.zone)) {
+        return None;
+    }
+    let tool = view.tools.find(&name)?;
+    let by = Answerer { zone: &view.zone, node: view.node, tag: view.tag, behind: false };
+    let said = answer(&by, &view.tools, question, usize::MAX);
+    if said.candidates.is_empty() {
+        return None;
+    }
+    let checked = Checked { answer: said, records: vec![tool.shown().signed.clone()], refused: 0 };
+    let found = rank(question, std::slice::from_ref(&checked));
+    let (answers, silent, proofs) = (vec![(Source::Local, checked)], Vec::new(), Vec::new());
+    Some((Outcome { question: question.clone(), answers, silent, skipped: 0, proofs }, found))
+}
+
+fn checked(mut ask: Ask, default: usize) -> Result<Ask, Problem> {
+    let (_, least, most) = RESULTS;
     // A list of the own zone is whole; other zones send what fits a frame.
     let most = if ask.mode == Mode::List { usize::MAX } else { most };
     ask.limit = if ask.limit == 0 { default } else { ask.limit.clamp(least, most) };
@@ -418,6 +467,7 @@ impl Handle {
             metrics: Metrics::default(),
             clock,
         };
-        Self::new(limbs, About { listen, data_dir: None, version: "test" })
+        let (limit, deadline) = (RESULTS.0, QUERY_DEADLINE.0);
+        Self::new(limbs, About { listen, data_dir: None, version: "test", limit, deadline })
     }
 }

@@ -27,7 +27,7 @@ pub use demo::serve as serve_demo;
 
 use crate::call::Calls;
 use crate::clock::Clock;
-use crate::config::{LogFormat, NodeConfig, Secret, ServerEntry, Transport};
+use crate::config::{LogFormat, NodeConfig, ResolveConfig, Secret, ServerEntry, Transport};
 use crate::driver::{Driver, PEER_EVENTS_MAX, TRUST_KEY};
 use crate::entropy::{AdminToken, NodeKey, ZoneKey, seed};
 use crate::handle::{About, Handle, Limbs, read_catalogue};
@@ -88,6 +88,7 @@ struct Setup {
     listen: SocketAddr,
     advertise: Option<String>,
     data_dir: Option<std::path::PathBuf>,
+    resolve: ResolveConfig,
 }
 
 impl Setup {
@@ -99,6 +100,7 @@ impl Setup {
             listen: config.listen,
             advertise: config.advertise.as_ref().map(ToString::to_string),
             data_dir: config.data_dir.clone(),
+            resolve: config.resolve.clone(),
         }
     }
 }
@@ -155,7 +157,13 @@ impl Running {
             metrics,
             clock,
         };
-        let about = About { listen, data_dir: setup.data_dir, version: env!("CARGO_PKG_VERSION") };
+        let about = About {
+            listen,
+            data_dir: setup.data_dir,
+            version: env!("CARGO_PKG_VERSION"),
+            limit: setup.resolve.limit,
+            deadline: setup.resolve.deadline,
+        };
         let handle = Handle::new(limbs, about);
         let calls = Calls::new(handle.clone());
         let doors = CancellationToken::new();
@@ -242,6 +250,7 @@ impl Running {
 
     /// Ends everything in reverse order of its start. Accepted calls are finished (P6).
     async fn stop(self) {
+        self.handle.set_stopping();
         self.doors.cancel();
         self.door_tasks.close();
         self.door_tasks.wait().await;
@@ -259,8 +268,16 @@ impl Running {
     }
 }
 
+/// The first signal to stop. SIGHUP is none: nothing can be reloaded yet, and a terminal that closes must not end a node half-way.
 async fn first_signal() {
     use tokio::signal::unix::{SignalKind, signal};
+    if let Ok(mut hangup) = signal(SignalKind::hangup()) {
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                tracing::warn!("SIGHUP: nothing can be reloaded; restart the node for a new configuration");
+            }
+        });
+    }
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
         tracing::error!("signals cannot be heard; stop this process with SIGKILL");
         return std::future::pending().await;

@@ -65,6 +65,11 @@ impl Gossip {
         self.next_round
     }
 
+    /// Whether a fellow is known to hold more than this node does.
+    pub const fn is_behind(&self) -> bool {
+        self.pulling.is_some()
+    }
+
     /// Exchanges begun, and exchanges that found a difference.
     pub const fn counts(&self) -> (u64, u64) {
         (self.rounds, self.differing)

@@ -23,8 +23,6 @@ pub const RANGES_BYTES_TARGET: usize = 192 * 1024;
 pub const RANGES_BYTES_PER_ROUND: usize = 640 * 1024;
 /// Bytes of a new record up to which it is pushed whole; above it the digest announces it.
 pub const PUSH_BYTES_MAX: usize = 128 * 1024;
-/// Records held out of order for one origin until the gap is filled.
-pub const AHEAD_MAX: usize = 1024;
 /// Origins one zone may hold; a peer cannot create more.
 pub const ORIGINS_MAX: usize = 4096;
 /// Addresses of a parent that one node record names.
@@ -42,8 +40,6 @@ pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 pub const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// Longest pause between two attempts; contact is retried for ever.
 pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// A clock that is ahead by more than this is not believed yet: the record waits.
-pub const CLOCK_AHEAD_MAX: Duration = Duration::from_millis(500);
 /// Life of a node record and of a delegation, renewed at a third of it.
 pub const LEASE: Duration = Duration::from_secs(300);
 /// A child's change is told to its parent after this pause, so that bursts are one notice.

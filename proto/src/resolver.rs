@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use route::{Route, Routes};
 
 use crate::cache::{Count, Kept, Level, Quality, Shelf, lifetime};
+use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::params::{
     FRAME_BYTES_MAX, HOP_MARGIN, HOPS_MAX, QUERIES_MAX, RESULTS, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS,
@@ -27,7 +28,7 @@ use crate::record::{NodeId, ZoneProof};
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
 use crate::trust::{Anchors, Verifier};
-use crate::wire::message::{Answer, Form, Query, Question, Silent, ZoneAnswer};
+use crate::wire::message::{Answer, Form, Query, Question, Silent, TAG_UNREACHABLE, ZoneAnswer};
 use crate::zone::Tools;
 use crate::zone::answer::{Answerer, answer};
 
@@ -194,6 +195,7 @@ struct Waiting {
     /// Everybody it was sent to; whoever answers first is heard.
     asked: Vec<NodeId>,
     until: Duration,
+    sent: Duration,
     query: Query,
 }
 
@@ -337,8 +339,7 @@ impl Resolver {
     ) {
         let Some(parent) = around.routes.parent.clone() else { return };
         let mut query = pending.query(visited, budget, around);
-        let key = format!("{:?}", pending.question);
-        let owner = owner_of(key.as_bytes(), around.fellows.iter().copied().chain([around.by.node]));
+        let owner = owner_of(&pending.question.encode(), around.fellows.iter().copied().chain([around.by.node]));
         match owner {
             Some(owner) if owner != around.by.node && pending.terms.cached && !pending.terms.outside => {
                 query.outside = true;
@@ -477,11 +478,14 @@ impl Resolver {
         self.pending.values().flat_map(|pending| pending.waiting.values()).map(|waiting| waiting.until).min()
     }
 
-    /// A zone changed: what was kept of it under another tag is old.
+    /// A zone changed: what was kept of it under another tag is old. A zone that cannot be reached ([`TAG_UNREACHABLE`]) is asked
+    /// anew; what it said before stays, to be shown as stale.
     pub fn on_tag(&mut self, zone: &ZoneName, tag: u64) {
         let old = |checked: &Checked| checked.answer.zone == zone.as_str() && checked.answer.tag != tag;
         self.l2.retain(|_, outside| !outside.answers.iter().any(old));
-        self.l3.retain(|_, checked| !old(checked));
+        if tag != TAG_UNREACHABLE {
+            self.l3.retain(|_, checked| !old(checked));
+        }
     }
 
     /// Drops everything kept.
@@ -511,7 +515,11 @@ fn accept(answer: Answer, waiting: &Waiting, around: &mut Around<'_>, refused: &
     around.anchors.learn(&answer.proofs, around.verifier);
     let mut outside =
         Outside { answers: Vec::new(), silent: answer.silent, skipped: answer.skipped, proofs: answer.proofs };
-    for zone_answer in answer.zones {
+    for mut zone_answer in answer.zones {
+        if zone_answer.took_us == 0 {
+            // The first to hear from a zone says how long it took from there.
+            zone_answer.took_us = around.now.saturating_sub(waiting.sent).as_micros() as u64;
+        }
         let Ok(zone) = ZoneName::parse(&zone_answer.zone) else {
             *refused += 1;
             continue;
@@ -589,7 +597,7 @@ impl Pending {
             }
         };
         let asked = peer.into_iter().collect();
-        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, query });
+        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, sent: now, query });
         true
     }
 

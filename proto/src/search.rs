@@ -23,6 +23,8 @@ pub struct Found {
     pub instance: ToolInstance,
     /// BM25 over all zones asked; for sorting and `--explain`.
     pub score: f32,
+    /// The same as a part of what a tool could reach with this question, 0 to 1; for people.
+    pub share: f32,
     /// Found by its very name.
     pub exact: bool,
     /// Everybody who serves it.
@@ -63,8 +65,9 @@ pub fn rank(question: &Question, answers: &[Checked]) -> Vec<Found> {
                 Form::Words => scorer.score(&terms_of(&instance.body)),
                 Form::Exact | Form::List => 0.0,
             };
+            let share = if score > 0.0 { score / scorer.ceiling() } else { 0.0 };
             let (instances, clash) = (candidate.instances.clone(), candidate.clash);
-            let found = Found { name: name.clone(), zone, instance, score, exact, instances, clash, answer: at };
+            let found = Found { name: name.clone(), zone, instance, score, share, exact, instances, clash, answer: at };
             // A name can stand in a parent and in a child of it only while a delegation is young: the deeper zone owns it.
             match best.get(&name) {
                 Some(known) if known.zone.depth() >= found.zone.depth() => {}

@@ -76,7 +76,8 @@ impl Calls {
     }
 
     async fn dial(&self, node: NodeId, address: &str) -> bool {
-        let found = tokio::net::lookup_host(address).await.ok().and_then(|mut found| found.next());
+        let found = tokio::net::lookup_host(address).await.ok();
+        let found = found.and_then(|mut found| found.find(|socket| socket.ip().is_loopback()));
         let Some(address) = found else { return false };
         let mut connections = self.handle.connections();
         connections.mark_unchanged();

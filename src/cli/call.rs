@@ -42,9 +42,6 @@ pub(crate) struct Call {
     /// All arguments as one JSON object
     #[arg(long, value_name = "JSON", conflicts_with = "arguments")]
     args: Option<String>,
-    /// Lets the node run this call again safely if the connection breaks
-    #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
     /// Check the arguments against the schema, call nothing
     #[arg(long)]
     dry_run: bool,
@@ -117,10 +114,7 @@ impl Call {
             body.push_str(",\"dry_run\":true");
         }
         body.push('}');
-        let mut request = Request::post(&["tools", &self.name, "call"], body).exactly(timeout + GRACE);
-        if let Some(key) = &self.idempotency_key {
-            request = request.header("idempotency-key", key);
-        }
+        let request = Request::post(&["tools", &self.name, "call"], body).exactly(timeout + GRACE);
         let reply = context.client.send(&request).await?;
         self.print(&reply, context)
     }

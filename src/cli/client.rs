@@ -80,12 +80,6 @@ impl Request {
         if on { self.param(key, "1") } else { self }
     }
 
-    /// Adds a header.
-    pub(crate) fn header(mut self, key: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((key, value.into()));
-        self
-    }
-
     /// How long the whole answer may take, unless `--timeout` says.
     pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -2,6 +2,7 @@
 //! except the list of zones, which other zones are asked for.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aop_proto::cache::Count;
@@ -116,12 +117,15 @@ impl Handle {
         json!({"address": contact.address, "state": state, "last_error": contact.error, "retry_in_ms": retry})
     }
 
-    /// Whether the node can serve: it has a store and a view, and knows whose zone it speaks for.
+    /// Whether the node can serve: it is not stopping, and its store takes writes. A parent that is away does not count.
     ///
     /// # Errors
-    /// In words, what it waits for.
+    /// In words, why not.
     pub fn ready(&self) -> Result<(), String> {
-        Ok(())
+        if self.inner.stopping.load(Ordering::Relaxed) {
+            return Err("the node is stopping".to_owned());
+        }
+        self.inner.store.health().map_err(|error| error.to_string())
     }
 
     /// All metrics as Prometheus reads them.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{Running, Setup, files};
 use crate::answers::Resolution;
 use crate::call::{CallOutcome, CallRequest};
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, ResolveConfig};
 use crate::handle::{Ask, Mode};
 use crate::upstream::{ServerSpec, TransportSpec};
 
@@ -24,14 +24,14 @@ const QUESTION: &str = "find papers about consensus";
 const ARGUMENTS: &str = r#"{"query":"consensus"}"#;
 
 pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
-    let root = start(".", &[], config.listen).await?;
+    let root = start(".", &[], config.listen, &config.resolve).await?;
     let parent = root.listen.to_string();
     let beside = |offset: u16| match config.listen.port() {
         0 => config.listen,
         port => SocketAddr::new(config.listen.ip(), port.saturating_add(offset)),
     };
-    let research = start("research", std::slice::from_ref(&parent), beside(1)).await?;
-    let writing = start("writing", std::slice::from_ref(&parent), beside(2)).await?;
+    let research = start("research", std::slice::from_ref(&parent), beside(1), &config.resolve).await?;
+    let writing = start("writing", std::slice::from_ref(&parent), beside(2), &config.resolve).await?;
     demo_server(&research, "papers").await?;
     demo_server(&writing, "text").await?;
     let mut announced = Vec::new();
@@ -53,9 +53,10 @@ pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     shown.map(|_| ())
 }
 
-async fn start(zone: &str, parents: &[String], listen: SocketAddr) -> anyhow::Result<Running> {
+async fn start(zone: &str, parents: &[String], listen: SocketAddr, resolve: &ResolveConfig) -> anyhow::Result<Running> {
     let zone = ZoneName::parse(zone).context("the demo's zones have good names")?;
-    let setup = Setup { zone, parents: parents.to_vec(), joins: Vec::new(), listen, advertise: None, data_dir: None };
+    let (parents, resolve) = (parents.to_vec(), resolve.clone());
+    let setup = Setup { zone, parents, joins: Vec::new(), listen, advertise: None, data_dir: None, resolve };
     Running::start(setup).await
 }
 

@@ -35,6 +35,8 @@ pub(super) fn announce(running: &Running, data_dir: Option<&Path>) -> anyhow::Re
             let tokens = state.with_file_name("tokens");
             std::fs::create_dir_all(&tokens).with_context(|| format!("cannot make {}", tokens.display()))?;
             let file = tokens.join(port.to_string());
+            // One that a killed node left behind would be taken for ours.
+            let _ = std::fs::remove_file(&file);
             running.admin_token.write_to(&file)?;
             announced.files.push(file.clone());
             Some(file)

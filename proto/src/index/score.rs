@@ -112,6 +112,11 @@ impl<'q> Scorer<'q> {
         sum
     }
 
+    /// What no document can reach: every term of the query, as strong as can be. Above 0 for every query that has terms.
+    pub fn ceiling(&self) -> f32 {
+        self.rarities.iter().map(|rarity| rarity * (K1 + 1.0)).sum()
+    }
+
     /// What each of the query's terms is worth, parallel to them.
     pub(super) fn rarities(&self) -> &[f32] {
         &self.rarities

@@ -303,7 +303,12 @@ impl Node {
     }
 
     pub(super) fn on_peer_down(&mut self, peer: NodeId) {
-        self.links.by_peer.remove(&peer);
+        let link = self.links.by_peer.remove(&peer);
+        if let Some(Role::Child(zone)) = link.map(|link| link.role)
+            && self.links.of_zone(&zone).is_empty()
+        {
+            self.tell_unreachable(&zone);
+        }
         for contact in self.links.contacts.values_mut().filter(|contact| contact.peer == Some(peer)) {
             contact.peer = None;
             contact.next_try = self.now.mono + self.chance.jitter(DIAL_BACKOFF_MIN);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::name::ZoneName;
 use crate::node::{Node, Output};
-use crate::params::{HOPS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
+use crate::params::{HOPS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3, ZONES_ASKED_WORDS};
 use crate::record::NodeId;
 use crate::resolver::{Act, Around, Asker, Route, Routes, Terms};
 use crate::search::rank;
@@ -34,7 +34,7 @@ impl Node {
         let terms = Terms {
             deadline: self.now.mono + Duration::from_millis(u64::from(query.deadline_ms)).clamp(least, most),
             hops: query.hops.min(HOPS_MAX),
-            budget: query.budget,
+            budget: query.budget.min(ZONES_ASKED_WORDS),
             cached: query.cached,
             recurse: true,
             outside: query.outside && self.is_fellow(peer),
@@ -94,7 +94,7 @@ impl Node {
     ) -> (&'a mut crate::resolver::Resolver, Around<'a>) {
         let tag = self.zone.tag();
         let around = Around {
-            by: Answerer { zone: &self.config.zone, node: self.id, tag, behind: false },
+            by: Answerer { zone: &self.config.zone, node: self.id, tag, behind: self.gossip.is_behind() },
             tools: self.zone.tools(),
             routes,
             fellows,

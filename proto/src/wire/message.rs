@@ -175,6 +175,9 @@ pub struct Serials {
     pub zones: Vec<Serial>,
 }
 
+/// Tag that a parent tells of a child none of whose nodes is connected.
+pub const TAG_UNREACHABLE: u64 = 0;
+
 /// One node's content tag of its zone. Of one node, the higher stamp is the newer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, WireRead, WireWrite)]
 pub struct Serial {

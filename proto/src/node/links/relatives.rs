@@ -9,7 +9,7 @@ use crate::node::Node;
 use crate::record::{DelegationBody, GATEWAYS_MAX, Gateway, Kind, NodeId, ZoneProof};
 use crate::registry::Change;
 use crate::trust::{TrustError, verify_chain};
-use crate::wire::message::{Delegate, Referral, ReferredChild, Serials};
+use crate::wire::message::{Delegate, Referral, ReferredChild, Serial, Serials, TAG_UNREACHABLE};
 
 impl Node {
     pub(super) fn on_ancestor(&mut self, peer: NodeId, zone: ZoneName) {
@@ -37,6 +37,17 @@ impl Node {
         let own = self.own_serial();
         let zones = self.tags.all().chain([own]).collect();
         self.send(peer, Serials { zones });
+    }
+
+    /// The last node of a child is gone: answers kept of it elsewhere say more than can be known now.
+    pub(super) fn tell_unreachable(&mut self, zone: &ZoneName) {
+        let stamp = self.writes.tick(self.now.wall_ms);
+        let gone = Serial { zone: zone.to_string(), node: self.id, stamp, tag: TAG_UNREACHABLE };
+        self.tags.hear(zone, self.id, stamp, TAG_UNREACHABLE);
+        self.resolver.on_tag(zone, TAG_UNREACHABLE);
+        self.epoch += 1;
+        self.view_dirty = true;
+        self.spread(None, vec![gone]);
     }
 
     /// Tells a node below what this zone is and what it says of the node's zone.

@@ -27,8 +27,7 @@ pub enum Format {
 /// # Errors
 /// In words, when `level` is no filter.
 pub fn start(format: Format, level: &str) -> Result<(), String> {
-    // rmcp logs what its peers do at levels meant for its own debugging.
-    let filter = EnvFilter::try_new(format!("{level},rmcp=error,quinn=warn")).map_err(|error| error.to_string())?;
+    let filter = EnvFilter::try_new(directives(level)).map_err(|error| error.to_string())?;
     let json = match format {
         Format::Auto => !std::io::stderr().is_terminal(),
         Format::Pretty => false,
@@ -42,4 +41,28 @@ pub fn start(format: Format, level: &str) -> Result<(), String> {
         builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init()
     };
     Ok(())
+}
+
+/// A bare level is about our own lines; of our libraries warnings are enough. rmcp logs what its peers do at levels meant for its
+/// own debugging, and QUIC's socket logs every peer that is not there.
+fn directives(level: &str) -> String {
+    const QUIET: &str = "rmcp=error,quinn_udp=error";
+    match level.parse::<tracing::Level>() {
+        Ok(level) => format!("warn,aop={level},{QUIET}"),
+        // What is asked for by name comes last and wins.
+        Err(_) => format!("{QUIET},{level}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_about_us_and_a_filter_has_the_last_word() {
+        assert_eq!(directives("debug"), "warn,aop=DEBUG,rmcp=error,quinn_udp=error");
+        assert_eq!(directives("info,rmcp=trace"), "rmcp=error,quinn_udp=error,info,rmcp=trace");
+        assert!(start(Format::Json, "aop=loud").is_err());
+        assert!(start(Format::Auto, "off").is_ok() && start(Format::Json, "off").is_ok());
+    }
 }

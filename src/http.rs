@@ -46,7 +46,7 @@ pub struct Doors {
 type Shared = State<Arc<Doors>>;
 
 /// Serves clients on `listener`, with the routes of `others` beside its own, until `shutdown`, then stops accepting, lets what is in flight finish (at most
-/// [`accept::DRAIN`]) and returns when every connection is closed.
+/// ten seconds) and returns when every connection is closed.
 ///
 /// # Errors
 /// When the listener itself cannot be used any more; a bad connection is not an error.

@@ -5,7 +5,7 @@
 //!      'A'  'O'  version   kind   length (u32, little endian)   body …
 //! ```
 //!
-//! The length counts the body and is checked against [`FRAME_BYTES_MAX`](crate::params::FRAME_BYTES_MAX) before anything is
+//! The length counts the body and is checked against [`FRAME_BYTES_MAX`] before anything is
 //! allocated. A frame of an unknown kind or of another version is skipped and counted: ALPN keeps other protocols away.
 
 pub mod message;

@@ -30,7 +30,6 @@ pub(crate) struct Request {
     method: Method,
     segments: Vec<String>,
     query: Vec<(&'static str, String)>,
-    headers: Vec<(&'static str, String)>,
     body: Option<Bytes>,
     timeout: Duration,
     /// The timeout was made from what the user asked for and is not overridden by it.
@@ -57,8 +56,8 @@ impl Request {
     fn new(method: Method, segments: &[&str]) -> Self {
         let segments = segments.iter().map(|s| (*s).to_owned()).collect();
         let changes = method != Method::GET;
-        let (query, headers) = (Vec::new(), Vec::new());
-        Self { method, segments, query, headers, body: None, timeout: READ_TIMEOUT, exact_timeout: false, changes }
+        let query = Vec::new();
+        Self { method, segments, query, body: None, timeout: READ_TIMEOUT, exact_timeout: false, changes }
     }
 
     /// Adds a parameter.
@@ -243,9 +242,6 @@ impl Client {
         let url = request.url(node);
         let timeout = if request.exact_timeout { request.timeout } else { self.time(request.timeout) };
         let mut builder = self.http.request(request.method.clone(), url.clone()).timeout(timeout);
-        for (key, value) in &request.headers {
-            builder = builder.header(*key, value);
-        }
         if let Some(body) = &request.body {
             builder = builder.header("content-type", "application/json").body(body.clone());
         }

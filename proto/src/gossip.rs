@@ -8,12 +8,12 @@
 //!  A ── Vector ──▶ B      when A lacks something, B sends Ranges
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::params::{FANOUT, GOSSIP_INTERVAL, PUSH_BYTES_MAX, RANGES_BYTES_PER_ROUND};
 use crate::record::{Certificate, NodeId};
-use crate::registry::Registry;
+use crate::registry::{Registry, range_bytes};
 use crate::selection::Chance;
 use crate::wire::message::{Digest, Message, Range, Ranges, Vector};
 
@@ -91,7 +91,7 @@ impl Gossip {
     pub fn push(&self, rumour: Rumour, zone: &Replica<'_>, chance: &mut Chance) -> Sends {
         let Rumour { ranges, hop, from } = rumour;
         let others: Vec<NodeId> = zone.fellows.iter().copied().filter(|node| Some(*node) != from).collect();
-        let bytes: usize = ranges.iter().flat_map(|range| &range.records).map(Vec::len).sum();
+        let bytes: usize = ranges.iter().map(range_bytes).sum();
         let message: Message = if bytes <= PUSH_BYTES_MAX && hop < PUSH_HOPS_MAX {
             with_chains(ranges, zone.chains, false, hop + 1).into()
         } else {
@@ -148,6 +148,78 @@ impl Gossip {
 }
 
 fn with_chains(ranges: Vec<Range>, chains: &Chains, more: bool, hop: u8) -> Ranges {
-    let origins = ranges.iter().filter_map(|range| chains.get(&range.origin.node)).cloned().collect();
-    Ranges { ranges, chains: origins, more, hop }
+    let origins: BTreeSet<NodeId> = ranges.iter().map(|range| range.origin.node).collect();
+    let chains = origins.iter().filter_map(|node| chains.get(node)).cloned().collect();
+    Ranges { ranges, chains, more, hop }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::name::ZoneName;
+    use crate::params::CHAIN_MAX;
+    use crate::record::{Kind, Record, SignedRef, VISIBILITY_PUBLIC};
+    use crate::trust::{SigningKey, sign_flush};
+
+    fn key(number: u32) -> SigningKey {
+        let mut seed = [0; 32];
+        seed[..4].copy_from_slice(&number.to_le_bytes());
+        SigningKey::from_bytes(&seed)
+    }
+
+    /// One record of each of `count` nodes, all certified as far from the zone's key as may be.
+    fn crowd(zone: &ZoneName, count: u32) -> (Registry, Chains) {
+        let (mut registry, mut chains) = (Registry::new(zone.clone()), Chains::new());
+        for number in 0..count {
+            let key = key(number);
+            let node = NodeId(key.verifying_key().to_bytes());
+            let record = Record {
+                zone: zone.as_str().to_owned(),
+                kind: Kind::Tool.number(),
+                name: format!("t.s.{zone}"),
+                node,
+                incarnation: 1,
+                seq: 1,
+                epoch: 0,
+                hlc: 1,
+                visibility: VISIBILITY_PUBLIC,
+                issued_ms: 1,
+                expires_ms: 0,
+                def_hash: None,
+                body: Some(vec![1]),
+            };
+            let signed: SignedRef = Arc::new(sign_flush(&key, vec![record]).remove(0));
+            let records = vec![signed.envelope.to_vec()];
+            let range = Range { origin: signed.record.origin(), from_exclusive: 0, to_inclusive: 1, records };
+            registry.apply(&range, &[signed]).unwrap();
+            chains.insert(node, vec![Certificate::issue(&key, zone, node, 1); CHAIN_MAX]);
+        }
+        (registry, chains)
+    }
+
+    /// The frames were filled with records alone: the certificates of many small origins made them longer than a frame may be,
+    /// which ended the node that built them.
+    #[test]
+    fn a_crowd_of_origins_fits_its_frames_and_arrives_in_parts() {
+        let zone = ZoneName::parse(&["a-zone-with-a-long-name"; 8].join(".")).unwrap();
+        let (sender, chains) = crowd(&zone, 1500);
+        let mut receiver = Registry::new(zone);
+        let mut parts = 0;
+        while receiver.digest() != sender.digest() {
+            let vector = Vector { entries: receiver.vector(), reply: false };
+            let sends = Gossip::default().on_vector(NodeId([1; 32]), &vector, &sender, &chains, Duration::ZERO);
+            for (_, message) in sends {
+                let Ok(Message::Ranges(ranges)) = Message::decode(&message.encode()) else { panic!("it reads back") };
+                for range in ranges.ranges {
+                    let records: Vec<SignedRef> = sender.records_of(range.origin).cloned().collect();
+                    receiver.apply(&range, &records).unwrap();
+                }
+            }
+            parts += 1;
+            assert!(parts < 20, "every part brings more");
+        }
+        assert!(parts > 1);
+    }
 }

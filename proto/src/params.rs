@@ -19,6 +19,8 @@ pub const ERROR_CHARS_MAX: usize = 500;
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Records one frame of ranges aims to stay below, in bytes.
 pub const RANGES_BYTES_TARGET: usize = 192 * 1024;
+/// What a range is reckoned to cost beside its records: its origin, and the certificates that travel with it.
+pub const RANGE_BYTES_OVERHEAD: usize = 1024;
 /// Bytes sent to one peer in answer to one vector; the rest follows when it asks again.
 pub const RANGES_BYTES_PER_ROUND: usize = 640 * 1024;
 /// Bytes of a new record up to which it is pushed whole; above it the digest announces it.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::name::ZoneName;
-use crate::params::{ORIGINS_MAX, RANGES_BYTES_TARGET};
+use crate::params::{ORIGINS_MAX, RANGE_BYTES_OVERHEAD, RANGES_BYTES_TARGET};
 use crate::record::{Hash, Kind, NodeId, Origin, SignedRef};
 use crate::wire::message::Range;
 
@@ -206,6 +206,7 @@ impl Registry {
                 continue;
             }
             let mut range = Range { origin: *origin, from_exclusive: from, to_inclusive: from, records: Vec::new() };
+            budget = budget.saturating_sub(RANGE_BYTES_OVERHEAD);
             for (seq, signed) in log.records.range(from + 1..) {
                 if signed.envelope.len() > budget {
                     break;
@@ -233,7 +234,7 @@ impl Registry {
         loop {
             let known: Vec<(Origin, u64)> = theirs.iter().map(|(o, through)| (*o, *through)).collect();
             let (ranges, more) = self.ranges_for(&known, RANGES_BYTES_TARGET.min(left));
-            let bytes: usize = ranges.iter().flat_map(|range| &range.records).map(Vec::len).sum();
+            let bytes: usize = ranges.iter().map(range_bytes).sum();
             for range in &ranges {
                 theirs.insert(range.origin, range.to_inclusive);
             }
@@ -265,6 +266,11 @@ pub struct Applied {
     pub stored: Vec<SignedRef>,
     /// Records that are no longer held, to be deleted from the store.
     pub dropped: Vec<(Origin, u64)>,
+}
+
+/// About how many bytes a range takes on the wire, with the certificates of its origin.
+pub(crate) fn range_bytes(range: &Range) -> usize {
+    RANGE_BYTES_OVERHEAD + range.records.iter().map(Vec::len).sum::<usize>()
 }
 
 fn xor(into: &mut Hash, hash: &Hash) {

@@ -11,6 +11,7 @@
 //! authority of a name denies it. What is believed of an answer is decided by `trust::answers`; nothing unverified is kept or
 //! relayed.
 
+mod bounds;
 mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,14 +22,12 @@ pub use route::{Route, Routes};
 use crate::cache::{Count, Kept, Level, Quality, Shelf, lifetime};
 use crate::codec::Wire;
 use crate::name::ZoneName;
-use crate::params::{
-    FRAME_BYTES_MAX, HOP_MARGIN, HOPS_MAX, QUERIES_MAX, RESULTS, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS,
-};
+use crate::params::{HOP_MARGIN, HOPS_MAX, QUERIES_MAX, RESULTS, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS};
 use crate::record::{NodeId, ZoneProof};
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
 use crate::trust::{Anchors, Verifier};
-use crate::wire::message::{Answer, Form, Query, Question, Silent, TAG_UNREACHABLE, ZoneAnswer};
+use crate::wire::message::{Answer, Form, Query, Question, Silent, TAG_UNREACHABLE};
 use crate::zone::Tools;
 use crate::zone::answer::{Answerer, answer};
 
@@ -206,8 +205,6 @@ enum Via {
     Fellow,
 }
 
-/// Bytes of candidates in one answer, so that it fits a frame with everything else in it; the zones share it.
-const ANSWER_BYTES_MAX: usize = FRAME_BYTES_MAX * 3 / 4;
 /// Time given to a child that is not connected to appear, before it counts as silent.
 const REACH_GRACE: Duration = Duration::from_millis(250);
 
@@ -272,7 +269,7 @@ impl Resolver {
         // A door of ours takes it all, a frame to a peer does not.
         let room = match pending.asker {
             Asker::Door(_) => usize::MAX,
-            Asker::Peer { .. } => ANSWER_BYTES_MAX,
+            Asker::Peer { .. } => bounds::CANDIDATE_BYTES_MAX,
         };
         let mut own = answer(&around.by, around.tools, &pending.question, room);
         if own.candidates.is_empty() && own.near.is_empty() {
@@ -511,7 +508,8 @@ impl Resolver {
 }
 
 /// Takes of an answer what may come from there (bailiwick, I9) and verifies.
-fn accept(answer: Answer, waiting: &Waiting, around: &mut Around<'_>, refused: &mut u64) -> Outside {
+fn accept(mut answer: Answer, waiting: &Waiting, around: &mut Around<'_>, refused: &mut u64) -> Outside {
+    bounds::take(&mut answer);
     around.anchors.learn(&answer.proofs, around.verifier);
     let mut outside =
         Outside { answers: Vec::new(), silent: answer.silent, skipped: answer.skipped, proofs: answer.proofs };
@@ -664,25 +662,16 @@ impl Pending {
 
     fn into_answer(self, id: u64) -> Answer {
         let zones = self.answers.into_iter().filter(|(source, _)| *source != Source::L3).map(|(_, c)| c.answer);
-        let mut zones: Vec<ZoneAnswer> = zones.collect();
-        let each = ANSWER_BYTES_MAX / zones.len().max(1);
-        for answer in &mut zones {
-            let mut room = each;
-            answer.candidates.retain(|candidate| {
-                let bytes = candidate.bytes();
-                let fits = bytes <= room;
-                room = if fits { room - bytes } else { 0 };
-                fits
-            });
-        }
-        Answer {
+        let mut answer = Answer {
             id,
-            zones,
+            zones: zones.collect(),
             silent: self.silent.into_iter().collect(),
             skipped: self.skipped,
             proofs: self.proofs,
             from_cache: self.from_cache,
-        }
+        };
+        bounds::fit(&mut answer);
+        answer
     }
 }
 

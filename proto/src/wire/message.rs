@@ -327,10 +327,16 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// About how many bytes it takes on the wire.
-    pub const fn bytes(&self) -> usize {
-        self.envelope.len() + self.chain.len() * 200 + self.instances.len() * 160 + 16
+    /// At most so many bytes it takes on the wire.
+    pub fn bytes(&self) -> usize {
+        let instances = self.instances.iter().map(|instance| 64 + instance.address.len() + instance.error.len());
+        self.envelope.len() + chain_bytes(&self.chain) + instances.sum::<usize>() + 32
     }
+}
+
+/// At most so many bytes certificates take on the wire.
+pub fn chain_bytes(chain: &[Certificate]) -> usize {
+    chain.iter().map(|certificate| 160 + certificate.zone.len()).sum()
 }
 
 /// Whether an instance can be called, as the answering node sees it.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use aop_proto::codec::Wire;
 use aop_proto::node::{Input, Keep, Node, Output, Refusal, Write, WriteError, Wrote};
+use aop_proto::params::ORIGINS_MAX;
 use aop_proto::record::{NodeId, Origin};
 use aop_proto::resolver::{Outcome, Terms};
 use aop_proto::search::Found;
@@ -23,6 +24,7 @@ use aop_proto::view::View;
 use aop_proto::wire::message::Question;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures::stream::{FuturesOrdered, StreamExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +40,8 @@ pub const PEER_EVENTS_MAX: usize = 1024;
 pub const REQUESTS_MAX: usize = 256;
 /// Results of the store and of name look-ups that wait for the driver; the store itself bounds what is under way.
 const NEWS_MAX: usize = 4096;
+/// Changes on their way to the store. One input brings at most one for every origin of a zone, and half of this is kept for it.
+const PERSISTS_MAX: usize = 4 * ORIGINS_MAX;
 /// What operators should know and nobody has read yet.
 const REFUSALS_MAX: usize = 64;
 /// Key under which the trust state is stored.
@@ -110,7 +114,7 @@ pub struct Driver {
     node: Node,
     clock: Clock,
     peers: Peers,
-    store: Store,
+    persists: mpsc::Sender<(u64, Vec<Op>)>,
     jobs: mpsc::Receiver<Job>,
     events: mpsc::Receiver<PeerEvent>,
     news: mpsc::Receiver<News>,
@@ -152,6 +156,9 @@ impl Driver {
         let (requests, requests_receiver) = mpsc::channel(REQUESTS_MAX);
         let (refusals, refusals_receiver) = mpsc::channel(REFUSALS_MAX);
         let (news_sender, news) = mpsc::channel(NEWS_MAX);
+        let (persists, persists_receiver) = mpsc::channel(PERSISTS_MAX);
+        // Ends when the driver is gone, which holds the only sender.
+        tokio::spawn(store_in_order(store, persists_receiver, news_sender.clone()));
         let (changes, changes_receiver) = watch::channel(0);
         let (connections, connections_receiver) = watch::channel(0);
         let view = Arc::new(ArcSwap::new(view));
@@ -160,7 +167,7 @@ impl Driver {
             node,
             clock,
             peers,
-            store,
+            persists,
             jobs,
             events,
             news,
@@ -191,9 +198,9 @@ impl Driver {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = wait => self.on_time(),
-                Some(event) = self.events.recv() => self.on_peer_event(event),
                 Some(news) = self.news.recv() => self.on_news(news),
-                Some(job) = self.jobs.recv() => self.on_job(job),
+                Some(event) = self.events.recv(), if self.has_room() => self.on_peer_event(event),
+                Some(job) = self.jobs.recv(), if self.has_room() => self.on_job(job),
             }
         }
     }
@@ -345,19 +352,50 @@ impl Driver {
 
     fn persist(&mut self, token: u64, keep: Vec<Keep>) {
         let ops = keep.into_iter().map(op_of).collect();
-        let news = self.news_sender.clone();
-        let done = move |stored: Result<(), StoreError>| {
-            if let Err(error) = &stored {
-                tracing::error!(%error, "store.commit");
-            }
-            // The store's own thread; a driver that is gone needs no news.
-            let _ = news.blocking_send(News::Stored { token, durable: stored.is_ok() });
-        };
-        if let Err(error) = self.store.submit(ops, done) {
-            tracing::error!(%error, "store.commit");
+        if self.persists.try_send((token, ops)).is_err() {
+            // `run` takes nothing new in before there is room for all that one input can bring.
+            tracing::error!("a change found no room on its way to the store");
             self.input(Input::Persisted { token, durable: false });
         }
     }
+
+    /// Whether whatever one input brings finds its way to the store.
+    fn has_room(&self) -> bool {
+        self.persists.capacity() > PERSISTS_MAX / 2
+    }
+}
+
+/// Hands changes to the store in their order, waiting while it is full, and tells the driver in that order what became of them.
+async fn store_in_order(store: Store, mut persists: mpsc::Receiver<(u64, Vec<Op>)>, news: mpsc::Sender<News>) {
+    let mut under_way = FuturesOrdered::new();
+    loop {
+        tokio::select! {
+            Some((token, stored)) = under_way.next() => {
+                let durable = told(stored);
+                // A driver that is gone needs no news.
+                let _ = news.send(News::Stored { token, durable }).await;
+            }
+            next = persists.recv() => {
+                let Some((token, ops)) = next else { return };
+                let (done, stored) = oneshot::channel();
+                // The receiver below lives as long as this task.
+                let queued = store.queue(ops, move |result| drop(done.send(result))).await;
+                under_way.push_back(async move {
+                    match queued {
+                        Ok(()) => (token, stored.await.unwrap_or(Err(StoreError::Closed))),
+                        Err(error) => (token, Err(error)),
+                    }
+                });
+            }
+        }
+    }
+}
+
+fn told(stored: Result<(), StoreError>) -> bool {
+    if let Err(error) = &stored {
+        tracing::error!(%error, "store.commit");
+    }
+    stored.is_ok()
 }
 
 fn reply<T>(to: Option<oneshot::Sender<T>>, value: T) {

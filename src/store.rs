@@ -1,7 +1,7 @@
 //! What the node must not forget: four tables of bytes, in one file.
 //!
 //! ```text
-//!  commit / submit ──▶ bounded queue ──▶ one writer thread: takes all that waits, one transaction, one fsync ──▶ all acknowledged
+//!  commit / queue ───▶ bounded queue ──▶ one writer thread: takes all that waits, one transaction, one fsync ──▶ all acknowledged
 //!  load ◀── every value checked against its own hash, every table against its own count
 //! ```
 //!
@@ -129,17 +129,17 @@ impl Store {
         acknowledged.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// The same without waiting: `done` is called on the writer's thread, when the changes are durable or have failed. It must
-    /// be quick and must not block.
+    /// The same, returning as soon as the changes are queued: `done` is called on the writer's thread, when they are durable or have
+    /// failed. It must be quick and must not block. Changes queued one after the other are made in that order.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] when the queue is full, [`StoreError::Closed`]. `done` is not called then.
-    pub fn submit(
+    /// [`StoreError::Closed`]. `done` is not called then.
+    pub async fn queue(
         &self,
         ops: Vec<Op>,
         done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.0.try_queue(ops, done)
+        self.0.queue(ops, done).await
     }
 
     /// Whether the store still takes changes.

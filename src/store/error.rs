@@ -37,9 +37,6 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
-    /// Too much waits to be written; nothing was queued.
-    #[error("too much waits to be written")]
-    Busy,
     /// The store was closed before.
     #[error("the store is closed")]
     Closed,

@@ -81,19 +81,6 @@ impl Writer {
         self.push(Batch { ops, bytes, done: Box::new(done), _share: share })
     }
 
-    pub(super) fn try_queue(
-        &self,
-        ops: Vec<Op>,
-        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let (bytes, share) = weigh(&ops);
-        let share = self.room.clone().try_acquire_many_owned(share).map_err(|error| match error {
-            tokio::sync::TryAcquireError::Closed => StoreError::Closed,
-            tokio::sync::TryAcquireError::NoPermits => StoreError::Busy,
-        })?;
-        self.push(Batch { ops, bytes, done: Box::new(done), _share: share })
-    }
-
     fn push(&self, batch: Batch) -> Result<(), StoreError> {
         let open = self.lock();
         let open = open.as_ref().ok_or(StoreError::Closed)?;

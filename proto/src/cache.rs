@@ -163,12 +163,21 @@ impl Tags {
         let key = (zone.clone(), node);
         match self.0.get(&key) {
             Some((known, _)) if *known >= stamp => false,
-            None if self.0.len() >= CACHE_ENTRIES_MAX => false,
-            _ => {
+            known => {
+                if known.is_none() && self.0.len() >= CACHE_ENTRIES_MAX {
+                    // The one that has been quiet for longest makes room.
+                    let oldest = self.0.iter().min_by_key(|(_, (stamp, _))| *stamp).map(|(key, _)| key.clone());
+                    oldest.and_then(|oldest| self.0.remove(&oldest));
+                }
                 self.0.insert(key, (stamp, tag));
                 true
             }
         }
+    }
+
+    /// Whether an answer under `tag` is older than what was heard of its node since.
+    pub fn outdates(&self, zone: &ZoneName, node: NodeId, tag: u64) -> bool {
+        self.0.get(&(zone.clone(), node)).is_some_and(|(_, known)| *known != tag)
     }
 
     /// Everything heard.

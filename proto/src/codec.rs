@@ -51,6 +51,9 @@ pub trait Wire: Sized {
     /// When a value of ours breaks the format's bounds, which is a defect of ours: bounds are checked where values are made.
     fn encode(&self) -> Vec<u8>;
 
+    /// The bytes of this value, or `None` when it breaks the format's bounds: for values made of what others said.
+    fn try_encode(&self) -> Option<Vec<u8>>;
+
     /// The value of exactly these bytes.
     ///
     /// # Errors
@@ -64,6 +67,10 @@ where
 {
     fn encode(&self) -> Vec<u8> {
         wincode::config::serialize(self, format()).expect("values we make stay within the format's bounds")
+    }
+
+    fn try_encode(&self) -> Option<Vec<u8>> {
+        wincode::config::serialize(self, format()).ok()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {

@@ -30,7 +30,7 @@ use crate::gossip::{Chains, Gossip, Replica, Rumour, Sends};
 use crate::membership::{Liveness, Membership};
 use crate::name::ZoneName;
 use crate::now::Now;
-use crate::params::{LEASE, SERIAL_NOTICE_DELAY};
+use crate::params::{LEASE, ORIGINS_MAX, SERIAL_NOTICE_DELAY};
 use crate::record::{Certificate, NodeId, Origin, SignedRef};
 use crate::registry::{Applied, RangeError, Registry};
 use crate::resolver::{Outcome, Resolver, Terms};
@@ -43,6 +43,9 @@ use crate::zone::Zone;
 
 /// Shortest time between two views.
 const VIEW_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A stamp further ahead than this would silence everything true that comes after it.
+const STAMP_AHEAD_MAX_MS: u64 = 10 * 60 * 1000;
 
 /// What a node is made of.
 pub struct Config {
@@ -366,7 +369,11 @@ impl Node {
                 let sends = self.gossip.on_digest(peer, &digest, &self.registry);
                 self.send_all(sends);
             }
-            Message::Vector(vector) if self.is_fellow(peer) => {
+            Message::Vector(mut vector) if self.is_fellow(peer) => {
+                // Nobody adds to our own log: more of it than we wrote is nothing to ask for.
+                for (origin, through) in vector.entries.iter_mut().filter(|(origin, _)| origin.node == self.id) {
+                    *through = self.registry.through(*origin).min(*through);
+                }
                 let sends = self.gossip.on_vector(peer, &vector, &self.registry, &self.chains, now);
                 self.send_all(sends);
             }
@@ -413,7 +420,9 @@ impl Node {
 
     /// `None` as error: something in it is not believed, and so not kept, shown or passed on (I8).
     fn take_range(&mut self, range: &Range) -> Result<Applied, Option<RangeError>> {
-        if range.origin.node == self.id || !self.chains.contains_key(&range.origin.node) {
+        // The last place is kept for our own log.
+        let full = self.registry.origins() + 1 >= ORIGINS_MAX && self.registry.through(range.origin) == 0;
+        if range.origin.node == self.id || full || !self.chains.contains_key(&range.origin.node) {
             return Err(None);
         }
         let mut records = Vec::with_capacity(range.records.len());
@@ -458,7 +467,10 @@ impl Node {
     }
 
     fn send(&mut self, peer: NodeId, message: impl Into<Message>) {
-        self.outputs.push_back(Output::Send { peer, bytes: message.into().encode().into() });
+        match message.into().try_encode() {
+            Some(bytes) => self.outputs.push_back(Output::Send { peer, bytes: bytes.into() }),
+            None => self.counts.bad_frames += 1,
+        }
     }
 
     fn send_all(&mut self, sends: Sends) {
@@ -529,9 +541,14 @@ impl Node {
             self.counts.bad_frames += 1;
             return;
         }
+        let ahead = (self.now.wall_ms + STAMP_AHEAD_MAX_MS) << 16;
         let mut news = Vec::new();
         for serial in serials.zones {
             let Ok(zone) = ZoneName::parse(&serial.zone) else { continue };
+            if !self.may_speak_of(peer, &zone) || serial.stamp > ahead {
+                self.counts.refused += 1;
+                continue;
+            }
             if zone != self.config.zone && self.tags.hear(&zone, serial.node, serial.stamp, serial.tag) {
                 self.resolver.on_tag(&zone, serial.tag);
                 news.push(serial);

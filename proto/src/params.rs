@@ -17,6 +17,12 @@ pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 pub const ERROR_CHARS_MAX: usize = 500;
 /// Bytes of one frame, header included.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Characters of an address, `host:port`.
+pub const ADDRESS_CHARS_MAX: usize = 260;
+/// Characters of a tag or a capability.
+pub const FILTER_CHARS_MAX: usize = 256;
+/// Addresses of others that contact is kept with.
+pub const CONTACTS_MAX: usize = 512;
 /// Records one frame of ranges aims to stay below, in bytes.
 pub const RANGES_BYTES_TARGET: usize = 192 * 1024;
 /// What a range is reckoned to cost beside its records: its origin, and the certificates that travel with it.

@@ -101,6 +101,11 @@ impl Registry {
         self.logs.iter().map(|(origin, log)| (*origin, log.through)).collect()
     }
 
+    /// Number of logs held.
+    pub fn origins(&self) -> usize {
+        self.logs.len()
+    }
+
     /// Hash of the vector and of all contents. Equal hashes: equal registries.
     pub fn digest(&self) -> Hash {
         let mut hasher = Sha256::new();
@@ -141,8 +146,11 @@ impl Registry {
             }
             applied.stored.push(signed.clone());
         }
-        debug_assert!(log.through <= log.through.max(range.to_inclusive), "I1: complete-through never goes back");
         log.through = log.through.max(range.to_inclusive);
+        debug_assert!(
+            log.records.keys().next_back().is_none_or(|last| *last <= log.through),
+            "I1: nothing is held beyond it"
+        );
         Ok(applied)
     }
 

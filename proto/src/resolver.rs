@@ -19,10 +19,10 @@ use std::time::Duration;
 
 pub use route::{Route, Routes};
 
-use crate::cache::{Count, Kept, Level, Quality, Shelf, lifetime};
+use crate::cache::{Count, Kept, Level, Quality, Shelf, Tags, lifetime};
 use crate::codec::Wire;
 use crate::name::ZoneName;
-use crate::params::{HOP_MARGIN, HOPS_MAX, QUERIES_MAX, RESULTS, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS};
+use crate::params::{HOP_MARGIN, HOPS_MAX, QUERIES_MAX, RESULTS, TTL_L2, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS};
 use crate::record::{NodeId, ZoneProof};
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
@@ -157,6 +157,8 @@ pub struct Around<'a> {
     pub anchors: &'a mut Anchors,
     /// Memory of what was verified.
     pub verifier: &'a mut Verifier,
+    /// Newest tags heard of zones.
+    pub tags: &'a Tags,
     /// Chance, for query ids.
     pub chance: &'a mut Chance,
     /// The time.
@@ -183,6 +185,8 @@ struct Pending {
     skipped: u32,
     proofs: Vec<ZoneProof>,
     from_cache: bool,
+    /// Nobody outside the own zone was left out for having been asked before: what comes back is worth keeping.
+    whole: bool,
 }
 
 #[derive(Debug)]
@@ -240,8 +244,10 @@ impl Resolver {
             skipped: 0,
             proofs: Vec::new(),
             from_cache: false,
+            whole: visited.iter().all(|zone| ZoneName::parse(zone).is_ok_and(|zone| zone.is_within(around.by.zone))),
         };
         let plan = around.routes.plan(&pending.question, &terms, visited);
+        pending.skipped = plan.skipped;
         if plan.own && !terms.outside {
             self.answer_here(&mut pending, around);
         }
@@ -369,12 +375,18 @@ impl Resolver {
             }
         }
         let outside = accept(answer, &waiting, around, &mut self.refused);
-        for checked in &outside.answers {
+        // What changed while it was on its way, or was cut short by where the asker has been, is an answer but nothing to keep.
+        let outdated = |checked: &Checked| {
+            let zone = ZoneName::parse(&checked.answer.zone);
+            zone.is_ok_and(|zone| around.tags.outdates(&zone, checked.answer.node, checked.answer.tag))
+        };
+        let keep = pending.whole && !outside.answers.iter().any(outdated);
+        for checked in outside.answers.iter().filter(|checked| !outdated(checked)) {
             let key = (pending.question.clone(), checked.answer.zone.clone());
             let remaining = Duration::from_millis(checked.answer.ttl_ms);
             self.l3.put(key, checked.clone(), lifetime(Level::L3, Quality::Complete, remaining), around.now);
         }
-        if waiting.via == Via::Parent && !outside.answers.is_empty() {
+        if keep && waiting.via == Via::Parent && !outside.answers.is_empty() {
             self.l2.put(pending.question.clone(), outside.clone(), outside.lifetime(&pending.question), around.now);
         }
         let source = match waiting.via {
@@ -511,6 +523,15 @@ impl Resolver {
 fn accept(mut answer: Answer, waiting: &Waiting, around: &mut Around<'_>, refused: &mut u64) -> Outside {
     bounds::take(&mut answer);
     around.anchors.learn(&answer.proofs, around.verifier);
+    let own = around.by.zone;
+    let in_bailiwick = |zone: &ZoneName| match waiting.via {
+        Via::Child => ZoneName::parse(&waiting.zone).is_ok_and(|asked| zone.is_within(&asked)),
+        Via::Parent | Via::Fellow => !zone.is_within(own),
+    };
+    // A parent that was never reached has no name; its label is passed on as it is.
+    answer
+        .silent
+        .retain(|silent| ZoneName::parse(&silent.zone).map_or(waiting.via != Via::Child, |zone| in_bailiwick(&zone)));
     let mut outside =
         Outside { answers: Vec::new(), silent: answer.silent, skipped: answer.skipped, proofs: answer.proofs };
     for mut zone_answer in answer.zones {
@@ -522,11 +543,7 @@ fn accept(mut answer: Answer, waiting: &Waiting, around: &mut Around<'_>, refuse
             *refused += 1;
             continue;
         };
-        let in_bailiwick = match waiting.via {
-            Via::Child => ZoneName::parse(&waiting.zone).is_ok_and(|asked| zone.is_within(&asked)),
-            Via::Parent | Via::Fellow => !zone.is_within(around.by.zone),
-        };
-        if !in_bailiwick {
+        if !in_bailiwick(&zone) {
             *refused += 1;
             continue;
         }
@@ -570,7 +587,8 @@ impl Pending {
             budget,
             visited,
             outside: false,
-            cached: self.terms.cached,
+            // Others do not know how old is too old for this asker.
+            cached: self.terms.cached && self.terms.age_max >= TTL_L2,
         }
     }
 
@@ -630,7 +648,7 @@ impl Pending {
             }
         }
         self.silent.extend(outside.silent);
-        self.skipped += outside.skipped;
+        self.skipped = self.skipped.saturating_add(outside.skipped);
         self.proofs.extend(outside.proofs);
     }
 

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::codec::{DecodeError, Wire};
 use crate::name::ZoneName;
 use crate::params::{CHAIN_MAX, ZONE_DEPTH_MAX};
-use crate::record::{Certificate, DelegationBody, Envelope, Hash, Kind, NodeId, Record, Signed, ZoneProof};
+use crate::record::{Certificate, DelegationBody, Envelope, Hash, Kind, NodeId, Record, Signed, ToolBody, ZoneProof};
 
 /// Why something is not believed. It is dropped, counted, and never relayed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,9 @@ pub enum TrustError {
     /// The signature does not hold, or the key is none.
     #[error("the signature does not hold")]
     Signature,
+    /// A tool whose definition is not the one its hash names.
+    #[error("the definition is not the one its hash names")]
+    Definition,
     /// A chain that is too long, broken, or for somebody else.
     #[error("the certificates do not lead from the zone's key to {0}")]
     Chain(String),
@@ -158,7 +161,31 @@ impl Verifier {
             verify(&signed.record.node.0, &pre_authentication(TYPE_FLUSH, &root), &envelope.signature)?;
             self.remember(seal);
         }
+        self.check_definition(&signed)?;
         Ok(signed)
+    }
+
+    /// A tool's record names the hash of the definition it holds, so that whoever pins the hash pins the definition. Once each.
+    fn check_definition(&mut self, signed: &Signed) -> Result<(), TrustError> {
+        let Some(body) = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Tool) else {
+            return Ok(());
+        };
+        let mut seal = Sha256::new();
+        seal.update(b"definition");
+        seal.update(signed.hash);
+        let seal: Hash = seal.finalize().into();
+        if self.roots.contains(&seal) {
+            return Ok(());
+        }
+        // A body of a later version is relayed; it is not shown either.
+        if let Ok(body) = ToolBody::decode(body) {
+            let held = definition_hash(&body.definition).ok();
+            if held.is_none() || held != signed.record.def_hash {
+                return Err(TrustError::Definition);
+            }
+        }
+        self.remember(seal);
+        Ok(())
     }
 
     /// Checks that `node` may speak for `zone`, by these certificates and a key that is known. The same chain is checked once.
@@ -427,6 +454,20 @@ mod tests {
     fn a_record_signed_by_somebody_else_is_not_believed() {
         let forged = sign_flush(&key(2), vec![record(id(&key(1)), 1, Kind::Tool, "z", "t.z", vec![])]);
         assert_eq!(Verifier::default().open(&forged[0].envelope), Err(TrustError::Signature));
+    }
+
+    #[test]
+    fn a_tool_under_another_definitions_hash_is_not_believed() {
+        let key = key(1);
+        let definition = br#"{"name":"t","inputSchema":{"type":"object"}}"#.to_vec();
+        let body = ToolBody { definition: definition.clone(), ..ToolBody::default() }.encode();
+        let honest =
+            Record { def_hash: definition_hash(&definition).ok(), ..record(id(&key), 1, Kind::Tool, "z", "t.z", body) };
+        let claimed = Record { def_hash: Some([7; 32]), ..honest.clone() };
+        let signed = sign_flush(&key, vec![honest, claimed]);
+        let mut verifier = Verifier::default();
+        assert!(verifier.open(&signed[0].envelope).is_ok());
+        assert_eq!(verifier.open(&signed[1].envelope), Err(TrustError::Definition));
     }
 
     #[test]

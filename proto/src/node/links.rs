@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::name::ZoneName;
 use crate::node::{Node, Output};
-use crate::params::{DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN};
+use crate::params::{ADDRESS_CHARS_MAX, CONTACTS_MAX, DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN};
 use crate::record::{DelegationBody, NodeId};
 use crate::view::ContactView;
 use crate::wire::message::Hello;
@@ -81,6 +81,8 @@ enum Role {
 #[derive(Debug)]
 struct Link {
     role: Role,
+    /// Its certificates lead to the key known for its zone.
+    proven: bool,
     address: String,
     hello: Option<Hello>,
     /// When it was last told who we are.
@@ -96,7 +98,16 @@ struct Link {
 impl Link {
     const fn new(address: String) -> Self {
         let greeted = Duration::ZERO;
-        Self { role: Role::Unknown, address, hello: None, greeted, undelegated: false, asked: false, told: None }
+        Self {
+            role: Role::Unknown,
+            address,
+            proven: false,
+            hello: None,
+            greeted,
+            undelegated: false,
+            asked: false,
+            told: None,
+        }
     }
 }
 
@@ -126,6 +137,9 @@ impl Links {
     }
 
     fn keep_contact(&mut self, address: &str, purpose: Purpose, expected: Option<NodeId>) {
+        if self.contacts.len() >= CONTACTS_MAX && !self.contacts.contains_key(address) {
+            return;
+        }
         let contact = self.contacts.entry(address.to_owned()).or_insert(Contact {
             purpose,
             expected,
@@ -164,6 +178,20 @@ impl Links {
     pub(super) fn of_zone(&self, zone: &ZoneName) -> Vec<NodeId> {
         let of = |link: &Link| matches!(&link.role, Role::Child(child) if child == zone);
         self.by_peer.iter().filter(|(_, link)| of(link)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Those of them that may be asked.
+    pub(super) fn askable_of_zone(&self, zone: &ZoneName) -> Vec<NodeId> {
+        self.of_zone(zone).into_iter().filter(|peer| self.is_proven(*peer)).collect()
+    }
+
+    /// Gateways of the parent that may be asked.
+    pub(super) fn askable_parents(&self) -> Vec<NodeId> {
+        self.parents().into_iter().filter(|peer| self.is_proven(*peer)).collect()
+    }
+
+    fn is_proven(&self, peer: NodeId) -> bool {
+        self.by_peer.get(&peer).is_some_and(|link| link.proven)
     }
 
     pub(super) fn parents(&self) -> Vec<NodeId> {
@@ -320,7 +348,8 @@ impl Node {
     }
 
     pub(super) fn on_hello(&mut self, peer: NodeId, hello: Hello) {
-        let Ok(zone) = ZoneName::parse(&hello.zone) else {
+        let zone = ZoneName::parse(&hello.zone).ok().filter(|_| hello.address.len() <= ADDRESS_CHARS_MAX);
+        let Some(zone) = zone else {
             self.counts.bad_frames += 1;
             return;
         };

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::name::ZoneName;
 use crate::node::{Node, Output};
-use crate::params::{HOPS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3, ZONES_ASKED_WORDS};
+use crate::params::{
+    FILTER_CHARS_MAX, HOPS_MAX, NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3, ZONES_ASKED_WORDS,
+};
 use crate::record::NodeId;
 use crate::resolver::{Act, Around, Asker, Route, Routes, Terms};
 use crate::search::rank;
@@ -22,9 +24,14 @@ impl Node {
 
     pub(super) fn on_query(&mut self, peer: NodeId, query: Query) {
         let question = query.question;
+        let short = |words: &[String], chars_max| words.iter().all(|word| word.len() <= chars_max);
         let fits = question.text.len() <= QUESTION_CHARS_MAX
             && question.tags.len().max(question.capabilities.len()) <= FILTERS_MAX
+            && short(&question.tags, FILTER_CHARS_MAX)
+            && short(&question.capabilities, FILTER_CHARS_MAX)
+            && question.zone.as_ref().is_none_or(|zone| zone.len() <= NAME_CHARS_MAX)
             && query.visited.len() <= 4 * usize::from(HOPS_MAX)
+            && short(&query.visited, NAME_CHARS_MAX)
             && question.limit as usize <= RESULTS.2;
         if !fits {
             self.counts.bad_frames += 1;
@@ -100,6 +107,7 @@ impl Node {
             fellows,
             anchors: &mut self.anchors,
             verifier: &mut self.verifier,
+            tags: &self.tags,
             chance: &mut self.chance,
             now: self.now.mono,
         };
@@ -109,12 +117,12 @@ impl Node {
     pub(super) fn routes(&self) -> Routes {
         let parent = self.links.has_parents().then(|| Route {
             zone: self.links.parent_label(),
-            peers: self.links.parents(),
+            peers: self.links.askable_parents(),
             stale: true,
         });
         let mut children = Vec::new();
         for (zone, by_node) in self.zone.children() {
-            let peers = self.links.of_zone(zone);
+            let peers = self.links.askable_of_zone(zone);
             let live = by_node.values().any(|child| !child.signed.record.is_expired(self.now.wall_ms));
             if !live && peers.is_empty() {
                 continue;

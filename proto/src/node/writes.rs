@@ -215,13 +215,12 @@ impl Node {
             }) {
                 self.chains.insert(origin.node, body.chain);
             }
+            let Ok(applied) = self.registry.apply(&range, &records) else { continue };
             if origin == self.origin() {
                 self.writes.seq = last;
                 self.writes.hlc = records.iter().map(|signed| signed.record.hlc).max().unwrap_or(0);
             }
-            if let Ok(applied) = self.registry.apply(&range, &records) {
-                self.follow(&applied);
-            }
+            self.follow(&applied);
         }
         self.note_liveness();
     }
@@ -323,6 +322,9 @@ impl Node {
             served,
         }
         .encode();
+        if body.len() + RECORD_OVERHEAD > RECORD_BYTES_MAX {
+            return Err(WriteError::TooLarge { tool: tool.original.clone(), bytes: body.len() });
+        }
         let stands = self.own_latest(&(Kind::Tool, name.key().to_owned()));
         if stands.is_some_and(|signed| signed.record.body.as_deref() == Some(&body)) {
             return Ok(None);

@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) own: bool,
     pub(super) children: Vec<Route>,
     pub(super) parent: bool,
+    /// Zones left out because the question has come too far.
+    pub(super) skipped: u32,
 }
 
 impl Routes {
@@ -45,7 +47,7 @@ impl Routes {
             Form::Exact => self.plan_name(question),
             Form::Words | Form::List => self.plan_words(question),
         };
-        if !terms.recurse || terms.hops == 0 {
+        if !terms.recurse {
             plan.children.clear();
             plan.parent = false;
         }
@@ -54,6 +56,11 @@ impl Routes {
         }
         plan.children.retain(|child| !visited.contains(&child.zone));
         plan.parent &= self.parent.as_ref().is_some_and(|parent| !visited.contains(&parent.zone));
+        if terms.hops == 0 {
+            plan.skipped = u32::try_from(plan.children.len()).unwrap_or(u32::MAX).saturating_add(plan.parent.into());
+            plan.children.clear();
+            plan.parent = false;
+        }
         plan
     }
 
@@ -62,10 +69,10 @@ impl Routes {
         let Ok(name) = FullName::parse(&question.text) else { return Plan { own: true, ..Plan::default() } };
         let child = self.children.iter().filter(|(zone, _)| name.is_in(zone)).max_by_key(|(zone, _)| zone.depth());
         if let Some((_, route)) = child {
-            return Plan { own: false, children: vec![route.clone()], parent: false };
+            return Plan { children: vec![route.clone()], ..Plan::default() };
         }
         let ours = name.is_in(&self.own);
-        Plan { own: ours || self.parent.is_none(), children: Vec::new(), parent: !ours && self.parent.is_some() }
+        Plan { own: ours || self.parent.is_none(), parent: !ours && self.parent.is_some(), ..Plan::default() }
     }
 
     /// Everybody, or what can hold the zone asked for.
@@ -74,7 +81,12 @@ impl Routes {
         let related = |zone: &ZoneName| wanted.as_ref().is_none_or(|w| w.is_within(zone) || zone.is_within(w));
         let covered = wanted.as_ref().is_some_and(|w| w.is_within(&self.own));
         let children = self.children.iter().filter(|(zone, _)| related(zone)).map(|(_, route)| route.clone());
-        Plan { own: related(&self.own), children: children.collect(), parent: self.parent.is_some() && !covered }
+        Plan {
+            own: related(&self.own),
+            children: children.collect(),
+            parent: self.parent.is_some() && !covered,
+            skipped: 0,
+        }
     }
 
     /// Zones here and below whose names are near the zone asked for, or near the end of a name that is nobody's.

@@ -33,6 +33,7 @@ pub fn check(
         return Err(TrustError::NoAnchor(zone));
     }
     let mut records = Vec::with_capacity(answer.candidates.len());
+    answer.zone = zone.to_string();
     let before = answer.candidates.len();
     answer.candidates.retain(|candidate| {
         let signed = check_candidate(candidate, &zone, own, anchors, verifier);

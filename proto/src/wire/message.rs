@@ -3,8 +3,9 @@
 //! Names travel as text and are parsed where they are used; what does not parse is the sender's fault and is counted as such.
 
 use crate::codec::{Wire, WireRead, WireWrite};
+use crate::params::FRAME_BYTES_MAX;
 use crate::record::{Certificate, Gateway, NodeId, Origin, ZoneProof};
-use crate::wire::{FrameError, frame, open};
+use crate::wire::{FrameError, HEADER_BYTES, frame, open};
 
 macro_rules! messages {
     ($($(#[$doc:meta])* $number:literal $name:ident),* $(,)?) => {
@@ -23,6 +24,15 @@ macro_rules! messages {
                     $(Self::$name(body) => frame($number, &body.encode()),)*
                     Self::Unknown(kind) => frame(*kind, &[]),
                 }
+            }
+
+            /// The frame of this message, or `None` when it does not fit one: for messages made of what others said.
+            pub fn try_encode(&self) -> Option<Vec<u8>> {
+                let (kind, body) = match self {
+                    $(Self::$name(body) => ($number, body.try_encode()?),)*
+                    Self::Unknown(kind) => (*kind, Vec::new()),
+                };
+                (body.len() + HEADER_BYTES <= FRAME_BYTES_MAX).then(|| frame(kind, &body))
             }
 
             /// The message of exactly one frame.
@@ -463,6 +473,14 @@ mod tests {
         assert_eq!(Message::decode(&bytes), Ok(Message::from(Leave { seq: 4 })));
         bytes[2] = 9;
         assert_eq!(Message::decode(&bytes), Err(FrameError::Version(9)));
+    }
+
+    #[test]
+    fn what_does_not_fit_a_frame_is_not_made_into_one() {
+        let serial = |bytes| Serial { zone: "z".repeat(bytes), node: NodeId([0; 32]), stamp: 0, tag: 0 };
+        let of = |bytes| Message::from(Serials { zones: vec![serial(bytes)] });
+        assert!(of(FRAME_BYTES_MAX / 2).try_encode().is_some());
+        assert_eq!((of(FRAME_BYTES_MAX).try_encode(), of(5 * FRAME_BYTES_MAX).try_encode()), (None, None));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{Contact, Link, Purpose, Role};
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, TrustState};
-use crate::params::PARENTS_MAX;
+use crate::params::{CHAIN_MAX, PARENTS_MAX};
 use crate::record::{Certificate, Kind, NodeBody, NodeId};
 use crate::registry::Change;
 use crate::trust::verify_chain;
@@ -220,6 +220,15 @@ impl Node {
 
     pub(super) fn admit(&mut self, peer: NodeId, zone_key: [u8; 32]) {
         let mut chain = self.trust.chain.clone();
+        if chain.len() >= CHAIN_MAX {
+            self.send(
+                peer,
+                Refuse {
+                    reason: "this node is too far from the zone's key to admit others; join one of its elders".into(),
+                },
+            );
+            return;
+        }
         chain.push(Certificate::issue(&self.config.key, &self.config.zone, peer, self.now.wall_ms));
         self.commit_zone_key();
         self.send(peer, Admit { zone_key, chain });

@@ -6,10 +6,14 @@ use super::{Purpose, Role};
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::Node;
+use crate::params::ADDRESS_CHARS_MAX;
 use crate::record::{DelegationBody, GATEWAYS_MAX, Gateway, Kind, NodeId, ZoneProof};
 use crate::registry::Change;
 use crate::trust::{TrustError, verify_chain};
 use crate::wire::message::{Delegate, Referral, ReferredChild, Serial, Serials, TAG_UNREACHABLE};
+
+/// Changes told in one frame.
+const SERIALS_PER_FRAME: usize = 1_000;
 
 impl Node {
     pub(super) fn on_ancestor(&mut self, peer: NodeId, zone: ZoneName) {
@@ -19,6 +23,7 @@ impl Node {
         if is_parent {
             self.links.parent_zone = Some(zone);
             self.tell_tags(peer);
+            self.prove(peer);
         }
     }
 
@@ -29,14 +34,41 @@ impl Node {
         }
         self.refer(peer, &zone);
         self.tell_tags(peer);
-        self.questions_on_reached(&zone, peer);
+        self.prove(peer);
+    }
+
+    /// A relative is asked once its certificates lead to the key that is known for its zone: a name alone is a claim.
+    pub(super) fn prove(&mut self, peer: NodeId) {
+        let Some(link) = self.links.by_peer.get(&peer) else { return };
+        let (Role::Parent(zone) | Role::Child(zone)) = link.role.clone() else { return };
+        let chain = link.hello.as_ref().map(|hello| hello.chain.clone()).unwrap_or_default();
+        let proven = self.verifier.check_node(&self.anchors, &zone, peer, &chain).is_ok();
+        let news = proven && !link.proven;
+        if let Some(link) = self.links.by_peer.get_mut(&peer) {
+            link.proven = proven;
+        }
+        if news {
+            self.view_dirty = true;
+            self.questions_on_reached(&zone, peer);
+        }
     }
 
     /// Everything that was heard, and how this zone is: what changed while the connection was lost is not told again.
     pub(super) fn tell_tags(&mut self, peer: NodeId) {
         let own = self.own_serial();
-        let zones = self.tags.all().chain([own]).collect();
-        self.send(peer, Serials { zones });
+        let all: Vec<Serial> = self.tags.all().chain([own]).collect();
+        for zones in all.chunks(SERIALS_PER_FRAME) {
+            self.send(peer, Serials { zones: zones.to_vec() });
+        }
+    }
+
+    /// Whether a relative may say that `zone` changed: a child of what is its own, a parent of what is not ours.
+    pub(in crate::node) fn may_speak_of(&self, peer: NodeId, zone: &ZoneName) -> bool {
+        match self.links.by_peer.get(&peer).map(|link| &link.role) {
+            Some(Role::Child(child)) => zone.is_within(child),
+            Some(Role::Parent(_)) => !zone.is_within(&self.config.zone),
+            _ => false,
+        }
     }
 
     /// The last node of a child is gone: answers kept of it elsewhere say more than can be known now.
@@ -88,6 +120,7 @@ impl Node {
         self.learn_children();
         let key = self.zone.child(&zone).map(|child| child.body.zone_key);
         for peer in self.links.of_zone(&zone) {
+            self.prove(peer);
             if self.links.by_peer.get(&peer).is_some_and(|link| link.told != key) {
                 self.refer(peer, &zone);
             }
@@ -104,6 +137,7 @@ impl Node {
             self.set_role(peer, Role::Stranger);
             return;
         }
+        self.prove(peer);
         let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
         link.undelegated = referral.delegation.is_none();
         let asked = link.asked;
@@ -199,6 +233,7 @@ impl Node {
             return;
         }
         let mut gateways = delegate.gateways;
+        gateways.retain(|gateway| gateway.address.len() <= ADDRESS_CHARS_MAX);
         let others = known.iter().flat_map(|known| &known.gateways).cloned();
         for gateway in others {
             if !gateways.iter().any(|known| known.node == gateway.node || known.address == gateway.address) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::name::ZoneName;
-use crate::params::{CACHE_ENTRIES_MAX, TTL_L1, TTL_L2, TTL_L3, TTL_NEGATIVE, TTL_PARTIAL};
+use crate::params::{CACHE_BYTES_MAX, CACHE_ENTRIES_MAX, TTL_L1, TTL_L2, TTL_L3, TTL_NEGATIVE, TTL_PARTIAL};
 use crate::record::NodeId;
 use crate::wire::message::Serial;
 
@@ -57,18 +57,20 @@ pub struct Count {
     pub misses: u64,
 }
 
-/// A bounded shelf of answers. When it is full the oldest goes.
+/// A shelf of answers, bounded in number and in bytes. When it is full the oldest goes.
 #[derive(Debug)]
 pub struct Shelf<K, V> {
     entries: BTreeMap<K, Entry<V>>,
     by_age: BTreeMap<u64, K>,
     next: u64,
+    bytes: usize,
     count: Count,
 }
 
 #[derive(Debug)]
 struct Entry<V> {
     value: V,
+    bytes: usize,
     stored: Duration,
     lifetime: Duration,
     number: u64,
@@ -87,24 +89,24 @@ pub struct Kept<V> {
 
 impl<K: Ord + Clone, V: Clone> Default for Shelf<K, V> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), by_age: BTreeMap::new(), next: 0, count: Count::default() }
+        Self { entries: BTreeMap::new(), by_age: BTreeMap::new(), next: 0, bytes: 0, count: Count::default() }
     }
 }
 
 impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
-    /// Keeps `value` for `lifetime`; nothing is kept for no time.
-    pub fn put(&mut self, key: K, value: V, lifetime: Duration, now: Duration) {
+    /// Keeps `value`, of about `bytes`, for `lifetime`; nothing is kept for no time.
+    pub fn put(&mut self, key: K, value: V, bytes: usize, lifetime: Duration, now: Duration) {
         self.remove(&key);
-        if lifetime.is_zero() {
+        if lifetime.is_zero() || bytes > CACHE_BYTES_MAX {
             return;
         }
-        if self.entries.len() >= CACHE_ENTRIES_MAX
-            && let Some((_, oldest)) = self.by_age.pop_first()
-        {
-            self.entries.remove(&oldest);
+        while self.entries.len() >= CACHE_ENTRIES_MAX || self.bytes + bytes > CACHE_BYTES_MAX {
+            let Some(oldest) = self.by_age.values().next().cloned() else { break };
+            self.remove(&oldest);
         }
+        self.bytes += bytes;
         self.by_age.insert(self.next, key.clone());
-        self.entries.insert(key, Entry { value, stored: now, lifetime, number: self.next });
+        self.entries.insert(key, Entry { value, bytes, stored: now, lifetime, number: self.next });
         self.next += 1;
     }
 
@@ -128,6 +130,7 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
     fn remove(&mut self, key: &K) {
         if let Some(entry) = self.entries.remove(key) {
             self.by_age.remove(&entry.number);
+            self.bytes -= entry.bytes;
         }
     }
 
@@ -135,6 +138,7 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
         self.entries.retain(|key, entry| keep(key, &entry.value));
         self.by_age.retain(|_, key| self.entries.contains_key(key));
+        self.bytes = self.entries.values().map(|entry| entry.bytes).sum();
     }
 
     /// Hits and misses so far.
@@ -211,7 +215,7 @@ mod tests {
     #[test]
     fn what_was_kept_says_how_old_it_is_and_ends_on_time() {
         let mut shelf = Shelf::default();
-        shelf.put("q", 1, s(10), s(100));
+        shelf.put("q", 1, 1, s(10), s(100));
         assert_eq!(shelf.get(&"q", s(104)), Some(Kept { value: 1, age: s(4), remaining: s(6) }));
         assert_eq!(shelf.get(&"q", s(110)), None);
         assert_eq!((shelf.count(), shelf.len()), (Count { hits: 1, misses: 1 }, 0));
@@ -221,9 +225,13 @@ mod tests {
     fn a_full_shelf_drops_its_oldest() {
         let mut shelf = Shelf::default();
         for key in 0..=CACHE_ENTRIES_MAX {
-            shelf.put(key, (), s(10), s(0));
+            shelf.put(key, (), 1, s(10), s(0));
         }
         assert_eq!(shelf.len(), CACHE_ENTRIES_MAX);
         assert!(shelf.get(&0, s(1)).is_none() && shelf.get(&1, s(1)).is_some());
+        shelf.put(1, (), CACHE_BYTES_MAX, s(10), s(0));
+        assert_eq!(shelf.len(), 1, "what is heavy takes the room of many");
+        shelf.put(2, (), CACHE_BYTES_MAX + 1, s(10), s(0));
+        assert_eq!(shelf.len(), 1, "what is too heavy is not kept");
     }
 }

@@ -85,6 +85,8 @@ pub const TTL_PARTIAL: Duration = Duration::from_secs(5);
 pub const TTL_NEGATIVE: Duration = Duration::from_secs(30);
 /// Answers kept in L2 and L3 each.
 pub const CACHE_ENTRIES_MAX: usize = 10_000;
+/// Bytes of answers kept in L2 and L3 each.
+pub const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Time for a call: (default, min, max).
 pub const CALL_TIMEOUT: (Duration, Duration, Duration) =

@@ -384,10 +384,18 @@ impl Resolver {
         for checked in outside.answers.iter().filter(|checked| !outdated(checked)) {
             let key = (pending.question.clone(), checked.answer.zone.clone());
             let remaining = Duration::from_millis(checked.answer.ttl_ms);
-            self.l3.put(key, checked.clone(), lifetime(Level::L3, Quality::Complete, remaining), around.now);
+            self.l3.put(
+                key,
+                checked.clone(),
+                weight(checked),
+                lifetime(Level::L3, Quality::Complete, remaining),
+                around.now,
+            );
         }
         if keep && waiting.via == Via::Parent && !outside.answers.is_empty() {
-            self.l2.put(pending.question.clone(), outside.clone(), outside.lifetime(&pending.question), around.now);
+            let bytes = outside.answers.iter().map(weight).sum();
+            let lifetime = outside.lifetime(&pending.question);
+            self.l2.put(pending.question.clone(), outside.clone(), bytes, lifetime, around.now);
         }
         let source = match waiting.via {
             Via::Parent => Source::Parent,
@@ -517,6 +525,11 @@ impl Resolver {
     pub fn in_flight(&self) -> usize {
         self.pending.len()
     }
+}
+
+/// About the bytes a kept answer takes: every candidate is held as it came and as it was read.
+fn weight(checked: &Checked) -> usize {
+    1024 + checked.answer.candidates.iter().map(|candidate| 3 * candidate.bytes()).sum::<usize>()
 }
 
 /// Takes of an answer what may come from there (bailiwick, I9) and verifies.

@@ -318,6 +318,7 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Now) {
         self.now = now;
         self.dial_due();
+        self.check_goal(false);
         let fellows: Vec<NodeId> = self.fellows();
         let sends = self.gossip.on_time(now.mono, &self.registry, &fellows, &mut self.chance);
         self.send_all(sends);
@@ -367,6 +368,7 @@ impl Node {
             Message::Serials(serials) => self.on_serials(peer, serials),
             Message::Digest(digest) if self.is_fellow(peer) => {
                 let sends = self.gossip.on_digest(peer, &digest, &self.registry);
+                self.check_goal(sends.is_empty());
                 self.send_all(sends);
             }
             Message::Vector(mut vector) if self.is_fellow(peer) => {
@@ -376,6 +378,7 @@ impl Node {
                 }
                 let sends = self.gossip.on_vector(peer, &vector, &self.registry, &self.chains, now);
                 self.send_all(sends);
+                self.aim_at(&vector.entries);
             }
             Message::Ranges(ranges) if self.is_fellow(peer) => self.on_ranges(peer, ranges),
             Message::Query(query) => self.on_query(peer, query),
@@ -409,6 +412,7 @@ impl Node {
             false => self.gossip.on_ranges(peer, ranges.more, &self.registry, self.now.mono),
         };
         self.send_all(sends);
+        self.check_goal(false);
     }
 
     fn push(&mut self, rumour: Rumour) {

@@ -50,6 +50,8 @@ pub const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(250);
 pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Life of a node record and of a delegation, renewed at a third of it.
 pub const LEASE: Duration = Duration::from_secs(300);
+/// A new replica waits this long for what its fellows hold before it speaks for the zone with what it has.
+pub const CATCH_UP_MAX: Duration = Duration::from_secs(30);
 /// A child's change is told to its parent after this pause, so that bursts are one notice.
 pub const SERIAL_NOTICE_DELAY: Duration = Duration::from_millis(100);
 

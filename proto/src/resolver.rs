@@ -365,11 +365,16 @@ impl Resolver {
         let query = answer.id;
         let Some(waiting) = pending.waiting.remove(&query) else { return Vec::new() };
         self.sent.remove(&query);
-        if waiting.via == Via::Fellow && !answer.silent.is_empty() {
+        let parent = around.routes.parent.as_ref();
+        let better = match waiting.via {
             // What the owner did not reach, this replica may.
+            Via::Fellow => !answer.silent.is_empty() && parent.is_some_and(|parent| !parent.peers.is_empty()),
+            // What a new replica does not hold yet, its fellow does.
+            Via::Child | Via::Parent => answer.zones.iter().any(|zone| zone.behind && zone.zone == waiting.zone),
+        };
+        if better {
             let mut acts = Vec::new();
-            let connected = around.routes.parent.as_ref().is_some_and(|parent| !parent.peers.is_empty());
-            if connected && pending.elsewhere(&waiting, around, &mut acts) {
+            if pending.elsewhere(&waiting, around, &mut acts) {
                 self.sent.insert(query, id);
                 return acts;
             }

@@ -71,6 +71,8 @@ pub(crate) struct Host {
     pub(crate) wake: Option<Duration>,
     pub(crate) disk_busy_until: Duration,
     pub(crate) view: Option<Arc<View>>,
+    /// Tokens below this were for earlier runs.
+    pub(crate) first_token: u64,
     pub(crate) asked: BTreeMap<u64, Duration>,
     pub(crate) answered: BTreeMap<u64, Answered>,
     pub(crate) written: BTreeMap<u64, Result<Wrote, WriteError>>,
@@ -95,6 +97,7 @@ impl Host {
             wake: None,
             disk_busy_until: Duration::ZERO,
             view: None,
+            first_token: 0,
             asked: BTreeMap::new(),
             answered: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -138,6 +141,13 @@ impl Host {
         self.disk = Disk::default();
         self.incarnation += 1;
         self.promises.clear();
+    }
+
+    /// The keys are lost as well; what comes back is somebody else.
+    pub(crate) fn lose_keys(&mut self, chance: &mut Chance) {
+        self.lose_disk();
+        (self.key, self.zone_key) = (bytes(chance), bytes(chance));
+        self.id = NodeId(SigningKey::from_bytes(&self.key).verifying_key().to_bytes());
     }
 
     /// What its clocks say.

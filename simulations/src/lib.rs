@@ -16,6 +16,7 @@ mod disk;
 mod host;
 mod network;
 pub mod scenario;
+pub mod storm;
 mod trace;
 pub mod world;
 

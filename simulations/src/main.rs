@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  cargo sim run --nodes 64 --loss 0.1 --updates 200 --seed 7
+//!  cargo sim swarm --seconds 60 --seed 1        storms of one seed after the other; a failing seed is the last line
+//!  cargo sim swarm --count 1 --seed 4711        one of them again, told as it goes
 //! ```
 //!
 //! The same arguments give the same figures, trace hash included, on every machine; only the wall time differs.
@@ -12,8 +14,10 @@ use std::time::{Duration, Instant};
 use aop_proto::params::GOSSIP_INTERVAL;
 use aop_simulations::World;
 use aop_simulations::scenario::{acquainted, equal, replicas, updates};
+use aop_simulations::storm::storm;
 
-const USAGE: &str = "usage: cargo sim run [--nodes N] [--loss SHARE] [--updates N] [--pause MS] [--seed N]";
+const USAGE: &str = "usage: cargo sim run [--nodes N] [--loss SHARE] [--updates N] [--pause MS] [--seed N]
+       cargo sim swarm [--seconds N] [--seed N] [--count N]";
 
 /// What one run is made of.
 struct Run {
@@ -27,21 +31,65 @@ struct Run {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(run) = parse(&arguments) else {
+    let Some(command) = parse(&arguments) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    if simulate(&run) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let went_well = match command {
+        Command::Run(run) => simulate(&run),
+        Command::Swarm { time, seed, count } => swarm(time, seed, count),
+    };
+    if went_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn parse(arguments: &[String]) -> Option<Run> {
-    let mut run = Run { nodes: 64, loss: 0.0, updates: 200, pause: Duration::from_millis(10), seed: 1 };
+enum Command {
+    Run(Run),
+    Swarm { time: Duration, seed: u64, count: u64 },
+}
+
+fn parse(arguments: &[String]) -> Option<Command> {
     let (command, options) = arguments.split_first()?;
-    if command != "run" || options.len() % 2 != 0 {
-        return None;
+    match command.as_str() {
+        "run" => parse_run(options).map(Command::Run),
+        "swarm" => parse_swarm(options),
+        _ => None,
     }
+}
+
+fn parse_swarm(options: &[String]) -> Option<Command> {
+    let (mut time, mut seed, mut count) = (Duration::from_secs(60), 1, u64::MAX);
     for option in options.chunks(2) {
-        let value = &option[1];
+        match (option[0].as_str(), option.get(1)?) {
+            ("--seconds", value) => time = Duration::from_secs(value.parse().ok()?),
+            ("--seed", value) => seed = value.parse().ok()?,
+            ("--count", value) => count = value.parse().ok()?,
+            _ => return None,
+        }
+    }
+    Some(Command::Swarm { time, seed, count })
+}
+
+/// Storms until the time is over or one ends badly.
+fn swarm(time: Duration, first: u64, count: u64) -> bool {
+    let began = Instant::now();
+    let mut seed = first;
+    while began.elapsed() < time && seed - first < count {
+        // A violated check ends the process in the middle of it: the seed stands on the line before.
+        println!("storm {seed}");
+        if let Err(what) = storm(seed, count == 1) {
+            println!("{what}\nfailed: seed {seed}");
+            return false;
+        }
+        seed += 1;
+    }
+    println!("{} storms, all well", seed - first);
+    true
+}
+
+fn parse_run(options: &[String]) -> Option<Run> {
+    let mut run = Run { nodes: 64, loss: 0.0, updates: 200, pause: Duration::from_millis(10), seed: 1 };
+    for option in options.chunks(2) {
+        let value = option.get(1)?;
         match option[0].as_str() {
             "--nodes" => run.nodes = value.parse().ok().filter(|nodes| (1..=100_000).contains(nodes))?,
             "--loss" => run.loss = value.parse().ok().filter(|loss| (0.0..1.0).contains(loss))?,

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use aop_proto::record::NodeId;
 use aop_proto::selection::Chance;
 
 /// How the network is.
@@ -47,6 +48,8 @@ const RETRANSMIT: Duration = Duration::from_millis(25);
 pub(crate) struct Connection {
     pub(crate) number: u64,
     pub(crate) hosts: [usize; 2],
+    /// Who they were when it was made.
+    pub(crate) ids: [NodeId; 2],
     /// Which life of each host it belongs to.
     pub(crate) lives: [u32; 2],
     /// Whether each host was told that it stands, and not yet that it ended.

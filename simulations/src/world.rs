@@ -114,6 +114,8 @@ pub struct Traffic {
 pub struct World {
     /// How the network is now; scenarios change it as they go.
     pub weather: Weather,
+    /// Whether what happens to hosts is told on stderr.
+    pub verbose: bool,
     time: Duration,
     chance: Chance,
     queue: BTreeMap<(Duration, u64), (usize, Event)>,
@@ -137,6 +139,7 @@ impl World {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
             weather: Weather::default(),
+            verbose: false,
             time: Duration::ZERO,
             chance: Chance::new(bytes),
             queue: BTreeMap::new(),
@@ -173,12 +176,15 @@ impl World {
     /// Starts a host's node on what its disk holds.
     pub fn start(&mut self, host: HostId) {
         assert!(self.hosts[host.0].node.is_none(), "a host runs one node");
+        self.tell(format_args!("{host:?} starts: {:?}", self.hosts[host.0].spec));
         self.hosts[host.0].start(self.time, &mut self.chance);
+        self.hosts[host.0].first_token = self.next_token + 1;
         self.drain(host.0);
     }
 
     /// Power is lost: what was not durable is gone, and nobody is told.
     pub fn crash(&mut self, host: HostId) {
+        self.tell(format_args!("{host:?} crashes"));
         self.hosts[host.0].stop(&mut self.chance);
         for (a, b) in self.network.of(host.0) {
             self.lose_pair(a, b);
@@ -188,11 +194,21 @@ impl World {
     /// A crash that takes the disk along.
     pub fn lose(&mut self, host: HostId) {
         self.crash(host);
+        self.tell(format_args!("{host:?} loses its disk"));
         self.hosts[host.0].lose_disk();
+    }
+
+    /// A crash that takes disk and keys along: another node will come at that address.
+    pub fn replace(&mut self, host: HostId) {
+        self.crash(host);
+        self.tell(format_args!("{host:?} loses its disk and its keys"));
+        self.hosts[host.0].lose_keys(&mut self.chance);
+        self.by_id.insert(self.hosts[host.0].id, host.0);
     }
 
     /// The host says goodbye and stops.
     pub fn leave(&mut self, host: HostId) {
+        self.tell(format_args!("{host:?} leaves"));
         self.input(host.0, Input::Leave);
         let life = self.hosts[host.0].life;
         self.at(self.time + LAST_WORDS, host.0, Event::Stop { life });
@@ -200,6 +216,7 @@ impl World {
 
     /// From now on nothing goes between the two sides.
     pub fn partition(&mut self, one: &[HostId], other: &[HostId]) {
+        self.tell(format_args!("cut between {one:?} and {other:?}"));
         for a in one {
             for b in other {
                 self.network.cut(a.0, b.0);
@@ -210,12 +227,20 @@ impl World {
 
     /// Everybody can reach everybody again.
     pub fn heal(&mut self) {
+        self.tell(format_args!("no cuts"));
         self.network.heal();
     }
 
     /// The connection of two hosts is lost.
     pub fn disconnect(&mut self, a: HostId, b: HostId) {
+        self.tell(format_args!("{a:?} and {b:?} are disconnected"));
         self.lose_pair(a.0, b.0);
+    }
+
+    fn tell(&self, what: std::fmt::Arguments<'_>) {
+        if self.verbose {
+            eprintln!("{:>10.4} {what}", self.time.as_secs_f64());
+        }
     }
 
     /// Sets how far a host's wall clock is off.
@@ -246,6 +271,17 @@ impl World {
     /// A host's node, while it runs.
     pub fn node(&self, host: HostId) -> Option<&Node> {
         self.hosts[host.0].node.as_ref()
+    }
+
+    /// What a host runs.
+    pub fn spec(&self, host: HostId) -> &Spec {
+        &self.hosts[host.0].spec
+    }
+
+    /// Changes what a host runs from its next start on: other flags, the same address.
+    pub fn change(&mut self, host: HostId, spec: Spec) {
+        assert_eq!(spec.address, self.hosts[host.0].spec.address, "a host stays where it is");
+        self.hosts[host.0].spec = spec;
     }
 
     /// A host's identity.
@@ -286,6 +322,11 @@ impl World {
         let token = self.next_token;
         self.input(host.0, Input::Write { token, write });
         token
+    }
+
+    /// Whether a write was handed to the run of the host's node that goes on now.
+    pub fn is_asked(&self, host: HostId, token: u64) -> bool {
+        self.hosts[host.0].first_token <= token
     }
 
     /// How a write ended, once it has.
@@ -392,10 +433,9 @@ impl World {
             Event::Settle { with, lives } => self.settle(host, with, lives),
             Event::Up { number, address, dialed, with } => {
                 let Some(side) = self.standing(number, host, with) else { return };
-                let peer = self.hosts[with].id;
-                if let Some(connection) = self.network.between(host, with) {
-                    connection.up[side] = true;
-                }
+                let Some(connection) = self.network.between(host, with) else { return };
+                connection.up[side] = true;
+                let peer = connection.ids[1 - side];
                 self.input(host, Input::PeerUp { peer, address, dialed });
             }
             Event::Down { number, with } => self.go_down(host, with, number),
@@ -479,9 +519,17 @@ impl World {
                 }
                 Output::View(view) => {
                     self.checks.view(host, &self.hosts[host], &view);
+                    let before = self.hosts[host].view.as_ref().and_then(|view| view.zone_key);
+                    if view.zone_key != before {
+                        let key = view.zone_key.map(|key| NodeId(key).short());
+                        self.tell(format_args!("{:?} of {} has zone key {key:?}", HostId(host), view.zone));
+                    }
                     self.hosts[host].view = Some(view);
                 }
-                Output::Refused(refusal) => self.hosts[host].refusals.push(refusal),
+                Output::Refused(refusal) => {
+                    self.tell(format_args!("{:?} tells its operator: {}", HostId(host), refusal.reason));
+                    self.hosts[host].refusals.push(refusal);
+                }
                 Output::Wait(deadline) => {
                     let at = self.hosts[host].started.checked_add(deadline);
                     if let Some(at) = at.filter(|at| self.hosts[host].wake != Some(*at)) {
@@ -591,7 +639,8 @@ impl World {
         let later = self.time + self.weather.way(&mut self.chance);
         let mut busy_until = [self.time; 2];
         busy_until[usize::from(hosts[1] == from)] = later;
-        let connection = Connection { number, hosts, lives, up, dead: false, busy_until };
+        let ids = hosts.map(|host| self.hosts[host].id);
+        let connection = Connection { number, hosts, ids, lives, up, dead: false, busy_until };
         self.network.connections.insert(pair(from, to), connection);
         let reached = Input::Reached { peer, address };
         for (host, with, at, dialed) in [(to, from, self.time, false), (from, to, later, true)] {
@@ -634,7 +683,7 @@ impl World {
         let side = connection.side(host);
         connection.dead = true;
         if std::mem::replace(&mut connection.up[side], false) {
-            let peer = self.hosts[with].id;
+            let peer = connection.ids[1 - side];
             self.input(host, Input::PeerDown { peer });
         }
     }

@@ -80,3 +80,125 @@ fn replicas_that_join_each_other_all_round_become_one_zone() {
         grown(&mut world, &hosts, &format!("seed {seed}"));
     }
 }
+
+/// Each of two founders admitted a replica before the parent had chosen, and would not give its key up for that.
+#[test]
+fn founders_with_company_wait_for_the_parent_s_choice() {
+    for seed in 1..=20 {
+        let mut world = World::new(seed);
+        world.boot(Spec::new(".", 1));
+        let hosts = [
+            world.boot(Spec::new("lib", 2).parent(1)),
+            world.boot(Spec::new("lib", 3).parent(1)),
+            world.boot(Spec::new("lib", 4).join(2)),
+            world.boot(Spec::new("lib", 5).join(3)),
+        ];
+        grown(&mut world, &hosts, &format!("seed {seed}"));
+    }
+}
+
+/// A child pinned the key of a founder that gave it up a moment later, and refused its parent from then on.
+#[test]
+fn a_key_that_may_be_given_up_is_not_shown_to_children() {
+    for seed in 1..=20 {
+        let mut world = World::new(seed);
+        let child = world.boot(Spec::new("ml.lib", 4).parent(2));
+        world.boot(Spec::new("lib", 2).parent(1));
+        world.boot(Spec::new("lib", 3).parent(1));
+        world.run_for(Duration::from_millis(700));
+        let root = world.boot(Spec::new(".", 1));
+        world.run_for(SOON);
+        assert!(world.refusals(child).is_empty(), "seed {seed}: {:?}", world.refusals(child));
+        let zones: Vec<String> = {
+            let answered = world.resolve(root, aop_simulations::world::words("anything"));
+            answered.outcome.answers.iter().map(|(_, checked)| checked.answer.zone.clone()).collect()
+        };
+        assert_eq!(zones, [".", "lib", "ml.lib"], "seed {seed}");
+    }
+}
+
+/// What a node had delegated went with its log, and while it came back it knew of no delegation: the next to come founded the
+/// zone again, under another key.
+#[test]
+fn a_parent_that_lost_its_disk_lets_nobody_found_its_children_again() {
+    for (seed, keys_too) in (1..=20).zip([false, true].into_iter().cycle()) {
+        let mut world = World::new(seed);
+        world.boot(Spec::new(".", 1));
+        let lib = [world.boot(Spec::new("lib", 2).parent(1)), world.boot(Spec::new("lib", 3).parent(1))];
+        let first = world.boot(Spec::new("ml.lib", 4).parent(2));
+        grown(&mut world, &lib, "lib");
+        world.run_for(SOON);
+        if keys_too {
+            world.replace(lib[0])
+        } else {
+            world.lose(lib[0])
+        }
+        let second = world.boot(Spec::new("ml.lib", 5).parent(2));
+        world.run_for(Duration::from_secs(1));
+        world.start(lib[0]);
+        world.run_for(SOON * 3);
+        grown(&mut world, &[first, second], &format!("seed {seed}"));
+        grown(&mut world, &lib, &format!("seed {seed}"));
+    }
+}
+
+/// Its fellows looked for the node that had been there before, at the same address, for ever.
+#[test]
+fn another_node_at_the_address_of_a_lost_one_is_found() {
+    let mut world = World::new(1);
+    let hosts = replicas(&mut world, "research", 1, 3);
+    grown(&mut world, &hosts, "first");
+    world.replace(hosts[2]);
+    world.partition(&hosts[..1], &hosts[2..]);
+    world.start(hosts[2]);
+    world.run_for(SOON);
+    world.heal();
+    // Who joined it finds it by its address, whoever it is.
+    world.run_for(SOON * 3);
+    let met = |from: usize, to: usize| {
+        let members = &world.view(hosts[from]).unwrap().members;
+        members.iter().any(|member| member.node == world.id(hosts[to]) && member.state == "alive")
+    };
+    for (from, to) in [(0, 1), (0, 2), (1, 2), (2, 0), (2, 1)] {
+        assert!(met(from, to), "{from} does not know {to}");
+    }
+}
+
+#[test]
+fn a_zone_under_another_key_is_refused_in_words_and_nothing_is_mixed() {
+    let mut world = World::new(1);
+    let ours = replicas(&mut world, "research", 1, 2);
+    let theirs = replicas(&mut world, "research", 11, 2);
+    grown(&mut world, &ours, "ours");
+    grown(&mut world, &theirs, "theirs");
+    world.write_through(ours[0], server("arxiv", &[("search_papers", "papers")])).unwrap();
+    world.crash(theirs[1]);
+    world.change(theirs[1], Spec::new("research", 12).join(1));
+    world.start(theirs[1]);
+    world.run_for(SOON);
+    let refusals = world.refusals(theirs[1]);
+    assert!(refusals.iter().any(|reason| reason.contains("under another key")), "{refusals:?}");
+    assert!(world.view(theirs[1]).unwrap().tools.is_empty());
+    assert!(acquainted(&world, &ours) && equal(&world, &ours));
+    // Beginning anew it belongs where it is told to.
+    world.replace(theirs[1]);
+    world.start(theirs[1]);
+    world.run_for(SOON);
+    assert_eq!(world.view(theirs[1]).unwrap().tools.len(), 1);
+}
+
+#[test]
+fn a_zone_that_the_parent_delegates_to_another_key_is_refused() {
+    let mut world = World::new(1);
+    world.boot(Spec::new(".", 1));
+    let first = world.boot(Spec::new("research", 2).parent(1));
+    let others = replicas(&mut world, "research", 11, 2);
+    grown(&mut world, &others, "others");
+    world.crash(others[0]);
+    world.change(others[0], Spec::new("research", 11).parent(1));
+    world.start(others[0]);
+    world.run_for(SOON);
+    let refusals = world.refusals(others[0]);
+    assert!(refusals.iter().any(|reason| reason.contains("delegates research to another key")), "{refusals:?}");
+    assert!(world.refusals(first).is_empty());
+}

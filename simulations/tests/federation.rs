@@ -349,3 +349,21 @@ fn a_child_that_leaves_is_no_member_of_its_parent() {
     assert_eq!(answered.silent(), ["research"]);
     assert!(answered.took < Duration::from_millis(500), "{:?}", answered.took);
 }
+
+/// The lease of a delegation was measured by the wall clock: a parent whose clock had been wrong denied its children.
+#[test]
+fn a_wrong_clock_ends_no_lease() {
+    let mut world = World::new(20);
+    let root = world.add(Spec::new(".", 1));
+    world.set_clock(root, -600_000);
+    world.start(root);
+    let research = world.boot(Spec::new("research", 2).parent(1));
+    let writing = world.boot(Spec::new("writing", 3).parent(1));
+    world.run_for(SETTLED);
+    world.write_through(research, server("arxiv", &[("search_papers", "Search papers on arxiv by topic")])).unwrap();
+    world.set_clock(root, 0);
+    world.crash(research);
+    world.run_for(Duration::from_secs(12));
+    let answered = world.resolve(writing, name(PAPERS));
+    assert_eq!(answered.silent(), ["research"], "{:?}", answered.outcome);
+}

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::name::ZoneName;
 use crate::node::{Node, Output};
-use crate::params::{ADDRESS_CHARS_MAX, CONTACTS_MAX, DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN};
-use crate::record::{DelegationBody, NodeId};
+use crate::params::{ADDRESS_CHARS_MAX, CATCH_UP_MAX, CONTACTS_MAX, DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, LEASE};
+use crate::record::{DelegationBody, NodeId, Origin};
 use crate::view::ContactView;
 use crate::wire::message::Hello;
 
@@ -118,10 +118,23 @@ pub(super) struct Links {
     contacts: BTreeMap<String, Contact>,
     parent_zone: Option<ZoneName>,
     has_parents: bool,
+    /// Admitted by a fellow and not yet through everything that one held: it cannot say what the zone does not have.
+    catching_up: Option<CatchUp>,
     /// Everybody this node was told to join is there, and nobody knows a key of the zone.
     founding: bool,
+    /// When each delegation was last heard of: leases are measured here, since the clock of whoever signed it may be anywhere.
+    heard: BTreeMap<ZoneName, Duration>,
     /// Delegations of ours on their way to the store: the first key taken stands, even before it can be read.
     delegating: BTreeMap<ZoneName, DelegationBody>,
+}
+
+/// A new replica on its way to what its fellows hold.
+#[derive(Debug)]
+struct CatchUp {
+    /// How far it has to come; unknown until a fellow says what it holds.
+    goal: Option<Vec<(Origin, u64)>>,
+    /// When it goes on with what it has: whoever held more did not come.
+    until: Duration,
 }
 
 impl Links {
@@ -194,6 +207,15 @@ impl Links {
         self.by_peer.get(&peer).is_some_and(|link| link.proven)
     }
 
+    fn catch_up(&mut self, now: Duration) {
+        self.catching_up = Some(CatchUp { goal: None, until: now + CATCH_UP_MAX });
+    }
+
+    /// Whether the lease of a delegation has not ended.
+    pub(super) fn is_leased(&self, zone: &ZoneName, now: Duration) -> bool {
+        self.heard.get(zone).is_some_and(|heard| now < *heard + LEASE)
+    }
+
     pub(super) fn parents(&self) -> Vec<NodeId> {
         let is_parent = |link: &Link| matches!(link.role, Role::Parent(_));
         self.by_peer.iter().filter(|(_, link)| is_parent(link)).map(|(peer, _)| *peer).collect()
@@ -220,7 +242,8 @@ impl Links {
 
     /// When the next address is to be tried.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.contacts.values().filter(|c| c.peer.is_none() && !c.dialing).map(|contact| contact.next_try).min()
+        let dials = self.contacts.values().filter(|c| c.peer.is_none() && !c.dialing).map(|contact| contact.next_try);
+        dials.chain(self.catching_up.as_ref().map(|catch_up| catch_up.until)).min()
     }
 
     /// Whether the last try to reach any of these failed.
@@ -277,9 +300,8 @@ impl Node {
         for (address, contact) in &mut self.links.contacts {
             if contact.peer.is_none() && !contact.dialing && contact.next_try <= now {
                 contact.dialing = true;
-                // Where a fellow is not found any more another may live; whoever answers says who it is.
-                let anybody = contact.purpose == Purpose::Fellow && contact.error.is_some();
-                let expected = contact.expected.filter(|_| !anybody);
+                // Where somebody is not found any more another may live; whoever answers says who it is.
+                let expected = contact.expected.filter(|_| contact.error.is_none());
                 dials.push(Output::Dial { address: address.clone(), expected });
             }
         }

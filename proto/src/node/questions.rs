@@ -99,9 +99,9 @@ impl Node {
         routes: &'a Routes,
         fellows: &'a [NodeId],
     ) -> (&'a mut crate::resolver::Resolver, Around<'a>) {
-        let tag = self.zone.tag();
+        let (tag, behind) = (self.zone.tag(), self.gossip.is_behind() || self.is_behind());
         let around = Around {
-            by: Answerer { zone: &self.config.zone, node: self.id, tag, behind: self.gossip.is_behind() },
+            by: Answerer { zone: &self.config.zone, node: self.id, tag, behind },
             tools: self.zone.tools(),
             routes,
             fellows,
@@ -123,8 +123,7 @@ impl Node {
         let mut children = Vec::new();
         for (zone, by_node) in self.zone.children() {
             let peers = self.links.askable_of_zone(zone);
-            let live = by_node.values().any(|child| !child.signed.record.is_expired(self.now.wall_ms));
-            if !live && peers.is_empty() {
+            if !self.links.is_leased(zone, self.now.mono) && peers.is_empty() {
                 continue;
             }
             let gateways = by_node.values().flat_map(|child| &child.body.gateways).map(|g| g.address.clone());

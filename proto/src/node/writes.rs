@@ -194,7 +194,7 @@ impl Writes {
 }
 
 impl Node {
-    const fn origin(&self) -> Origin {
+    pub(super) const fn origin(&self) -> Origin {
         Origin { node: self.id, incarnation: self.config.incarnation }
     }
 

@@ -3,15 +3,20 @@
 //! The first node of a zone makes its key; later nodes get a certificate from a fellow that has one (DESIGN D9). A node with
 //! another zone key is refused, in words.
 
-use super::{Contact, Link, Purpose, Role};
+use std::time::Duration;
+
+use super::{CatchUp, Contact, Link, Purpose, Role};
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, TrustState};
 use crate::params::{CHAIN_MAX, PARENTS_MAX};
-use crate::record::{Certificate, Kind, NodeBody, NodeId};
+use crate::record::{Certificate, Kind, NodeBody, NodeId, Origin};
 use crate::registry::Change;
 use crate::trust::verify_chain;
-use crate::wire::message::{Admit, Hello, Refuse};
+use crate::wire::message::{Admit, Digest, Hello, Refuse};
+
+/// Time in which fellows have written and told what they inherit.
+const INHERITED_WITHIN: Duration = Duration::from_millis(500);
 
 impl Node {
     /// At start: believe what was believed; the first node of a zone that nobody else can know makes its key.
@@ -97,8 +102,8 @@ impl Node {
         self.keep_trust();
         self.write_node_record();
         self.greet_all();
-        self.settle_links();
         self.delegate_again();
+        self.settle_links();
         self.view_dirty = true;
     }
 
@@ -123,11 +128,20 @@ impl Node {
         self.persist(vec![Keep::Trust(trust)]);
     }
 
+    /// Somebody relies on the zone's key now: it is not given up any more, and those who waited for that are settled.
     pub(super) fn commit_zone_key(&mut self) {
         if !self.trust.committed {
             self.trust.committed = true;
             self.keep_trust();
+            self.settle_links();
         }
+    }
+
+    /// Whether the parent was asked to delegate to our key and has not answered: it may have another founder's already, so
+    /// nobody must rely on ours.
+    pub(super) fn is_provisional(&self) -> bool {
+        let waiting = |link: &Link| link.asked && matches!(link.role, Role::Parent(_));
+        !self.trust.committed && self.links.by_peer.values().any(waiting)
     }
 
     pub(super) fn hello(&self) -> Hello {
@@ -161,14 +175,47 @@ impl Node {
             (Some(ours), Some(_)) if verify_chain(&hello.chain, &self.config.zone, &ours, peer).is_ok() => {
                 self.chains.insert(peer, hello.chain);
                 self.set_role(peer, Role::Fellow);
+                self.send(peer, Digest { hash: self.registry.digest() });
                 self.commit_zone_key();
                 self.membership.on_alive(peer, hello.address.clone(), self.now.mono);
                 self.links.keep_contact(&hello.address, Purpose::Fellow, Some(peer));
                 self.mark_contact(&hello.address, peer);
                 self.note_liveness();
             }
-            (Some(ours), Some(_) | None) => self.admit(peer, ours),
+            (Some(ours), Some(_) | None) if !self.is_provisional() => self.admit(peer, ours),
+            (Some(_), Some(_) | None) => {}
             (None, _) => self.found_zone(),
+        }
+    }
+
+    /// Whether this replica is too new to know what its zone holds.
+    pub(in crate::node) const fn is_behind(&self) -> bool {
+        self.links.catching_up.is_some()
+    }
+
+    /// A fellow said what it holds: all of that is to be held here before this replica denies anything.
+    pub(in crate::node) fn aim_at(&mut self, vector: &[(Origin, u64)]) {
+        // A fellow that still names a former life of this node has not inherited yet what that one had delegated.
+        let former = vector.iter().any(|(origin, _)| origin.node == self.id && *origin != self.origin());
+        if let Some(CatchUp { goal: goal @ None, .. }) = &mut self.links.catching_up
+            && !former
+        {
+            *goal = Some(vector.to_vec());
+        }
+        self.check_goal(false);
+    }
+
+    /// Looks whether a new replica has caught up: it holds its goal, or a fellow turned out to hold the same.
+    pub(in crate::node) fn check_goal(&mut self, equal: bool) {
+        let now = self.now.mono;
+        let Some(CatchUp { goal, until }) = &mut self.links.catching_up else { return };
+        if equal || goal.as_ref().is_some_and(|goal| !self.registry.lacks_from(goal)) {
+            // What fellows inherit from a former life of this node takes them a moment.
+            *until = (*until).min(now + INHERITED_WITHIN);
+        }
+        if *until <= now {
+            self.links.catching_up = None;
+            self.settle_links();
         }
     }
 
@@ -254,6 +301,7 @@ impl Node {
             self.counts.refused += u64::from(!verified);
             return;
         }
+        self.links.catch_up(self.now.mono);
         self.believe(admit.zone_key, admit.chain);
         self.commit_zone_key();
     }

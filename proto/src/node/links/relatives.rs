@@ -90,10 +90,17 @@ impl Node {
             link.told = delegation.as_ref().map(|child| child.zone_key);
         }
         let own = self.config.zone.clone();
+        // What is not known here yet may be known to a fellow.
+        let may_deny = !self.is_provisional() && (delegation.is_some() || !self.is_behind());
+        let zone_key = self.trust.zone_key.filter(|_| may_deny);
+        if zone_key.is_some() {
+            // The child pins it.
+            self.commit_zone_key();
+        }
         let anchors = self.anchors.pinned().filter(|(zone, _)| own.is_below(zone));
         let referral = Referral {
             zone: own.as_str().to_owned(),
-            zone_key: self.trust.zone_key,
+            zone_key,
             proofs: Vec::new(),
             anchors: anchors.map(|(zone, key)| (zone.to_string(), *key)).collect(),
             delegation,
@@ -117,6 +124,12 @@ impl Node {
         if signed.record.node == self.id && coming == signed.record.body {
             self.links.delegating.remove(&zone);
         }
+        match change {
+            Change::Put(_) => self.links.heard.insert(zone.clone(), self.now.mono),
+            Change::Gone(_) if self.zone.child(&zone).is_none() => self.links.heard.remove(&zone),
+            Change::Gone(_) => None,
+        };
+        self.inherit(change, &zone);
         self.learn_children();
         let key = self.zone.child(&zone).map(|child| child.body.zone_key);
         for peer in self.links.of_zone(&zone) {
@@ -124,6 +137,19 @@ impl Node {
             if self.links.by_peer.get(&peer).is_some_and(|link| link.told != key) {
                 self.refer(peer, &zone);
             }
+        }
+    }
+
+    /// A fellow lost its log and began another. What it had delegated stands: otherwise the next to come could found the zone
+    /// again, under another key.
+    fn inherit(&mut self, change: &Change, zone: &ZoneName) {
+        let Change::Gone(signed) = change else { return };
+        let lost = self.registry.incarnation_of(signed.record.node) > Some(signed.record.incarnation);
+        let is_known = self.zone.child(zone).is_some() || self.links.delegating.contains_key(zone);
+        let body = signed.record.body.as_deref().and_then(|body| DelegationBody::decode(body).ok());
+        if let Some(body) = body.filter(|_| lost && !is_known && self.is_admitted()) {
+            self.links.delegating.insert(zone.clone(), body.clone());
+            self.write_delegation(zone.as_str(), body.encode());
         }
     }
 
@@ -139,7 +165,8 @@ impl Node {
         }
         self.prove(peer);
         let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
-        link.undelegated = referral.delegation.is_none();
+        // A parent that is not admitted itself, or too new, knows nothing of our zone; it speaks again when it does.
+        link.undelegated = referral.delegation.is_none() && referral.zone_key.is_some();
         let asked = link.asked;
         let candidate = self.config.zone_key.verifying_key().to_bytes();
         match (referral.delegation, self.trust.zone_key) {
@@ -151,7 +178,15 @@ impl Node {
                     self.delegate_to(peer);
                 }
             }
-            (Some(child), None) if child.zone_key == candidate => self.make_zone_key(),
+            (Some(child), None) if child.zone_key == candidate => {
+                // Our store was lost, our key was not: what the zone held is at those who are still there.
+                if child.gateways.iter().any(|gateway| gateway.node != self.id) {
+                    self.links.catch_up(self.now.mono);
+                    self.join_gateways(&child.gateways);
+                }
+                self.make_zone_key();
+                self.commit_zone_key();
+            }
             (Some(_), Some(_)) if self.trust.committed => {
                 let own = &self.config.zone;
                 let reason = format!("{zone} delegates {own} to another key; join its replicas or choose another name");
@@ -161,12 +196,17 @@ impl Node {
                 if ours.is_some() {
                     self.forget_zone_key();
                 }
-                for gateway in child.gateways.iter().take(GATEWAYS_MAX).filter(|gateway| gateway.node != self.id) {
-                    self.links.keep_contact(&gateway.address, Purpose::Join, Some(gateway.node));
-                }
-                self.dial_due();
+                self.join_gateways(&child.gateways);
             }
         }
+    }
+
+    fn join_gateways(&mut self, gateways: &[Gateway]) {
+        let elsewhere = |gateway: &&Gateway| gateway.node != self.id && gateway.address != self.config.address;
+        for gateway in gateways.iter().take(GATEWAYS_MAX).filter(elsewhere) {
+            self.links.keep_contact(&gateway.address, Purpose::Join, Some(gateway.node));
+        }
+        self.dial_due();
     }
 
     pub(super) fn pin_above(&mut self, zone: &ZoneName, referral: &Referral) -> Result<(), TrustError> {
@@ -219,7 +259,7 @@ impl Node {
             self.counts.refused += 1;
             return;
         }
-        if !self.is_admitted() {
+        if !self.is_admitted() || self.is_provisional() || self.is_behind() {
             return;
         }
         let coming = self.links.delegating.get(&zone).cloned();

@@ -1,0 +1,22 @@
+//! Storms of some seeds (see `aop_simulations::storm`); `cargo sim swarm` goes on with others.
+
+use aop_simulations::storm::storm;
+
+fn pass(seeds: impl IntoIterator<Item = u64>) {
+    for seed in seeds {
+        if let Err(what) = storm(seed, false) {
+            panic!("seed {seed}: {what}");
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_all_is_well_after_it() {
+    pass(1..=6);
+}
+
+/// Seeds that once ended badly, each for its own reason.
+#[test]
+fn seeds_that_found_something() {
+    pass([11, 12, 60]);
+}

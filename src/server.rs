@@ -1,8 +1,8 @@
-//! One process: limbs made and joined, the node started, doors opened; and all of it ended in reverse order.
+//! One process: limbs made and joined, the node started, doors opened; and all of it ended.
 //!
 //! ```text
 //!  start: ports ─ keys ─ store ─ node ─ driver ─ servers ─ doors ─ ready
-//!  stop:  not ready ─ doors drain ─ calls of peers end ─ goodbye ─ servers ─ driver ─ peers ─ store
+//!  stop:  not ready ─ doors drain and calls of peers end ─ goodbye ─ servers ─ peers ─ driver ─ store
 //! ```
 
 mod demo;
@@ -19,6 +19,7 @@ use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Node, Refusal, Restored};
 use aop_proto::record::Signed;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -74,10 +75,10 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     }
     let mut announced = files::announce(&running, config.data_dir.as_deref())?;
     banner(&running);
-    running.until_told_to_stop().await;
+    let told = until_told_to_stop([&mut running]).await;
     announced.withdraw();
     running.stop().await;
-    Ok(())
+    told.map_err(Into::into)
 }
 
 /// What one node of this process is to be.
@@ -117,7 +118,8 @@ struct Running {
     doors: CancellationToken,
     driver: CancellationToken,
     door_tasks: TaskTracker,
-    driver_task: tokio::task::JoinHandle<()>,
+    /// Nothing once its end was seen.
+    driver_task: Option<tokio::task::JoinHandle<()>>,
     store: Store,
 }
 
@@ -197,7 +199,7 @@ impl Running {
             doors,
             driver: driver_stop,
             door_tasks,
-            driver_task,
+            driver_task: Some(driver_task),
             store,
         })
     }
@@ -238,17 +240,20 @@ impl Running {
         Problem::new(Kind::Config, format!("{} {}: {}", refusal.purpose, refusal.address, refusal.reason)).hint(hint)
     }
 
-    /// Waits for SIGTERM or SIGINT. A second one ends the process at once.
-    async fn until_told_to_stop(&mut self) {
-        first_signal().await;
-        tracing::info!("stopping");
-        tokio::spawn(async {
-            first_signal().await;
-            std::process::exit(130);
-        });
+    /// Waits for the driver to end, which it does only when it is told to. A node without one answers nobody.
+    async fn driver_ends(&mut self) -> Problem {
+        let Some(driver) = &mut self.driver_task else { return std::future::pending().await };
+        let why = match driver.await {
+            Ok(()) => "it ended by itself".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.driver_task = None;
+        let zone = &self.zone;
+        tracing::error!(zone = zone.as_str(), why, "the driver failed; the node ends");
+        Problem::new(Kind::Internal, format!("the driver of zone {zone} failed: {why}"))
     }
 
-    /// Ends everything in reverse order of its start. Accepted calls are finished (P6).
+    /// Ends everything: what brings work first, what it needs last. Accepted calls are finished within the drain (P6).
     async fn stop(self) {
         self.handle.set_stopping();
         self.doors.cancel();
@@ -259,13 +264,33 @@ impl Running {
         // Goodbyes are on their way before the connections close.
         self.handle.peers().close().await;
         self.driver.cancel();
-        if let Err(error) = self.driver_task.await {
+        if let Some(driver) = self.driver_task
+            && let Err(error) = driver.await
+        {
             tracing::error!(%error, "the driver failed");
         }
         let store = self.store;
         // The store's thread is joined off the runtime's own.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
+}
+
+/// Waits for SIGTERM or SIGINT, after which a second one ends the process at once.
+///
+/// # Errors
+/// A node that cannot go on: its driver is gone.
+async fn until_told_to_stop<const N: usize>(nodes: [&mut Running; N]) -> Result<(), Problem> {
+    let mut drivers: FuturesUnordered<_> = nodes.into_iter().map(Running::driver_ends).collect();
+    let told = tokio::select! {
+        () = first_signal() => Ok(()),
+        Some(problem) = drivers.next() => Err(problem),
+    };
+    tracing::info!("stopping");
+    tokio::spawn(async {
+        first_signal().await;
+        std::process::exit(130);
+    });
+    told
 }
 
 /// The first signal to stop. SIGHUP is none: nothing can be reloaded yet, and a terminal that closes must not end a node half-way.
@@ -407,4 +432,30 @@ fn banner(running: &Running) {
     eprintln!("next:  aop register stdio{at} -- COMMAND…");
     eprintln!("       aop resolve{at} \"what you need\"");
     eprintln!("       aop mcp config claude-code{at} --write");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_whose_driver_is_gone_is_not_ready_and_ends_with_a_problem() {
+        let (limit, deadline) = (10, Duration::from_secs(2));
+        let setup = Setup {
+            zone: ZoneName::parse("research").unwrap(),
+            parents: Vec::new(),
+            joins: Vec::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: None,
+            data_dir: None,
+            resolve: ResolveConfig { limit, deadline },
+        };
+        let mut running = Running::start(setup).await.unwrap();
+        assert_eq!(running.handle.ready(), Ok(()));
+        running.driver.cancel();
+        let problem = until_told_to_stop([&mut running]).await.unwrap_err();
+        assert_eq!(problem.kind, Kind::Internal);
+        assert!(running.handle.ready().is_err());
+        running.stop().await;
+    }
 }

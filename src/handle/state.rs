@@ -117,13 +117,16 @@ impl Handle {
         json!({"address": contact.address, "state": state, "last_error": contact.error, "retry_in_ms": retry})
     }
 
-    /// Whether the node can serve: it is not stopping, and its store takes writes. A parent that is away does not count.
+    /// Whether the node can serve: it is not stopping, its driver runs, and its store takes writes. A parent that is away does not count.
     ///
     /// # Errors
     /// In words, why not.
     pub fn ready(&self) -> Result<(), String> {
         if self.inner.stopping.load(Ordering::Relaxed) {
             return Err("the node is stopping".to_owned());
+        }
+        if self.inner.jobs.is_closed() {
+            return Err("the node's driver is gone".to_owned());
         }
         self.inner.store.health().map_err(|error| error.to_string())
     }

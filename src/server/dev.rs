@@ -9,7 +9,7 @@ use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use bytes::Bytes;
 
-use super::{Running, Setup, files};
+use super::{Running, Setup, files, until_told_to_stop};
 use crate::answers::Resolution;
 use crate::call::{CallOutcome, CallRequest};
 use crate::config::{NodeConfig, ResolveConfig};
@@ -42,15 +42,17 @@ pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     if let Ok((resolution, outcome)) = &shown {
         tell(&[&root, &research, &writing], resolution, outcome);
     }
-    let mut writing = writing;
-    if shown.is_ok() {
-        writing.until_told_to_stop().await;
-    }
+    let (mut root, mut research, mut writing) = (root, research, writing);
+    let told = match &shown {
+        Ok(_) => until_told_to_stop([&mut root, &mut research, &mut writing]).await,
+        Err(_) => Ok(()),
+    };
     announced.iter_mut().for_each(files::Announced::withdraw);
     for running in [writing, research, root] {
         running.stop().await;
     }
-    shown.map(|_| ())
+    shown?;
+    told.map_err(Into::into)
 }
 
 async fn start(zone: &str, parents: &[String], listen: SocketAddr, resolve: &ResolveConfig) -> anyhow::Result<Running> {

@@ -25,10 +25,12 @@ use aop_proto::wire::message::Question;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::stream::{FuturesOrdered, StreamExt as _};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::federation::Refusals;
 use crate::peer::{PeerEvent, Peers, Responder};
 use crate::store::{Op, Store, StoreError, Table};
 
@@ -120,6 +122,7 @@ pub struct Driver {
     news: mpsc::Receiver<News>,
     news_sender: mpsc::Sender<News>,
     requests: mpsc::Sender<PeerRequest>,
+    refused_calls: Refusals,
     refusals: mpsc::Sender<Refusal>,
     view: Arc<ArcSwap<View>>,
     changes: watch::Sender<u64>,
@@ -173,6 +176,7 @@ impl Driver {
             news,
             news_sender,
             requests,
+            refused_calls: Refusals::default(),
             refusals,
             view,
             changes,
@@ -272,8 +276,13 @@ impl Driver {
             }
             PeerEvent::Request { peer, request, stream } => {
                 let request = PeerRequest { peer: NodeId(peer), frame: request, stream };
-                if self.requests.try_send(request).is_err() {
-                    tracing::warn!(peer = %NodeId(peer).short(), "too many calls of peers are waiting; one was refused");
+                let me = self.view.load().node;
+                match self.requests.try_send(request) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(request)) => {
+                        self.refused_calls.tell(me, request, "too many calls of peers are waiting");
+                    }
+                    Err(TrySendError::Closed(request)) => self.refused_calls.tell(me, request, "it is stopping"),
                 }
             }
         }

@@ -1,9 +1,16 @@
 //! What peers ask of this node on streams of their own: calls. Questions and gossip are messages and go to the driver.
+//!
+//! What must always hold: a call that is not taken is answered, so that its caller may turn to another node; one that is taken
+//! ends with its deadline, whatever the peer does, and with the drain when the node stops.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use aop_proto::wire::message::Message;
+use aop_proto::error::{Kind, Problem};
+use aop_proto::record::NodeId;
+use aop_proto::wire::message::{CallResult, Message};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -12,11 +19,57 @@ use crate::driver::PeerRequest;
 
 /// Calls of peers under way at once; one more is refused.
 const CALLS_MAX: usize = 512;
+/// Refusals being told at once; beyond it a stream is reset without a word.
+const REFUSALS_MAX: usize = 512;
+/// Time a peer has to take in a refusal.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long calls under way may take after the stop.
+const DRAIN: Duration = Duration::from_secs(10);
 
-/// Carries out what peers ask until told to stop, then lets what is under way finish.
+/// Tells peers that their call was not taken and nothing was sent.
+#[derive(Debug, Clone)]
+pub struct Refusals {
+    room: Arc<Semaphore>,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self { room: Arc::new(Semaphore::new(REFUSALS_MAX)) }
+    }
+}
+
+impl Refusals {
+    /// Answers on the side; must be called inside a tokio runtime.
+    pub fn tell(&self, me: NodeId, request: PeerRequest, why: &str) {
+        tracing::warn!(peer = %request.peer.short(), why, "a peer's call was refused");
+        let Ok(permit) = self.room.clone().try_acquire_owned() else { return };
+        let problem = Problem::new(Kind::Busy, format!("node {}: {why}", me.short())).hint("aop status");
+        let refusal = CallResult {
+            part: problem.to_json().to_string().into_bytes(),
+            failed: true,
+            not_sent: true,
+            last: true,
+            served_by: me,
+            hops: 0,
+        };
+        // Ends with its time limit.
+        tokio::spawn(async move {
+            let _permit = permit;
+            let mut stream = request.stream;
+            let sent = timeout(REFUSAL_TIMEOUT, stream.send(Message::from(refusal).encode().into())).await;
+            if matches!(sent, Ok(Ok(()))) {
+                // An asker that has everything may be gone already.
+                let _ = stream.finish();
+            }
+        });
+    }
+}
+
+/// Carries out what peers ask until told to stop, then lets what is under way finish within the drain.
 pub async fn serve(calls: Calls, mut requests: mpsc::Receiver<PeerRequest>, stop: CancellationToken) {
-    let tasks = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(CALLS_MAX));
+    let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
+    let (room, refusals) = (Arc::new(Semaphore::new(CALLS_MAX)), Refusals::default());
+    let me = calls.handle().view().node;
     loop {
         let request = tokio::select! {
             () = stop.cancelled() => break,
@@ -27,15 +80,67 @@ pub async fn serve(calls: Calls, mut requests: mpsc::Receiver<PeerRequest>, stop
             continue;
         };
         let Ok(permit) = room.clone().try_acquire_owned() else {
-            tracing::warn!(peer = %request.peer.short(), "too many calls of peers are under way; one was refused");
+            refusals.tell(me, request, "too many calls of peers are under way");
             continue;
         };
-        let calls = calls.clone();
+        let (calls, cut) = (calls.clone(), cut.clone());
         tasks.spawn(async move {
             let _permit = permit;
-            calls.serve(call, request.stream).await;
+            tokio::select! {
+                () = cut.cancelled() => {}
+                () = calls.serve(call, request.stream) => {}
+            }
         });
     }
+    // Whoever comes now is refused by the driver.
+    requests.close();
+    while let Ok(request) = requests.try_recv() {
+        refusals.tell(me, request, "it is stopping");
+    }
     tasks.close();
-    tasks.wait().await;
+    if timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::warn!(open = tasks.len(), "calls of peers still under way after the drain; they are cancelled");
+        cut.cancel();
+        tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aop_proto::wire::message::Call;
+
+    use crate::entropy::NodeKey;
+    use crate::handle::Handle;
+    use crate::peer::{PeerEvent, Peers};
+
+    #[tokio::test]
+    async fn a_call_that_is_not_taken_is_answered_so_that_its_caller_may_turn_elsewhere() {
+        // Nobody takes calls out of this node's queue.
+        let node = Handle::for_tests();
+        let home = node.view().node;
+        let (events, mut heard) = mpsc::channel(8);
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peers = Peers::bind(socket, &NodeKey::memory().unwrap(), events).unwrap();
+        peers.dial(node.peers().local_address().unwrap(), Some(home.0));
+        while !matches!(heard.recv().await.unwrap(), PeerEvent::Up { .. }) {}
+        let call = Call {
+            name: "echo.everything.research".to_owned(),
+            home,
+            zone: "research".to_owned(),
+            def_hash: None,
+            arguments: Vec::new(),
+            extra: Vec::new(),
+            deadline_ms: 1000,
+            hops: 1,
+            progress: false,
+        };
+        let mut answer = peers.request(home.0, Message::from(call).encode().into()).await.unwrap();
+        let frame = answer.next().await.unwrap().unwrap();
+        let Ok(Message::CallResult(refusal)) = Message::decode(&frame) else { panic!("{frame:?}") };
+        assert!(refusal.failed && refusal.not_sent && refusal.last);
+        let problem = Problem::from_json(&serde_json::from_slice(&refusal.part).unwrap()).unwrap();
+        assert_eq!(problem.kind, Kind::Busy);
+        assert!(answer.next().await.unwrap().is_none());
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
+use aop_proto::params::CALL_TIMEOUT;
 use aop_proto::record::NodeId;
 use aop_proto::wire::message::{Call, CallResult, Message, Progress};
 use bytes::Bytes;
@@ -19,6 +20,9 @@ const PART_BYTES: usize = 256 * 1024;
 const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time a home node has to be connected when it was not.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much longer than the call its answer may be on its way: its own words about a deadline still arrive.
+/// Whoever answers it has twice that, so that a relay can still tell.
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 /// Notifications of progress that wait to be sent on.
 const PROGRESS_MAX: usize = 64;
 
@@ -43,7 +47,7 @@ impl Calls {
             read_result(stream, &call, next, progress).await
         };
         // The home node keeps the deadline itself; the margin lets its own words arrive.
-        match tokio::time::timeout(deadline + Duration::from_millis(500), work).await {
+        match tokio::time::timeout(deadline + ANSWER_MARGIN, work).await {
             Ok(served) => served,
             Err(_) => {
                 let problem = Problem::new(
@@ -92,28 +96,36 @@ impl Calls {
         tokio::time::timeout(DIAL_TIMEOUT, connected).await.is_ok() && self.is_connected(node)
     }
 
-    /// Answers a call that a peer brought on its own stream. Ends early when the peer goes away, and the call with it.
-    pub async fn serve(&self, call: Call, mut stream: Responder) {
-        let (progress, mut steps) = mpsc::channel(PROGRESS_MAX);
+    /// Answers a call that a peer brought on its own stream. Ends early when the peer goes away, and with the deadline when it
+    /// takes nothing in; the call ends with it.
+    pub async fn serve(&self, call: Call, stream: Responder) {
+        let name = call.name.clone();
+        let within = Duration::from_millis(u64::from(call.deadline_ms)).min(CALL_TIMEOUT.2) + 2 * ANSWER_MARGIN;
         let cancelled = stream.cancelled();
+        tokio::select! {
+            () = self.serve_on(call, stream) => {}
+            () = cancelled => {}
+            () = tokio::time::sleep(within) => tracing::debug!(name, "the peer did not take in its answer in time"),
+        }
+    }
+
+    async fn serve_on(&self, call: Call, mut stream: Responder) {
+        let (progress, mut steps) = mpsc::channel(PROGRESS_MAX);
         let wanted = call.progress.then_some(progress);
         let work = self.serve_or_relay(call, wanted);
-        tokio::pin!(work, cancelled);
+        tokio::pin!(work);
         let served = loop {
             tokio::select! {
                 served = &mut work => break served,
-                () = &mut cancelled => return,
                 Some(params) = steps.recv() => {
-                    let step = Message::from(Progress { params: params.to_vec() }).encode();
-                    if stream.send(step.into()).await.is_err() {
+                    if send_step(&mut stream, &params).await.is_err() {
                         return;
                     }
                 }
             }
         };
         while let Ok(params) = steps.try_recv() {
-            let step = Message::from(Progress { params: params.to_vec() }).encode();
-            if stream.send(step.into()).await.is_err() {
+            if send_step(&mut stream, &params).await.is_err() {
                 return;
             }
         }
@@ -190,6 +202,11 @@ fn ended(last: CallResult, whole: Vec<u8>, broken: &impl Fn(&str) -> Failure) ->
         Some(problem) => Err(Failure { problem, not_sent: last.not_sent }),
         None => Err(broken("it failed and did not say why")),
     }
+}
+
+async fn send_step(stream: &mut Responder, params: &[u8]) -> Result<(), PeerError> {
+    let step = Message::from(Progress { params: params.to_vec() }).encode();
+    stream.send(step.into()).await
 }
 
 async fn send_result(stream: &mut Responder, served: Result<Served, Failure>, me: NodeId) -> Result<(), PeerError> {

@@ -177,9 +177,9 @@ impl Storm {
             Fault::Crash if runs => self.world.crash(host),
             Fault::LostDisk if runs && self.has_twin(host) => {
                 if self.world.below(2) == 0 {
-                    self.world.lose(host)
+                    self.world.lose(host);
                 } else {
-                    self.world.replace(host)
+                    self.world.replace(host);
                 }
                 self.standing.retain(|_, served| *served != host);
             }

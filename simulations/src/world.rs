@@ -491,7 +491,7 @@ impl World {
             let Some(node) = &mut self.hosts[host].node else { return };
             match node.poll_output() {
                 Output::Send { peer, bytes } => {
-                    self.send(host, peer, Input::Frame { peer: self.hosts[host].id, bytes })
+                    self.send(host, peer, Input::Frame { peer: self.hosts[host].id, bytes });
                 }
                 Output::Dial { address, expected } => {
                     let (life, since) = (self.hosts[host].life, self.time);

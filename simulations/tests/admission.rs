@@ -129,9 +129,9 @@ fn a_parent_that_lost_its_disk_lets_nobody_found_its_children_again() {
         grown(&mut world, &lib, "lib");
         world.run_for(SOON);
         if keys_too {
-            world.replace(lib[0])
+            world.replace(lib[0]);
         } else {
-            world.lose(lib[0])
+            world.lose(lib[0]);
         }
         let second = world.boot(Spec::new("ml.lib", 5).parent(2));
         world.run_for(Duration::from_secs(1));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
-use aop_proto::params::CALL_TIMEOUT;
+use aop_proto::params::{CALL_TIMEOUT, FRAME_BYTES_MAX};
 use aop_proto::record::NodeId;
 use aop_proto::wire::message::{Call, CallResult, Message, Progress};
 use bytes::Bytes;
@@ -20,6 +20,12 @@ const PART_BYTES: usize = 256 * 1024;
 const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time a home node has to be connected when it was not.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of one step of progress; a larger one is lost, as steps may be.
+const PROGRESS_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a call's frame besides texts and arguments, at most.
+const CALL_HEAD_BYTES: usize = 512;
+/// Bytes of one further member of a call besides its name and value, at most.
+const MEMBER_BYTES: usize = 16;
 /// How much longer than the call its answer may be on its way: its own words about a deadline still arrive.
 /// Whoever answers it has twice that, so that a relay can still tell.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
@@ -34,6 +40,7 @@ impl Calls {
         address: &str,
         progress: Option<mpsc::Sender<Bytes>>,
     ) -> Result<Served, Failure> {
+        fits_a_frame(&call)?;
         let home = call.home;
         let deadline = Duration::from_millis(u64::from(call.deadline_ms));
         let work = async {
@@ -204,7 +211,24 @@ fn ended(last: CallResult, whole: Vec<u8>, broken: &impl Fn(&str) -> Failure) ->
     }
 }
 
+/// A call is one frame; what is larger only a server of the caller's own node can be given.
+fn fits_a_frame(call: &Call) -> Result<(), Failure> {
+    let extra: usize = call.extra.iter().map(|(key, bytes)| key.len() + bytes.len() + MEMBER_BYTES).sum();
+    let bytes = call.arguments.len() + call.name.len() + call.zone.len() + extra + CALL_HEAD_BYTES;
+    if bytes <= FRAME_BYTES_MAX {
+        return Ok(());
+    }
+    let kib = FRAME_BYTES_MAX / 1024;
+    let message = format!("arguments of `{}`: {bytes} bytes, and a call to another node has {kib} KiB", call.name);
+    let hint = format!("aop show {}", call.name);
+    Err(Failure { problem: Problem::new(Kind::TooLarge, message).hint(hint), not_sent: true })
+}
+
 async fn send_step(stream: &mut Responder, params: &[u8]) -> Result<(), PeerError> {
+    if params.len() > PROGRESS_BYTES_MAX {
+        tracing::debug!(bytes = params.len(), "a step of progress was too large to be sent on");
+        return Ok(());
+    }
     let step = Message::from(Progress { params: params.to_vec() }).encode();
     stream.send(step.into()).await
 }
@@ -223,5 +247,35 @@ async fn send_result(stream: &mut Responder, served: Result<Served, Failure>, me
         if last {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(arguments: usize, members: usize) -> Call {
+        Call {
+            name: "echo.everything.research".to_owned(),
+            home: NodeId([1; 32]),
+            zone: "research".to_owned(),
+            def_hash: Some([2; 32]),
+            arguments: vec![b'a'; arguments],
+            extra: (0..members).map(|at| (at.to_string(), vec![b'1'])).collect(),
+            deadline_ms: u32::MAX,
+            hops: 8,
+            progress: true,
+        }
+    }
+
+    #[test]
+    fn what_is_said_to_fit_a_frame_fits_one_and_the_rest_is_refused_unsent() {
+        let most = (0..).map(|less| FRAME_BYTES_MAX - less).find(|bytes| fits_a_frame(&call(*bytes, 0)).is_ok());
+        let most = most.unwrap();
+        assert!(Message::from(call(most, 0)).encode().len() <= FRAME_BYTES_MAX);
+        let refused = fits_a_frame(&call(most + 1, 0)).unwrap_err();
+        assert!(refused.not_sent && refused.problem.kind == Kind::TooLarge);
+        let members = (0..).map(|step| step * 1000).take_while(|count| fits_a_frame(&call(0, *count)).is_ok()).last();
+        assert!(Message::from(call(0, members.unwrap())).encode().len() <= FRAME_BYTES_MAX);
     }
 }

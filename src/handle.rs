@@ -15,7 +15,7 @@ use aop_proto::cache::Count;
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
-use aop_proto::params::{QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
+use aop_proto::params::{NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
 use aop_proto::resolver::{Outcome, Source, Terms};
 use aop_proto::search::{Found, rank};
 use aop_proto::trust::answers::Checked;
@@ -36,6 +36,13 @@ use crate::upstream::{ServerStatus, Upstreams};
 
 /// Near names offered when there is no tool of a name.
 const NEAR_MAX: usize = 3;
+
+/// Full names offered when several tools go by one name.
+const NAMES_MAX: usize = 10;
+/// Tags, and capabilities, one question may ask for.
+const LABELS_MAX: usize = 16;
+/// Bytes of one of them.
+const LABEL_BYTES_MAX: usize = 256;
 
 /// How a question is meant by a door.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -248,40 +255,56 @@ impl Handle {
         }
     }
 
-    /// The one tool of that name: its full name, `server__tool`, `server/tool`, or the name its server gives it.
+    /// The one tool of that name: its full name, `server__tool`, `server/tool`, or the name its server gives it. Only a full name
+    /// says whose tool is meant; by any other name the own zone's come first, and several of them are never chosen between.
     ///
     /// # Errors
-    /// `NameNotFound` with near names, or `TimedOut` when a silent zone may have it.
+    /// `NameNotFound` with near names, `TimedOut` when a silent zone may have it, `Usage` when several tools go by that name.
     pub async fn find(&self, name: &str) -> Result<Hit, Problem> {
-        let ask = |mode| Ask { query: name.to_owned(), mode, ..Ask::default() };
-        let full = name.contains('.') && FullName::parse(name).is_ok();
-        let mut near = Vec::new();
-        let mut silent = Vec::new();
-        // A tool whose own name has dots is no full name, and still what it is called.
-        for mode in if full { vec![Mode::Exact, Mode::Search] } else { vec![Mode::Search] } {
-            let found = self.resolve(ask(mode)).await?;
-            if let Some(hit) = found.hits.iter().find(|hit| hit.exact) {
+        let ask = |query: &str, mode| Ask { query: query.to_owned(), mode, ..Ask::default() };
+        let mut found = None;
+        if name.contains('.') && FullName::parse(name).is_ok() {
+            let exact = self.resolve(ask(name, Mode::Exact)).await?;
+            if let Some(hit) = exact.hits.iter().find(|hit| hit.exact) {
                 return Ok(hit.clone());
             }
-            near.extend(found.near.iter().cloned());
-            silent.clone_from(&found.silent);
-            near.extend(found.hits.iter().map(|hit| hit.name.clone()));
+            found = Some(exact);
         }
-        if !silent.is_empty() {
-            let silent = silent.join(", ");
+        // A tool whose own name has dots is no full name, and still what it is called: in this zone, once the authority of such
+        // a name has said that it is not one. Anywhere else somebody could give his tool another's name.
+        if found.as_ref().is_none_or(|exact| !exact.partial)
+            && let Some(full) = one_of(name, called_here(&self.view(), name))?
+        {
+            let own = self.resolve(ask(&full, Mode::Exact)).await?;
+            if let Some(hit) = own.hits.iter().find(|hit| hit.name == full) {
+                return Ok(hit.clone());
+            }
+        }
+        let found = match found {
+            Some(exact) => exact,
+            None => {
+                let words = self.resolve(ask(name, Mode::Search)).await?;
+                let called = words.hits.iter().filter(|hit| hit.exact).map(|hit| hit.name.clone()).collect();
+                if let Some(full) = one_of(name, called)? {
+                    return words.hits.iter().find(|hit| hit.name == full).cloned().ok_or_else(|| not_found(name));
+                }
+                words
+            }
+        };
+        if found.partial {
+            let silent = found.silent.join(", ");
             return Err(Problem::new(
                 Kind::TimedOut,
                 format!("nobody could say where `{name}` is: silent were {silent}"),
             )
             .hint(format!("aop resolve --trace {name}")));
         }
+        let mut near = found.near.clone();
+        near.extend(found.hits.iter().map(|hit| hit.name.clone()));
         let mut offered = BTreeSet::new();
         near.retain(|name| offered.insert(name.clone()));
         near.truncate(NEAR_MAX);
-        let first = name.split(['.', '/']).next().unwrap_or(name);
-        Err(Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`"))
-            .hint(format!("aop resolve {first}"))
-            .did_you_mean(near))
+        Err(not_found(name).did_you_mean(near))
     }
 
     async fn answer(&self, ask: &Ask, form: Form, started: Instant) -> Result<Arc<Resolution>, Problem> {
@@ -380,6 +403,28 @@ impl Handle {
     }
 }
 
+/// Full names of the own zone's tools that go by `name`. What a child zone owns by now is not the own zone's.
+fn called_here(view: &View, name: &str) -> BTreeSet<String> {
+    let own = view.tools.called(name).into_iter();
+    let own = own.filter(|tool| !view.children.iter().any(|child| tool.name.is_in(&child.zone)));
+    own.map(|tool| tool.name.to_string()).collect()
+}
+
+/// The only one of them. Which of several is meant the caller says, not a score.
+fn one_of(name: &str, mut called: BTreeSet<String>) -> Result<Option<String>, Problem> {
+    if called.len() < 2 {
+        return Ok(called.pop_first());
+    }
+    let hint = format!("aop resolve {name}");
+    let several = format!("`{name}` names several tools; use one of their full names");
+    Err(Problem::new(Kind::Usage, several).hint(hint).did_you_mean(called.into_iter().take(NAMES_MAX).collect()))
+}
+
+fn not_found(name: &str) -> Problem {
+    let first = name.split(['.', '/']).next().unwrap_or(name);
+    Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`")).hint(format!("aop resolve {first}"))
+}
+
 /// A tool of the own zone by its full name: the view knows it, nobody has to be asked.
 fn local_hit(view: &View, question: &Question) -> Option<(Outcome, Vec<Found>)> {
     let name =
@@ -414,6 +459,15 @@ fn checked(mut ask: Ask, default: usize) -> Result<Ask, Problem> {
         && let Err(error) = FullName::parse(&ask.query)
     {
         return Err(Problem::new(Kind::Usage, error.to_string()).hint(format!("aop resolve --search '{}'", ask.query)));
+    }
+    for (what, labels) in [("tags", &ask.tags), ("capabilities", &ask.capabilities)] {
+        if labels.len() > LABELS_MAX || labels.iter().any(|label| label.len() > LABEL_BYTES_MAX) {
+            let bound = format!("a question may ask for {LABELS_MAX} {what} of {LABEL_BYTES_MAX} bytes each");
+            return Err(Problem::new(Kind::Usage, bound));
+        }
+    }
+    if ask.zone.as_ref().is_some_and(|zone| zone.len() > NAME_CHARS_MAX) {
+        return Err(Problem::new(Kind::Usage, format!("a zone's name has at most {NAME_CHARS_MAX} characters")));
     }
     if let Some(zone) = &ask.zone {
         let parsed = ZoneName::parse(zone);
@@ -469,5 +523,55 @@ impl Handle {
         };
         let (limit, deadline) = (RESULTS.0, QUERY_DEADLINE.0);
         Self::new(limbs, About { listen, data_dir: None, version: "test", limit, deadline })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn with_tools(tools: &[(&str, &str)]) -> Handle {
+        let handle = Handle::for_tests();
+        let lines = tools.iter().map(|(server, name)| serde_json::json!({"server": server, "name": name})).collect();
+        let mut changes = handle.changes();
+        handle.register_tools(lines).await.unwrap();
+        // Readers see a write a moment after it is acknowledged.
+        while handle.view().tools.len() < tools.len() {
+            changes.changed().await.unwrap();
+        }
+        handle
+    }
+
+    #[tokio::test]
+    async fn a_name_that_several_tools_go_by_is_refused_with_their_full_names() {
+        let handle = with_tools(&[("one", "echo"), ("two", "echo"), ("two", "fs.read")]).await;
+        let problem = handle.find("echo").await.unwrap_err();
+        let names = ["echo.one.research".to_owned(), "echo.two.research".to_owned()];
+        assert_eq!((problem.kind, problem.did_you_mean.as_slice()), (Kind::Usage, names.as_slice()));
+        for (name, full) in [
+            ("two__echo", "echo.two.research"),
+            ("one/echo", "echo.one.research"),
+            ("echo.two.research", "echo.two.research"),
+            ("fs.read", "fs_read-4074bc.two.research"),
+        ] {
+            assert_eq!(handle.find(name).await.map(|hit| hit.name), Ok(full.to_owned()), "{name}");
+        }
+        let problem = handle.find("echo.two.reserch").await.unwrap_err();
+        assert_eq!(problem.kind, Kind::NameNotFound);
+        assert_eq!(handle.find("nothing").await.unwrap_err().kind, Kind::NameNotFound);
+    }
+
+    #[tokio::test]
+    async fn a_question_has_so_many_labels_and_no_more() {
+        let handle = Handle::for_tests();
+        let ask = |tags: Vec<String>| Ask { query: "echo".to_owned(), tags, ..Ask::default() };
+        let label = || "t".repeat(LABEL_BYTES_MAX);
+        assert!(handle.resolve(ask(vec![label(); LABELS_MAX])).await.is_ok());
+        for tags in [vec![label(); LABELS_MAX + 1], vec![label() + "t"]] {
+            assert_eq!(handle.resolve(ask(tags)).await.unwrap_err().kind, Kind::Usage);
+        }
+        let zone = Some("z".repeat(NAME_CHARS_MAX + 1));
+        let problem = handle.resolve(Ask { zone, ..ask(Vec::new()) }).await.unwrap_err();
+        assert_eq!(problem.kind, Kind::Usage);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Sessions, resumption and eras are rmcp's. What must always hold: redirects are not followed and no proxy of the environment
 //! is used, so a registration reaches exactly the address it names; no body is read past its limit; a request is called "not
-//! sent" only when no connection was made or the server refused it with a client error.
+//! sent" only when no connection was made or the server refused it with a status that is given before anything runs.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -293,7 +293,7 @@ impl TapHttp {
         } else if !body.is_empty() {
             reason = format!("{reason}: {}", self.quote(&body));
         }
-        let not_sent = status.is_client_error() || status.is_redirection();
+        let not_sent = refused_unread(status);
         Err(Failure::Client(HttpFailure { reason, not_sent }))
     }
 
@@ -381,6 +381,23 @@ fn answer_with_error(message: &ClientJsonRpcMessage, slot: Option<&Arc<Slot>>, e
 
 fn is_discover(message: &ClientJsonRpcMessage) -> bool {
     matches!(message, ClientJsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::DiscoverRequest(_)))
+}
+
+/// Statuses that are given before anything runs: who asks, where to, how, or in what form was refused. Others come out of the
+/// middle of things as well (a time limit at 408, a conflict at 409, a rule at 422), and the call may have run.
+fn refused_unread(status: StatusCode) -> bool {
+    status.is_redirection()
+        || matches!(
+            status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::NOT_ACCEPTABLE
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::UNSUPPORTED_MEDIA_TYPE
+                | StatusCode::TOO_MANY_REQUESTS
+        )
 }
 
 fn text_header(response: &Response, name: &str) -> Option<String> {
@@ -559,6 +576,13 @@ mod tests {
         assert_eq!((event.id.as_deref(), event.data), (Some("7"), None));
         let other = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
         assert_eq!(sift_event(&taps, Sse::default().data(other)).data.as_deref(), Some(other));
+    }
+
+    #[test]
+    fn only_a_status_given_before_anything_runs_says_not_sent() {
+        let unread = |status: &u16| refused_unread(StatusCode::from_u16(*status).expect("a status"));
+        assert!([301, 307, 401, 403, 404, 405, 406, 413, 415, 429].iter().all(unread));
+        assert!(![400, 408, 409, 410, 422, 424, 499, 500, 502, 503].iter().any(unread));
     }
 
     #[tokio::test]

@@ -9,6 +9,8 @@
 //!
 //! It decides nothing about the protocol. Every queue into it is bounded; a full one is told to whoever fills it.
 
+mod refusals;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,8 +31,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use refusals::Refusals;
+
 use crate::clock::Clock;
-use crate::federation::Refusals;
 use crate::peer::{PeerEvent, Peers, Responder};
 use crate::store::{Op, Store, StoreError, Table};
 

@@ -15,6 +15,7 @@ mod checks;
 mod disk;
 mod host;
 mod network;
+pub mod question;
 pub mod scenario;
 pub mod storm;
 mod trace;

@@ -12,13 +12,15 @@ use aop_proto::record::NodeId;
 use aop_proto::resolver::Terms;
 use aop_proto::selection::Chance;
 use aop_proto::view::View;
-use aop_proto::wire::message::{Form, Question};
+use aop_proto::wire::message::Question;
 
 use crate::checks::Checks;
 pub use crate::host::Answered;
 use crate::host::Host;
 use crate::network::{Connection, Network, Weather, pair};
 use crate::trace::Trace;
+
+pub use crate::question::{name, question, words};
 
 /// Timers a node may have at one instant before it counts as one that wakes without end.
 const IDLE_WAKES_MAX: u32 = 1000;
@@ -691,19 +693,4 @@ impl World {
 
 const fn connection_side(host: usize, with: usize) -> usize {
     if host < with { 0 } else { 1 }
-}
-
-/// A question for words, over the whole federation.
-pub fn words(text: &str) -> Question {
-    question(Form::Words, text)
-}
-
-/// A question for a full name.
-pub fn name(text: &str) -> Question {
-    question(Form::Exact, text)
-}
-
-/// Any question without filters.
-pub fn question(form: Form, text: &str) -> Question {
-    Question { form, text: text.to_owned(), zone: None, limit: 10, tags: Vec::new(), capabilities: Vec::new() }
 }

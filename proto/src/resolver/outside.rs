@@ -1,0 +1,79 @@
+//! What lies outside the zone: taken from an answer as far as it may come from there and verifies, and kept in L2 for its life.
+
+use std::time::Duration;
+
+use super::{Around, Via, Waiting, bounds};
+use crate::cache::{Level, Quality, lifetime};
+use crate::name::ZoneName;
+use crate::record::ZoneProof;
+use crate::trust::answers::{Checked, check};
+use crate::wire::message::{Answer, Form, Question, Silent};
+
+/// What lies outside the zone, as kept in L2.
+#[derive(Clone, Debug)]
+pub(super) struct Outside {
+    pub(super) answers: Vec<Checked>,
+    pub(super) silent: Vec<Silent>,
+    pub(super) skipped: u32,
+    pub(super) proofs: Vec<ZoneProof>,
+}
+
+/// About the bytes a kept answer takes: every candidate is held as it came and as it was read.
+pub(super) fn weight(checked: &Checked) -> usize {
+    1024 + checked.answer.candidates.iter().map(|candidate| 3 * candidate.bytes()).sum::<usize>()
+}
+
+/// Takes of an answer what may come from there (bailiwick, I9) and verifies.
+pub(super) fn accept(mut answer: Answer, waiting: &Waiting, around: &mut Around<'_>, refused: &mut u64) -> Outside {
+    bounds::take(&mut answer);
+    around.anchors.learn(&answer.proofs, around.verifier);
+    let own = around.by.zone;
+    let in_bailiwick = |zone: &ZoneName| match waiting.via {
+        Via::Child => ZoneName::parse(&waiting.zone).is_ok_and(|asked| zone.is_within(&asked)),
+        Via::Parent | Via::Fellow => !zone.is_within(own),
+    };
+    // A parent that was never reached has no name; its label is passed on as it is.
+    answer
+        .silent
+        .retain(|silent| ZoneName::parse(&silent.zone).map_or(waiting.via != Via::Child, |zone| in_bailiwick(&zone)));
+    let mut outside =
+        Outside { answers: Vec::new(), silent: answer.silent, skipped: answer.skipped, proofs: answer.proofs };
+    for mut zone_answer in answer.zones {
+        if zone_answer.took_us == 0 {
+            // The first to hear from a zone says how long it took from there.
+            zone_answer.took_us = around.now.saturating_sub(waiting.sent).as_micros() as u64;
+        }
+        let Ok(zone) = ZoneName::parse(&zone_answer.zone) else {
+            *refused += 1;
+            continue;
+        };
+        if !in_bailiwick(&zone) {
+            *refused += 1;
+            continue;
+        }
+        match check(zone_answer, around.by.zone, around.anchors, around.verifier) {
+            Ok(checked) => {
+                *refused += u64::from(checked.refused);
+                outside.answers.push(checked);
+            }
+            Err(error) => {
+                *refused += 1;
+                outside.silent.push(Silent { zone: zone.to_string(), reason: error.to_string() });
+            }
+        }
+    }
+    outside
+}
+
+impl Outside {
+    pub(super) fn lifetime(&self, question: &Question) -> Duration {
+        let remaining = self.answers.iter().map(|checked| checked.answer.ttl_ms).min().unwrap_or(0);
+        let nothing = self.answers.iter().all(|checked| checked.answer.candidates.is_empty());
+        let quality = match (self.silent.is_empty() && self.skipped == 0, nothing && question.form == Form::Exact) {
+            (false, _) => Quality::Partial,
+            (true, true) => Quality::Negative,
+            (true, false) => Quality::Complete,
+        };
+        lifetime(Level::L2, quality, Duration::from_millis(remaining))
+    }
+}

@@ -244,7 +244,7 @@ impl Resolution {
             documents: fresh.clone().map(|(_, checked)| checked.answer.documents).sum(),
             took,
             ttl: lifetime(Level::L1, quality, Duration::from_millis(remaining)),
-            age: Duration::from_millis(fresh.map(|(_, checked)| checked.answer.age_ms).max().unwrap_or(0)),
+            age: Duration::from_millis(outcome.answers.iter().map(|(_, c)| c.answer.age_ms).max().unwrap_or(0)),
             etag: etag_of(&hits, &silent),
             silent,
             hits,

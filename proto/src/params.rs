@@ -26,7 +26,7 @@ pub const CONTACTS_MAX: usize = 512;
 /// Records one frame of ranges aims to stay below, in bytes.
 pub const RANGES_BYTES_TARGET: usize = 192 * 1024;
 /// What a range is reckoned to cost beside its records: its origin, and the certificates that travel with it.
-pub const RANGE_BYTES_OVERHEAD: usize = 1024;
+pub const RANGE_BYTES_OVERHEAD: usize = 2048;
 /// Bytes sent to one peer in answer to one vector; the rest follows when it asks again.
 pub const RANGES_BYTES_PER_ROUND: usize = 640 * 1024;
 /// Bytes of a new record up to which it is pushed whole; above it the digest announces it.
@@ -36,7 +36,7 @@ pub const ORIGINS_MAX: usize = 4096;
 /// Addresses of a parent that one node record names.
 pub const PARENTS_MAX: usize = 8;
 /// Certificates between a zone key and a node.
-pub const CHAIN_MAX: usize = 8;
+pub const CHAIN_MAX: usize = 16;
 /// Zones between an anchor and a record.
 pub const ZONE_DEPTH_MAX: usize = 16;
 

@@ -402,7 +402,7 @@ mod tests {
         let mut receiver = registry();
         let mut rounds = 0;
         loop {
-            let (ranges, more) = sender.ranges_for(&receiver.vector(), 2_000);
+            let (ranges, more) = sender.ranges_for(&receiver.vector(), 4_000);
             for range in &ranges {
                 let records: Vec<SignedRef> = all
                     .iter()

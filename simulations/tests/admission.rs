@@ -202,3 +202,18 @@ fn a_zone_that_the_parent_delegates_to_another_key_is_refused() {
     assert!(refusals.iter().any(|reason| reason.contains("delegates research to another key")), "{refusals:?}");
     assert!(world.refusals(first).is_empty());
 }
+
+/// Every replica was certified by the one it had joined: the chain of the ninth was longer than anybody believes.
+#[test]
+fn a_long_row_of_joins_leaves_short_chains() {
+    let mut world = World::new(1);
+    let mut hosts = replicas(&mut world, "z", 1, 1);
+    for number in 2..=20 {
+        hosts.push(world.boot(Spec::new("z", number).join(number - 1)));
+        world.run_for(Duration::from_secs(1));
+    }
+    grown(&mut world, &hosts, "row");
+    world.run_for(READERS * 10);
+    let nodes = world.view(hosts[0]).unwrap().tools.nodes();
+    assert_eq!(nodes.values().map(|body| body.chain.len()).max(), Some(2));
+}

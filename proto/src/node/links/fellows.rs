@@ -173,6 +173,7 @@ impl Node {
                 }
             }
             (Some(ours), Some(_)) if verify_chain(&hello.chain, &self.config.zone, &ours, peer).is_ok() => {
+                let steps = hello.chain.len();
                 self.chains.insert(peer, hello.chain);
                 self.set_role(peer, Role::Fellow);
                 self.send(peer, Digest { hash: self.registry.digest() });
@@ -181,6 +182,9 @@ impl Node {
                 self.links.keep_contact(&hello.address, Purpose::Fellow, Some(peer));
                 self.mark_contact(&hello.address, peer);
                 self.note_liveness();
+                if steps > self.trust.chain.len() + 1 {
+                    self.admit(peer, ours);
+                }
             }
             (Some(ours), Some(_) | None) if !self.is_provisional() => self.admit(peer, ours),
             (Some(_), Some(_) | None) => {}
@@ -295,14 +299,24 @@ impl Node {
     }
 
     pub(in crate::node) fn on_admit(&mut self, peer: NodeId, admit: Admit) {
-        let known = self.has_role(peer, &Role::Applicant);
+        let known = self.has_role(peer, &Role::Applicant) || self.is_fellow(peer);
         let verified = verify_chain(&admit.chain, &self.config.zone, &admit.zone_key, self.id).is_ok();
-        if !known || !verified || self.is_admitted() {
+        if !known || !verified {
             self.counts.refused += u64::from(!verified);
-            return;
+        } else if !self.is_admitted() {
+            self.links.catch_up(self.now.mono);
+            self.believe(admit.zone_key, admit.chain);
+            self.commit_zone_key();
+        } else if self.trust.zone_key == Some(admit.zone_key) && admit.chain.len() < self.trust.chain.len() {
+            self.come_closer(admit.chain);
         }
-        self.links.catch_up(self.now.mono);
-        self.believe(admit.zone_key, admit.chain);
-        self.commit_zone_key();
+    }
+
+    /// An elder certified us again, by fewer steps from the zone's key: chains stay short however replicas came to each other.
+    fn come_closer(&mut self, chain: Vec<Certificate>) {
+        self.trust.chain = chain;
+        self.keep_trust();
+        self.write_node_record();
+        self.settle_links();
     }
 }

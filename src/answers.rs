@@ -5,6 +5,7 @@
 
 mod json;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -48,8 +49,8 @@ pub struct Resolution {
     pub silent: Vec<String>,
     /// What was found, best first.
     pub hits: Vec<Hit>,
-    /// Tools of a list that found no room in their zone's answer.
-    pub omitted: u64,
+    /// Of a list that found no room in one answer, the name after which it goes on, lower case.
+    pub continues_after: Option<String>,
     /// Names near one that was not found.
     pub near: Vec<String>,
     /// The zone that says there is no such name.
@@ -239,7 +240,7 @@ impl Resolution {
             skipped: outcome.skipped,
             denied_by: authority.filter(|_| silent.is_empty()).map(|(_, checked)| checked.answer.zone.clone()),
             near,
-            omitted: fresh.clone().map(|(_, c)| c.answer.matches.saturating_sub(c.records.len() as u64)).sum(),
+            continues_after: continues_after(outcome),
             trace: trace_of(outcome),
             documents: fresh.clone().map(|(_, checked)| checked.answer.documents).sum(),
             took,
@@ -253,7 +254,34 @@ impl Resolution {
     }
 }
 
+/// The least of the names at which zones had to stop: everything up to it is here.
+fn continues_after(outcome: &Outcome) -> Option<String> {
+    let cut = outcome.answers.iter().filter(|(_, checked)| {
+        let held = checked.records.len() as u64 + u64::from(checked.refused);
+        outcome.question.form == Form::List && checked.answer.matches > held
+    });
+    cut.filter_map(|(_, checked)| checked.records.last().map(|signed| signed.record.name.to_lowercase())).min()
+}
+
 impl Resolution {
+    /// Takes in the next page of a list, which begins after `after`.
+    pub fn extend(&mut self, page: &Self, after: &str) {
+        let held: BTreeSet<String> = self.hits.iter().map(|hit| hit.name.to_lowercase()).collect();
+        self.hits.extend(page.hits.iter().filter(|hit| !held.contains(&hit.name.to_lowercase())).cloned());
+        self.hits.sort_by_key(|hit| hit.name.to_lowercase());
+        for (at, hit) in self.hits.iter_mut().enumerate() {
+            hit.rank = at + 1;
+        }
+        self.partial |= page.partial;
+        let news = page.silent.iter().filter(|zone| !self.silent.contains(zone)).cloned().collect::<Vec<_>>();
+        self.silent.extend(news);
+        self.ttl = self.ttl.min(page.ttl);
+        self.age = self.age.max(page.age);
+        self.etag = etag_of(&self.hits, &self.silent);
+        // A page that brings the list no further ends it; the zone then says nothing new.
+        self.continues_after = page.continues_after.clone().filter(|next| next.as_str() > after);
+    }
+
     /// Whether `zone` is there: it or something below it answered, or a zone above holds tools under its labels.
     pub fn knows_zone(&self, zone: &str) -> bool {
         let Ok(wanted) = ZoneName::parse(zone) else { return false };

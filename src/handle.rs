@@ -83,18 +83,21 @@ pub struct Ask {
     pub no_recurse: bool,
     /// Time for the answer.
     pub timeout: Option<Duration>,
+    /// Of a list, what comes after this name, lower case.
+    pub after: String,
 }
 
 impl Ask {
     fn key(&self, form: Form) -> String {
         let words = if form == Form::Words { self.query.trim().to_lowercase() } else { self.query.clone() };
         format!(
-            "{form:?}\0{words}\0{}\0{:?}\0{}\0{:?}\0{:?}",
+            "{form:?}\0{words}\0{}\0{:?}\0{}\0{:?}\0{:?}\0{}",
             self.limit,
             self.zone,
             self.local_only || self.no_recurse,
             self.tags,
-            self.capabilities
+            self.capabilities,
+            self.after
         )
     }
 
@@ -233,7 +236,7 @@ impl Handle {
         let looks_exact = ask.query.contains('.') && FullName::parse(&ask.query).is_ok();
         let resolution = match ask.mode {
             Mode::Exact => self.answer(&ask, Form::Exact, started).await?,
-            Mode::List => self.answer(&ask, Form::List, started).await?,
+            Mode::List => self.list(&ask, started).await?,
             Mode::Search => self.answer(&ask, Form::Words, started).await?,
             Mode::Auto if looks_exact => {
                 let exact = self.answer(&ask, Form::Exact, started).await?;
@@ -261,7 +264,15 @@ impl Handle {
     /// # Errors
     /// `NameNotFound` with near names, `TimedOut` when a silent zone may have it, `Usage` when several tools go by that name.
     pub async fn find(&self, name: &str) -> Result<Hit, Problem> {
-        let ask = |query: &str, mode| Ask { query: query.to_owned(), mode, ..Ask::default() };
+        match self.find_once(name, false).await {
+            // "No" may be a moment old, and whoever asks may know better: a final no is asked for anew.
+            Err(problem) if problem.kind == Kind::NameNotFound => self.find_once(name, true).await,
+            found => found,
+        }
+    }
+
+    async fn find_once(&self, name: &str, no_cache: bool) -> Result<Hit, Problem> {
+        let ask = |query: &str, mode| Ask { query: query.to_owned(), mode, no_cache, ..Ask::default() };
         let mut found = None;
         if name.contains('.') && FullName::parse(name).is_ok() {
             let exact = self.resolve(ask(name, Mode::Exact)).await?;
@@ -307,6 +318,22 @@ impl Handle {
         Err(not_found(name).did_you_mean(near))
     }
 
+    /// A list to its end: zones send what fits a frame, and are asked for what comes after it.
+    async fn list(&self, ask: &Ask, started: Instant) -> Result<Arc<Resolution>, Problem> {
+        let first = self.answer(ask, Form::List, started).await?;
+        if first.continues_after.is_none() || first.hits.len() >= ask.limit {
+            return Ok(first);
+        }
+        let mut whole = Resolution::clone(&first);
+        while let Some(after) = whole.continues_after.take().filter(|_| whole.hits.len() < ask.limit) {
+            let page = self.answer(&Ask { after: after.clone(), ..ask.clone() }, Form::List, started).await?;
+            whole.extend(&page, &after);
+        }
+        whole.hits.truncate(ask.limit);
+        whole.took = started.elapsed();
+        Ok(Arc::new(whole))
+    }
+
     async fn answer(&self, ask: &Ask, form: Form, started: Instant) -> Result<Arc<Resolution>, Problem> {
         let view = self.view();
         let moment = Moment { serial: view.serial, epoch: view.epoch };
@@ -324,6 +351,7 @@ impl Handle {
             limit: u32::try_from(ask.limit).unwrap_or(u32::MAX),
             tags: ask.tags.clone(),
             capabilities: ask.capabilities.clone(),
+            after: ask.after.clone(),
         };
         if let Some((outcome, found)) = local_hit(&view, &question) {
             let trace_id = crate::entropy::trace_id();

@@ -14,5 +14,6 @@ pub fn name(text: &str) -> Question {
 
 /// Any question without filters.
 pub fn question(form: Form, text: &str) -> Question {
-    Question { form, text: text.to_owned(), zone: None, limit: 10, tags: Vec::new(), capabilities: Vec::new() }
+    let (tags, capabilities, after) = (Vec::new(), Vec::new(), String::new());
+    Question { form, text: text.to_owned(), zone: None, limit: 10, tags, capabilities, after }
 }

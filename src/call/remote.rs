@@ -160,7 +160,8 @@ impl Calls {
 fn lost(call: &Call, next: NodeId, error: &PeerError) -> Failure {
     let not_sent = matches!(error, PeerError::NotConnected | PeerError::TooLarge { .. });
     let kind = if not_sent { Kind::InstanceDown } else { Kind::UpstreamFailed };
-    let problem = Problem::new(kind, format!("`{}` at node {}: {error}", call.name, next.short()));
+    let may_have_run = if not_sent { "" } else { "; the call may have run" };
+    let problem = Problem::new(kind, format!("`{}` at node {}: {error}{may_have_run}", call.name, next.short()));
     Failure { problem: problem.hint("aop nodes"), not_sent }
 }
 

@@ -42,9 +42,7 @@ pub(super) async fn list(State(doors): Shared, uri: Uri) -> Reply {
     let ask = Ask { mode: Mode::List, limit, zone: Some(zone.clone()), ..Ask::default() };
     let resolution = doors.handle.resolve(ask).await?;
     let tools: Vec<Value> = resolution.hits.iter().map(unranked).collect();
-    Ok(reply::ok(&json!({
-        "schema": "aop.tools/1", "zone": zone, "partial": resolution.partial, "omitted": resolution.omitted, "tools": tools,
-    })))
+    Ok(reply::ok(&json!({"schema": "aop.tools/1", "zone": zone, "partial": resolution.partial, "tools": tools})))
 }
 
 /// A list has no order of merit, so its tools have neither rank nor score.

@@ -99,8 +99,9 @@ impl Link {
     ) -> Result<(Self, Vec<Bytes>), UpstreamError> {
         spec.validate()?;
         let link = match Self::attempt(spec, era, deadline).await {
-            // Some old servers end at the first word they do not know: once more, in their words.
-            Err(Attempt { closed: true, .. }) if era.is_none() => {
+            // Some old servers end at the first word they do not know, and slow ones answer it after the patience of the probe, in
+            // the middle of what comes next: once more from the start, in words they all know.
+            Err(Attempt { again: true, .. }) if era.is_none() => {
                 Self::attempt(spec, Some(Era::Initialize), deadline).await.map_err(|attempt| attempt.error)?
             }
             other => other.map_err(|attempt| attempt.error)?,
@@ -143,14 +144,16 @@ impl Link {
                 let noise = Arc::new(Noise::default());
                 let transport = StdioTransport::new(stdout, stdin, parts.taps.clone(), noise.clone());
                 let serve = parts.listener().serve_with_lifecycle(transport, mode(era));
-                let (why, closed) = match timeout_at(deadline, serve).await {
+                let (why, how) = match timeout_at(deadline, serve).await {
                     Ok(Ok(service)) => return Ok(Self::new(service, parts, guard, Some(child), None)),
-                    Ok(Err(e)) => (explain(&e), is_closed(&e)),
-                    Err(_) => ("no answer to the handshake in time".to_owned(), false),
+                    Ok(Err(e)) => (explain(&e), Handshake { closed: is_closed(&e), spoken: true }),
+                    Err(_) => {
+                        ("no answer to the handshake in time".to_owned(), Handshake { closed: false, spoken: false })
+                    }
                 };
-                let story = child.end(if closed { DYING } else { Duration::ZERO }).await;
+                let story = child.end(if how.closed { DYING } else { Duration::ZERO }).await;
                 let noise = noise.story().map(|noise| format!("; {noise}")).unwrap_or_default();
-                Err(connect(format!("{why}; {story}{noise}"), closed))
+                Err(connect(format!("{why}; {story}{noise}"), how.spoken))
             }
         }
     }
@@ -214,20 +217,28 @@ impl Parts {
     }
 }
 
-/// Why an attempt failed, and whether the server closed the connection instead of answering.
+/// Why an attempt failed, and whether another one in older words may do better.
 struct Attempt {
     error: UpstreamError,
+    again: bool,
+}
+
+/// How a handshake with a child failed.
+struct Handshake {
+    /// The child closed its pipes.
     closed: bool,
+    /// It did something, where another one might do better; a deadline is none.
+    spoken: bool,
 }
 
 impl From<UpstreamError> for Attempt {
     fn from(error: UpstreamError) -> Self {
-        Self { error, closed: false }
+        Self { error, again: false }
     }
 }
 
-fn connect(reason: String, closed: bool) -> Attempt {
-    Attempt { error: UpstreamError::Connect { reason }, closed }
+fn connect(reason: String, again: bool) -> Attempt {
+    Attempt { error: UpstreamError::Connect { reason }, again }
 }
 
 fn mode(era: Option<Era>) -> ClientLifecycleMode {

@@ -30,6 +30,7 @@ impl Node {
             && short(&question.tags, FILTER_CHARS_MAX)
             && short(&question.capabilities, FILTER_CHARS_MAX)
             && question.zone.as_ref().is_none_or(|zone| zone.len() <= NAME_CHARS_MAX)
+            && question.after.len() <= NAME_CHARS_MAX
             && query.visited.len() <= 4 * usize::from(HOPS_MAX)
             && short(&query.visited, NAME_CHARS_MAX)
             && question.limit as usize <= RESULTS.2;

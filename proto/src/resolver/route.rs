@@ -131,7 +131,15 @@ mod tests {
 
     fn ask(form: Form, text: &str, zone: Option<&str>) -> Question {
         let (tags, capabilities) = (Vec::new(), Vec::new());
-        Question { form, text: text.into(), zone: zone.map(Into::into), limit: 10, tags, capabilities }
+        Question {
+            form,
+            text: text.into(),
+            zone: zone.map(Into::into),
+            limit: 10,
+            tags,
+            capabilities,
+            after: String::new(),
+        }
     }
 
     fn plan(question: &Question, visited: &[&str]) -> (bool, Vec<String>, bool) {

@@ -269,6 +269,8 @@ pub struct Question {
     pub tags: Vec<String>,
     /// All of these capabilities.
     pub capabilities: Vec<String>,
+    /// Of a list, only what comes after this name, lower case; empty for its beginning.
+    pub after: String,
 }
 
 /// A question on its way.

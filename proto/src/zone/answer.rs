@@ -82,7 +82,9 @@ fn exact(tools: &Tools, question: &Question) -> Local {
 }
 
 fn list(tools: &Tools, question: &Question) -> Local {
-    let all: Vec<Arc<Tool>> = tools.all().into_iter().filter(|tool| wanted(tool, question)).cloned().collect();
+    let all =
+        tools.all().into_iter().filter(|tool| tool.name.key() > question.after.as_str() && wanted(tool, question));
+    let all: Vec<Arc<Tool>> = all.cloned().collect();
     let matches = all.len() as u64;
     let stats = Stats { documents: matches, ..Stats::default() };
     Local { tools: all.into_iter().take(question.limit as usize).collect(), matches, stats }

@@ -270,14 +270,14 @@ impl Driver {
                 self.input(Input::PeerDown { peer: NodeId(peer) });
                 self.note_connection();
             }
-            PeerEvent::Message { peer, bytes } => self.input(Input::Frame { peer: NodeId(peer), bytes }),
+            PeerEvent::Message { peer, bytes, room: _ } => self.input(Input::Frame { peer: NodeId(peer), bytes }),
             PeerEvent::DialFailed { address, reason, .. } => {
                 for address in self.addresses.get(&address).cloned().unwrap_or_default() {
                     self.input(Input::DialFailed { address, reason: reason.clone() });
                 }
                 self.note_connection();
             }
-            PeerEvent::Request { peer, request, stream } => {
+            PeerEvent::Request { peer, request, stream, room: _ } => {
                 let request = PeerRequest { peer: NodeId(peer), frame: request, stream };
                 let me = self.view.load().node;
                 match self.requests.try_send(request) {
@@ -323,7 +323,8 @@ impl Driver {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Send { peer, bytes } => {
-                // A full queue drops; the exchanges repair (counted by the limb).
+                // A full queue drops, and the limb counts it. Gossip comes again with the next exchange of digests; a question or
+                // an answer does not, and its asker hears of a silent zone at its deadline.
                 let _ = self.peers.send(peer.0, bytes);
             }
             Output::Dial { address, expected } => self.look_up(address, expected),

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
 pub use self::counters::PeerCounters;
@@ -72,6 +72,8 @@ pub enum PeerEvent {
         peer: [u8; 32],
         /// The message, as it was sent.
         bytes: Bytes,
+        /// Its room among the events that wait.
+        room: Room,
     },
     /// A dial came to nothing; it may be tried again.
     DialFailed {
@@ -90,7 +92,15 @@ pub enum PeerEvent {
         request: Bytes,
         /// Where the answer goes.
         stream: Responder,
+        /// Its room among the events that wait.
+        room: Room,
     },
+}
+
+/// A share of the bytes that may wait in events; dropped, it is free again.
+#[derive(Debug)]
+pub struct Room {
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 /// Why something asked of a peer, or of the endpoint, did not work.

@@ -292,7 +292,8 @@ async fn read_messages(shared: &Shared, peer: &Peer, connection: &Connection, in
         match frames.next().await {
             Ok(Some(bytes)) => {
                 shared.counters.message_received(bytes.len());
-                shared.emit(PeerEvent::Message { peer: peer.key, bytes }).await;
+                let room = shared.room(bytes.len()).await;
+                shared.emit(PeerEvent::Message { peer: peer.key, bytes, room }).await;
             }
             Ok(None) => {
                 connection.close(BYE, b"bye");
@@ -386,7 +387,8 @@ async fn take_request(
     match request::read(send, receive, reading).await {
         Some(Ok((request, stream))) => {
             shared.counters.request_received();
-            shared.emit(PeerEvent::Request { peer, request, stream }).await;
+            let room = shared.room(request.len()).await;
+            shared.emit(PeerEvent::Request { peer, request, stream, room }).await;
         }
         Some(Err(error)) => drop(violated(&shared, &connection, &error)),
         None => {}

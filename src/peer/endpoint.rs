@@ -18,8 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{self, FULL, Peer, Visit, describe, greet, peer_key};
 use super::counters::Counters;
+use super::frame::FRAME_BYTES_MAX;
 use super::tls::{SERVER_NAME, Tls};
-use super::{PeerError, PeerEvent};
+use super::{PeerError, PeerEvent, Room};
 use crate::entropy::NodeKey;
 
 /// What one stream may have in flight.
@@ -48,6 +49,8 @@ const INCOMING_BYTES_MAX: u64 = 64 << 10;
 const INCOMING_BYTES_TOTAL_MAX: u64 = 16 << 20;
 /// Open connections above which new ones are refused.
 const CONNECTIONS_MAX: usize = 1024;
+/// Bytes of messages and requests that wait to be read from events, of all peers together.
+const EVENT_BYTES_MAX: usize = 16 * FRAME_BYTES_MAX;
 /// Dials under way above which new ones fail at once.
 const DIALS_MAX: usize = 1024;
 /// How often a pair of ports is tried before giving up, when any port will do.
@@ -69,6 +72,8 @@ pub(super) struct Shared {
     dials: Mutex<HashSet<(SocketAddr, Option<[u8; 32]>)>>,
     handshakes: Arc<Semaphore>,
     events: mpsc::Sender<PeerEvent>,
+    /// Bytes that may still be put into events.
+    room: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -91,6 +96,7 @@ impl Shared {
             peers: Mutex::default(),
             dials: Mutex::default(),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            room: Arc::new(Semaphore::new(EVENT_BYTES_MAX)),
             events,
         });
         shared.tasks.spawn(accept(shared.clone()));
@@ -104,6 +110,17 @@ impl Shared {
 
     fn dials(&self) -> MutexGuard<'_, HashSet<(SocketAddr, Option<[u8; 32]>)>> {
         self.dials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for so many bytes in an event; waits while too many wait to be read, each connection in its turn.
+    pub(super) async fn room(&self, bytes: usize) -> Room {
+        let share = u32::try_from(bytes.min(EVENT_BYTES_MAX)).unwrap_or(u32::MAX);
+        tokio::select! {
+            // The semaphore is never closed; were it, there would be nothing to bound any more.
+            share = self.room.clone().acquire_many_owned(share) => Room { _share: share.ok() },
+            // Nobody reads on while the node stops, so nothing may wait for it.
+            () = self.stop.cancelled() => Room { _share: None },
+        }
     }
 
     /// Hands an event over; waits while the receiver is busy, which slows exactly the connection it came from.

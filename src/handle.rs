@@ -125,8 +125,10 @@ struct Inner {
     clock: Clock,
     about: About,
     started: Instant,
-    /// By server, the tools an operator took out of its list.
+    /// By server, lower case, the tools an operator took out of its list.
     without: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    /// Held by whoever changes what is registered, so that news of a server never come between the steps of its end.
+    registering: tokio::sync::Mutex<()>,
     stopping: AtomicBool,
 }
 
@@ -181,6 +183,7 @@ impl Handle {
             about,
             started,
             without,
+            registering: tokio::sync::Mutex::default(),
             stopping,
         };
         Self { inner: Arc::new(inner) }
@@ -587,6 +590,38 @@ mod tests {
         let problem = handle.find("echo.two.reserch").await.unwrap_err();
         assert_eq!(problem.kind, Kind::NameNotFound);
         assert_eq!(handle.find("nothing").await.unwrap_err().kind, Kind::NameNotFound);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_nobody_supervises_any_more_is_down() {
+        use aop_proto::node::NewTool;
+        use aop_proto::wire::message::Health;
+
+        let handle = Handle::for_tests();
+        let tool = NewTool {
+            original: "echo".to_owned(),
+            definition: bytes::Bytes::from_static(br#"{"name":"echo","inputSchema":{"type":"object"}}"#),
+            server: "gone".to_owned(),
+            ..NewTool::default()
+        };
+        let write = Write::Server { server: "gone".to_owned(), replica: false, tools: vec![tool] };
+        let mut changes = handle.changes();
+        handle.write(write).await.unwrap();
+        let health = || async { handle.find("echo").await.ok().map(|hit| hit.health()) };
+        while health().await != Some(Health::Ok) {
+            changes.changed().await.unwrap();
+        }
+        while handle.view().tools.is_empty() {
+            changes.changed().await.unwrap();
+        }
+        handle.disown_unsupervised().await.unwrap();
+        while health().await != Some(Health::Degraded) {
+            changes.changed().await.unwrap();
+        }
+        // What is left out of a server's list needs no registration to be remembered.
+        assert_eq!(handle.unregister("gone/echo").await.unwrap(), ["echo.gone.research"]);
+        let listed = bytes::Bytes::from_static(br#"{"name":"echo"}"#);
+        assert!(handle.wanted("Gone", &[listed]).is_empty());
     }
 
     #[tokio::test]

@@ -10,17 +10,20 @@ use aop_proto::name::{ZoneName, check_label, fit_label};
 use aop_proto::node::{NewTool, Write, WriteError, Wrote};
 use aop_proto::record::AgentBody;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Handle;
 use crate::store::{Op, StoreError, Table};
-use crate::upstream::{ServerSpec, ServerStatus, TransportSpec, UpstreamError, UpstreamEvent};
+use crate::upstream::{Dialled, ServerSpec, ServerStatus, TransportSpec, UpstreamError, UpstreamEvent};
 
 /// Time a server has to be reached and listed when it is registered.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Under this and a server's name, lower case, stands which tools of its list an operator unregistered one by one: they stay away,
+/// whatever the server lists.
+const WITHOUT_KEY: &[u8] = b"without/";
 /// Catalogue entries written under one signature.
 const CATALOGUE_BATCH: usize = 2_000;
 
@@ -62,16 +65,6 @@ struct CatalogueAgent {
     role: String,
     #[serde(default)]
     parameters: Option<Box<RawValue>>,
-}
-
-/// A registration as it is stored.
-#[derive(Debug, Serialize, Deserialize)]
-struct KeptServer {
-    #[serde(flatten)]
-    spec: ServerSpec,
-    /// Tools of its list that an operator unregistered one by one: they stay away, whatever the server lists.
-    #[serde(default)]
-    without: BTreeSet<String>,
 }
 
 /// Members of a line that are about the line, not of the tool.
@@ -145,10 +138,17 @@ impl Handle {
             let called = dialled.listing().server_info.clone().unwrap_or_else(|| "server".to_owned());
             spec.name = fit_label(&short_name(&called));
         }
+        let handle = self.clone();
+        to_its_end(async move { handle.take_in(spec, dialled).await }).await
+    }
+
+    async fn take_in(&self, spec: ServerSpec, dialled: Dialled) -> Result<Registered, Problem> {
+        let _alone = self.inner.registering.lock().await;
         let tools = tools_of(&spec.name, &dialled.listing().tools);
         let write = Write::Server { server: spec.name.clone(), replica: spec.replica, tools };
         let wrote = self.write(write).await.map_err(|problem| register_hint(problem, &spec))?;
-        self.keep_server(KeptServer { spec: spec.clone(), without: BTreeSet::new() }).await?;
+        self.keep_server(&spec).await?;
+        let upstreams = &self.inner.upstreams;
         upstreams.remove(&spec.name).await;
         upstreams.keep(dialled, &spec.name).await.map_err(|e| upstream_problem(&spec, &e))?;
         Ok(self.registered(Some(spec.name), wrote))
@@ -192,42 +192,67 @@ impl Handle {
     /// registered again.
     ///
     /// # Errors
-    /// `NameNotFound` when nothing of that name is served here, `Forbidden` when another node serves it.
+    /// `NameNotFound` when nothing of that name is served here, `Forbidden` when another node serves it. What was begun goes on
+    /// when the caller goes away.
     pub async fn unregister(&self, name_or_server: &str) -> Result<Vec<String>, Problem> {
-        let named = |server: &ServerStatus| server.name.eq_ignore_ascii_case(name_or_server);
-        match self.servers().into_iter().find(named) {
-            Some(server) => {
-                let wrote = self.write(Write::Remove(server.name.clone())).await?;
-                self.forget_server(&server.name).await?;
-                self.inner.upstreams.remove(&server.name).await;
-                Ok(wrote.removed)
+        let (handle, name) = (self.clone(), name_or_server.to_owned());
+        to_its_end(async move {
+            let _alone = handle.inner.registering.lock().await;
+            let named = |server: &ServerStatus| server.name.eq_ignore_ascii_case(&name);
+            match handle.servers().into_iter().find(named) {
+                Some(server) => handle.end_server(&server.name).await,
+                None => {
+                    handle.leave_out(&name).await?;
+                    Ok(handle.write(Write::Remove(name)).await?.removed)
+                }
             }
-            None => {
-                self.leave_out(name_or_server).await?;
-                Ok(self.write(Write::Remove(name_or_server.to_owned())).await?.removed)
-            }
-        }
+        })
+        .await
     }
 
-    /// Remembers that these tools of their servers are not wanted.
+    /// Its supervisor first, so that nothing it says comes after the end of its tools.
+    async fn end_server(&self, server: &str) -> Result<Vec<String>, Problem> {
+        self.inner.upstreams.remove(server).await;
+        let removed = match self.write(Write::Remove(server.to_owned())).await {
+            Ok(wrote) => wrote.removed,
+            // It was never reached, or listed nothing.
+            Err(problem) if problem.kind == Kind::NameNotFound => Vec::new(),
+            Err(problem) => {
+                // Its tools stand, so it is kept alive where its registration is known.
+                if let Some(spec) = self.kept_server(server)? {
+                    self.inner.upstreams.adopt(spec);
+                }
+                return Err(problem);
+            }
+        };
+        self.forget_server(server).await?;
+        Ok(removed)
+    }
+
+    /// Remembers that these tools of their servers are not wanted, whoever registered the servers.
     async fn leave_out(&self, name: &str) -> Result<(), Problem> {
         let view = self.view();
         for tool in view.tools.called(name) {
             let Some(own) = tool.instances.get(&view.node).filter(|own| own.body.served) else { continue };
             let server = own.body.server.to_ascii_lowercase();
-            let Some(mut kept) = self.kept_server(&server)? else { continue };
-            kept.without.insert(own.body.original.clone());
-            self.keep_server(kept).await?;
+            let mut without = {
+                let all = self.inner.without.lock().unwrap_or_else(PoisonError::into_inner);
+                all.get(&server).cloned().unwrap_or_default()
+            };
+            without.insert(own.body.original.clone());
+            let value =
+                serde_json::to_vec(&without).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+            let put = Op::Put { table: Table::Meta, key: without_key(&server), value };
+            self.inner.store.commit(vec![put]).await.map_err(store_problem)?;
+            self.note_without(server, without);
         }
         Ok(())
     }
 
-    fn kept_server(&self, server: &str) -> Result<Option<KeptServer>, Problem> {
+    fn kept_server(&self, server: &str) -> Result<Option<ServerSpec>, Problem> {
         let rows = self.inner.store.load(Table::Servers).map_err(store_problem)?;
-        let row = rows.into_iter().find(|(key, _)| key == server.as_bytes());
-        row.map(|(_, value)| serde_json::from_slice(&value)).transpose().map_err(|error| {
-            Problem::new(Kind::StoreFailed, format!("the stored server `{server}` cannot be read: {error}"))
-        })
+        let row = rows.into_iter().find(|(key, _)| key == server.to_ascii_lowercase().as_bytes());
+        row.map(|(_, value)| read_row(&value)).transpose()
     }
 
     /// Supervises every server that an earlier run registered.
@@ -235,38 +260,67 @@ impl Handle {
     /// # Errors
     /// `StoreFailed` when the store cannot be read.
     pub fn adopt_stored(&self) -> Result<(), Problem> {
+        for (key, value) in self.inner.store.load(Table::Meta).map_err(store_problem)? {
+            if let Some(server) = key.strip_prefix(WITHOUT_KEY) {
+                self.note_without(String::from_utf8_lossy(server).into_owned(), read_row(&value)?);
+            }
+        }
         for (_, value) in self.inner.store.load(Table::Servers).map_err(store_problem)? {
-            let kept: KeptServer = serde_json::from_slice(&value)
-                .map_err(|error| Problem::new(Kind::StoreFailed, format!("a stored server cannot be read: {error}")))?;
-            self.note_without(&kept);
-            self.inner.upstreams.adopt(kept.spec);
+            self.inner.upstreams.adopt(read_row(&value)?);
         }
         Ok(())
     }
 
-    fn note_without(&self, kept: &KeptServer) {
-        let mut all = self.inner.without.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(kept.spec.name.clone(), kept.without.clone());
+    /// Says of every server that served tools here and that nobody supervises any more that it is down: it was taken out of the
+    /// configuration. Its tools stay listed until they are unregistered.
+    ///
+    /// # Errors
+    /// `StoreFailed`, or what else keeps this node from writing.
+    pub async fn disown_unsupervised(&self) -> Result<(), Problem> {
+        let _alone = self.inner.registering.lock().await;
+        let view = self.view();
+        let supervised: BTreeSet<String> =
+            self.servers().into_iter().map(|state| state.name.to_ascii_lowercase()).collect();
+        let own = view.tools.all().into_iter().filter_map(|tool| tool.instances.get(&view.node));
+        let served: BTreeSet<&str> = own.filter(|own| own.body.served).map(|own| own.body.server.as_str()).collect();
+        for server in served.into_iter().filter(|server| !supervised.contains(&server.to_ascii_lowercase())) {
+            tracing::warn!(server, "no longer configured; `aop unregister` ends its tools");
+            let error = "no longer configured".to_owned();
+            self.write(Write::ServerState { server: server.to_owned(), up: false, error }).await?;
+        }
+        Ok(())
     }
 
-    async fn keep_server(&self, kept: KeptServer) -> Result<(), Problem> {
-        let value = serde_json::to_vec(&kept).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
-        let key = kept.spec.name.to_ascii_lowercase().into_bytes();
-        self.inner.store.commit(vec![Op::Put { table: Table::Servers, key, value }]).await.map_err(store_problem)?;
-        self.note_without(&kept);
+    fn note_without(&self, server: String, without: BTreeSet<String>) {
+        let mut all = self.inner.without.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(server, without);
+    }
+
+    /// Keeps a registration; all tools of its list are wanted again.
+    async fn keep_server(&self, spec: &ServerSpec) -> Result<(), Problem> {
+        let value = serde_json::to_vec(spec).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+        let server = spec.name.to_ascii_lowercase();
+        let put = Op::Put { table: Table::Servers, key: server.clone().into_bytes(), value };
+        let wanted = Op::Delete { table: Table::Meta, key: without_key(&server) };
+        self.inner.store.commit(vec![put, wanted]).await.map_err(store_problem)?;
+        self.note_without(server, BTreeSet::new());
         Ok(())
     }
 
     async fn forget_server(&self, server: &str) -> Result<(), Problem> {
-        let key = server.to_ascii_lowercase().into_bytes();
-        self.inner.store.commit(vec![Op::Delete { table: Table::Servers, key }]).await.map_err(store_problem)
+        let server = server.to_ascii_lowercase();
+        let wanted = Op::Delete { table: Table::Meta, key: without_key(&server) };
+        let row = Op::Delete { table: Table::Servers, key: server.clone().into_bytes() };
+        self.inner.store.commit(vec![row, wanted]).await.map_err(store_problem)?;
+        self.note_without(server, BTreeSet::new());
+        Ok(())
     }
 
     /// A server's list without what an operator took out of it.
-    fn wanted(&self, server: &str, tools: &[Bytes]) -> Vec<NewTool> {
+    pub(super) fn wanted(&self, server: &str, tools: &[Bytes]) -> Vec<NewTool> {
         let mut tools = tools_of(server, tools);
         let all = self.inner.without.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(without) = all.get(server) {
+        if let Some(without) = all.get(&server.to_ascii_lowercase()) {
             tools.retain(|tool| !without.contains(&tool.original));
         }
         tools
@@ -285,6 +339,10 @@ impl Handle {
         let listing = listing.map_err(|error| {
             Problem::new(Kind::UpstreamDown, format!("`{server}`: {error}")).hint(format!("aop refresh {server}"))
         })?;
+        let _alone = self.inner.registering.lock().await;
+        if !self.servers().iter().any(|known| known.name == state.name) {
+            return Err(self.no_such_server(server));
+        }
         let tools = self.wanted(&state.name, &listing.tools);
         let wrote = self.write(Write::Server { server: state.name.clone(), replica: state.replica, tools }).await?;
         Ok(self.registered(Some(state.name.clone()), wrote))
@@ -302,6 +360,7 @@ impl Handle {
     /// Follows what servers say of themselves, until their room is closed: lists that changed, servers that went and came.
     pub async fn follow_servers(self, mut events: mpsc::Receiver<UpstreamEvent>) {
         while let Some(event) = events.recv().await {
+            let _alone = self.inner.registering.lock().await;
             let write = match event {
                 UpstreamEvent::Listed { server, tools, .. } => {
                     let replica = self.servers().iter().any(|state| state.name == server && state.replica);
@@ -372,6 +431,23 @@ fn tools_of(server: &str, tools: &[Bytes]) -> Vec<NewTool> {
             ..NewTool::default()
         })
         .collect()
+}
+
+/// Carries something out even if whoever wants it goes away half-way: what was begun must not stay half done.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, error.to_string())))
+}
+
+fn without_key(server: &str) -> Vec<u8> {
+    [WITHOUT_KEY, server.as_bytes()].concat()
+}
+
+fn read_row<T: serde::de::DeserializeOwned>(value: &[u8]) -> Result<T, Problem> {
+    let unread = |error| Problem::new(Kind::StoreFailed, format!("a stored server cannot be read: {error}"));
+    serde_json::from_slice(value).map_err(unread)
 }
 
 fn store_problem(error: StoreError) -> Problem {

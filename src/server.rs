@@ -68,8 +68,11 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         return Err(problem.into());
     }
     adopt(&running.handle, &config.servers);
-    let import = import(&running.handle, &config.import).await;
-    if let Err(error) = import {
+    let settled = async {
+        running.handle.disown_unsupervised().await?;
+        import(&running.handle, &config.import).await
+    };
+    if let Err(error) = settled.await {
         running.stop().await;
         return Err(error);
     }
@@ -224,7 +227,7 @@ impl Running {
                 tracing::warn!("the parent does not answer yet; it is tried for ever, `aop status` tells");
                 Ok(())
             }
-            Some(refusal) = self.refusals.recv() => Err(self.misfit(&refusal)),
+            refusal = refused_by_parent(&mut self.refusals) => Err(self.misfit(&refusal)),
         }
     }
 
@@ -310,6 +313,17 @@ async fn first_signal() {
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
+    }
+}
+
+/// Fellows and others may refuse as they like: only a parent's word is about this configuration.
+async fn refused_by_parent(refusals: &mut mpsc::Receiver<Refusal>) -> Refusal {
+    loop {
+        match refusals.recv().await {
+            Some(refusal) if refusal.purpose == "parent" => return refusal,
+            Some(_) => {}
+            None => return std::future::pending().await,
+        }
     }
 }
 

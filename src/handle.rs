@@ -129,6 +129,7 @@ struct Inner {
     without: Mutex<BTreeMap<String, BTreeSet<String>>>,
     /// Held by whoever changes what is registered, so that news of a server never come between the steps of its end.
     registering: tokio::sync::Mutex<()>,
+    starting: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -170,7 +171,8 @@ impl Handle {
     pub fn new(limbs: Limbs, about: About) -> Self {
         let Limbs { jobs, published, upstreams, store, peers, metrics, clock } = limbs;
         let answers = Answers::default();
-        let (started, without, stopping) = (Instant::now(), Mutex::default(), AtomicBool::new(false));
+        let (started, without) = (Instant::now(), Mutex::default());
+        let (starting, stopping) = (AtomicBool::new(true), AtomicBool::new(false));
         let inner = Inner {
             jobs,
             published,
@@ -184,6 +186,7 @@ impl Handle {
             started,
             without,
             registering: tokio::sync::Mutex::default(),
+            starting,
             stopping,
         };
         Self { inner: Arc::new(inner) }
@@ -381,6 +384,11 @@ impl Handle {
         Ok(resolution)
     }
 
+    /// From now on the node is ready: everything it was told to do at its start is done.
+    pub fn set_started(&self) {
+        self.inner.starting.store(false, Ordering::Relaxed);
+    }
+
     /// From now on the node is not ready: it finishes what it has accepted.
     pub fn set_stopping(&self) {
         self.inner.stopping.store(true, Ordering::Relaxed);
@@ -553,7 +561,9 @@ impl Handle {
             clock,
         };
         let (limit, deadline) = (RESULTS.0, QUERY_DEADLINE.0);
-        Self::new(limbs, About { listen, data_dir: None, version: "test", limit, deadline })
+        let handle = Self::new(limbs, About { listen, data_dir: None, version: "test", limit, deadline });
+        handle.set_started();
+        handle
     }
 }
 

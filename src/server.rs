@@ -77,6 +77,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         return Err(error);
     }
     let mut announced = files::announce(&running, config.data_dir.as_deref())?;
+    running.handle.set_started();
     banner(&running);
     let told = until_told_to_stop([&mut running]).await;
     announced.withdraw();
@@ -146,7 +147,7 @@ impl Running {
             parents: setup.parents,
             joins: setup.joins,
         };
-        let node = Node::new(config, restored(&store)?, clock.now());
+        let node = Node::new(config, restored(&store, &setup.zone)?, clock.now());
         let driver_stop = CancellationToken::new();
         let (driver, queues) = Driver::new(node, clock, peers.clone(), store.clone(), peer_events, driver_stop.clone());
         let driver_task = tokio::spawn(driver.run());
@@ -341,7 +342,13 @@ fn keep(dir: Option<&std::path::Path>) -> anyhow::Result<(Store, NodeKey, ZoneKe
         return Ok((Store::memory(), NodeKey::memory()?, ZoneKey::memory()?, AdminToken::memory()?));
     };
     let usable = |what: String| Problem::new(Kind::Config, what).hint("aop-node --data-dir DIR");
-    std::fs::create_dir_all(dir)
+    use std::os::unix::fs::DirBuilderExt as _;
+    // What others of this machine may not read they may not list either.
+    let mut private = std::fs::DirBuilder::new();
+    private
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
         .map_err(|error| usable(format!("data directory {} cannot be made: {error}", dir.display())))?;
     let told = |error: &dyn std::fmt::Display| usable(format!("data directory {}: {error}", dir.display()));
     let store = Store::open(dir).map_err(|error| told(&error))?;
@@ -363,11 +370,18 @@ async fn incarnation(store: &Store, wall_ms: u64) -> anyhow::Result<u64> {
     Ok(wall_ms)
 }
 
-fn restored(store: &Store) -> anyhow::Result<Restored> {
+/// What an earlier run left, if it was of the same zone.
+fn restored(store: &Store, zone: &ZoneName) -> anyhow::Result<Restored> {
     let trust = store.load(Table::Meta)?.into_iter().find(|(key, _)| key == TRUST_KEY).map(|(_, value)| value);
     let mut records = Vec::new();
     for (_, value) in store.load(Table::Records)? {
         let (signed, _) = Signed::read(&value).context("a stored record cannot be read")?;
+        if signed.record.zone != zone.as_str() {
+            let held = &signed.record.zone;
+            return Err(Problem::new(Kind::Config, format!("the data directory is of zone {held}, not of {zone}"))
+                .hint(format!("aop-node --zone {zone} --data-dir DIR"))
+                .into());
+        }
         records.push(Arc::new(signed));
     }
     Ok(Restored { records, trust })

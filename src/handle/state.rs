@@ -117,11 +117,14 @@ impl Handle {
         json!({"address": contact.address, "state": state, "last_error": contact.error, "retry_in_ms": retry})
     }
 
-    /// Whether the node can serve: it is not stopping, its driver runs, and its store takes writes. A parent that is away does not count.
+    /// Whether the node can serve: it has started and is not stopping, its driver runs, and its store takes writes. A parent that is away does not count.
     ///
     /// # Errors
     /// In words, why not.
     pub fn ready(&self) -> Result<(), String> {
+        if self.inner.starting.load(Ordering::Relaxed) {
+            return Err("the node is starting".to_owned());
+        }
         if self.inner.stopping.load(Ordering::Relaxed) {
             return Err("the node is stopping".to_owned());
         }

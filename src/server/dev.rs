@@ -37,6 +37,7 @@ pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     let mut announced = Vec::new();
     for running in [&root, &research, &writing] {
         announced.push(files::announce(running, None)?);
+        running.handle.set_started();
     }
     let shown = show(&writing).await;
     if let Ok((resolution, outcome)) = &shown {

@@ -319,6 +319,7 @@ impl Node {
         self.now = now;
         self.dial_due();
         self.check_goal(false);
+        self.greet_again();
         let fellows: Vec<NodeId> = self.fellows();
         let sends = self.gossip.on_time(now.mono, &self.registry, &fellows, &mut self.chance);
         self.send_all(sends);

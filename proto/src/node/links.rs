@@ -243,7 +243,9 @@ impl Links {
     /// When the next address is to be tried.
     pub(super) fn next_due(&self) -> Option<Duration> {
         let dials = self.contacts.values().filter(|c| c.peer.is_none() && !c.dialing).map(|contact| contact.next_try);
-        dials.chain(self.catching_up.as_ref().map(|catch_up| catch_up.until)).min()
+        let greetings =
+            self.by_peer.values().filter(|link| link.hello.is_none()).map(|link| link.greeted + GREETED_LATELY);
+        dials.chain(greetings).chain(self.catching_up.as_ref().map(|catch_up| catch_up.until)).min()
     }
 
     /// Whether the last try to reach any of these failed.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{CatchUp, Contact, Link, Purpose, Role};
+use super::{CatchUp, Contact, GREETED_LATELY, Link, Purpose, Role};
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, TrustState};
@@ -82,6 +82,15 @@ impl Node {
         self.send(peer, hello);
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
             link.greeted = self.now.mono;
+        }
+    }
+
+    /// Greets those who have not said who they are: their greeting, or ours that asks for it, was lost with a connection.
+    pub(in crate::node) fn greet_again(&mut self) {
+        let silent = |link: &Link| link.hello.is_none() && self.now.mono >= link.greeted + GREETED_LATELY;
+        let silent = self.links.by_peer.iter().filter(|(_, link)| silent(link)).map(|(peer, _)| *peer);
+        for peer in silent.collect::<Vec<_>>() {
+            self.greet(peer);
         }
     }
 

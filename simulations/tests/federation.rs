@@ -369,3 +369,24 @@ fn a_wrong_clock_ends_no_lease() {
     let answered = world.resolve(writing, name(PAPERS));
     assert_eq!(answered.silent(), ["research"], "{:?}", answered.outcome);
 }
+
+/// A middle that began anew while the root was away told its child nothing of the root, and did not say so later.
+#[test]
+fn an_anchor_that_comes_late_is_handed_down() {
+    let mut world = World::new(21);
+    let root = world.boot(Spec::new(".", 1));
+    let lib = [world.boot(Spec::new("lib", 2).parent(1)), world.boot(Spec::new("lib", 3).parent(1).join(2))];
+    world.run_for(SETTLED);
+    world.write_through(root, server("clock", &[("tell_time", "Tell the time of day")])).unwrap();
+    world.crash(root);
+    world.lose(lib[1]);
+    world.run_for(Duration::from_secs(12));
+    world.start(lib[1]);
+    world.run_for(SETTLED);
+    let deep = world.boot(Spec::new("ml.lib", 4).parent(3));
+    world.run_for(SETTLED);
+    world.start(root);
+    world.run_for(Duration::from_secs(15));
+    let answered = world.resolve(deep, name("tell_time.clock"));
+    assert_eq!((answered.silent(), answered.names()), (vec![], vec!["tell_time.clock".to_owned()]));
+}

@@ -216,6 +216,11 @@ impl Links {
         self.heard.get(zone).is_some_and(|heard| now < *heard + LEASE)
     }
 
+    fn children(&self) -> Vec<NodeId> {
+        let is_child = |link: &Link| matches!(link.role, Role::Child(_));
+        self.by_peer.iter().filter(|(_, link)| is_child(link)).map(|(peer, _)| *peer).collect()
+    }
+
     pub(super) fn parents(&self) -> Vec<NodeId> {
         let is_parent = |link: &Link| matches!(link.role, Role::Parent(_));
         self.by_peer.iter().filter(|(_, link)| is_parent(link)).map(|(peer, _)| *peer).collect()

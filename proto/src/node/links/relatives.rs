@@ -209,6 +209,12 @@ impl Node {
         self.dial_due();
     }
 
+    fn settle_child(&mut self, peer: NodeId) {
+        if let Some(Role::Child(zone)) = self.links.by_peer.get(&peer).map(|link| link.role.clone()) {
+            self.refer(peer, &zone);
+        }
+    }
+
     pub(super) fn pin_above(&mut self, zone: &ZoneName, referral: &Referral) -> Result<(), TrustError> {
         let before = self.anchors.pinned().count();
         for (name, key) in &referral.anchors {
@@ -223,6 +229,10 @@ impl Node {
         }
         if self.anchors.pinned().count() != before {
             self.keep_trust();
+            // What lies below can only learn it from here.
+            for child in self.links.children() {
+                self.settle_child(child);
+            }
         }
         Ok(())
     }

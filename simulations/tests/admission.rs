@@ -217,3 +217,27 @@ fn a_long_row_of_joins_leaves_short_chains() {
     let nodes = world.view(hosts[0]).unwrap().tools.nodes();
     assert_eq!(nodes.values().map(|body| body.chain.len()).max(), Some(2));
 }
+
+/// Two replicas that had believed the same key and lost sight of each other before either knew where the other was: both had the
+/// parent, and neither asked it.
+#[test]
+fn replicas_that_know_their_key_find_each_other_through_the_parent() {
+    for seed in 1..=20 {
+        let mut world = World::new(seed);
+        world.boot(Spec::new(".", 1));
+        let first = world.boot(Spec::new("research", 2).parent(1));
+        world.run_for(SOON);
+        let second = world.boot(Spec::new("research", 3).parent(1));
+        // Both stop as soon as the second knows the key.
+        let known = |world: &World| world.view(second).is_some_and(|view| view.zone_key.is_some());
+        world.run_until(SOON, known).unwrap();
+        let pause = Duration::from_millis(seed % 5);
+        world.run_for(pause);
+        world.crash(first);
+        world.crash(second);
+        world.run_for(SOON * 2);
+        world.start(first);
+        world.start(second);
+        grown(&mut world, &[first, second], &format!("seed {seed}"));
+    }
+}

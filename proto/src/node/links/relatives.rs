@@ -174,6 +174,7 @@ impl Node {
             (None, Some(_)) => self.delegate_to(peer),
             (Some(child), Some(ours)) if child.zone_key == ours => {
                 self.commit_zone_key();
+                self.join_gateways(&child.gateways);
                 if !asked {
                     self.delegate_to(peer);
                 }

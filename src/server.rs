@@ -479,6 +479,7 @@ mod tests {
             resolve: ResolveConfig { limit, deadline },
         };
         let mut running = Running::start(setup).await.unwrap();
+        running.handle.set_started();
         assert_eq!(running.handle.ready(), Ok(()));
         running.driver.cancel();
         let problem = until_told_to_stop([&mut running]).await.unwrap_err();

@@ -120,7 +120,8 @@ impl Calls {
         }
         let clock = self.handle.clock();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut plan = Plan::new(&hit.instances, turn, clock.now().mono + timeout);
+        let here = self.handle.view().node;
+        let mut plan = Plan::new(&hit.instances, here, turn, clock.now().mono + timeout);
         let mut last = None;
         loop {
             match plan.next(clock.now().mono) {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::record::NodeId;
 use crate::wire::message::{Health, Instance};
 
 /// What comes next.
@@ -41,14 +42,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan over everybody who serves the tool. Healthy instances come first, in turn by `turn` (round robin); what is down is
-    /// not tried.
-    pub fn new(instances: &[Instance], turn: u64, deadline: Duration) -> Self {
+    /// A plan over everybody who serves the tool. Healthy instances come first: the one of the node itself, `here`, to which no
+    /// connection can be lost, then the others in turn by `turn` (round robin). What is down is not tried.
+    pub fn new(instances: &[Instance], here: NodeId, turn: u64, deadline: Duration) -> Self {
         let of = |health| instances.iter().filter(move |instance| instance.health == health).cloned();
         let mut healthy: Vec<Instance> = of(Health::Ok).collect();
         if !healthy.is_empty() {
             let at = usize::try_from(turn % healthy.len() as u64).unwrap_or(0);
             healthy.rotate_left(at);
+            healthy.sort_by_key(|instance| instance.node != here);
         }
         let left: Vec<Instance> = healthy.into_iter().chain(of(Health::Degraded)).collect();
         let ended = match (left.is_empty(), instances.iter().any(|instance| instance.health == Health::Down)) {
@@ -95,12 +97,12 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::NodeId;
 
     fn instance(number: u8, health: Health) -> Instance {
         Instance { node: NodeId([number; 32]), address: String::new(), health, error: String::new(), since_ms: 0 }
     }
 
+    const ELSEWHERE: NodeId = NodeId([99; 32]);
     const SOON: Duration = Duration::from_secs(1);
     const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -114,8 +116,8 @@ mod tests {
     #[test]
     fn healthy_instances_take_turns_and_down_ones_are_left_out() {
         let all = [instance(1, Health::Ok), instance(2, Health::Ok), instance(3, Health::Down)];
-        let mut first = Plan::new(&all, 0, DEADLINE);
-        let mut second = Plan::new(&all, 1, DEADLINE);
+        let mut first = Plan::new(&all, ELSEWHERE, 0, DEADLINE);
+        let mut second = Plan::new(&all, ELSEWHERE, 1, DEADLINE);
         assert_eq!((tried(&mut first), tried(&mut second)), (1, 2));
         first.on_failed(true);
         assert_eq!(tried(&mut first), 2);
@@ -124,8 +126,16 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_of_the_node_itself_comes_first_whoevers_turn_it_is() {
+        let all = [instance(1, Health::Ok), instance(2, Health::Ok), instance(3, Health::Ok)];
+        for turn in 0..3 {
+            assert_eq!(tried(&mut Plan::new(&all, NodeId([2; 32]), turn, DEADLINE)), 2);
+        }
+    }
+
+    #[test]
     fn what_may_have_run_is_not_tried_again() {
-        let mut plan = Plan::new(&[instance(1, Health::Ok), instance(2, Health::Ok)], 0, DEADLINE);
+        let mut plan = Plan::new(&[instance(1, Health::Ok), instance(2, Health::Ok)], ELSEWHERE, 0, DEADLINE);
         tried(&mut plan);
         plan.on_failed(false);
         assert_eq!(plan.next(SOON), Step::Done(Ended::MayHaveRun));
@@ -133,9 +143,9 @@ mod tests {
 
     #[test]
     fn a_plan_says_why_there_is_nobody() {
-        let end = |all: &[Instance]| Plan::new(all, 0, DEADLINE).next(SOON);
+        let end = |all: &[Instance]| Plan::new(all, ELSEWHERE, 0, DEADLINE).next(SOON);
         assert_eq!(end(&[instance(1, Health::Unknown)]), Step::Done(Ended::NothingServes));
         assert_eq!(end(&[instance(1, Health::Down)]), Step::Done(Ended::AllDown));
-        assert_eq!(Plan::new(&[instance(1, Health::Ok)], 0, SOON).next(SOON), Step::Done(Ended::OutOfTime));
+        assert_eq!(Plan::new(&[instance(1, Health::Ok)], ELSEWHERE, 0, SOON).next(SOON), Step::Done(Ended::OutOfTime));
     }
 }

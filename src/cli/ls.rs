@@ -1,6 +1,7 @@
 //! `aop ls`: the tools of a zone and below.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
@@ -16,6 +17,9 @@ Examples:
   aop ls
   aop ls research --tree
   aop ls --unhealthy -o name";
+
+/// A big zone elsewhere comes page by page.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// List the tools of this node's zone, or of another
 #[derive(Debug, Args)]
@@ -39,7 +43,8 @@ impl Ls {
     pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
         let request = Request::get(&["tools"])
             .param_opt("zone", self.zone.clone())
-            .param_opt("n", self.limit.map(|n| n.to_string()));
+            .param_opt("n", self.limit.map(|n| n.to_string()))
+            .timeout(LIST_TIMEOUT);
         let mut reply = context.client.send(&request).await?;
         let mut value = reply.value()?;
         if self.unhealthy {

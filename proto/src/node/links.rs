@@ -351,7 +351,10 @@ impl Node {
         let wait = |backoff, chance: &mut crate::selection::Chance| chance.jitter(backoff);
         if let Some(contact) = self.links.contacts.get_mut(address) {
             contact.dialing = false;
-            contact.next_try = self.now.mono + wait(contact.backoff, &mut self.chance);
+            // The first failure may only mean that another node lives there now, so anybody is asked for at once.
+            let moved = contact.expected.is_some() && contact.error.is_none();
+            let pause = if moved { Duration::ZERO } else { wait(contact.backoff, &mut self.chance) };
+            contact.next_try = self.now.mono + pause;
             contact.backoff = (contact.backoff * 2).min(DIAL_BACKOFF_MAX);
             contact.error = Some(reason);
         }

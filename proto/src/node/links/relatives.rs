@@ -1,6 +1,6 @@
 //! Parents and children: delegation over the child's own connection, keys pinned at first use, zones told of each other's changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Purpose, Role};
 use crate::codec::Wire;
@@ -318,7 +318,11 @@ impl Node {
 
     /// Keeps contact with the gateways of a child that has to be reached.
     pub(in crate::node) fn reach(&mut self, zone: &ZoneName) {
-        let gateways = self.delegation_of(zone).map(|body| body.gateways).unwrap_or_default();
+        let Some(key) = self.zone.child(zone).map(|child| child.body.zone_key) else { return };
+        // Every replica of ours says whom it has seen; which of that is the newest no clock can tell.
+        let by_node = self.zone.children().get(zone).into_iter().flat_map(BTreeMap::values);
+        let same_key = by_node.filter(|child| child.body.zone_key == key);
+        let gateways: Vec<Gateway> = same_key.flat_map(|child| child.body.gateways.clone()).collect();
         let connected: BTreeSet<NodeId> = self.links.of_zone(zone).into_iter().collect();
         for gateway in gateways.into_iter().filter(|gateway| !connected.contains(&gateway.node)) {
             self.links.keep_contact(&gateway.address, Purpose::Gateway, Some(gateway.node));

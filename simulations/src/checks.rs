@@ -3,7 +3,8 @@
 //! 1. Complete-through never decreases while a node runs.
 //! 2. Equal vectors are equal digests, over all hosts of a zone and all time.
 //! 3. Every record in an answer verifies, up to a zone key that a node of that zone believes in.
-//! 4. An acknowledged registration stands at its host, across any crash that leaves the disk; an acknowledged removal stays one,
+//! 4. A question is answered within its deadline.
+//! 5. An acknowledged registration stands at its host, across any crash that leaves the disk; an acknowledged removal stays one,
 //!    at every host that has heard of it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use aop_proto::trust::{Verifier, verify_chain};
 use aop_proto::view::View;
 
 use crate::host::{Answered, Host};
+use crate::world::DEADLINE;
 
 type Vector = Vec<(Origin, u64)>;
 
@@ -52,6 +54,7 @@ impl Checks {
 
     /// A host answered a door.
     pub(crate) fn answered(&mut self, number: usize, answered: &Answered, hosts: &[Host]) {
+        assert!(answered.took <= DEADLINE, "host {number} answered after {:?}", answered.took);
         for (_, checked) in &answered.outcome.answers {
             let Ok(zone) = ZoneName::parse(&checked.answer.zone) else { panic!("an answer of no zone") };
             assert_eq!(checked.answer.candidates.len(), checked.records.len());

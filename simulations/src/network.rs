@@ -19,6 +19,9 @@ pub struct Weather {
     pub loss: u64,
     /// Chance that a message of gossip or a question vanishes, per mille.
     pub drop: u64,
+    /// Chance that a message of gossip or a question arrives with one byte changed, per mille: no network does that to QUIC, a
+    /// peer may.
+    pub noise: u64,
     /// How long the ends of a connection take to notice that the other is gone without a word.
     pub silence: Duration,
     /// How long a dial waits for an answer.
@@ -33,6 +36,7 @@ impl Default for Weather {
             latency: (Duration::from_micros(200), Duration::from_millis(5)),
             loss: 0,
             drop: 0,
+            noise: 0,
             silence: Duration::from_secs(10),
             patience: Duration::from_secs(5),
             sync: (Duration::from_micros(300), Duration::from_millis(4)),
@@ -120,6 +124,17 @@ impl Weather {
     /// Whether a message of this kind vanishes. The words of a beginning (1 to 15) do not: they are the first on an empty queue.
     pub(crate) fn drops(&self, kind: u8, chance: &mut Chance) -> bool {
         kind >= 16 && self.drop > 0 && chance.below(1000) < self.drop
+    }
+
+    /// What becomes of a message of this kind on its way.
+    pub(crate) fn noise(&self, kind: u8, bytes: &mut Vec<u8>, chance: &mut Chance) {
+        if kind >= 16 && self.noise > 0 && chance.below(1000) < self.noise {
+            let at = usize::try_from(chance.below(bytes.len() as u64)).unwrap_or(0);
+            let flip = u8::try_from(1 + chance.below(255)).unwrap_or(1);
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= flip;
+            }
+        }
     }
 
     pub(crate) fn sync(&self, chance: &mut Chance) -> Duration {

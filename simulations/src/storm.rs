@@ -9,9 +9,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use aop_proto::node::Write;
+use aop_proto::resolver::Terms;
+use aop_proto::wire::message::Form;
 
 use crate::scenario::{acquainted, equal, tool};
-use crate::world::{HostId, Spec, World, name};
+use crate::world::{HostId, Spec, World, name, question, words};
 
 /// After the last fault, everything is well again within this time: connections are lost unnoticed for 10 s, dials take up to
 /// 5 s and pause up to 12 s, and a zone two levels down waits for the one above it.
@@ -30,9 +32,10 @@ enum Fault {
     Slow,
     Clock,
     Leave,
+    Noise,
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::Crash,
     Fault::LostDisk,
     Fault::Partition,
@@ -41,6 +44,7 @@ const FAULTS: [Fault; 8] = [
     Fault::Slow,
     Fault::Clock,
     Fault::Leave,
+    Fault::Noise,
 ];
 
 /// One storm under way.
@@ -132,11 +136,13 @@ impl Storm {
 
     fn happen(&mut self) {
         let faults: Vec<Fault> = self.faults.iter().copied().collect();
-        if !faults.is_empty() && self.world.below(3) == 0 {
-            let at = self.pick(faults.len());
-            self.strike(faults[at]);
-        } else {
-            self.write();
+        match self.world.below(6) {
+            0 | 1 if !faults.is_empty() => {
+                let at = self.pick(faults.len());
+                self.strike(faults[at]);
+            }
+            2 => self.ask(),
+            _ => self.write(),
         }
         let pause = Duration::from_millis(match self.world.below(4) {
             0 => self.world.below(5_000),
@@ -144,6 +150,22 @@ impl Storm {
             _ => self.world.below(200),
         });
         self.world.run_for(pause);
+    }
+
+    /// Somebody asks for something, whatever the weather; the checks look at the answer and at how long it took.
+    fn ask(&mut self) {
+        let host = self.any();
+        if self.world.node(host).is_none() {
+            return;
+        }
+        let number = self.world.below(u64::from(self.number) + 1);
+        let question = match self.world.below(3) {
+            0 => words(&format!("tool {number}")),
+            1 => question(Form::List, ""),
+            _ => name(&format!("tool_{number}.host{}.lib", host.0)),
+        };
+        let cached = self.world.below(2) == 0;
+        self.world.ask(host, question, |terms| Terms { cached, ..terms });
     }
 
     fn write(&mut self) {
@@ -210,6 +232,7 @@ impl Storm {
                 self.world.weather.drop = [0, 50, 300][self.pick(3)];
                 self.world.weather.loss = [0, 100, 300][self.pick(3)];
             }
+            Fault::Noise => self.world.weather.noise = [0, 20, 200][self.pick(3)],
             Fault::Slow => {
                 let most = [5, 80, 700][self.pick(3)];
                 self.world.weather.latency.1 = Duration::from_millis(most);
@@ -288,7 +311,7 @@ impl Storm {
                     return Err(self.report(&format!("{host:?} does not find {wanted}, silent {silent:?}")));
                 }
             }
-            let answered = self.world.resolve(host, crate::world::words(&format!("one of many tools for {}", host.0)));
+            let answered = self.world.resolve(host, words(&format!("one of many tools for {}", host.0)));
             let zones: BTreeSet<&str> =
                 answered.outcome.answers.iter().map(|(_, checked)| checked.answer.zone.as_str()).collect();
             if zones.len() != self.zones.len() || answered.outcome.is_partial() {

@@ -555,6 +555,13 @@ impl World {
         traffic.bytes += length;
         let way = self.weather.way(&mut self.chance);
         let dropped = self.weather.drops(kind, &mut self.chance);
+        let input = if self.weather.noise > 0 {
+            let mut bytes = bytes.to_vec();
+            self.weather.noise(kind, &mut bytes, &mut self.chance);
+            Input::Frame { peer: self.hosts[from].id, bytes: bytes.into() }
+        } else {
+            input
+        };
         let time = self.time;
         let Some(connection) = self.network.between(from, to) else { return };
         let sender = connection.side(from);

@@ -127,7 +127,7 @@ impl Weather {
     }
 
     /// What becomes of a message of this kind on its way.
-    pub(crate) fn noise(&self, kind: u8, bytes: &mut Vec<u8>, chance: &mut Chance) {
+    pub(crate) fn noise(&self, kind: u8, bytes: &mut [u8], chance: &mut Chance) {
         if kind >= 16 && self.noise > 0 && chance.below(1000) < self.noise {
             let at = usize::try_from(chance.below(bytes.len() as u64)).unwrap_or(0);
             let flip = u8::try_from(1 + chance.below(255)).unwrap_or(1);

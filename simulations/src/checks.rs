@@ -8,6 +8,7 @@
 //!    at every host that has heard of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash as _, Hasher};
 use std::time::Duration;
 
 use aop_proto::name::ZoneName;
@@ -24,7 +25,8 @@ type Vector = Vec<(Origin, u64)>;
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     through: BTreeMap<usize, (u32, Vector)>,
-    digests: BTreeMap<(String, Vector), Hash>,
+    /// By a hash of zone and vector.
+    digests: BTreeMap<u64, Hash>,
     zone_keys: BTreeMap<String, BTreeSet<[u8; 32]>>,
     verifier: Verifier,
 }
@@ -46,10 +48,10 @@ impl Checks {
                 );
             }
         }
-        self.through.insert(number, (host.life, vector.clone()));
         let digest = node.registry().digest();
-        let known = *self.digests.entry((view.zone.to_string(), vector)).or_insert(digest);
+        let known = *self.digests.entry(hash_of(view.zone.as_str(), &vector)).or_insert(digest);
         assert_eq!(known, digest, "host {number}: an equal vector with another digest");
+        self.through.insert(number, (host.life, vector));
     }
 
     /// A host answered a door.
@@ -97,4 +99,11 @@ impl Checks {
             }
         }
     }
+}
+
+fn hash_of(zone: &str, vector: &[(Origin, u64)]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    zone.hash(&mut hasher);
+    vector.hash(&mut hasher);
+    hasher.finish()
 }

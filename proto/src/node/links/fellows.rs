@@ -185,7 +185,10 @@ impl Node {
                 let steps = hello.chain.len();
                 self.chains.insert(peer, hello.chain);
                 self.set_role(peer, Role::Fellow);
-                self.send(peer, Digest { hash: self.registry.digest() });
+                if self.is_behind() {
+                    // The next round may be some time away, and may go to another fellow.
+                    self.send(peer, Digest { hash: self.registry.digest() });
+                }
                 self.commit_zone_key();
                 self.membership.on_alive(peer, hello.address.clone(), self.now.mono);
                 self.links.keep_contact(&hello.address, Purpose::Fellow, Some(peer));

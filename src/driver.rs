@@ -139,9 +139,6 @@ pub struct Driver {
 
 impl Driver {
     /// A driver of `node`, and the queues to it. The node's first outputs are carried out when the driver runs.
-    ///
-    /// # Panics
-    /// When the node has published no view at its start, which it always does.
     pub fn new(
         mut node: Node,
         clock: Clock,
@@ -150,14 +147,7 @@ impl Driver {
         events: mpsc::Receiver<PeerEvent>,
         stop: CancellationToken,
     ) -> (Self, Queues) {
-        let mut first = Vec::new();
-        let view = loop {
-            match node.poll_output() {
-                Output::View(view) => break view,
-                Output::Wait(_) => unreachable!("a node publishes a view when it is made"),
-                other => first.push(other),
-            }
-        };
+        let view = Arc::new(node.view());
         let (jobs_sender, jobs) = mpsc::channel(JOBS_MAX);
         let (requests, requests_receiver) = mpsc::channel(REQUESTS_MAX);
         let (refusals, refusals_receiver) = mpsc::channel(REFUSALS_MAX);
@@ -169,7 +159,7 @@ impl Driver {
         let (connections, connections_receiver) = watch::channel(0);
         let view = Arc::new(ArcSwap::new(view));
         let published = Published { view: view.clone(), changes: changes_receiver, connections: connections_receiver };
-        let mut driver = Self {
+        let driver = Self {
             node,
             clock,
             peers,
@@ -190,9 +180,6 @@ impl Driver {
             next_token: 0,
             stop,
         };
-        for output in first {
-            driver.carry_out(output);
-        }
         let queues = Queues { jobs: jobs_sender, requests: requests_receiver, refusals: refusals_receiver, published };
         (driver, queues)
     }
@@ -322,7 +309,7 @@ impl Driver {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Send { peer, bytes } => {
+            Output::Send { peer, bytes, class: _ } => {
                 // A full queue drops, and the limb counts it. Gossip comes again with the next exchange of digests; a question or
                 // an answer does not, and its asker hears of a silent zone at its deadline.
                 let _ = self.peers.send(peer.0, bytes);
@@ -331,7 +318,8 @@ impl Driver {
             Output::Persist { token, keep } => self.persist(token, keep),
             Output::Written { token, result } => reply(self.writes.remove(&token), result),
             Output::Resolved { token, outcome, found } => reply(self.questions.remove(&token), (*outcome, found)),
-            Output::View(view) => self.publish(view),
+            Output::Changed => self.publish(),
+            Output::Close { peer } => self.peers.disconnect(peer.0),
             Output::Refused(refusal) => {
                 tracing::error!(address = refusal.address, purpose = refusal.purpose, "refused: {}", refusal.reason);
                 // The log has it; the start-up check reads the first ones.
@@ -341,7 +329,8 @@ impl Driver {
         }
     }
 
-    fn publish(&self, view: Arc<View>) {
+    fn publish(&mut self) {
+        let view = Arc::new(self.node.view());
         let before = self.view.swap(view.clone());
         if before.serial != view.serial || before.epoch != view.epoch {
             self.changes.send_modify(|count| *count += 1);

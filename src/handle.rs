@@ -545,6 +545,7 @@ impl Handle {
             seed: [7; 32],
             parents: Vec::new(),
             joins: Vec::new(),
+            opened: None,
         };
         let node = Node::new(config, Restored::default(), clock.now());
         let store = Store::memory();

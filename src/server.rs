@@ -146,6 +146,7 @@ impl Running {
             seed: seed()?,
             parents: setup.parents,
             joins: setup.joins,
+            opened: None,
         };
         let node = Node::new(config, restored(&store, &setup.zone)?, clock.now());
         let driver_stop = CancellationToken::new();

@@ -81,7 +81,7 @@ impl Gossip {
             return Vec::new();
         }
         self.next_round = now + chance.jitter(GOSSIP_INTERVAL);
-        let digest = Digest { hash: registry.digest() };
+        let digest = Digest { hash: registry.digest(), members: 0 };
         let peers = chance.sample(fellows, 1);
         self.rounds += peers.len() as u64;
         peers.into_iter().map(|peer| (peer, digest.clone().into())).collect()
@@ -95,7 +95,7 @@ impl Gossip {
         let message: Message = if bytes <= PUSH_BYTES_MAX && hop < PUSH_HOPS_MAX {
             with_chains(ranges, zone.chains, false, hop + 1).into()
         } else {
-            Digest { hash: zone.registry.digest() }.into()
+            Digest { hash: zone.registry.digest(), members: 0 }.into()
         };
         chance.sample(&others, FANOUT).into_iter().map(|peer| (peer, message.clone())).collect()
     }
@@ -106,7 +106,7 @@ impl Gossip {
             return Vec::new();
         }
         self.differing += 1;
-        vec![(from, Vector { entries: registry.vector(), reply: true }.into())]
+        vec![(from, Vector { buckets: u64::MAX, entries: registry.vector(), reply: true }.into())]
     }
 
     /// A fellow's vector: it gets what it lacks, and is asked for what is lacked here.
@@ -137,7 +137,7 @@ impl Gossip {
             return Vec::new();
         }
         self.pulling = Some(now);
-        vec![(from, Vector { entries: registry.vector(), reply: false }.into())]
+        vec![(from, Vector { buckets: u64::MAX, entries: registry.vector(), reply: false }.into())]
     }
 
     /// Ranges arrived: the next part is asked for when there is one.
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use crate::name::ZoneName;
     use crate::params::CHAIN_MAX;
-    use crate::record::{Kind, Record, SignedRef, VISIBILITY_PUBLIC};
+    use crate::record::{Head, Kind, Record, SignedRef, VISIBILITY_PUBLIC};
     use crate::trust::{SigningKey, sign_flush};
 
     fn key(number: u32) -> SigningKey {
@@ -190,9 +190,10 @@ mod tests {
                 def_hash: None,
                 body: Some(vec![1]),
             };
-            let signed: SignedRef = Arc::new(sign_flush(&key, vec![record]).remove(0));
+            let signed: SignedRef = Arc::new(sign_flush(&key, vec![record], Head::default()).remove(0));
             let records = vec![signed.envelope.to_vec()];
-            let range = Range { origin: signed.record.origin(), from_exclusive: 0, to_inclusive: 1, records };
+            let range =
+                Range { origin: signed.record.origin(), from_exclusive: 0, to_inclusive: 1, cut: false, records };
             registry.apply(&range, &[signed]).unwrap();
             chains.insert(node, vec![Certificate::issue(&key, zone, node, 1); CHAIN_MAX]);
         }
@@ -208,7 +209,7 @@ mod tests {
         let mut receiver = Registry::new(zone);
         let mut parts = 0;
         while receiver.digest() != sender.digest() {
-            let vector = Vector { entries: receiver.vector(), reply: false };
+            let vector = Vector { buckets: u64::MAX, entries: receiver.vector(), reply: false };
             let sends = Gossip::default().on_vector(NodeId([1; 32]), &vector, &sender, &chains, Duration::ZERO);
             for (_, message) in sends {
                 let Ok(Message::Ranges(ranges)) = Message::decode(&message.encode()) else { panic!("it reads back") };

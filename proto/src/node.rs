@@ -3,7 +3,7 @@
 //! ```text
 //!  handle_input(now, Input) ─┐                       ┌─▶ Send, Dial, Disconnect     (peer)
 //!  handle_timeout(now) ──────┴─▶ holders, talks ─────┼─▶ Persist                    (store)
-//!                                                    ├─▶ Written, Resolved, View    (doors)
+//!                                                    ├─▶ Written, Resolved, Changed (doors)
 //!                              poll_output() until Wait(deadline)
 //! ```
 //!
@@ -36,9 +36,10 @@ use crate::registry::{Applied, RangeError, Registry};
 use crate::resolver::{Outcome, Resolver, Terms};
 use crate::search::Found;
 use crate::selection::Chance;
-use crate::trust::{Anchors, Verifier};
+use crate::trust::{Anchors, Opened, Verifier};
 use crate::view::{ChildView, Counts, MemberView, View};
 use crate::wire::message::{Leave, Message, Question, Range, Ranges, Serial, Serials};
+use crate::wire::{Class, class_of};
 use crate::zone::Zone;
 
 /// Shortest time between two views.
@@ -67,6 +68,8 @@ pub struct Config {
     pub parents: Vec<String>,
     /// Addresses of fellow replicas.
     pub joins: Vec<String>,
+    /// Records opened by other nodes of this process, when they share.
+    pub opened: Option<Arc<dyn Opened>>,
 }
 
 /// What an earlier run left in the store.
@@ -178,6 +181,8 @@ pub enum Output {
         peer: NodeId,
         /// What.
         bytes: Bytes,
+        /// How: which messages may overtake it, and whether it may be lost.
+        class: Class,
     },
     /// Reach an address.
     Dial {
@@ -209,8 +214,13 @@ pub enum Output {
         /// The same, ranked.
         found: Vec<Found>,
     },
-    /// What readers see from now on.
-    View(Arc<View>),
+    /// What readers see has changed; who has any takes [`Node::view`].
+    Changed,
+    /// Nothing more is said to this peer; its connection may end.
+    Close {
+        /// Who.
+        peer: NodeId,
+    },
     /// Something an operator should know.
     Refused(Refusal),
     /// Nothing to do before this time, unless something comes in.
@@ -259,7 +269,7 @@ impl Node {
             membership: Membership::default(),
             gossip: Gossip::default(),
             resolver: Resolver::default(),
-            verifier: Verifier::default(),
+            verifier: Verifier::sharing(config.opened.clone()),
             anchors: Anchors::default(),
             chains: Chains::new(),
             tags: Tags::default(),
@@ -432,7 +442,7 @@ impl Node {
         }
         let mut records = Vec::with_capacity(range.records.len());
         for bytes in &range.records {
-            records.push(Arc::new(self.verifier.open(bytes).map_err(|_| None)?));
+            records.push(self.verifier.open(bytes).map_err(|_| None)?);
         }
         self.registry.apply(range, &records).map_err(Some)
     }
@@ -473,7 +483,9 @@ impl Node {
 
     fn send(&mut self, peer: NodeId, message: impl Into<Message>) {
         match message.into().try_encode() {
-            Some(bytes) => self.outputs.push_back(Output::Send { peer, bytes: bytes.into() }),
+            Some(bytes) => {
+                self.outputs.push_back(Output::Send { peer, class: class_of(bytes[3]), bytes: bytes.into() })
+            }
             None => self.counts.bad_frames += 1,
         }
     }
@@ -522,8 +534,7 @@ impl Node {
         if self.view_dirty && (now >= self.view_at + VIEW_INTERVAL || self.view_at.is_zero()) {
             self.view_dirty = false;
             self.view_at = now;
-            let view = self.view();
-            self.outputs.push_back(Output::View(Arc::new(view)));
+            self.outputs.push_back(Output::Changed);
         }
     }
 
@@ -576,7 +587,8 @@ impl Node {
         self.delegate_again();
     }
 
-    fn view(&mut self) -> View {
+    /// What readers see now.
+    pub fn view(&mut self) -> View {
         let (l2, l3) = self.resolver.counts();
         let counts = Counts {
             l2,

@@ -31,8 +31,12 @@ pub const RANGE_BYTES_OVERHEAD: usize = 2048;
 pub const RANGES_BYTES_PER_ROUND: usize = 640 * 1024;
 /// Bytes of a new record up to which it is pushed whole; above it the digest announces it.
 pub const PUSH_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of a frame that still goes as a datagram; what every path carries (QUIC's least packet is 1200).
+pub const DATAGRAM_BYTES_MAX: usize = 1150;
+/// Parts of the vector that are compared one by one when digests differ.
+pub const BUCKETS: usize = 64;
 /// Origins one zone may hold; a peer cannot create more.
-pub const ORIGINS_MAX: usize = 4096;
+pub const ORIGINS_MAX: usize = 16_384;
 /// Addresses of a parent that one node record names.
 pub const PARENTS_MAX: usize = 8;
 /// Certificates between a zone key and a node.

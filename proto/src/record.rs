@@ -99,6 +99,10 @@ pub enum Kind {
     Delegation,
     /// The state of one upstream of the origin; the body is a [`ServerBody`].
     Server,
+    /// The end of an origin's lives, by a node that may speak for the zone; the body is a [`ReapBody`].
+    Reap,
+    /// The keys of the zone itself; the body is a [`ManifestBody`].
+    Manifest,
     /// A kind of a later version.
     Unknown(u8),
 }
@@ -111,6 +115,8 @@ impl Kind {
             Self::Node => 2,
             Self::Delegation => 3,
             Self::Server => 4,
+            Self::Reap => 5,
+            Self::Manifest => 6,
             Self::Unknown(number) => number,
         }
     }
@@ -122,6 +128,8 @@ impl Kind {
             2 => Self::Node,
             3 => Self::Delegation,
             4 => Self::Server,
+            5 => Self::Reap,
+            6 => Self::Manifest,
             other => Self::Unknown(other),
         }
     }
@@ -183,7 +191,22 @@ impl Record {
     }
 }
 
-/// A record as it travels: its exact bytes, its place in the flush it was signed with, and the signature of the flush's root.
+/// The state of an origin's log after one flush, signed with it: whoever holds a log up to `seq` can tell whether anything was left
+/// out on the way (DESIGN D4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, WireRead, WireWrite)]
+pub struct Head {
+    /// Number of the flush's last record.
+    pub seq: u64,
+    /// Tombstones up to here are collected.
+    pub floor: u64,
+    /// Records held: live ones, and tombstones above the floor.
+    pub count: u64,
+    /// Root of the hash tree over their numbers and hashes (see `registry::root`).
+    pub root: Hash,
+}
+
+/// A record as it travels: its exact bytes, its place in the flush it was signed with, the log's head after it, and the signature of
+/// both.
 #[derive(Clone, PartialEq, Eq, WireRead, WireWrite)]
 pub struct Envelope {
     /// The encoded [`Record`].
@@ -192,7 +215,9 @@ pub struct Envelope {
     pub index: u32,
     /// Hashes from the leaf's neighbour up to below the root.
     pub path: Vec<Hash>,
-    /// Ed25519 over the DSSE encoding of the root.
+    /// The log after this flush.
+    pub head: Head,
+    /// Ed25519 over the DSSE encoding of the root and the head.
     pub signature: [u8; 64],
 }
 
@@ -205,6 +230,8 @@ pub struct Signed {
     pub envelope: Bytes,
     /// Hash of its payload, by which two contents for one dot are told apart.
     pub hash: Hash,
+    /// The origin's log after the flush it was signed with.
+    pub head: Head,
 }
 
 impl Signed {
@@ -219,7 +246,8 @@ impl Signed {
         }
         let record = Record::decode(&envelope.payload)?;
         let hash = Sha256::digest(&envelope.payload).into();
-        Ok((Self { record, envelope: Bytes::copy_from_slice(bytes), hash }, envelope))
+        let head = envelope.head;
+        Ok((Self { record, envelope: Bytes::copy_from_slice(bytes), hash, head }, envelope))
     }
 }
 
@@ -313,6 +341,33 @@ pub struct ServerBody {
     pub error: String,
     /// Since when, milliseconds since the Unix epoch.
     pub since_ms: u64,
+}
+
+/// Body of [`Kind::Reap`]: lives of a node that have ended for good. Their logs are deleted and refused (research: local timers for
+/// deletion give ghosts, so the deletion is data).
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct ReapBody {
+    /// Whose.
+    pub node: NodeId,
+    /// This life and every one before it.
+    pub incarnation: u64,
+}
+
+/// Body of [`Kind::Manifest`]: one key of a zone and why it follows the one before, DNSKEY-like. Epochs are applied one by one.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct ManifestBody {
+    /// The zone, lower case.
+    pub zone: String,
+    /// From 1, one more each time.
+    pub epoch: u64,
+    /// The zone's key from this epoch on.
+    pub key: [u8; 32],
+    /// When, milliseconds since the Unix epoch.
+    pub issued_ms: u64,
+    /// Ed25519 by the key before; the key itself signs for epoch 1.
+    pub by_previous: [u8; 64],
+    /// Ed25519 by `key`: whoever rotates holds the new one.
+    pub by_key: [u8; 64],
 }
 
 /// Says that `node` may speak for `zone` and certify others; signed by the zone key or by a node that is certified itself.

@@ -3,6 +3,8 @@
 //! Nothing is merged here and nothing is decided by time: equal vectors are equal logs (I2), because every log has one writer.
 //! What the logs *show* is the business of `zone`.
 
+pub mod root;
+
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
@@ -107,7 +109,7 @@ impl Registry {
     }
 
     /// Hash of the vector and of all contents. Equal hashes: equal registries.
-    pub fn digest(&self) -> Hash {
+    pub fn digest(&self) -> [u8; 16] {
         let mut hasher = Sha256::new();
         for (origin, log) in &self.logs {
             hasher.update(origin.node.0);
@@ -115,7 +117,8 @@ impl Registry {
             hasher.update(log.through.to_le_bytes());
         }
         hasher.update(self.content);
-        hasher.finalize().into()
+        let hash: Hash = hasher.finalize().into();
+        std::array::from_fn(|at| hash[at])
     }
 
     /// Takes one range whose records are verified. Returns what changed for readers, and the records that are new, to be stored.
@@ -213,7 +216,8 @@ impl Registry {
             if from >= log.through || log.quarantined {
                 continue;
             }
-            let mut range = Range { origin: *origin, from_exclusive: from, to_inclusive: from, records: Vec::new() };
+            let mut range =
+                Range { origin: *origin, from_exclusive: from, to_inclusive: from, cut: false, records: Vec::new() };
             budget = budget.saturating_sub(RANGE_BYTES_OVERHEAD);
             for (seq, signed) in log.records.range(from + 1..) {
                 if signed.envelope.len() > budget {
@@ -224,6 +228,7 @@ impl Registry {
                 range.to_inclusive = *seq;
             }
             let cut = range.to_inclusive < log.through;
+            range.cut = cut;
             if !range.records.is_empty() {
                 ranges.push(range);
             }
@@ -294,7 +299,7 @@ mod tests {
     use ed25519_dalek::SigningKey;
 
     use super::*;
-    use crate::record::{Record, VISIBILITY_PUBLIC};
+    use crate::record::{Head, Record, VISIBILITY_PUBLIC};
     use crate::trust::sign_flush;
 
     fn write(seq: u64, name: &str, body: Option<&[u8]>) -> SignedRef {
@@ -318,7 +323,7 @@ mod tests {
             def_hash: None,
             body: body.map(<[u8]>::to_vec),
         };
-        Arc::new(sign_flush(&key, vec![record]).remove(0))
+        Arc::new(sign_flush(&key, vec![record], Head::default()).remove(0))
     }
 
     fn range(from: u64, records: &[SignedRef]) -> Range {
@@ -326,6 +331,7 @@ mod tests {
             origin: records[0].record.origin(),
             from_exclusive: from,
             to_inclusive: records[records.len() - 1].record.seq,
+            cut: false,
             records: records.iter().map(|signed| signed.envelope.to_vec()).collect(),
         }
     }

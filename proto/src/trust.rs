@@ -6,6 +6,7 @@
 pub mod answers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 pub use ed25519_dalek::SigningKey;
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
@@ -14,7 +15,10 @@ use sha2::{Digest, Sha256};
 use crate::codec::{DecodeError, Wire};
 use crate::name::ZoneName;
 use crate::params::{CHAIN_MAX, ZONE_DEPTH_MAX};
-use crate::record::{Certificate, DelegationBody, Envelope, Hash, Kind, NodeId, Record, Signed, ToolBody, ZoneProof};
+use crate::record::{
+    Certificate, DelegationBody, Envelope, Hash, Head, Kind, NodeId, Origin, Record, Signed, SignedRef, ToolBody,
+    ZoneProof,
+};
 
 /// Why something is not believed. It is dropped, counted, and never relayed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +43,9 @@ pub enum TrustError {
     OtherKey(ZoneName),
 }
 
-const TYPE_RECORD: &str = "application/vnd.aop.record.v0";
-const TYPE_FLUSH: &str = "application/vnd.aop.flush.v0";
-const TYPE_CERTIFICATE: &str = "application/vnd.aop.certificate.v0";
+const TYPE_RECORD: &str = "application/vnd.aop.record.v1";
+const TYPE_FLUSH: &str = "application/vnd.aop.flush.v1";
+const TYPE_CERTIFICATE: &str = "application/vnd.aop.certificate.v1";
 
 /// DSSE v1 pre-authentication encoding: the type is inside what is signed.
 fn pre_authentication(kind: &str, body: &[u8]) -> Vec<u8> {
@@ -77,14 +81,20 @@ fn levels(leaves: Vec<Hash>) -> Vec<Vec<Hash>> {
     levels
 }
 
-/// Signs the records of one flush under one root and returns them, ready to store and send, in the order given.
-pub fn sign_flush(key: &SigningKey, records: Vec<Record>) -> Vec<Signed> {
+/// What the signature of a flush covers: its root, whose log it is, and that log's head after it.
+fn flush_statement(root: &Hash, origin: Origin, head: &Head) -> Vec<u8> {
+    pre_authentication(TYPE_FLUSH, &(*root, origin, *head).encode())
+}
+
+/// Signs the records of one flush, which are of one origin, and returns them, ready to store and send, in the order given. `head` is
+/// the log after them.
+pub fn sign_flush(key: &SigningKey, records: Vec<Record>, head: Head) -> Vec<Signed> {
     let payloads: Vec<Vec<u8>> = records.iter().map(Wire::encode).collect();
     let Some(levels) = (!payloads.is_empty()).then(|| levels(payloads.iter().map(|p| leaf_hash(p)).collect())) else {
         return Vec::new();
     };
     let root = levels[levels.len() - 1][0];
-    let signature = key.sign(&pre_authentication(TYPE_FLUSH, &root)).to_bytes();
+    let signature = key.sign(&flush_statement(&root, records[0].origin(), &head)).to_bytes();
     records
         .into_iter()
         .zip(payloads)
@@ -92,8 +102,8 @@ pub fn sign_flush(key: &SigningKey, records: Vec<Record>) -> Vec<Signed> {
         .map(|(place, (record, payload))| {
             let hash = Sha256::digest(&payload).into();
             let index = u32::try_from(place).expect("a flush has fewer than 2^32 records");
-            let envelope = Envelope { payload, index, path: path_of(&levels, place), signature }.encode();
-            Signed { record, envelope: envelope.into(), hash }
+            let envelope = Envelope { payload, index, path: path_of(&levels, place), head, signature }.encode();
+            Signed { record, envelope: envelope.into(), hash, head }
         })
         .collect()
 }
@@ -130,35 +140,60 @@ fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), Tr
     key.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| TrustError::Signature)
 }
 
+/// A memory of records that verified, shared by nodes of one process: each signature is checked, and each record kept, once. What it
+/// returns for some bytes must have been kept for exactly these bytes.
+pub trait Opened: Send + Sync + std::fmt::Debug {
+    /// The record of exactly these bytes, if it was kept.
+    fn find(&self, bytes: &[u8]) -> Option<SignedRef>;
+    /// Keeps a record that verified.
+    fn keep(&self, signed: &SignedRef);
+}
+
 /// Checks records, once each; a flush of many records costs one check of its root.
 #[derive(Debug, Default)]
 pub struct Verifier {
     roots: BTreeSet<Hash>,
     order: VecDeque<Hash>,
+    opened: Option<Arc<dyn Opened>>,
 }
 
 /// Flush roots remembered as good.
 const ROOTS_MAX: usize = 4096;
 
 impl Verifier {
+    /// A verifier that shares what it opened.
+    pub fn sharing(opened: Option<Arc<dyn Opened>>) -> Self {
+        Self { opened, ..Self::default() }
+    }
+
     /// The record of these bytes, when its origin's key signed it.
     ///
     /// # Errors
     /// [`TrustError::Decode`] or [`TrustError::Signature`]; the verifier is unchanged.
-    pub fn open(&mut self, bytes: &[u8]) -> Result<Signed, TrustError> {
+    pub fn open(&mut self, bytes: &[u8]) -> Result<SignedRef, TrustError> {
+        if let Some(signed) = self.opened.as_ref().and_then(|opened| opened.find(bytes)) {
+            return Ok(signed);
+        }
+        let signed = Arc::new(self.check(bytes)?);
+        if let Some(opened) = &self.opened {
+            opened.keep(&signed);
+        }
+        Ok(signed)
+    }
+
+    fn check(&mut self, bytes: &[u8]) -> Result<Signed, TrustError> {
         let (signed, envelope) = Signed::read(bytes)?;
         // An index beyond the tree would be a second spelling of the same proof.
         if envelope.path.len() > 31 || envelope.index >> envelope.path.len() != 0 {
             return Err(TrustError::Signature);
         }
-        let root = root_of(&envelope);
+        let statement = flush_statement(&root_of(&envelope), signed.record.origin(), &envelope.head);
         let mut seal = Sha256::new();
-        seal.update(signed.record.node.0);
-        seal.update(root);
+        seal.update(&statement);
         seal.update(envelope.signature);
         let seal: Hash = seal.finalize().into();
         if !self.roots.contains(&seal) {
-            verify(&signed.record.node.0, &pre_authentication(TYPE_FLUSH, &root), &envelope.signature)?;
+            verify(&signed.record.node.0, &statement, &envelope.signature)?;
             self.remember(seal);
         }
         self.check_definition(&signed)?;
@@ -438,11 +473,12 @@ mod tests {
         let key = key(1);
         for count in [1_u64, 2, 3, 5, 8, 64, 65] {
             let records = (1..=count).map(|seq| record(id(&key), seq, Kind::Tool, "z", "t.z", vec![7; 9])).collect();
-            for signed in sign_flush(&key, records) {
-                assert_eq!(Verifier::default().open(&signed.envelope).unwrap(), signed);
+            for signed in sign_flush(&key, records, Head::default()) {
+                assert_eq!(*Verifier::default().open(&signed.envelope).unwrap(), signed);
             }
         }
-        let signed = &sign_flush(&key, vec![record(id(&key), 1, Kind::Tool, "z", "t.z", vec![7; 9])])[0];
+        let signed =
+            &sign_flush(&key, vec![record(id(&key), 1, Kind::Tool, "z", "t.z", vec![7; 9])], Head::default())[0];
         for place in 0..signed.envelope.len() {
             let mut bytes = signed.envelope.to_vec();
             bytes[place] ^= 1;
@@ -452,8 +488,8 @@ mod tests {
 
     #[test]
     fn a_record_signed_by_somebody_else_is_not_believed() {
-        let forged = sign_flush(&key(2), vec![record(id(&key(1)), 1, Kind::Tool, "z", "t.z", vec![])]);
-        assert_eq!(Verifier::default().open(&forged[0].envelope), Err(TrustError::Signature));
+        let forged = sign_flush(&key(2), vec![record(id(&key(1)), 1, Kind::Tool, "z", "t.z", vec![])], Head::default());
+        assert_eq!(Verifier::default().open(&forged[0].envelope).unwrap_err(), TrustError::Signature);
     }
 
     #[test]
@@ -464,10 +500,10 @@ mod tests {
         let honest =
             Record { def_hash: definition_hash(&definition).ok(), ..record(id(&key), 1, Kind::Tool, "z", "t.z", body) };
         let claimed = Record { def_hash: Some([7; 32]), ..honest.clone() };
-        let signed = sign_flush(&key, vec![honest, claimed]);
+        let signed = sign_flush(&key, vec![honest, claimed], Head::default());
         let mut verifier = Verifier::default();
         assert!(verifier.open(&signed[0].envelope).is_ok());
-        assert_eq!(verifier.open(&signed[1].envelope), Err(TrustError::Definition));
+        assert_eq!(verifier.open(&signed[1].envelope).unwrap_err(), TrustError::Definition);
     }
 
     #[test]
@@ -497,7 +533,7 @@ mod tests {
             DelegationBody { zone_key: child_key.verifying_key().to_bytes(), gateways: vec![], tools: 0, since_ms: 0 }
                 .encode();
         let delegation = record(id(&root_node), 1, Kind::Delegation, ".", "research", body);
-        let envelope = sign_flush(&root_node, vec![delegation])[0].envelope.to_vec();
+        let envelope = sign_flush(&root_node, vec![delegation], Head::default())[0].envelope.to_vec();
         let proof = ZoneProof { zone: "research".into(), delegation: envelope, chain };
 
         let mut anchors = Anchors::default();

@@ -15,10 +15,33 @@ use crate::params::FRAME_BYTES_MAX;
 
 /// First two bytes of every frame.
 pub const MAGIC: [u8; 2] = *b"AO";
-/// Version of the wire; 0 is free to change until it is frozen as 1.
-pub const VERSION: u8 = 0;
+/// Version of the wire.
+pub const VERSION: u8 = 1;
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 8;
+
+/// How a message travels. Streams are ordered within a class and independent between classes, so that a snapshot stops no probe.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Class {
+    /// One datagram: may be lost, overtaken and doubled; at most [`DATAGRAM_BYTES_MAX`](crate::params::DATAGRAM_BYTES_MAX).
+    Datagram,
+    /// Beginnings, exchanges of hashes, small news.
+    Gossip,
+    /// Parts of logs that were asked for.
+    Bulk,
+    /// Questions and answers.
+    Question,
+}
+
+/// The class of a kind of message. A datagram that is too long for one goes with [`Class::Gossip`].
+pub const fn class_of(kind: u8) -> Class {
+    match kind {
+        20 | 24..=26 => Class::Datagram,
+        19 => Class::Bulk,
+        32..=47 => Class::Question,
+        _ => Class::Gossip,
+    }
+}
 
 /// Bytes that are not a frame of ours. They are dropped and counted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

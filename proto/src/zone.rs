@@ -243,7 +243,7 @@ impl Zone {
             Kind::Server => self.apply_server(signed, put),
             Kind::Delegation => self.apply_delegation(signed, put),
             Kind::Node => self.apply_node(signed, put),
-            Kind::Unknown(_) => false,
+            Kind::Reap | Kind::Manifest | Kind::Unknown(_) => false,
         };
         if counts {
             self.serial += 1;

@@ -2,7 +2,6 @@
 //! durable, or a part of it that nobody was told about.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use aop_proto::codec::Wire;
 use aop_proto::node::{Keep, Restored};
@@ -57,7 +56,7 @@ impl Disk {
     pub(crate) fn restored(&self) -> Restored {
         let mut verifier = Verifier::default();
         let read = |bytes: &Vec<u8>| -> SignedRef {
-            Arc::new(verifier.open(bytes).expect("only what a node verified or signed is ever written"))
+            verifier.open(bytes).expect("only what a node verified or signed is ever written")
         };
         Restored { records: self.records.values().map(read).collect(), trust: self.trust.clone() }
     }

@@ -123,6 +123,7 @@ impl Host {
             seed: bytes(chance),
             parents: self.spec.parents.clone(),
             joins: self.spec.joins.clone(),
+            opened: None,
         };
         self.node = Some(Node::new(config, self.disk.restored(), self.now(time)));
     }

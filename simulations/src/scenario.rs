@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use aop_proto::node::{NewTool, Write};
-use aop_proto::record::Hash;
 
 use crate::world::{HostId, Spec, World};
 
@@ -26,7 +25,7 @@ pub fn server(server: &str, tools: &[(&str, &str)]) -> Write {
 }
 
 /// Digests of those hosts that run.
-pub fn digests(world: &World, hosts: &[HostId]) -> Vec<Hash> {
+pub fn digests(world: &World, hosts: &[HostId]) -> Vec<[u8; 16]> {
     hosts.iter().filter_map(|host| world.node(*host)).map(|node| node.registry().digest()).collect()
 }
 

@@ -494,7 +494,7 @@ impl World {
         loop {
             let Some(node) = &mut self.hosts[host].node else { return };
             match node.poll_output() {
-                Output::Send { peer, bytes } => {
+                Output::Send { peer, bytes, class: _ } => {
                     self.send(host, peer, Input::Frame { peer: self.hosts[host].id, bytes });
                 }
                 Output::Dial { address, expected } => {
@@ -521,7 +521,13 @@ impl World {
                     self.checks.answered(host, &answered, &self.hosts);
                     self.hosts[host].answered.insert(token, answered);
                 }
-                Output::View(view) => {
+                Output::Close { peer } => {
+                    if let Some(with) = self.by_id.get(&peer).copied() {
+                        self.close_pair(host, with);
+                    }
+                }
+                Output::Changed => {
+                    let Some(view) = self.hosts[host].node.as_mut().map(|node| Arc::new(node.view())) else { return };
                     self.checks.view(host, &self.hosts[host], &view);
                     let before = self.hosts[host].view.as_ref().and_then(|view| view.zone_key);
                     if view.zone_key != before {

@@ -11,7 +11,7 @@ use crate::name::{FullName, NameError, fit_label, fit_tool_labels};
 use crate::node::{Keep, Node, Output};
 use crate::params::{ERROR_CHARS_MAX, LEASE, NAME_CHARS_MAX, PARENTS_MAX, RECORD_BYTES_MAX};
 use crate::record::{
-    AgentBody, Kind, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef, ToolBody, VISIBILITY_PUBLIC,
+    AgentBody, Head, Kind, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef, ToolBody, VISIBILITY_PUBLIC,
 };
 use crate::trust::{definition_hash, sign_flush};
 use crate::wire::message::Range;
@@ -206,7 +206,7 @@ impl Node {
         }
         for (origin, log) in logs {
             let Some((last, _)) = log.last_key_value() else { continue };
-            let range = Range { origin, from_exclusive: 0, to_inclusive: *last, records: Vec::new() };
+            let range = Range { origin, from_exclusive: 0, to_inclusive: *last, cut: false, records: Vec::new() };
             let last = *last;
             let records: Vec<SignedRef> = log.into_values().collect();
             if let Some(body) = records.iter().rev().find_map(|signed| {
@@ -444,7 +444,8 @@ impl Node {
             return;
         }
         let records = drafts.into_iter().map(|draft| self.place(draft)).collect();
-        let records: Vec<SignedRef> = sign_flush(&self.config.key, records).into_iter().map(Arc::new).collect();
+        let records: Vec<SignedRef> =
+            sign_flush(&self.config.key, records, Head::default()).into_iter().map(Arc::new).collect();
         let answers = answer.map(|(token, wrote)| (token, Wrote { records: records.len(), ..wrote }));
         let token = self.persist(records.iter().cloned().map(Keep::Record).collect());
         self.writes.latest.extend(records.iter().map(|signed| (signed.record.key(), signed.clone())));
@@ -498,6 +499,7 @@ impl Node {
             origin: self.origin(),
             from_exclusive: first.record.seq - 1,
             to_inclusive: last.record.seq,
+            cut: false,
             records: records.iter().map(|signed| signed.envelope.to_vec()).collect(),
         };
         // I1 for our own log: the store acknowledges in order, so this range begins where the log ends.

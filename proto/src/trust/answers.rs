@@ -1,9 +1,7 @@
 //! What is believed of an answer: the records that the zone's key vouches for, and nothing else (P2, I8).
 
-use std::sync::Arc;
-
 use crate::name::{FullName, ZoneName};
-use crate::record::{Kind, Signed, SignedRef};
+use crate::record::{Kind, SignedRef};
 use crate::trust::{Anchors, TrustError, Verifier};
 use crate::wire::message::{Candidate, ZoneAnswer};
 
@@ -37,7 +35,7 @@ pub fn check(
     let before = answer.candidates.len();
     answer.candidates.retain(|candidate| {
         let signed = check_candidate(candidate, &zone, own, anchors, verifier);
-        signed.map(|signed| records.push(Arc::new(signed))).is_ok()
+        signed.map(|signed| records.push(signed)).is_ok()
     });
     let refused = u32::try_from(before - records.len()).unwrap_or(u32::MAX);
     Ok(Checked { answer, records, refused })
@@ -49,7 +47,7 @@ fn check_candidate(
     own: &ZoneName,
     anchors: &Anchors,
     verifier: &mut Verifier,
-) -> Result<Signed, TrustError> {
+) -> Result<SignedRef, TrustError> {
     let signed = verifier.open(&candidate.envelope)?;
     let record = &signed.record;
     let of_zone = record.zone == zone.as_str()

@@ -73,6 +73,8 @@ messages! {
     3 Refuse,
     /// The sender stops on purpose.
     4 Leave,
+    /// Proof that an origin wrote two records under one number.
+    5 Fork,
     /// What a parent tells a child about itself.
     8 Referral,
     /// What a child asks its parent to say of it.
@@ -81,10 +83,26 @@ messages! {
     10 Serials,
     /// "My logs hash to this."
     16 Digest,
-    /// "My logs are complete through this."
-    17 Vector,
+    /// Where two digests differ: one hash for each part of the vector.
+    17 Buckets,
+    /// "Of these origins, my logs are complete through this."
+    18 Vector,
     /// Contiguous parts of logs.
-    18 Ranges,
+    19 Ranges,
+    /// "I hold these, ask if you do not."
+    20 Announce,
+    /// "Not now": the sender has taken as much as it may.
+    21 Busy,
+    /// "Your clock runs ahead of mine": records of the receiver are held back until then.
+    22 ClockAhead,
+    /// "Are you there?"
+    24 Ping,
+    /// "I am", or "it is", to whoever asked.
+    25 Ack,
+    /// "Ask it for me."
+    26 PingRequest,
+    /// What is believed of members.
+    27 Members,
     /// A question.
     32 Query,
     /// Its answer.
@@ -114,6 +132,11 @@ pub struct Hello {
     pub chain: Vec<Certificate>,
     /// Everybody the sender was told to join is there and knows no zone key either: one of them has to make it.
     pub founding: bool,
+    /// What the sender holds of the receiver's own log, when it holds any: its life, and complete-through. Whoever hears of more than
+    /// it remembers has lost something and begins another life (D4).
+    pub held: Option<(u64, u64)>,
+    /// Lowest and highest version of the wire the sender speaks; the highest common one is used.
+    pub versions: (u8, u8),
 }
 
 /// A certificate chain for the receiver.
@@ -201,19 +224,39 @@ pub struct Serial {
     pub tag: u64,
 }
 
-/// Hash of everything the sender's logs hold.
+/// Two envelopes of one dot with different contents, both signed by the origin. Whoever holds it quarantines the origin (I7).
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
-pub struct Digest {
-    /// Equal on both sides when there is nothing to say.
-    pub hash: [u8; 32],
+pub struct Fork {
+    /// One of them.
+    pub one: Vec<u8>,
+    /// The other.
+    pub other: Vec<u8>,
 }
 
-/// Complete-through sequence numbers by origin.
+/// Hash of everything the sender's logs hold, and of what it believes of members. Equal on both sides: nothing to say.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Digest {
+    /// Of the logs.
+    pub hash: [u8; 16],
+    /// Of the members that are not simply alive.
+    pub members: u64,
+}
+
+/// One hash for each of [`BUCKETS`](crate::params::BUCKETS) parts of the vector.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Buckets {
+    /// Exactly as many as there are buckets.
+    pub hashes: Vec<u64>,
+}
+
+/// Complete-through sequence numbers by origin, of some buckets or of single origins.
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
 pub struct Vector {
+    /// Bit i: every origin of bucket i that the sender holds is among the entries. 0: the entries only.
+    pub buckets: u64,
     /// Sorted by origin.
     pub entries: Vec<(Origin, u64)>,
-    /// Whether the sender wants the receiver's vector back.
+    /// Whether the sender wants the receiver's entries of the same buckets back.
     pub reply: bool,
 }
 
@@ -222,10 +265,12 @@ pub struct Vector {
 pub struct Range {
     /// The log.
     pub origin: Origin,
-    /// Where it begins.
+    /// Where it begins. 0 to somebody who holds some of that log: a snapshot, staged and swapped whole.
     pub from_exclusive: u64,
-    /// Where it ends.
+    /// Where it ends: the number of its last record.
     pub to_inclusive: u64,
+    /// It was cut to fit; the sender holds more of this log. Only a range that was not cut is compared with its last record's head.
+    pub cut: bool,
     /// Envelopes, by sequence number.
     pub records: Vec<Vec<u8>>,
 }
@@ -235,12 +280,95 @@ pub struct Range {
 pub struct Ranges {
     /// At most one frame of them.
     pub ranges: Vec<Range>,
-    /// Why their origins may speak for the zone.
+    /// Why the origins of those ranges that begin at 0 may speak for the zone.
     pub chains: Vec<Vec<Certificate>>,
     /// Whether the sender holds more that the receiver lacks.
     pub more: bool,
-    /// Hops since the origin, 0 where it does not matter.
+    /// Hops since the origin, 0 where it does not matter: a repair, not passed on.
     pub hop: u8,
+}
+
+/// What the sender holds, told without the payload.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Announce {
+    /// What is new.
+    pub dots: Vec<Announced>,
+    /// Hops since the origin.
+    pub hop: u8,
+}
+
+/// One new range of one log, to be asked for with a [`Vector`] of that origin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Announced {
+    /// The log.
+    pub origin: Origin,
+    /// Its new complete-through.
+    pub through: u64,
+}
+
+/// The sender has taken as much of the receiver as it may.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Busy {
+    /// Milliseconds after which asking again makes sense.
+    pub retry_ms: u32,
+}
+
+/// Records of the receiver's own log are held back until the sender's clock has come that far.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct ClockAhead {
+    /// How far ahead, in milliseconds.
+    pub ahead_ms: u64,
+}
+
+/// A probe (SWIM).
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Ping {
+    /// Returned with the [`Ack`].
+    pub number: u32,
+    /// What is believed of members lately.
+    pub updates: Vec<Update>,
+}
+
+/// Its answer, or the answer of the node that was probed for the receiver.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Ack {
+    /// Of the probe.
+    pub number: u32,
+    /// What is believed of members lately.
+    pub updates: Vec<Update>,
+}
+
+/// A probe that the receiver makes for the sender.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct PingRequest {
+    /// Returned with the [`Ack`], when one comes.
+    pub number: u32,
+    /// Who is to be probed.
+    pub target: NodeId,
+    /// What is believed of members lately.
+    pub updates: Vec<Update>,
+}
+
+/// News of members, passed on at once, or everything that differs from "alive".
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Members {
+    /// What is believed.
+    pub updates: Vec<Update>,
+    /// The sender wants to hear what the receiver believes.
+    pub reply: bool,
+}
+
+/// What is believed of one member. Of two beliefs the one with the higher counter stands; of equal counters the worse one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, WireRead, WireWrite)]
+pub struct Update {
+    /// Of whom.
+    pub node: NodeId,
+    /// Its liveness counter: raised only by itself, to refute.
+    pub counter: u32,
+    /// 0 alive, 1 suspect, 2 down, 3 left; what a later version adds counts as down.
+    pub state: u8,
+    /// Who says so first: independent suspicions shorten the wait (Lifeguard).
+    pub by: NodeId,
 }
 
 /// How a question is meant.

@@ -13,6 +13,7 @@ use crate::params::{CHAIN_MAX, PARENTS_MAX};
 use crate::record::{Certificate, Kind, NodeBody, NodeId, Origin};
 use crate::registry::Change;
 use crate::trust::verify_chain;
+use crate::wire::VERSION;
 use crate::wire::message::{Admit, Digest, Hello, Refuse};
 
 /// Time in which fellows have written and told what they inherit.
@@ -162,6 +163,8 @@ impl Node {
             zone_key: self.trust.zone_key,
             chain: self.trust.chain.clone(),
             founding: self.links.founding,
+            held: None,
+            versions: (VERSION, VERSION),
         }
     }
 
@@ -187,7 +190,7 @@ impl Node {
                 self.set_role(peer, Role::Fellow);
                 if self.is_behind() {
                     // The next round may be some time away, and may go to another fellow.
-                    self.send(peer, Digest { hash: self.registry.digest() });
+                    self.send(peer, Digest { hash: self.registry.digest(), members: 0 });
                 }
                 self.commit_zone_key();
                 self.membership.on_alive(peer, hello.address.clone(), self.now.mono);

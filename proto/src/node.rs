@@ -512,9 +512,9 @@ impl Node {
     }
 
     fn note_liveness(&mut self) {
-        let mut alive: BTreeSet<NodeId> = self.membership.alive().collect();
-        alive.insert(self.id);
-        self.zone.set_alive(alive);
+        let away = self.zone.tools_as_taken().nodes().keys();
+        let away = away.copied().filter(|node| *node != self.id && !self.membership.is_alive(*node)).collect();
+        self.zone.set_away(Arc::new(away));
         self.view_dirty = true;
     }
 
@@ -598,7 +598,7 @@ impl Node {
             refused: self.counts.refused + self.resolver.refused(),
             ..self.counts
         };
-        let nodes = self.zone.tools_as_taken().nodes().clone();
+        let tools = self.zone.tools_as_taken();
         let members = self.membership.all().map(|(node, member)| MemberView {
             node,
             state: match member.liveness {
@@ -607,7 +607,7 @@ impl Node {
                 Liveness::Left => "left",
             },
             address: member.address.clone(),
-            version: nodes.get(&node).map(|body| body.version.clone()).unwrap_or_default(),
+            version: tools.node(node).map(|body| body.version).unwrap_or_default(),
         });
         let members = members.collect();
         let children = self.children_view();

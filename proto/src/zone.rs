@@ -105,8 +105,9 @@ pub struct Tools {
     documents: Vec<Arc<Vec<Option<Key>>>>,
     index: Arc<IndexSnapshot>,
     servers: Arc<BTreeMap<(NodeId, String), ServerBody>>,
-    nodes: Arc<BTreeMap<NodeId, NodeBody>>,
-    alive: Arc<BTreeSet<NodeId>>,
+    nodes: Arc<BTreeMap<NodeId, SignedRef>>,
+    /// Nodes that are down or have left: usually none, however many there are.
+    away: Arc<BTreeSet<NodeId>>,
     count: usize,
 }
 
@@ -161,11 +162,11 @@ impl Tools {
 
     fn instance(&self, node: NodeId, body: &ToolBody) -> Instance {
         let server = self.servers.get(&(node, body.server.clone()));
-        let health = match (self.alive.contains(&node), body.served, server) {
-            (false, true, _) => Health::Down,
+        let health = match (self.away.contains(&node), body.served, server) {
+            (true, true, _) => Health::Down,
             (_, false, _) => Health::Unknown,
-            (true, true, Some(server)) if !server.up => Health::Degraded,
-            (true, true, _) => Health::Ok,
+            (false, true, Some(server)) if !server.up => Health::Degraded,
+            (false, true, _) => Health::Ok,
         };
         let error = match health {
             Health::Down => format!("node {} is down", node.short()),
@@ -173,16 +174,21 @@ impl Tools {
         };
         Instance {
             node,
-            address: self.nodes.get(&node).map(|n| n.address.clone()).unwrap_or_default(),
+            address: self.node(node).map(|body| body.address).unwrap_or_default(),
             health,
             error,
             since_ms: server.map_or(0, |s| s.since_ms),
         }
     }
 
-    /// Node records of the zone.
-    pub fn nodes(&self) -> &BTreeMap<NodeId, NodeBody> {
+    /// Node records of the zone. They are read when somebody asks: most never are.
+    pub fn nodes(&self) -> &BTreeMap<NodeId, SignedRef> {
         &self.nodes
+    }
+
+    /// What a node says of itself.
+    pub fn node(&self, node: NodeId) -> Option<NodeBody> {
+        NodeBody::decode(self.nodes.get(&node)?.record.body.as_deref()?).ok()
     }
 }
 
@@ -211,6 +217,8 @@ pub struct Zone {
     children: BTreeMap<ZoneName, BTreeMap<NodeId, Child>>,
     /// XOR over what a cached answer depends on: tools, servers, children; leases and node records do not count.
     content: Hash,
+    /// The tag of that, until it changes.
+    tag: Option<u64>,
     serial: u64,
 }
 
@@ -224,10 +232,19 @@ impl Default for Zone {
             index: index.snapshot(),
             servers: Arc::default(),
             nodes: Arc::default(),
-            alive: Arc::default(),
+            away: Arc::default(),
             count: 0,
         };
-        Self { tools, index, free: Vec::new(), next: 0, children: BTreeMap::new(), content: [0; 32], serial: 0 }
+        Self {
+            tools,
+            index,
+            free: Vec::new(),
+            next: 0,
+            children: BTreeMap::new(),
+            content: [0; 32],
+            tag: None,
+            serial: 0,
+        }
     }
 }
 
@@ -361,21 +378,21 @@ impl Zone {
     }
 
     fn apply_node(&mut self, signed: &SignedRef, put: bool) -> bool {
-        let Some(body) = signed.record.body.as_deref().and_then(|b| NodeBody::decode(b).ok()) else { return false };
         let nodes = Arc::make_mut(&mut self.tools.nodes);
         if put {
-            nodes.insert(signed.record.node, body);
+            nodes.insert(signed.record.node, signed.clone());
         } else {
             nodes.remove(&signed.record.node);
         }
         false
     }
 
-    /// Sets who is alive, the node itself included. Health of tools follows.
-    pub fn set_alive(&mut self, alive: BTreeSet<NodeId>) {
-        if *self.tools.alive != alive {
-            self.tools.alive = Arc::new(alive);
+    /// Sets who is down or has left. Health of tools follows.
+    pub fn set_away(&mut self, away: Arc<BTreeSet<NodeId>>) {
+        if self.tools.away != away {
+            self.tools.away = away;
             self.serial += 1;
+            self.tag = None;
         }
     }
 
@@ -385,6 +402,7 @@ impl Zone {
     }
 
     fn toggle_hash(&mut self, hash: &Hash) {
+        self.tag = None;
         for (a, b) in self.content.iter_mut().zip(hash) {
             *a ^= b;
         }
@@ -420,14 +438,16 @@ impl Zone {
     }
 
     /// Tag of everything a cached answer of this zone depends on.
-    pub fn tag(&self) -> u64 {
-        let mut alive = Sha256::new();
-        for node in self.tools.alive.iter() {
-            alive.update(node.0);
-        }
-        let alive: Hash = alive.finalize().into();
-        let hash = tag_hash(&[&self.content, &alive]);
-        u64::from_le_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]])
+    pub fn tag(&mut self) -> u64 {
+        *self.tag.get_or_insert_with(|| {
+            let mut away = Sha256::new();
+            for node in self.tools.away.iter() {
+                away.update(node.0);
+            }
+            let away: Hash = away.finalize().into();
+            let hash = tag_hash(&[&self.content, &away]);
+            u64::from_le_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]])
+        })
     }
 }
 

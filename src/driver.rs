@@ -51,6 +51,10 @@ const PERSISTS_MAX: usize = 4 * ORIGINS_MAX;
 const REFUSALS_MAX: usize = 64;
 /// Key under which the trust state is stored.
 pub const TRUST_KEY: &[u8] = b"trust";
+/// Key under which the incarnation of the own log is stored.
+pub const INCARNATION_KEY: &[u8] = b"incarnation";
+/// What the keys of stored forks begin with.
+pub const FORK_KEY: &[u8] = b"fork/";
 
 /// Something a door wants.
 #[derive(Debug)]
@@ -415,8 +419,16 @@ fn op_of(keep: Keep) -> Op {
             value: signed.envelope.to_vec(),
         },
         Keep::Drop(origin, seq) => Op::Delete { table: Table::Records, key: record_key(origin, seq) },
+        Keep::Incarnation(incarnation) => {
+            Op::Put { table: Table::Meta, key: INCARNATION_KEY.to_vec(), value: incarnation.to_be_bytes().to_vec() }
+        }
+        Keep::Fork(origin, fork) => Op::Put { table: Table::Meta, key: fork_key(origin), value: fork.encode() },
         Keep::Trust(trust) => Op::Put { table: Table::Meta, key: TRUST_KEY.to_vec(), value: trust.encode() },
     }
+}
+
+fn fork_key(origin: Origin) -> Vec<u8> {
+    [FORK_KEY, &origin.node.0, &origin.incarnation.to_be_bytes()].concat()
 }
 
 /// Node, incarnation, number; big endian, so that a table scan is in log order.

@@ -15,10 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use aop_proto::codec::Wire as _;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Node, Refusal, Restored};
 use aop_proto::record::Signed;
+use aop_proto::wire::message::Fork;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +31,7 @@ pub use demo::serve as serve_demo;
 use crate::call::Calls;
 use crate::clock::Clock;
 use crate::config::{LogFormat, NodeConfig, ResolveConfig, Secret, ServerEntry, Transport};
-use crate::driver::{Driver, PEER_EVENTS_MAX, TRUST_KEY};
+use crate::driver::{Driver, FORK_KEY, INCARNATION_KEY, PEER_EVENTS_MAX, TRUST_KEY};
 use crate::entropy::{AdminToken, NodeKey, ZoneKey, seed};
 use crate::handle::{About, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
@@ -44,7 +46,6 @@ const SERVER_EVENTS_MAX: usize = 256;
 /// A parent that answers within this time and does not fit is an error at start.
 const PARENT_PATIENCE: Duration = Duration::from_secs(2);
 /// Key of the log's life in the store.
-const INCARNATION_KEY: &[u8] = b"incarnation";
 
 /// Runs a node, or with `--dev` three of them, until the process is told to stop.
 ///
@@ -366,14 +367,21 @@ async fn incarnation(store: &Store, wall_ms: u64) -> anyhow::Result<u64> {
     if let Some(bytes) = stored.and_then(|(_, value)| value.as_slice().try_into().ok()) {
         return Ok(u64::from_be_bytes(bytes));
     }
-    let value = wall_ms.to_be_bytes().to_vec();
+    let seconds = wall_ms / 1000;
+    let value = seconds.to_be_bytes().to_vec();
     store.commit(vec![Op::Put { table: Table::Meta, key: INCARNATION_KEY.to_vec(), value }]).await?;
-    Ok(wall_ms)
+    Ok(seconds)
 }
 
 /// What an earlier run left, if it was of the same zone.
 fn restored(store: &Store, zone: &ZoneName) -> anyhow::Result<Restored> {
-    let trust = store.load(Table::Meta)?.into_iter().find(|(key, _)| key == TRUST_KEY).map(|(_, value)| value);
+    let meta = store.load(Table::Meta)?;
+    let trust = meta.iter().find(|(key, _)| key == TRUST_KEY).map(|(_, value)| value.clone());
+    let forks = meta.iter().filter(|(key, _)| key.starts_with(FORK_KEY));
+    let forks = forks
+        .map(|(_, value)| Fork::decode(value))
+        .collect::<Result<_, _>>()
+        .context("a stored fork cannot be read")?;
     let mut records = Vec::new();
     for (_, value) in store.load(Table::Records)? {
         let (signed, _) = Signed::read(&value).context("a stored record cannot be read")?;
@@ -385,7 +393,7 @@ fn restored(store: &Store, zone: &ZoneName) -> anyhow::Result<Restored> {
         }
         records.push(Arc::new(signed));
     }
-    Ok(Restored { records, trust })
+    Ok(Restored { records, trust, forks })
 }
 
 /// Servers of the configuration are supervised like registered ones.

@@ -10,11 +10,12 @@
 //! The same code runs behind QUIC and redb, and in the simulator. A write is visible to readers and peers only after the store
 //! said that it is durable (I4).
 
+mod life;
 mod links;
 mod questions;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ use crate::search::Found;
 use crate::selection::Chance;
 use crate::trust::{Anchors, Opened, Verifier};
 use crate::view::{ChildView, Counts, MemberView, View};
-use crate::wire::message::{Leave, Message, Question, Range, Ranges, Serial, Serials};
+use crate::wire::message::{Fork, Leave, Message, Question, Range, Ranges, Serial, Serials};
 use crate::wire::{Class, class_of};
 use crate::zone::Zone;
 
@@ -79,6 +80,8 @@ pub struct Restored {
     pub records: Vec<SignedRef>,
     /// The encoded [`TrustState`], when there is one.
     pub trust: Option<Vec<u8>>,
+    /// Origins that are quarantined, and why.
+    pub forks: Vec<Fork>,
 }
 
 /// What a node believes and is believed by, as it is stored.
@@ -170,6 +173,10 @@ pub enum Keep {
     Drop(Origin, u64),
     /// Keep this instead of the trust state before.
     Trust(TrustState),
+    /// The own log goes on under this incarnation: `Config::incarnation` of the next run.
+    Incarnation(u64),
+    /// Proof that an origin wrote two records under one number; back with [`Restored::forks`].
+    Fork(Origin, Fork),
 }
 
 /// What is to be done.
@@ -245,6 +252,7 @@ pub struct Node {
     trust: TrustState,
     links: links::Links,
     writes: writes::Writes,
+    life: life::Life,
     renew_at: Duration,
     notice: Option<Duration>,
     noticed_tag: u64,
@@ -275,6 +283,7 @@ impl Node {
             tags: Tags::default(),
             links: links::Links::new(&config.parents, &config.joins),
             writes: writes::Writes::new(config.incarnation),
+            life: life::Life::default(),
             renew_at: Duration::ZERO,
             notice: None,
             noticed_tag: 0,
@@ -330,8 +339,7 @@ impl Node {
         self.dial_due();
         self.check_goal(false);
         self.greet_again();
-        let fellows: Vec<NodeId> = self.fellows();
-        let sends = self.gossip.on_time(now.mono, &self.registry, &fellows, &mut self.chance);
+        let sends = self.gossip.on_time(now.mono, &self.registry, self.links.fellows(), &mut self.chance);
         self.send_all(sends);
         self.questions_on_time();
         self.renew();
@@ -374,6 +382,7 @@ impl Node {
             Message::Admit(admit) => self.on_admit(peer, admit),
             Message::Refuse(refuse) => self.on_refuse(peer, refuse),
             Message::Leave(_) => self.on_peer_leave(peer),
+            Message::Fork(fork) if self.is_fellow(peer) => self.on_fork(peer, &fork),
             Message::Referral(referral) => self.on_referral(peer, referral),
             Message::Delegate(delegate) => self.on_delegate(peer, delegate),
             Message::Serials(serials) => self.on_serials(peer, serials),
@@ -427,8 +436,7 @@ impl Node {
     }
 
     fn push(&mut self, rumour: Rumour) {
-        let fellows = self.fellows();
-        let replica = Replica { fellows: &fellows, chains: &self.chains, registry: &self.registry };
+        let replica = Replica { fellows: self.links.fellows(), chains: &self.chains, registry: &self.registry };
         let sends = self.gossip.push(rumour, &replica, &mut self.chance);
         self.send_all(sends);
     }
@@ -463,6 +471,7 @@ impl Node {
             self.zone.apply(change);
             self.meet(change);
             self.on_delegated(change);
+            self.on_reaped(change);
         }
         self.view_dirty = true;
     }

@@ -52,7 +52,16 @@ pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 pub const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// Longest pause between two attempts; contact is retried for ever.
 pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// Life of a node record and of a delegation, renewed at a third of it.
+/// Least time between two lives of one log.
+pub const LIFE_PAUSE: Duration = Duration::from_secs(10);
+/// How far above the clock's seconds an incarnation that somebody claims is believed: 30 days of a clock gone wrong.
+pub const LIVES_AHEAD_MAX: u64 = 30 * 24 * 3600;
+/// Writes that wait while a new life of the log is made durable.
+pub const WRITES_WAITING_MAX: usize = 1024;
+/// Life of a node record, renewed at a third of it: liveness is the business of probes, so that a zone of thousands is not busy with
+/// renewals. A log whose node record has ended may be reaped.
+pub const NODE_LEASE: Duration = Duration::from_secs(24 * 3600);
+/// Life of a delegation, renewed at a third of it.
 pub const LEASE: Duration = Duration::from_secs(300);
 /// A new replica waits this long for what its fellows hold before it speaks for the zone with what it has.
 pub const CATCH_UP_MAX: Duration = Duration::from_secs(30);

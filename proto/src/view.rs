@@ -98,6 +98,8 @@ pub struct Counts {
     pub questions: usize,
     /// Exchanges begun and exchanges that found a difference.
     pub gossip: (u64, u64),
+    /// Lives of the own log begun in this run, because its sequence could not be proven continuous.
+    pub lives: u64,
     /// Records taken from peers.
     pub applied: u64,
     /// Records, ranges and answers that were not believed.

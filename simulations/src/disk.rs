@@ -8,16 +8,24 @@ use aop_proto::node::{Keep, Restored};
 use aop_proto::record::{Origin, SignedRef};
 use aop_proto::selection::Chance;
 use aop_proto::trust::Verifier;
+use aop_proto::wire::message::Fork;
 
 /// One host's store.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     records: BTreeMap<(Origin, u64), Vec<u8>>,
     trust: Option<Vec<u8>>,
+    incarnation: Option<u64>,
+    forks: BTreeMap<Origin, Fork>,
     pending: VecDeque<(u64, Vec<Keep>)>,
 }
 
 impl Disk {
+    /// The incarnation its node is to go on under, when it was told one.
+    pub(crate) const fn incarnation(&self) -> Option<u64> {
+        self.incarnation
+    }
+
     /// Takes a write on its way.
     pub(crate) fn write(&mut self, token: u64, keep: Vec<Keep>) {
         self.pending.push_back((token, keep));
@@ -47,6 +55,10 @@ impl Disk {
                 Keep::Drop(origin, seq) => {
                     self.records.remove(&(origin, seq));
                 }
+                Keep::Incarnation(incarnation) => self.incarnation = Some(incarnation),
+                Keep::Fork(origin, fork) => {
+                    self.forks.insert(origin, fork);
+                }
                 Keep::Trust(trust) => self.trust = Some(trust.encode()),
             }
         }
@@ -58,6 +70,10 @@ impl Disk {
         let read = |bytes: &Vec<u8>| -> SignedRef {
             verifier.open(bytes).expect("only what a node verified or signed is ever written")
         };
-        Restored { records: self.records.values().map(read).collect(), trust: self.trust.clone() }
+        Restored {
+            records: self.records.values().map(read).collect(),
+            trust: self.trust.clone(),
+            forks: self.forks.values().cloned().collect(),
+        }
     }
 }

@@ -117,7 +117,7 @@ impl Host {
             zone: ZoneName::parse(&self.spec.zone).expect("scenarios name zones that are zones"),
             key: SigningKey::from_bytes(&self.key),
             zone_key: SigningKey::from_bytes(&self.zone_key),
-            incarnation: self.incarnation,
+            incarnation: self.disk.incarnation().unwrap_or(self.incarnation),
             address: self.spec.address.clone(),
             version: "0.0.0".to_owned(),
             seed: bytes(chance),

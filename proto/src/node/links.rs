@@ -2,6 +2,7 @@
 //!
 //! What follows from being a fellow replica stands in `fellows`, from being above or below in `relatives`.
 
+mod contacts;
 mod fellows;
 mod relatives;
 
@@ -10,10 +11,12 @@ use std::time::Duration;
 
 use crate::name::ZoneName;
 use crate::node::{Node, Output};
-use crate::params::{ADDRESS_CHARS_MAX, CATCH_UP_MAX, CONTACTS_MAX, DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, LEASE};
+use crate::params::{ADDRESS_CHARS_MAX, CATCH_UP_MAX, LEASE};
 use crate::record::{DelegationBody, NodeId, Origin};
 use crate::view::ContactView;
 use crate::wire::message::Hello;
+
+use contacts::{Contact, Contacts, Purpose};
 
 /// Greetings are answered when ours is older than this; two nodes never greet each other in circles.
 const GREETED_LATELY: Duration = Duration::from_secs(1);
@@ -27,38 +30,6 @@ pub struct Refusal {
     pub purpose: &'static str,
     /// In words, with what would help.
     pub reason: String,
-}
-
-/// Why an address is kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Purpose {
-    Parent,
-    Join,
-    Fellow,
-    Gateway,
-}
-
-impl Purpose {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Parent => "parent",
-            Self::Join => "join",
-            Self::Fellow => "fellow",
-            Self::Gateway => "gateway",
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Contact {
-    purpose: Purpose,
-    expected: Option<NodeId>,
-    peer: Option<NodeId>,
-    dialing: bool,
-    next_try: Duration,
-    backoff: Duration,
-    error: Option<String>,
-    refused: bool,
 }
 
 /// What a peer is to this node.
@@ -115,7 +86,11 @@ impl Link {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     by_peer: BTreeMap<NodeId, Link>,
-    contacts: BTreeMap<String, Contact>,
+    contacts: Contacts,
+    /// Those with the role of a fellow, sorted: most of what a node does is with them.
+    fellows: Vec<NodeId>,
+    /// Peers that have not said who they are.
+    silent: usize,
     parent_zone: Option<ZoneName>,
     has_parents: bool,
     /// Admitted by a fellow and not yet through everything that one held: it cannot say what the zone does not have.
@@ -141,40 +116,17 @@ impl Links {
     pub(super) fn new(parents: &[String], joins: &[String]) -> Self {
         let mut links = Self { has_parents: !parents.is_empty(), ..Self::default() };
         for address in parents {
-            links.keep_contact(address, Purpose::Parent, None);
+            links.contacts.keep(address, Purpose::Parent, None);
         }
         for address in joins {
-            links.keep_contact(address, Purpose::Join, None);
+            links.contacts.keep(address, Purpose::Join, None);
         }
         links
     }
 
-    fn keep_contact(&mut self, address: &str, purpose: Purpose, expected: Option<NodeId>) {
-        if self.contacts.len() >= CONTACTS_MAX && !self.contacts.contains_key(address) {
-            return;
-        }
-        let contact = self.contacts.entry(address.to_owned()).or_insert(Contact {
-            purpose,
-            expected,
-            peer: None,
-            dialing: false,
-            next_try: Duration::ZERO,
-            backoff: DIAL_BACKOFF_MIN,
-            error: None,
-            refused: false,
-        });
-        if expected.is_some() && contact.expected != expected && contact.purpose == purpose {
-            contact.expected = expected;
-            contact.refused = false;
-        }
-    }
-
-    /// Gives up the addresses at which `node` was a fellow, except the one where it is now.
-    fn forget_fellow(&mut self, node: NodeId, now_at: Option<&str>) {
-        self.contacts.retain(|address, contact| {
-            let former = contact.purpose == Purpose::Fellow && contact.expected == Some(node);
-            !former || Some(address.as_str()) == now_at
-        });
+    /// Connected fellow replicas, sorted.
+    pub(super) fn fellows(&self) -> &[NodeId] {
+        &self.fellows
     }
 
     pub(super) fn connected(&self) -> Vec<NodeId> {
@@ -245,12 +197,14 @@ impl Links {
         }
     }
 
-    /// When the next address is to be tried.
+    /// When the next address is to be tried, or somebody greeted again.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        let dials = self.contacts.values().filter(|c| c.peer.is_none() && !c.dialing).map(|contact| contact.next_try);
-        let greetings =
-            self.by_peer.values().filter(|link| link.hello.is_none()).map(|link| link.greeted + GREETED_LATELY);
-        dials.chain(greetings).chain(self.catching_up.as_ref().map(|catch_up| catch_up.until)).min()
+        let greetings = (self.silent > 0).then(|| {
+            let silent = self.by_peer.values().filter(|link| link.hello.is_none());
+            silent.map(|link| link.greeted + GREETED_LATELY).min()
+        });
+        let catch_up = self.catching_up.as_ref().map(|catch_up| catch_up.until);
+        [self.contacts.due(), greetings.flatten(), catch_up].into_iter().flatten().min()
     }
 
     /// Whether the last try to reach any of these failed.
@@ -287,13 +241,8 @@ impl Node {
         self.links.by_peer.get(&peer).is_some_and(|link| link.role == Role::Fellow)
     }
 
-    pub(super) fn fellows(&self) -> Vec<NodeId> {
-        let fellow = |link: &Link| link.role == Role::Fellow;
-        self.links.by_peer.iter().filter(|(_, link)| fellow(link)).map(|(peer, _)| *peer).collect()
-    }
-
     pub(super) fn has_fellows(&self) -> bool {
-        self.links.by_peer.values().any(|link| link.role == Role::Fellow)
+        !self.links.fellows.is_empty()
     }
 
     /// Whether this node may speak for its zone.
@@ -302,45 +251,28 @@ impl Node {
     }
 
     pub(super) fn dial_due(&mut self) {
-        let now = self.now.mono;
-        let mut dials = Vec::new();
-        for (address, contact) in &mut self.links.contacts {
-            if contact.peer.is_none() && !contact.dialing && contact.next_try <= now {
-                contact.dialing = true;
-                // Where somebody is not found any more another may live; whoever answers says who it is.
-                let expected = contact.expected.filter(|_| contact.error.is_none());
-                dials.push(Output::Dial { address: address.clone(), expected });
-            }
+        for (address, expected) in self.links.contacts.take_due(self.now.mono) {
+            self.outputs.push_back(Output::Dial { address, expected });
         }
-        self.outputs.extend(dials);
     }
 
     pub(super) fn on_peer_up(&mut self, peer: NodeId, address: String, dialed: bool) {
-        if let Some(contact) = self.links.contacts.get_mut(&address).filter(|_| dialed) {
-            contact.dialing = false;
-            contact.peer = Some(peer);
-            contact.backoff = DIAL_BACKOFF_MIN;
-            contact.error = None;
+        if dialed {
+            self.links.contacts.reached(&address, peer);
         }
         self.links.by_peer.insert(peer, Link::new(address));
+        self.links.silent += 1;
         self.greet(peer);
         self.view_dirty = true;
     }
 
     /// An address of ours turned out to be this peer, which may have been connected before: its role is settled again.
     pub(super) fn on_reached(&mut self, peer: NodeId, address: &str) {
-        let hello = self.links.by_peer.get(&peer).map(|link| link.hello.clone());
-        let Some(contact) = self.links.contacts.get_mut(address) else { return };
-        contact.dialing = false;
-        let Some(hello) = hello else {
-            // The connection is gone already, or its news are still on the way.
-            contact.next_try = self.now.mono + DIAL_BACKOFF_MIN;
+        let Some(hello) = self.links.by_peer.get(&peer).map(|link| link.hello.clone()) else {
+            self.links.contacts.missed(address, self.now.mono);
             return;
         };
-        let news = contact.peer != Some(peer);
-        contact.peer = Some(peer);
-        contact.backoff = DIAL_BACKOFF_MIN;
-        contact.error = None;
+        let news = self.links.contacts.reached(address, peer);
         if let Some(hello) = hello.filter(|_| news) {
             self.on_hello(peer, hello);
             self.greet(peer);
@@ -348,32 +280,25 @@ impl Node {
     }
 
     pub(super) fn on_dial_failed(&mut self, address: &str, reason: String) {
-        let wait = |backoff, chance: &mut crate::selection::Chance| chance.jitter(backoff);
-        if let Some(contact) = self.links.contacts.get_mut(address) {
-            contact.dialing = false;
-            // The first failure may only mean that another node lives there now, so anybody is asked for at once.
-            let moved = contact.expected.is_some() && contact.error.is_none();
-            let pause = if moved { Duration::ZERO } else { wait(contact.backoff, &mut self.chance) };
-            contact.next_try = self.now.mono + pause;
-            contact.backoff = (contact.backoff * 2).min(DIAL_BACKOFF_MAX);
-            contact.error = Some(reason);
-        }
+        self.links.contacts.failed(address, reason, self.now.mono, &mut self.chance);
         self.found_zone();
         self.view_dirty = true;
     }
 
     pub(super) fn on_peer_down(&mut self, peer: NodeId) {
-        let link = self.links.by_peer.remove(&peer);
-        if let Some(Role::Child(zone)) = link.map(|link| link.role)
+        let former = self.links.by_peer.get(&peer).and_then(|link| match &link.role {
+            Role::Child(zone) => Some(zone.clone()),
+            _ => None,
+        });
+        self.set_role(peer, Role::Unknown);
+        let Some(link) = self.links.by_peer.remove(&peer) else { return };
+        self.links.silent -= usize::from(link.hello.is_none());
+        if let Some(zone) = former
             && self.links.of_zone(&zone).is_empty()
         {
             self.tell_unreachable(&zone);
         }
-        for contact in self.links.contacts.values_mut().filter(|contact| contact.peer == Some(peer)) {
-            contact.peer = None;
-            contact.next_try = self.now.mono + self.chance.jitter(DIAL_BACKOFF_MIN);
-            contact.error = Some("the connection was lost".to_owned());
-        }
+        self.links.contacts.lost(peer, self.now.mono, &mut self.chance);
         self.membership.on_down(peer, self.now.mono);
         self.note_liveness();
         self.questions_on_peer_lost(peer);
@@ -387,7 +312,8 @@ impl Node {
         };
         let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
         let again = link.hello.replace(hello.clone()).is_some();
-        if again && self.now.mono >= link.greeted + GREETED_LATELY {
+        self.links.silent -= usize::from(!again);
+        if again && self.links.by_peer.get(&peer).is_some_and(|link| self.now.mono >= link.greeted + GREETED_LATELY) {
             // The peer may have lost the connection where we have not: it starts anew and waits for our greeting.
             self.greet(peer);
         }
@@ -407,17 +333,9 @@ impl Node {
 
     /// Tells an operator when the peer was meant to be our parent or fellow and is not.
     fn misfit(&mut self, peer: NodeId, reason: &str) {
-        let contacts = self.links.contacts.iter_mut();
-        let meant = contacts.filter(|(_, contact)| contact.peer == Some(peer) && contact.purpose != Purpose::Gateway);
-        for (address, contact) in meant {
-            contact.refused = true;
-            contact.error = Some(reason.to_owned());
-            let purpose = contact.purpose.name();
-            self.outputs.push_back(Output::Refused(Refusal {
-                address: address.clone(),
-                purpose,
-                reason: reason.to_owned(),
-            }));
+        for (address, purpose) in self.links.contacts.refuse(peer, reason) {
+            let refusal = Refusal { address, purpose: purpose.name(), reason: reason.to_owned() };
+            self.outputs.push_back(Output::Refused(refusal));
         }
     }
 
@@ -426,8 +344,13 @@ impl Node {
     }
 
     fn set_role(&mut self, peer: NodeId, role: Role) {
-        if let Some(link) = self.links.by_peer.get_mut(&peer) {
-            link.role = role;
+        let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
+        let is_fellow = role == Role::Fellow;
+        link.role = role;
+        match self.links.fellows.binary_search(&peer) {
+            Ok(at) if !is_fellow => drop(self.links.fellows.remove(at)),
+            Err(at) if is_fellow => self.links.fellows.insert(at, peer),
+            _ => {}
         }
     }
 }

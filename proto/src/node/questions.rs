@@ -53,7 +53,7 @@ impl Node {
 
     fn ask(&mut self, asker: Asker, question: Question, terms: Terms, visited: &[String]) {
         let routes = self.routes();
-        let fellows = self.fellows();
+        let fellows = self.links.fellows().to_vec();
         let (resolver, mut around) = self.around(&routes, &fellows);
         let acts = resolver.start(asker, question, terms, visited, &mut around);
         self.act(acts);
@@ -61,7 +61,7 @@ impl Node {
 
     pub(super) fn on_answer(&mut self, peer: NodeId, answer: Answer) {
         let routes = self.routes();
-        let fellows = self.fellows();
+        let fellows = self.links.fellows().to_vec();
         let (resolver, mut around) = self.around(&routes, &fellows);
         let acts = resolver.on_answer(peer, answer, &mut around);
         self.act(acts);
@@ -72,7 +72,7 @@ impl Node {
             return;
         }
         let routes = self.routes();
-        let fellows = self.fellows();
+        let fellows = self.links.fellows().to_vec();
         let (resolver, mut around) = self.around(&routes, &fellows);
         let acts = resolver.on_peer_lost(peer, &mut around);
         self.act(acts);
@@ -88,7 +88,7 @@ impl Node {
             return;
         }
         let routes = self.routes();
-        let fellows = self.fellows();
+        let fellows = self.links.fellows().to_vec();
         let (resolver, mut around) = self.around(&routes, &fellows);
         let acts = resolver.on_time(&mut around);
         self.act(acts);

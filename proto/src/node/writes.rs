@@ -9,7 +9,7 @@ use crate::codec::Wire;
 use crate::gossip::Rumour;
 use crate::name::{FullName, NameError, fit_label, fit_tool_labels};
 use crate::node::{Keep, Node, Output};
-use crate::params::{ERROR_CHARS_MAX, LEASE, NAME_CHARS_MAX, PARENTS_MAX, RECORD_BYTES_MAX};
+use crate::params::{ERROR_CHARS_MAX, LEASE, NAME_CHARS_MAX, NODE_LEASE, PARENTS_MAX, RECORD_BYTES_MAX};
 use crate::record::{
     AgentBody, Head, Kind, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef, ToolBody, VISIBILITY_PUBLIC,
 };
@@ -156,12 +156,12 @@ struct Unsettled {
 }
 
 /// A record to be, without its place in the log.
-struct Draft {
-    kind: Kind,
-    name: String,
-    def_hash: Option<[u8; 32]>,
-    body: Option<Vec<u8>>,
-    leased: bool,
+pub(super) struct Draft {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) def_hash: Option<[u8; 32]>,
+    pub(super) body: Option<Vec<u8>>,
+    pub(super) leased: bool,
 }
 
 impl Writes {
@@ -180,6 +180,13 @@ impl Writes {
     pub(super) const fn next_token(&mut self) -> u64 {
         self.token += 1;
         self.token
+    }
+
+    /// The log begins anew under another incarnation; what it wrote before is durable by now.
+    pub(super) fn begin(&mut self, incarnation: u64) {
+        assert!(self.unsettled.is_empty(), "the store acknowledges in order");
+        self.incarnation = incarnation;
+        self.seq = 0;
     }
 
     pub(super) const fn last_seq(&self) -> u64 {
@@ -226,6 +233,7 @@ impl Node {
     }
 
     pub(super) fn on_write(&mut self, token: u64, write: Write) {
+        let Err((token, write)) = self.wait_for_life(token, write) else { return };
         let drafted = match write {
             Write::Server { server, .. } | Write::ServerState { server, .. } if server.len() > NAME_CHARS_MAX => {
                 Err(NameError::TooLong.into())
@@ -414,9 +422,13 @@ impl Node {
             parents: self.config.parents.iter().take(PARENTS_MAX).cloned().collect(),
         };
         self.chains.insert(self.id, body.chain.clone());
-        let name = self.id.to_string();
-        let draft = Draft { kind: Kind::Node, name, def_hash: None, body: Some(body.encode()), leased: true };
-        self.write(vec![draft], None);
+        let (name, body) = (self.id.to_string(), Some(body.encode()));
+        let stands = self.own_latest(&(Kind::Node, name.clone()));
+        let young = |expires_ms: u64| expires_ms > self.now.wall_ms + NODE_LEASE.as_millis() as u64 / 3 * 2;
+        if stands.is_some_and(|signed| signed.record.body == body && young(signed.record.expires_ms)) {
+            return;
+        }
+        self.write(vec![Draft { kind: Kind::Node, name, def_hash: None, body, leased: true }], None);
     }
 
     /// What this node, as a parent, says of a child.
@@ -426,7 +438,7 @@ impl Node {
     }
 
     /// Signs one flush and hands it to the store. Readers and peers see it when it is durable.
-    fn write(&mut self, drafts: Vec<Draft>, answer: Option<(u64, Wrote)>) {
+    pub(super) fn write(&mut self, drafts: Vec<Draft>, answer: Option<(u64, Wrote)>) {
         let refused = self.writes.broken;
         if drafts.is_empty() && !refused {
             match (answer, self.writes.unsettled.values_mut().next_back()) {
@@ -455,7 +467,8 @@ impl Node {
     fn place(&mut self, draft: Draft) -> Record {
         self.writes.seq += 1;
         let hlc = self.writes.tick(self.now.wall_ms);
-        let lease = if draft.leased { LEASE.as_millis() as u64 } else { 0 };
+        let lease = if draft.kind == Kind::Node { NODE_LEASE } else { LEASE };
+        let expires_ms = if draft.leased { self.now.wall_ms + lease.as_millis() as u64 } else { 0 };
         Record {
             zone: self.config.zone.as_str().to_owned(),
             kind: draft.kind.number(),
@@ -467,7 +480,7 @@ impl Node {
             hlc,
             visibility: VISIBILITY_PUBLIC,
             issued_ms: self.now.wall_ms,
-            expires_ms: if draft.leased { self.now.wall_ms + lease } else { 0 },
+            expires_ms,
             def_hash: draft.def_hash,
             body: draft.body,
         }
@@ -475,6 +488,9 @@ impl Node {
 
     /// The store answered: what is durable becomes visible here and goes to the fellows.
     pub(super) fn on_persisted(&mut self, token: u64, durable: bool) {
+        if self.on_life_persisted(token, durable) {
+            return;
+        }
         let Some(unsettled) = self.writes.unsettled.remove(&token) else { return };
         self.writes.broken |= !durable;
         let durable = !self.writes.broken;

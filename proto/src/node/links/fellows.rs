@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::{CatchUp, Contact, GREETED_LATELY, Link, Purpose, Role};
+use super::contacts::{Contact, Purpose};
+use super::{CatchUp, GREETED_LATELY, Link, Role};
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, TrustState};
@@ -79,7 +80,7 @@ impl Node {
     }
 
     pub(super) fn greet(&mut self, peer: NodeId) {
-        let hello = self.hello();
+        let hello = self.hello(peer);
         self.send(peer, hello);
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
             link.greeted = self.now.mono;
@@ -88,6 +89,9 @@ impl Node {
 
     /// Greets those who have not said who they are: their greeting, or ours that asks for it, was lost with a connection.
     pub(in crate::node) fn greet_again(&mut self) {
+        if self.links.silent == 0 {
+            return;
+        }
         let silent = |link: &Link| link.hello.is_none() && self.now.mono >= link.greeted + GREETED_LATELY;
         let silent = self.links.by_peer.iter().filter(|(_, link)| silent(link)).map(|(peer, _)| *peer);
         for peer in silent.collect::<Vec<_>>() {
@@ -154,7 +158,9 @@ impl Node {
         !self.trust.committed && self.links.by_peer.values().any(waiting)
     }
 
-    pub(super) fn hello(&self) -> Hello {
+    pub(super) fn hello(&self, peer: NodeId) -> Hello {
+        let held = self.registry.incarnation_of(peer);
+        let held = held.map(|incarnation| (incarnation, self.registry.through(Origin { node: peer, incarnation })));
         Hello {
             zone: self.config.zone.as_str().to_owned(),
             incarnation: self.config.incarnation,
@@ -163,7 +169,7 @@ impl Node {
             zone_key: self.trust.zone_key,
             chain: self.trust.chain.clone(),
             founding: self.links.founding,
-            held: None,
+            held,
             versions: (VERSION, VERSION),
         }
     }
@@ -188,14 +194,15 @@ impl Node {
                 let steps = hello.chain.len();
                 self.chains.insert(peer, hello.chain);
                 self.set_role(peer, Role::Fellow);
+                self.on_held(hello.held);
                 if self.is_behind() {
                     // The next round may be some time away, and may go to another fellow.
                     self.send(peer, Digest { hash: self.registry.digest(), members: 0 });
                 }
                 self.commit_zone_key();
                 self.membership.on_alive(peer, hello.address.clone(), self.now.mono);
-                self.links.keep_contact(&hello.address, Purpose::Fellow, Some(peer));
-                self.mark_contact(&hello.address, peer);
+                self.links.contacts.keep(&hello.address, Purpose::Fellow, Some(peer));
+                self.links.contacts.mark(&hello.address, peer);
                 self.note_liveness();
                 if steps > self.trust.chain.len() + 1 {
                     self.admit(peer, ours);
@@ -248,18 +255,18 @@ impl Node {
         let body = signed.record.body.as_deref().and_then(|body| NodeBody::decode(body).ok());
         let body = body.filter(|_| matches!(change, Change::Put(_)));
         let address = body.as_ref().map(|body| body.address.clone()).filter(|address| *address != self.config.address);
-        self.links.forget_fellow(node, address.as_deref());
+        self.links.contacts.forget_fellow(node, address.as_deref());
         if self.config.parents.is_empty() {
             // The zone has a parent, so this replica has: it answers as the others do, and stands in for them.
             for parent in body.iter().flat_map(|body| &body.parents).take(PARENTS_MAX) {
-                self.links.keep_contact(parent, Purpose::Parent, None);
+                self.links.contacts.keep(parent, Purpose::Parent, None);
                 self.links.has_parents = true;
             }
         }
         let Some(address) = address else { return };
-        self.links.keep_contact(&address, Purpose::Fellow, Some(node));
+        self.links.contacts.keep(&address, Purpose::Fellow, Some(node));
         if self.links.by_peer.contains_key(&node) {
-            self.mark_contact(&address, node);
+            self.links.contacts.mark(&address, node);
         }
     }
 
@@ -274,14 +281,6 @@ impl Node {
         self.trust.chain.clear();
         self.chains.remove(&self.id);
         self.greet_all();
-    }
-
-    /// A known address of a peer that is connected needs no dialling.
-    pub(super) fn mark_contact(&mut self, address: &str, peer: NodeId) {
-        if let Some(contact) = self.links.contacts.get_mut(address) {
-            contact.peer = Some(peer);
-            contact.error = None;
-        }
     }
 
     pub(super) fn admit(&mut self, peer: NodeId, zone_key: [u8; 32]) {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Purpose, Role};
+use super::Role;
+use super::contacts::Purpose;
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::Node;
@@ -28,8 +29,8 @@ impl Node {
     }
 
     pub(super) fn on_descendant(&mut self, peer: NodeId, zone: ZoneName, address: String) {
+        self.set_role(peer, Role::Child(zone.clone()));
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
-            link.role = Role::Child(zone.clone());
             link.address = address;
         }
         self.refer(peer, &zone);
@@ -205,7 +206,7 @@ impl Node {
     fn join_gateways(&mut self, gateways: &[Gateway]) {
         let elsewhere = |gateway: &&Gateway| gateway.node != self.id && gateway.address != self.config.address;
         for gateway in gateways.iter().take(GATEWAYS_MAX).filter(elsewhere) {
-            self.links.keep_contact(&gateway.address, Purpose::Join, Some(gateway.node));
+            self.links.contacts.keep(&gateway.address, Purpose::Join, Some(gateway.node));
         }
         self.dial_due();
     }
@@ -325,7 +326,7 @@ impl Node {
         let gateways: Vec<Gateway> = same_key.flat_map(|child| child.body.gateways.clone()).collect();
         let connected: BTreeSet<NodeId> = self.links.of_zone(zone).into_iter().collect();
         for gateway in gateways.into_iter().filter(|gateway| !connected.contains(&gateway.node)) {
-            self.links.keep_contact(&gateway.address, Purpose::Gateway, Some(gateway.node));
+            self.links.contacts.keep(&gateway.address, Purpose::Gateway, Some(gateway.node));
         }
         self.dial_due();
     }

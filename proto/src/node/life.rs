@@ -1,0 +1,134 @@
+//! Lives of this node's own log: a life ends when its sequence cannot be proven continuous (DESIGN D4).
+//!
+//! A store that was lost, or restored from a backup, would write other records under numbers that fellows hold already. They say
+//! what they hold of our log whenever they greet us; if it is more than we remember, or they prove that we wrote two records under
+//! one number, the log goes on under a higher incarnation: durable first, then everything that stands is written again in one flush.
+
+use std::time::Duration;
+
+use super::writes::Draft;
+use crate::codec::Wire;
+use crate::node::{Keep, Node, Write};
+use crate::params::{LIFE_PAUSE, LIVES_AHEAD_MAX, WRITES_WAITING_MAX};
+use crate::record::{Kind, NodeId, Origin, ReapBody};
+use crate::registry::{Applied, Change};
+use crate::wire::message::Fork;
+
+/// The change from one life to the next.
+#[derive(Debug, Default)]
+pub(super) struct Life {
+    /// The next incarnation is on its way to the store, under that token.
+    coming: Option<(u64, u64)>,
+    /// When this life began, unless it is the first of this run.
+    began: Option<Duration>,
+    /// Writes that wait for it.
+    waiting: Vec<(u64, Write)>,
+}
+
+impl Node {
+    /// What a fellow holds of our log: `(incarnation, complete-through)`.
+    pub(super) fn on_held(&mut self, held: Option<(u64, u64)>) {
+        let Some((incarnation, through)) = held else { return };
+        let origin = self.origin();
+        let forgotten = incarnation == origin.incarnation && through > self.writes.last_seq();
+        if forgotten || incarnation > origin.incarnation {
+            self.begin_life(incarnation);
+        }
+    }
+
+    /// Two records of one number: if both are ours this life is over, otherwise the other's is.
+    pub(super) fn on_fork(&mut self, from: NodeId, fork: &Fork) {
+        let (Ok(one), Ok(other)) = (self.verifier.open(&fork.one), self.verifier.open(&fork.other)) else {
+            self.counts.refused += 1;
+            return;
+        };
+        let origin = one.record.origin();
+        let proves = origin == other.record.origin() && one.record.seq == other.record.seq && one.hash != other.hash;
+        if !proves || one.record.zone != self.config.zone.as_str() {
+            self.counts.refused += 1;
+        } else if origin.node == self.id {
+            if origin == self.origin() {
+                self.begin_life(origin.incarnation);
+            }
+        } else {
+            let _ = (from, origin);
+        }
+    }
+
+    /// A node that may speak for the zone says that lives of a node are over for good.
+    pub(super) fn on_reaped(&mut self, change: &Change) {
+        let Change::Put(signed) = change else { return };
+        let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Reap);
+        let Some(reap) = body.and_then(|body| ReapBody::decode(body).ok()) else { return };
+        if reap.node == self.id {
+            if reap.incarnation >= self.origin().incarnation {
+                self.begin_life(reap.incarnation);
+            }
+            return;
+        }
+        let applied = Applied::default();
+        self.follow(&applied);
+        self.keep(&applied);
+    }
+
+    /// Goes on under an incarnation above `seen`. A claim that no clock could have led to is not followed, and one life lasts a
+    /// while: whoever lies about us costs us one flush now and then.
+    fn begin_life(&mut self, seen: u64) {
+        let wall_s = self.now.wall_ms / 1000;
+        let plausible = seen <= wall_s.max(self.origin().incarnation) + LIVES_AHEAD_MAX;
+        let early = self.life.began.is_some_and(|began| self.now.mono < began + LIFE_PAUSE);
+        if !plausible || early || self.life.coming.is_some() {
+            self.counts.refused += u64::from(!plausible);
+            return;
+        }
+        let next = wall_s.max(seen + 1).max(self.origin().incarnation + 1);
+        let token = self.persist(vec![Keep::Incarnation(next)]);
+        self.life.coming = Some((token, next));
+    }
+
+    /// Whether that token was the next incarnation's; it begins if it is durable (I11).
+    pub(super) fn on_life_persisted(&mut self, token: u64, durable: bool) -> bool {
+        let Some((_, next)) = self.life.coming.filter(|(coming, _)| *coming == token) else { return false };
+        self.life.coming = None;
+        if durable {
+            let former = self.origin();
+            self.config.incarnation = next;
+            self.writes.begin(next);
+            self.life.began = Some(self.now.mono);
+            self.counts.lives += 1;
+            self.write_again(former);
+        }
+        for (token, write) in std::mem::take(&mut self.life.waiting) {
+            self.on_write(token, write);
+        }
+        true
+    }
+
+    /// Everything that stood in the former life stands in this one, in one flush, so that nobody sees a part of it.
+    pub(super) fn write_again(&mut self, former: Origin) {
+        let stands = self.registry.records_of(former).filter(|signed| signed.record.body.is_some());
+        let drafts: Vec<Draft> = stands
+            .map(|signed| Draft {
+                kind: signed.record.kind(),
+                name: signed.record.name.clone(),
+                def_hash: signed.record.def_hash,
+                body: signed.record.body.clone(),
+                leased: matches!(signed.record.kind(), Kind::Node | Kind::Delegation),
+            })
+            .collect();
+        if drafts.is_empty() {
+            self.write_node_record();
+        } else {
+            self.write(drafts, None);
+        }
+    }
+
+    /// Keeps a write until the next life has begun; `Err` gives it back when there is none to wait for, or no room.
+    pub(super) fn wait_for_life(&mut self, token: u64, write: Write) -> Result<(), (u64, Write)> {
+        if self.life.coming.is_none() || self.life.waiting.len() >= WRITES_WAITING_MAX {
+            return Err((token, write));
+        }
+        self.life.waiting.push((token, write));
+        Ok(())
+    }
+}

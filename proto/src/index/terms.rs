@@ -5,12 +5,11 @@
 //! The same definition always gives the same `Terms`, on every node; that is what makes scores of two nodes comparable.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::stem::stem;
-use super::words::{Word, each_word, is_stop_word};
+use super::words::{Word, each_word, is_stop_word, prefix};
 
 /// Further distinct terms of one document are left out; they are beyond what any description says.
 pub const DOCUMENT_TERMS_MAX: usize = 4096;
@@ -194,10 +193,22 @@ impl Terms {
     }
 }
 
+/// All occurrences, in the order they are read, and later sorted: cheaper than a map that grows by one term at a time.
 #[derive(Default)]
 struct Collected {
-    weights: BTreeMap<Box<str>, u16>,
-    length: u32,
+    text: String,
+    occurrences: Vec<Occurrence>,
+}
+
+#[derive(Clone, Copy)]
+struct Occurrence {
+    /// The first sixteen bytes, which nearly always tell two terms apart.
+    prefix: u128,
+    start: u32,
+    end: u32,
+    weight: u16,
+    /// What it adds to the document's length.
+    length: u16,
 }
 
 impl Collected {
@@ -219,25 +230,37 @@ impl Collected {
     }
 
     fn count(&mut self, term: &str, weight: u16, length: u16) {
-        if let Some(sum) = self.weights.get_mut(term) {
-            *sum = sum.saturating_add(weight);
-        } else if self.weights.len() < DOCUMENT_TERMS_MAX {
-            self.weights.insert(term.into(), weight);
-        } else {
-            return;
-        }
-        self.length = self.length.saturating_add(u32::from(length));
+        // A record is far below 4 GiB, and so is its text.
+        let start = self.text.len() as u32;
+        self.text.push_str(term);
+        let end = self.text.len() as u32;
+        self.occurrences.push(Occurrence { prefix: prefix(term), start, end, weight, length });
     }
 
-    fn finish(self) -> Terms {
-        let mut text = String::with_capacity(self.weights.keys().map(|term| term.len()).sum());
-        let entries = self.weights.iter().map(|(term, &weight)| {
-            text.push_str(term);
-            // At most DOCUMENT_TERMS_MAX terms of 65 bytes: far below u32::MAX.
-            Entry { end: text.len() as u32, weight }
+    fn finish(mut self) -> Terms {
+        let text = &self.text;
+        let term = |occurrence: &Occurrence| &text[occurrence.start as usize..occurrence.end as usize];
+        self.occurrences.sort_unstable_by(|a, b| {
+            let differ = a.prefix.cmp(&b.prefix).then_with(|| term(a).cmp(term(b)));
+            differ.then_with(|| a.start.cmp(&b.start))
         });
-        let entries = entries.collect();
-        Terms { text: text.into(), entries, length: self.length }
+        let mut runs: Vec<&[Occurrence]> = self.occurrences.chunk_by(|a, b| term(a) == term(b)).collect();
+        if runs.len() > DOCUMENT_TERMS_MAX {
+            runs.sort_unstable_by_key(|run| run[0].start);
+            runs.truncate(DOCUMENT_TERMS_MAX);
+            runs.sort_unstable_by_key(|run| term(&run[0]));
+        }
+        let mut kept = String::with_capacity(runs.iter().map(|run| term(&run[0]).len()).sum());
+        let mut length = 0_u32;
+        let mut entries = Vec::with_capacity(runs.len());
+        for run in runs {
+            kept.push_str(term(&run[0]));
+            let weight = run.iter().fold(0_u16, |sum, occurrence| sum.saturating_add(occurrence.weight));
+            length = run.iter().fold(length, |sum, occurrence| sum.saturating_add(u32::from(occurrence.length)));
+            // At most DOCUMENT_TERMS_MAX terms of 65 bytes: far below u32::MAX.
+            entries.push(Entry { end: kept.len() as u32, weight });
+        }
+        Terms { text: kept.into(), entries: entries.into(), length }
     }
 }
 

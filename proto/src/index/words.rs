@@ -86,8 +86,34 @@ fn cut(word: &str) -> &str {
 
 /// Whether a word says nothing about what is sought: English function words, and what people say around a request.
 pub(super) fn is_stop_word(word: &str) -> bool {
-    STOP_WORDS.binary_search(&word).is_ok()
+    word.len() <= STOP_WORD_BYTES_MAX && STOP_PREFIXES.binary_search(&prefix(word)).is_ok()
 }
+
+/// The first sixteen bytes as a number that sorts as they do.
+pub(super) const fn prefix(word: &str) -> u128 {
+    let bytes = word.as_bytes();
+    let mut prefix = [0; 16];
+    let mut at = 0;
+    while at < bytes.len() && at < prefix.len() {
+        prefix[at] = bytes[at];
+        at += 1;
+    }
+    u128::from_be_bytes(prefix)
+}
+
+/// No stop word is longer, so that its prefix is all of it.
+const STOP_WORD_BYTES_MAX: usize = 16;
+
+const STOP_PREFIXES: [u128; STOP_WORDS.len()] = {
+    let mut prefixes = [0; STOP_WORDS.len()];
+    let mut at = 0;
+    while at < prefixes.len() {
+        assert!(STOP_WORDS[at].len() <= STOP_WORD_BYTES_MAX, "a stop word fits its prefix");
+        prefixes[at] = prefix(STOP_WORDS[at]);
+        at += 1;
+    }
+    prefixes
+};
 
 #[rustfmt::skip]
 const STOP_WORDS: &[&str] = &[

@@ -1,0 +1,242 @@
+//! Records as their origin signs them: one signature for everything written together, over the root of a tree, and the check of it.
+//!
+//! What must always hold: a record that [`Verifier::open`] returned was signed by the key it names as its node, byte by byte (I8, I10).
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use ed25519_dalek::Signer;
+use sha2::{Digest, Sha256};
+
+use crate::codec::Wire;
+use crate::record::{Envelope, Hash, Head, Kind, Origin, Record, Signed, SignedRef, ToolBody};
+use crate::trust::{SigningKey, TrustError, definition_hash, pre_authentication, verify};
+
+const TYPE_RECORD: &str = "application/vnd.aop.record.v1";
+const TYPE_FLUSH: &str = "application/vnd.aop.flush.v1";
+
+fn leaf_hash(payload: &[u8]) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update([0]);
+    hasher.update(pre_authentication(TYPE_RECORD, payload));
+    hasher.finalize().into()
+}
+
+fn parent_hash(left: &Hash, right: &Hash) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update([1]);
+    hasher.update(left);
+    hasher.update(right);
+    hasher.finalize().into()
+}
+
+/// All levels of the tree over the leaves, bottom first. An odd last node moves up as it is.
+fn levels(leaves: Vec<Hash>) -> Vec<Vec<Hash>> {
+    let mut levels = vec![leaves];
+    while levels[levels.len() - 1].len() > 1 {
+        let below = &levels[levels.len() - 1];
+        let above = below.chunks(2).map(|pair| if pair.len() == 2 { parent_hash(&pair[0], &pair[1]) } else { pair[0] });
+        let above = above.collect();
+        levels.push(above);
+    }
+    levels
+}
+
+/// What the signature of a flush covers: its root, whose log it is, and that log's head after it.
+fn flush_statement(root: &Hash, origin: Origin, head: &Head) -> Vec<u8> {
+    pre_authentication(TYPE_FLUSH, &(*root, origin, *head).encode())
+}
+
+/// Signs the records of one flush, which are of one origin, and returns them, ready to store and send, in the order given. `head` is
+/// the log after them.
+pub fn sign_flush(key: &SigningKey, records: Vec<Record>, head: Head) -> Vec<Signed> {
+    let payloads: Vec<Vec<u8>> = records.iter().map(Wire::encode).collect();
+    let Some(levels) = (!payloads.is_empty()).then(|| levels(payloads.iter().map(|p| leaf_hash(p)).collect())) else {
+        return Vec::new();
+    };
+    let root = levels[levels.len() - 1][0];
+    let signature = key.sign(&flush_statement(&root, records[0].origin(), &head)).to_bytes();
+    records
+        .into_iter()
+        .zip(payloads)
+        .enumerate()
+        .map(|(place, (record, payload))| {
+            let hash = Sha256::digest(&payload).into();
+            let index = u32::try_from(place).expect("a flush has fewer than 2^32 records");
+            let envelope = Envelope { payload, index, path: path_of(&levels, place), head, signature }.encode();
+            Signed { record, envelope: envelope.into(), hash, head }
+        })
+        .collect()
+}
+
+fn path_of(levels: &[Vec<Hash>], place: usize) -> Vec<Hash> {
+    let mut path = Vec::new();
+    let mut place = place;
+    for level in &levels[..levels.len() - 1] {
+        if let Some(neighbour) = level.get(place ^ 1) {
+            path.push(*neighbour);
+        } else {
+            // An odd last node has no neighbour; the zero hash says so and costs nothing to check.
+            path.push([0; 32]);
+        }
+        place /= 2;
+    }
+    path
+}
+
+fn root_of(envelope: &Envelope) -> Hash {
+    let mut hash = leaf_hash(&envelope.payload);
+    let mut index = envelope.index;
+    for neighbour in &envelope.path {
+        if *neighbour != [0; 32] {
+            hash = if index & 1 == 0 { parent_hash(&hash, neighbour) } else { parent_hash(neighbour, &hash) };
+        }
+        index >>= 1;
+    }
+    hash
+}
+
+/// A memory of records that verified, shared by nodes of one process: each signature is checked, and each record kept, once. What it
+/// returns for some bytes must have been kept for exactly these bytes.
+pub trait Opened: Send + Sync + std::fmt::Debug {
+    /// The record of exactly these bytes, if it was kept.
+    fn find(&self, bytes: &[u8]) -> Option<SignedRef>;
+    /// Keeps a record that verified.
+    fn keep(&self, signed: &SignedRef);
+}
+
+/// Checks records, once each; a flush of many records costs one check of its root.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    roots: BTreeSet<Hash>,
+    order: VecDeque<Hash>,
+    opened: Option<Arc<dyn Opened>>,
+}
+
+/// Flush roots remembered as good.
+const ROOTS_MAX: usize = 4096;
+
+impl Verifier {
+    /// A verifier that shares what it opened.
+    pub fn sharing(opened: Option<Arc<dyn Opened>>) -> Self {
+        Self { opened, ..Self::default() }
+    }
+
+    /// The record of these bytes, when its origin's key signed it.
+    ///
+    /// # Errors
+    /// [`TrustError::Decode`] or [`TrustError::Signature`]; the verifier is unchanged.
+    pub fn open(&mut self, bytes: &[u8]) -> Result<SignedRef, TrustError> {
+        if let Some(signed) = self.opened.as_ref().and_then(|opened| opened.find(bytes)) {
+            return Ok(signed);
+        }
+        let signed = Arc::new(self.check(bytes)?);
+        if let Some(opened) = &self.opened {
+            opened.keep(&signed);
+        }
+        Ok(signed)
+    }
+
+    fn check(&mut self, bytes: &[u8]) -> Result<Signed, TrustError> {
+        let (signed, envelope) = Signed::read(bytes)?;
+        // An index beyond the tree would be a second spelling of the same proof.
+        if envelope.path.len() > 31 || envelope.index >> envelope.path.len() != 0 {
+            return Err(TrustError::Signature);
+        }
+        let statement = flush_statement(&root_of(&envelope), signed.record.origin(), &envelope.head);
+        let mut seal = Sha256::new();
+        seal.update(&statement);
+        seal.update(envelope.signature);
+        let seal: Hash = seal.finalize().into();
+        if !self.roots.contains(&seal) {
+            verify(&signed.record.node.0, &statement, &envelope.signature)?;
+            self.remember(seal);
+        }
+        self.check_definition(&signed)?;
+        Ok(signed)
+    }
+
+    /// A tool's record names the hash of the definition it holds, so that whoever pins the hash pins the definition. Once each.
+    fn check_definition(&mut self, signed: &Signed) -> Result<(), TrustError> {
+        let Some(body) = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Tool) else {
+            return Ok(());
+        };
+        let mut seal = Sha256::new();
+        seal.update(b"definition");
+        seal.update(signed.hash);
+        let seal: Hash = seal.finalize().into();
+        if self.roots.contains(&seal) {
+            return Ok(());
+        }
+        // A body of a later version is relayed; it is not shown either.
+        if let Ok(body) = ToolBody::decode(body) {
+            let held = definition_hash(&body.definition).ok();
+            if held.is_none() || held != signed.record.def_hash {
+                return Err(TrustError::Definition);
+            }
+        }
+        self.remember(seal);
+        Ok(())
+    }
+
+    /// Whether what this seal stands for was checked before.
+    pub(super) fn knows(&self, seal: &Hash) -> bool {
+        self.roots.contains(seal)
+    }
+
+    /// Remembers what was checked, for a while.
+    pub(super) fn remember(&mut self, seal: Hash) {
+        if self.roots.insert(seal) {
+            self.order.push_back(seal);
+        }
+        if self.order.len() > ROOTS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.roots.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::samples::{id, key, record};
+
+    #[test]
+    fn every_record_of_a_flush_verifies_and_none_with_a_changed_byte() {
+        let key = key(1);
+        for count in [1_u64, 2, 3, 5, 8, 64, 65] {
+            let records = (1..=count).map(|seq| record(id(&key), seq, Kind::Tool, "z", "t.z", vec![7; 9])).collect();
+            for signed in sign_flush(&key, records, Head::default()) {
+                assert_eq!(*Verifier::default().open(&signed.envelope).unwrap(), signed);
+            }
+        }
+        let signed =
+            &sign_flush(&key, vec![record(id(&key), 1, Kind::Tool, "z", "t.z", vec![7; 9])], Head::default())[0];
+        for place in 0..signed.envelope.len() {
+            let mut bytes = signed.envelope.to_vec();
+            bytes[place] ^= 1;
+            assert!(Verifier::default().open(&bytes).is_err(), "byte {place}");
+        }
+    }
+
+    #[test]
+    fn a_record_signed_by_somebody_else_is_not_believed() {
+        let forged = sign_flush(&key(2), vec![record(id(&key(1)), 1, Kind::Tool, "z", "t.z", vec![])], Head::default());
+        assert_eq!(Verifier::default().open(&forged[0].envelope).unwrap_err(), TrustError::Signature);
+    }
+
+    #[test]
+    fn a_tool_under_another_definitions_hash_is_not_believed() {
+        let key = key(1);
+        let definition = br#"{"name":"t","inputSchema":{"type":"object"}}"#.to_vec();
+        let body = ToolBody { definition: definition.clone(), ..ToolBody::default() }.encode();
+        let honest =
+            Record { def_hash: definition_hash(&definition).ok(), ..record(id(&key), 1, Kind::Tool, "z", "t.z", body) };
+        let claimed = Record { def_hash: Some([7; 32]), ..honest.clone() };
+        let signed = sign_flush(&key, vec![honest, claimed], Head::default());
+        let mut verifier = Verifier::default();
+        assert!(verifier.open(&signed[0].envelope).is_ok());
+        assert_eq!(verifier.open(&signed[1].envelope).unwrap_err(), TrustError::Definition);
+    }
+}

@@ -2,15 +2,15 @@
 //!
 //! What must always hold: a record that [`Verifier::open`] returned was signed by the key it names as its node, byte by byte (I8, I10).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use ed25519_dalek::Signer;
+use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use crate::codec::Wire;
-use crate::record::{Envelope, Hash, Head, Kind, Origin, Record, Signed, SignedRef, ToolBody};
-use crate::trust::{SigningKey, TrustError, definition_hash, pre_authentication, verify};
+use crate::record::{Envelope, Hash, Head, Kind, NodeId, Origin, Record, Signed, SignedRef, ToolBody};
+use crate::trust::{SigningKey, TrustError, definition_hash, pre_authentication};
 
 const TYPE_RECORD: &str = "application/vnd.aop.record.v1";
 const TYPE_FLUSH: &str = "application/vnd.aop.flush.v1";
@@ -110,11 +110,15 @@ pub trait Opened: Send + Sync + std::fmt::Debug {
 pub struct Verifier {
     roots: BTreeSet<Hash>,
     order: VecDeque<Hash>,
+    /// Keys of origins, decompressed: that alone is a tenth of a check.
+    keys: BTreeMap<NodeId, VerifyingKey>,
     opened: Option<Arc<dyn Opened>>,
 }
 
 /// Flush roots remembered as good.
 const ROOTS_MAX: usize = 4096;
+/// Keys kept ready; beyond it all are forgotten and made anew.
+const KEYS_MAX: usize = 1024;
 
 impl Verifier {
     /// A verifier that shares what it opened.
@@ -149,33 +153,44 @@ impl Verifier {
         seal.update(envelope.signature);
         let seal: Hash = seal.finalize().into();
         if !self.roots.contains(&seal) {
-            verify(&signed.record.node.0, &statement, &envelope.signature)?;
-            self.remember(seal);
+            self.verify(signed.record.node, &statement, &envelope.signature)?;
+            // A flush of one record is remembered with all that is to be checked of it.
+            if !envelope.path.is_empty() {
+                self.remember(seal);
+            }
+        } else if envelope.path.is_empty() {
+            return Ok(signed);
         }
-        self.check_definition(&signed)?;
+        if envelope.path.is_empty() {
+            check_definition(&signed)?;
+            self.remember(seal);
+        } else {
+            self.check_definition_once(&signed)?;
+        }
         Ok(signed)
     }
 
-    /// A tool's record names the hash of the definition it holds, so that whoever pins the hash pins the definition. Once each.
-    fn check_definition(&mut self, signed: &Signed) -> Result<(), TrustError> {
-        let Some(body) = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Tool) else {
-            return Ok(());
-        };
+    fn verify(&mut self, node: NodeId, statement: &[u8], signature: &[u8; 64]) -> Result<(), TrustError> {
+        if !self.keys.contains_key(&node) {
+            let key = VerifyingKey::from_bytes(&node.0).map_err(|_| TrustError::Signature)?;
+            if self.keys.len() >= KEYS_MAX {
+                self.keys.clear();
+            }
+            self.keys.insert(node, key);
+        }
+        let signature = Signature::from_bytes(signature);
+        self.keys[&node].verify_strict(statement, &signature).map_err(|_| TrustError::Signature)
+    }
+
+    fn check_definition_once(&mut self, signed: &Signed) -> Result<(), TrustError> {
         let mut seal = Sha256::new();
         seal.update(b"definition");
         seal.update(signed.hash);
         let seal: Hash = seal.finalize().into();
-        if self.roots.contains(&seal) {
-            return Ok(());
+        if !self.roots.contains(&seal) {
+            check_definition(signed)?;
+            self.remember(seal);
         }
-        // A body of a later version is relayed; it is not shown either.
-        if let Ok(body) = ToolBody::decode(body) {
-            let held = definition_hash(&body.definition).ok();
-            if held.is_none() || held != signed.record.def_hash {
-                return Err(TrustError::Definition);
-            }
-        }
-        self.remember(seal);
         Ok(())
     }
 
@@ -195,6 +210,15 @@ impl Verifier {
             self.roots.remove(&oldest);
         }
     }
+}
+
+/// A tool's record names the hash of the definition it holds, so that whoever pins the hash pins the definition.
+fn check_definition(signed: &Signed) -> Result<(), TrustError> {
+    let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Tool);
+    // A body of a later version is relayed; it is not shown either.
+    let Some(body) = body.and_then(|body| ToolBody::decode(body).ok()) else { return Ok(()) };
+    let held = definition_hash(&body.definition).ok();
+    if held.is_none() || held != signed.record.def_hash { Err(TrustError::Definition) } else { Ok(()) }
 }
 
 #[cfg(test)]

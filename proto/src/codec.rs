@@ -1,8 +1,12 @@
 //! Values to bytes and back, in bincode's `standard()` format: little endian, variable-length integers, tags as `u32`.
 //!
 //! The only file that names the serializer. Decoding is total: any bytes give a value or an error, all bytes must be consumed,
-//! and the length is checked before anything is allocated. Types that travel derive [`WireRead`] and [`WireWrite`]; they are not
-//! recursive, hold no maps, and keep their vectors sorted where order has no meaning.
+//! and the length is checked before anything is allocated. A value has exactly one spelling: what decodes encodes to the same bytes,
+//! so nobody makes a second text of something that was signed or hashed. Types that travel derive [`WireRead`] and [`WireWrite`];
+//! they are not recursive, hold no maps and nothing without bytes, and keep their vectors sorted where order has no meaning.
+//!
+//! After the freeze a type never changes, neither in its fields nor in their order: a reader consumes a body whole, so one field
+//! more is another type. What comes later comes as a new kind of message or of record, and old builds skip or relay that.
 
 use wincode::config::Configuration;
 use wincode::int_encoding::VarInt;
@@ -10,8 +14,9 @@ pub use wincode::{SchemaRead as WireRead, SchemaWrite as WireWrite};
 
 use crate::params::FRAME_BYTES_MAX;
 
-/// 4 MiB: the serializer checks `len × size_of::<T>()` on encode as well, so this is above [`FRAME_BYTES_MAX`].
-const PREALLOCATION_BYTES_MAX: usize = 4 << 20;
+/// Room that one vector may ask for before its items are read. The serializer checks `len × size_of::<T>()` on encode as well, so
+/// this is above [`FRAME_BYTES_MAX`]: no item of a full vector of ours takes twice its bytes in memory.
+const PREALLOCATION_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
 type Format = Configuration<
     true,
@@ -77,8 +82,14 @@ where
         if bytes.len() > FRAME_BYTES_MAX {
             return Err(DecodeError::TooLong(bytes.len()));
         }
-        wincode::config::deserialize_exact(bytes, format())
-            .map_err(|error| DecodeError::Invalid { what: short_name::<T>(), why: error.to_string() })
+        let invalid = |why: String| DecodeError::Invalid { what: short_name::<T>(), why };
+        let value: T =
+            wincode::config::deserialize_exact(bytes, format()).map_err(|error| invalid(error.to_string()))?;
+        // The format leaves one choice, how wide a number is written, and every wider one is longer: equal length is equal bytes.
+        match wincode::config::serialized_size(&value, format()) {
+            Ok(size) if size == bytes.len() as u64 => Ok(value),
+            _ => Err(invalid("a number is written wider than it needs".to_owned())),
+        }
     }
 }
 
@@ -150,6 +161,22 @@ mod tests {
         let mut longer = bytes;
         longer.push(0);
         assert!(Sample::decode(&longer).is_err());
+    }
+
+    #[test]
+    fn a_number_has_one_spelling() {
+        assert_eq!(u64::decode(&[251, 44, 1]), Ok(300));
+        for wider in [&[251, 7, 0][..], &[252, 44, 1, 0, 0], &[253, 44, 1, 0, 0, 0, 0, 0, 0]] {
+            assert!(u64::decode(wider).is_err(), "{wider:?}");
+        }
+        assert_eq!(Vec::<u8>::decode(&[1, 9]), Ok(vec![9]));
+        assert!(Vec::<u8>::decode(&[251, 1, 0, 9]).is_err(), "nor has a count");
+    }
+
+    #[test]
+    fn tags_other_than_the_known_ones_are_refused() {
+        assert!(bool::decode(&[2]).is_err() && Option::<u8>::decode(&[2, 0]).is_err() && Choice::decode(&[3]).is_err());
+        assert!(String::decode(&[1, 255]).is_err(), "text is UTF-8");
     }
 
     #[test]

@@ -7,6 +7,9 @@
 //!
 //! The length counts the body and is checked against [`FRAME_BYTES_MAX`] before anything is
 //! allocated. A frame of an unknown kind or of another version is skipped and counted: ALPN keeps other protocols away.
+//!
+//! The version counts changes that a reader cannot skip. A Hello goes in the lowest version its sender speaks and names the highest;
+//! everything after it goes in [`common_version`]. New kinds are no new version.
 
 pub mod message;
 
@@ -17,8 +20,17 @@ use crate::params::FRAME_BYTES_MAX;
 pub const MAGIC: [u8; 2] = *b"AO";
 /// Version of the wire.
 pub const VERSION: u8 = 1;
+/// Lowest and highest version this build speaks.
+pub const VERSIONS: (u8, u8) = (VERSION, VERSION);
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 8;
+
+/// The version two nodes use: the highest that both speak, each saying its lowest and highest; `None` when they share none, or when
+/// one of them names nothing.
+pub fn common_version(ours: (u8, u8), theirs: (u8, u8)) -> Option<u8> {
+    let (lowest, highest) = (ours.0.max(theirs.0), ours.1.min(theirs.1));
+    (lowest <= highest).then_some(highest)
+}
 
 /// How a message travels. Streams are ordered within a class and independent between classes, so that a snapshot stops no probe.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -92,4 +104,23 @@ pub fn open(bytes: &[u8]) -> Result<(u8, &[u8]), FrameError> {
         return Err(FrameError::Length(bytes.len()));
     }
     Ok((header[3], body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_common_version_is_used_and_both_sides_find_the_same() {
+        for (ours, theirs, common) in [
+            ((1, 1), (1, 1), Some(1)),
+            ((1, 3), (2, 5), Some(3)),
+            ((1, 1), (2, 5), None),
+            ((1, 9), (5, 4), None),
+            ((0, 255), (7, 7), Some(7)),
+        ] {
+            assert_eq!(common_version(ours, theirs), common);
+            assert_eq!(common_version(theirs, ours), common);
+        }
+    }
 }

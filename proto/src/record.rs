@@ -34,7 +34,8 @@ impl NodeId {
                 key.push(u8::try_from((bits >> held) & 0xff).ok()?);
             }
         }
-        key.try_into().ok().map(Self)
+        // The last character has bits to spare; with any of them set it would be a second spelling.
+        key.try_into().ok().map(Self).filter(|id: &Self| id.to_string() == text)
     }
 
     /// The first eight characters, for logs and tables.

@@ -212,9 +212,9 @@ pub struct Head {
 pub struct Envelope {
     /// The encoded [`Record`].
     pub payload: Vec<u8>,
-    /// Place among the leaves of the flush, from 0.
+    /// Bit i: the neighbour at place i of the path stands left.
     pub index: u32,
-    /// Hashes from the leaf's neighbour up to below the root.
+    /// Hashes of the neighbours on the way from the leaf to the root.
     pub path: Vec<Hash>,
     /// The log after this flush.
     pub head: Head,

@@ -62,35 +62,32 @@ pub fn sign_flush(key: &SigningKey, records: Vec<Record>, head: Head) -> Vec<Sig
         .enumerate()
         .map(|(place, (record, payload))| {
             let hash = Sha256::digest(&payload).into();
-            let index = u32::try_from(place).expect("a flush has fewer than 2^32 records");
-            let envelope = Envelope { payload, index, path: path_of(&levels, place), head, signature }.encode();
+            let (index, path) = path_of(&levels, place);
+            let envelope = Envelope { payload, index, path, head, signature }.encode();
             Signed { record, envelope: envelope.into(), hash, head }
         })
         .collect()
 }
 
-fn path_of(levels: &[Vec<Hash>], place: usize) -> Vec<Hash> {
-    let mut path = Vec::new();
-    let mut place = place;
-    for level in &levels[..levels.len() - 1] {
+/// The neighbours on the way from a leaf to the root, and on which side each stands. An odd last node has no neighbour and is passed
+/// by, so that one proof has one spelling.
+fn path_of(levels: &[Vec<Hash>], place: usize) -> (u32, Vec<Hash>) {
+    let (mut index, mut path) = (0, Vec::new());
+    for (height, level) in levels.iter().enumerate() {
+        let place = place >> height;
         if let Some(neighbour) = level.get(place ^ 1) {
+            index |= u32::from(place & 1 == 1) << path.len();
             path.push(*neighbour);
-        } else {
-            // An odd last node has no neighbour; the zero hash says so and costs nothing to check.
-            path.push([0; 32]);
         }
-        place /= 2;
     }
-    path
+    (index, path)
 }
 
 fn root_of(envelope: &Envelope) -> Hash {
     let mut hash = leaf_hash(&envelope.payload);
     let mut index = envelope.index;
     for neighbour in &envelope.path {
-        if *neighbour != [0; 32] {
-            hash = if index & 1 == 0 { parent_hash(&hash, neighbour) } else { parent_hash(neighbour, &hash) };
-        }
+        hash = if index & 1 == 0 { parent_hash(&hash, neighbour) } else { parent_hash(neighbour, &hash) };
         index >>= 1;
     }
     hash

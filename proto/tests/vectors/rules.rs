@@ -1,0 +1,148 @@
+//! Golden vectors that are no encodings: names, texts, hashes and signatures, each an input and what the rule makes of it.
+
+use aop_proto::codec::Wire;
+use aop_proto::name::{FullName, ZoneName, fit_label, fit_tool_labels, wire_name};
+use aop_proto::record::{Certificate, Envelope, Hash, Head, NodeId, Record};
+use aop_proto::registry::root::root_of;
+use aop_proto::trust::{definition_hash, sign_flush};
+use aop_proto::wire::common_version;
+use ed25519_dalek::{Signature, VerifyingKey};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::meaning::{Meaning, bincode_bytes};
+use crate::samples::{key, server_records};
+use crate::support::hex;
+
+/// Every input that has a golden output, with its rule.
+pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
+    let long = "x".repeat(64);
+    let texts = |rule, texts: &[&str]| texts.iter().map(|text| (rule, json!(text))).collect::<Vec<_>>();
+    let leaves = |numbers: &[u64]| -> Value {
+        numbers.iter().map(|number| json!([number, hex(&[u8::try_from(number % 251).expect("small"); 32])])).collect()
+    };
+    let flush = |count| {
+        let records: Vec<Vec<u8>> = server_records(count).iter().map(Wire::encode).collect();
+        let head = Head { seq: count, floor: 0, count: 1, root: [0x5e; 32] };
+        ("flush", json!({"seed": 1, "records": records.to_json(), "head": head.to_json()}))
+    };
+    let certified = key(2).verifying_key().to_bytes();
+    let pairs = [[[1, 1], [1, 1]], [[1, 3], [2, 5]], [[1, 1], [2, 5]], [[1, 9], [5, 4]]];
+    [
+        vec![("node id", json!(hex(&[0xa5; 32]))), ("node id", json!(hex(&[0; 32]))), ("node id", json!(hex(&certified)))],
+        texts("zone", &[".", "_", "Research", "ml.Research.", "", "a..b", "a b", &long, &long[1..]]),
+        texts("name", &["getForecast.Met.weather", "a", "a.b.", "", ".a", "wörter.z", &["a"; 128].join(".")]),
+        texts("label", &["get_forecast", "get forecast", "wörter", "", &long]),
+        vec![
+            ("labels", json!(["get", "Get", "list"])),
+            ("labels", json!(["a b", "a_b", "A b"])),
+            ("client name", json!(["met", "get_forecast"])),
+            ("client name", json!(["met", long])),
+        ],
+        texts(
+            "definition hash",
+            &[
+                r#"{"name":"a"}"#,
+                r#"{ "description": "x\u00e9\n", "name": "a", "extra": 1, "inputSchema": {"b": [1.0, -0.5, 1e21], "a": {}} }"#,
+                r#"{"outputSchema":null,"title":"t","annotations":{"readOnlyHint":true}}"#,
+                "[]",
+            ],
+        ),
+        [&[][..], &[1], &[15], &[16], &[1, 2, 3], &[1, 16, 17, 255, 256], &[3, 4096, 1 << 40], &[u64::MAX]]
+            .iter()
+            .map(|numbers| ("log root", leaves(numbers)))
+            .collect(),
+        pairs.iter().map(|pair| ("common version", json!(pair))).collect(),
+        [1, 2, 3, 5].into_iter().map(flush).collect(),
+        vec![(
+            "certificate",
+            json!({"issuer_seed": 9, "zone": "research", "node": hex(&certified), "issued_ms": 1_790_000_000_000_u64}),
+        )],
+    ]
+    .concat()
+}
+
+/// What the rule of that name makes of an input.
+pub(crate) fn output(rule: &str, input: &Value) -> Value {
+    let text = || input.as_str().expect("text");
+    match rule {
+        "node id" => {
+            let id = NodeId::from_json(input);
+            assert_eq!(NodeId::parse(&id.to_string()), Some(id));
+            id.to_string().into()
+        }
+        "zone" => ZoneName::parse(text()).ok().map(|zone| zone.to_string()).into(),
+        "name" => FullName::parse(text()).ok().map(|name| name.key().to_owned()).into(),
+        "label" => fit_label(text()).into(),
+        "labels" => {
+            let originals: Vec<String> = Meaning::from_json(input);
+            fit_tool_labels(originals.iter().map(String::as_str)).into()
+        }
+        "client name" => {
+            let (server, label): (String, String) = Meaning::from_json(input);
+            wire_name(&server, &label).into()
+        }
+        "definition hash" => definition_hash(text().as_bytes()).ok().map(|hash| hex(&hash)).into(),
+        "log root" => {
+            let leaves: Vec<(u64, Hash)> = Meaning::from_json(input);
+            hex(&root_of(leaves.into_iter())).into()
+        }
+        "common version" => {
+            let (ours, theirs) = Meaning::from_json(input);
+            common_version(ours, theirs).into()
+        }
+        "flush" => flush(input),
+        "certificate" => certificate(input),
+        _ => panic!("no rule {rule}"),
+    }
+}
+
+/// Records signed together: the text that is signed, and each record's envelope.
+fn flush(input: &Value) -> Value {
+    let key = key(u8::from_json(&input["seed"]));
+    let payloads: Vec<Vec<u8>> = Meaning::from_json(&input["records"]);
+    let records: Vec<Record> = payloads.iter().map(|payload| Record::decode(payload).expect("a record")).collect();
+    let (origin, head) = (records[0].origin(), Head::from_json(&input["head"]));
+    let signed = sign_flush(&key, records, head);
+    let envelopes: Vec<Envelope> =
+        signed.iter().map(|signed| Envelope::decode(&signed.envelope).expect("just made")).collect();
+    let paths: Vec<(u32, Vec<Hash>)> = envelopes.iter().map(|one| (one.index, one.path.clone())).collect();
+    let root = root(&payloads);
+    let text = pre_authentication("application/vnd.aop.flush.v1", &bincode_bytes(&(root, (origin, head))));
+    check(&key.verifying_key(), &text, &envelopes[0].signature);
+    json!({"root": hex(&root), "signed": hex(&text), "signature": envelopes[0].signature.to_json(), "paths": paths.to_json()})
+}
+
+fn certificate(input: &Value) -> Value {
+    let issuer = key(u8::from_json(&input["issuer_seed"]));
+    let (zone, node) = (String::from_json(&input["zone"]), NodeId::from_json(&input["node"]));
+    let parsed = ZoneName::parse(&zone).expect("a zone");
+    let certificate = Certificate::issue(&issuer, &parsed, node, u64::from_json(&input["issued_ms"]));
+    let body = ((zone, node), (certificate.issuer, certificate.issued_ms));
+    let text = pre_authentication("application/vnd.aop.certificate.v1", &bincode_bytes(&body));
+    check(&issuer.verifying_key(), &text, &certificate.signature);
+    json!({"signed": hex(&text), "certificate": hex(&certificate.encode())})
+}
+
+/// The root over the records of one flush, in pairs, an odd last node moving up as it is.
+fn root(payloads: &[Vec<u8>]) -> Hash {
+    let leaf = |payload: &Vec<u8>| hash(0, &pre_authentication("application/vnd.aop.record.v1", payload));
+    let mut level: Vec<Hash> = payloads.iter().map(leaf).collect();
+    while level.len() > 1 {
+        level = level.chunks(2).map(|pair| if pair.len() == 1 { pair[0] } else { hash(1, &pair.concat()) }).collect();
+    }
+    level[0]
+}
+
+fn hash(domain: u8, bytes: &[u8]) -> Hash {
+    Sha256::new().chain_update([domain]).chain_update(bytes).finalize().into()
+}
+
+/// DSSE v1.
+fn pre_authentication(of: &str, body: &[u8]) -> Vec<u8> {
+    [format!("DSSEv1 {} {of} {} ", of.len(), body.len()).as_bytes(), body].concat()
+}
+
+fn check(key: &VerifyingKey, text: &[u8], signature: &[u8; 64]) {
+    key.verify_strict(text, &Signature::from_bytes(signature)).expect("the signature covers that text");
+}

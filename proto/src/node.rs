@@ -493,7 +493,7 @@ impl Node {
     fn send(&mut self, peer: NodeId, message: impl Into<Message>) {
         match message.into().try_encode() {
             Some(bytes) => {
-                self.outputs.push_back(Output::Send { peer, class: class_of(bytes[3]), bytes: bytes.into() })
+                self.outputs.push_back(Output::Send { peer, class: class_of(bytes[3]), bytes: bytes.into() });
             }
             None => self.counts.bad_frames += 1,
         }
@@ -596,8 +596,8 @@ impl Node {
         self.delegate_again();
     }
 
-    /// What readers see now.
-    pub fn view(&mut self) -> View {
+    /// What readers see now. Taking it changes nothing.
+    pub fn view(&self) -> View {
         let (l2, l3) = self.resolver.counts();
         let counts = Counts {
             l2,
@@ -635,7 +635,7 @@ impl Node {
             parent: self.links.parent_zone(),
             vector: self.registry.vector(),
             counts,
-            tools: self.zone.tools().clone(),
+            tools: self.zone.shown(),
         }
     }
 

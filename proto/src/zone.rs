@@ -224,7 +224,7 @@ pub struct Zone {
 
 impl Default for Zone {
     fn default() -> Self {
-        let mut index = Index::default();
+        let index = Index::default();
         let tools = Tools {
             shards: vec![Arc::default(); SHARDS],
             aliases: vec![Arc::default(); SHARDS],
@@ -412,6 +412,11 @@ impl Zone {
     pub fn tools(&mut self) -> &Tools {
         self.tools.index = self.index.snapshot();
         &self.tools
+    }
+
+    /// What readers see now, for one who looks without touching the zone.
+    pub fn shown(&self) -> Tools {
+        Tools { index: self.index.snapshot(), ..self.tools.clone() }
     }
 
     /// What readers see, with the index as it was last taken.

@@ -4,7 +4,7 @@
 //! segments of a size class are merged into one of the next class. A merge is worked off a little with every change, in
 //! proportion to the change, so the writer never pauses for it. It is not thread safe and needs not be: one task owns it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::DocId;
 use super::segment::{Merge, Removed, SEGMENT_DOCUMENTS_MAX, Segment, can_merge};
@@ -35,7 +35,7 @@ pub struct Index {
     documents: usize,
     total_length: u64,
     /// Dropped by every change.
-    snapshot: Option<Arc<IndexSnapshot>>,
+    snapshot: OnceLock<Arc<IndexSnapshot>>,
 }
 
 #[derive(Debug)]
@@ -88,8 +88,8 @@ impl Index {
     }
 
     /// What readers search from now on; costs a few references, and nothing at all when nothing changed.
-    pub fn snapshot(&mut self) -> Arc<IndexSnapshot> {
-        let snapshot = self.snapshot.get_or_insert_with(|| {
+    pub fn snapshot(&self) -> Arc<IndexSnapshot> {
+        let snapshot = self.snapshot.get_or_init(|| {
             Arc::new(IndexSnapshot {
                 parts: self.sealed.iter().map(|sealed| sealed.part.clone()).collect(),
                 tail: self.tail.clone(),
@@ -124,7 +124,7 @@ impl Index {
     }
 
     fn after_change(&mut self, work: usize) {
-        self.snapshot = None;
+        self.snapshot.take();
         if self.merge.is_none() {
             self.begin_merge();
         }

@@ -2,18 +2,24 @@
 //! durable, or a part of it that nobody was told about.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use aop_proto::codec::Wire;
 use aop_proto::node::{Keep, Restored};
 use aop_proto::record::{Origin, SignedRef};
 use aop_proto::selection::Chance;
-use aop_proto::trust::Verifier;
 use aop_proto::wire::message::Fork;
 
-/// One host's store.
-#[derive(Debug, Default)]
+/// Records by log and number.
+pub(crate) type Records = BTreeMap<(Origin, u64), SignedRef>;
+
+/// One host's store. A clone is a backup.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
-    records: BTreeMap<(Origin, u64), Vec<u8>>,
+    /// What many stores began with, held once.
+    base: Arc<Records>,
+    /// What came since; `None` where something of the base is forgotten.
+    since: BTreeMap<(Origin, u64), Option<SignedRef>>,
     trust: Option<Vec<u8>>,
     incarnation: Option<u64>,
     forks: BTreeMap<Origin, Fork>,
@@ -26,34 +32,50 @@ impl Disk {
         self.incarnation
     }
 
+    /// A store that holds this from its beginning.
+    pub(crate) fn holding(base: Arc<Records>, trust: Vec<u8>) -> Self {
+        Self { base, trust: Some(trust), ..Self::default() }
+    }
+
     /// Takes a write on its way.
     pub(crate) fn write(&mut self, token: u64, keep: Vec<Keep>) {
         self.pending.push_back((token, keep));
     }
 
-    /// The oldest write is durable; its token.
-    pub(crate) fn sync(&mut self) -> Option<u64> {
+    /// The oldest write is durable; its token. A store that is not `kept` forgets at once: nobody will start on it again.
+    pub(crate) fn sync(&mut self, kept: bool) -> Option<u64> {
         let (token, keep) = self.pending.pop_front()?;
-        self.apply(keep);
+        if kept {
+            self.apply(keep);
+        }
         Some(token)
     }
 
     /// Power is lost. Some of what was on its way has reached the plates all the same, in order.
     pub(crate) fn crash(&mut self, chance: &mut Chance) {
         for _ in 0..chance.below(self.pending.len() as u64 + 1) {
-            self.sync();
+            self.sync(true);
         }
         self.pending.clear();
+    }
+
+    /// What stands on the plates now, for another day.
+    pub(crate) fn backup(&self) -> Self {
+        Self { pending: VecDeque::new(), ..self.clone() }
     }
 
     fn apply(&mut self, keep: Vec<Keep>) {
         for keep in keep {
             match keep {
                 Keep::Record(signed) => {
-                    self.records.insert((signed.record.origin(), signed.record.seq), signed.envelope.to_vec());
+                    self.since.insert((signed.record.origin(), signed.record.seq), Some(signed));
                 }
                 Keep::Drop(origin, seq) => {
-                    self.records.remove(&(origin, seq));
+                    if self.base.contains_key(&(origin, seq)) {
+                        self.since.insert((origin, seq), None);
+                    } else {
+                        self.since.remove(&(origin, seq));
+                    }
                 }
                 Keep::Incarnation(incarnation) => self.incarnation = Some(incarnation),
                 Keep::Fork(origin, fork) => {
@@ -66,14 +88,8 @@ impl Disk {
 
     /// What a node that starts on this store gets.
     pub(crate) fn restored(&self) -> Restored {
-        let mut verifier = Verifier::default();
-        let read = |bytes: &Vec<u8>| -> SignedRef {
-            verifier.open(bytes).expect("only what a node verified or signed is ever written")
-        };
-        Restored {
-            records: self.records.values().map(read).collect(),
-            trust: self.trust.clone(),
-            forks: self.forks.values().cloned().collect(),
-        }
+        let base = self.base.iter().filter(|(place, _)| !self.since.contains_key(place)).map(|(_, signed)| signed);
+        let records = base.chain(self.since.values().flatten()).cloned().collect();
+        Restored { records, trust: self.trust.clone(), forks: self.forks.values().cloned().collect() }
     }
 }

@@ -1,5 +1,6 @@
 //! One host: a node, its store, its clock, and everything it said to its doors.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +12,14 @@ use aop_proto::record::NodeId;
 use aop_proto::resolver::Outcome;
 use aop_proto::search::Found;
 use aop_proto::selection::Chance;
-use aop_proto::trust::SigningKey;
+use aop_proto::trust::{Opened, SigningKey};
 use aop_proto::view::View;
 
 use crate::disk::Disk;
-use crate::world::Spec;
+use crate::world::{Actor, Spec};
 
 /// The Unix time at which every simulation begins.
-const EPOCH_MS: u64 = 1_790_000_000_000;
+pub(crate) const EPOCH_MS: u64 = 1_790_000_000_000;
 
 /// One answer to a question of a door.
 #[derive(Debug)]
@@ -58,19 +59,31 @@ pub(crate) struct Promise {
 pub(crate) struct Host {
     pub(crate) spec: Spec,
     pub(crate) id: NodeId,
-    key: [u8; 32],
-    zone_key: [u8; 32],
+    pub(crate) key: [u8; 32],
+    pub(crate) zone_key: [u8; 32],
     pub(crate) disk: Disk,
-    pub(crate) node: Option<Node>,
+    /// An earlier state of the disk, and the log's life then.
+    pub(crate) backup: Option<(Disk, u64)>,
+    pub(crate) node: Option<Box<Node>>,
+    /// Somebody else at a node's place.
+    pub(crate) actor: Option<Box<dyn Actor>>,
     /// Which run this is; what was meant for an earlier one is dropped.
     pub(crate) life: u32,
     pub(crate) started: Duration,
-    /// Milliseconds its wall clock is ahead of true time, or behind.
-    pub(crate) clock_ms: i64,
+    clock: Clock,
     pub(crate) incarnation: u64,
-    pub(crate) wake: Option<Duration>,
+    /// When it wants to be woken.
+    pub(crate) wake: Duration,
+    /// When the queue will look whether it is to be woken; never after `wake`.
+    pub(crate) timer: Duration,
     pub(crate) disk_busy_until: Duration,
-    pub(crate) view: Option<Arc<View>>,
+    /// Bytes a second it can send, if that is bounded, and until when it is busy with those before.
+    pub(crate) uplink: Option<u64>,
+    pub(crate) sending_until: Duration,
+    /// The number of the pause it is in.
+    pub(crate) paused: Option<u64>,
+    /// What readers see, once somebody asked since it changed.
+    pub(crate) view: OnceCell<Arc<View>>,
     /// Tokens below this were for earlier runs.
     pub(crate) first_token: u64,
     pub(crate) asked: BTreeMap<u64, Duration>,
@@ -78,6 +91,24 @@ pub(crate) struct Host {
     pub(crate) written: BTreeMap<u64, Result<Wrote, WriteError>>,
     pub(crate) refusals: Vec<Refusal>,
     pub(crate) promises: BTreeMap<String, Promise>,
+}
+
+/// How a wall clock goes wrong: it is ahead by so much, and gains so much since some time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    ahead_ms: i64,
+    drift_ppm: i64,
+    since: Duration,
+}
+
+impl Clock {
+    fn ahead_ms(&self, time: Duration) -> i64 {
+        if self.drift_ppm == 0 {
+            return self.ahead_ms;
+        }
+        let passed = i64::try_from(time.saturating_sub(self.since).as_millis()).unwrap_or(i64::MAX);
+        self.ahead_ms + passed.saturating_mul(self.drift_ppm) / 1_000_000
+    }
 }
 
 impl Host {
@@ -89,14 +120,20 @@ impl Host {
             key,
             zone_key,
             disk: Disk::default(),
+            backup: None,
             node: None,
+            actor: None,
             life: 0,
             started: Duration::ZERO,
-            clock_ms: 0,
+            clock: Clock::default(),
             incarnation: 1,
-            wake: None,
+            wake: Duration::MAX,
+            timer: Duration::MAX,
             disk_busy_until: Duration::ZERO,
-            view: None,
+            uplink: None,
+            sending_until: Duration::ZERO,
+            paused: None,
+            view: OnceCell::new(),
             first_token: 0,
             asked: BTreeMap::new(),
             answered: BTreeMap::new(),
@@ -107,12 +144,8 @@ impl Host {
     }
 
     /// Starts a node on what the store holds.
-    pub(crate) fn start(&mut self, time: Duration, chance: &mut Chance) {
-        self.life += 1;
-        self.started = time;
-        self.view = None;
-        self.wake = None;
-        self.disk_busy_until = time;
+    pub(crate) fn start(&mut self, time: Duration, chance: &mut Chance, opened: Arc<dyn Opened>) {
+        self.begin(time);
         let config = Config {
             zone: ZoneName::parse(&self.spec.zone).expect("scenarios name zones that are zones"),
             key: SigningKey::from_bytes(&self.key),
@@ -123,16 +156,31 @@ impl Host {
             seed: bytes(chance),
             parents: self.spec.parents.clone(),
             joins: self.spec.joins.clone(),
-            opened: None,
+            opened: Some(opened),
         };
-        self.node = Some(Node::new(config, self.disk.restored(), self.now(time)));
+        self.node = Some(Box::new(Node::new(config, self.disk.restored(), self.now(time))));
+    }
+
+    /// Another run begins.
+    pub(crate) fn begin(&mut self, time: Duration) {
+        self.life += 1;
+        self.started = time;
+        self.view = OnceCell::new();
+        (self.wake, self.timer) = (Duration::MAX, Duration::MAX);
+        (self.disk_busy_until, self.sending_until) = (time, time);
+    }
+
+    /// Whether something lives here.
+    pub(crate) const fn runs(&self) -> bool {
+        self.node.is_some() || self.actor.is_some()
     }
 
     /// The node is gone, and what was not durable with it.
     pub(crate) fn stop(&mut self, chance: &mut Chance) {
-        self.node = None;
+        (self.node, self.actor) = (None, None);
         self.life += 1;
-        self.view = None;
+        self.paused = None;
+        self.view = OnceCell::new();
         self.asked.clear();
         self.disk.crash(chance);
     }
@@ -147,14 +195,44 @@ impl Host {
     /// The keys are lost as well; what comes back is somebody else.
     pub(crate) fn lose_keys(&mut self, chance: &mut Chance) {
         self.lose_disk();
+        self.backup = None;
         (self.key, self.zone_key) = (bytes(chance), bytes(chance));
         self.id = NodeId(SigningKey::from_bytes(&self.key).verifying_key().to_bytes());
     }
 
+    /// The store is as it was at its backup; what was promised since is not known there any more.
+    pub(crate) fn restore_backup(&mut self) -> bool {
+        let Some((disk, incarnation)) = self.backup.clone() else { return false };
+        (self.disk, self.incarnation) = (disk, incarnation);
+        self.promises.clear();
+        true
+    }
+
     /// What its clocks say.
     pub(crate) fn now(&self, time: Duration) -> Now {
-        let wall_ms = (EPOCH_MS + time.as_millis() as u64).saturating_add_signed(self.clock_ms);
+        let wall_ms = (EPOCH_MS + time.as_millis() as u64).saturating_add_signed(self.clock.ahead_ms(time));
         Now { mono: time.saturating_sub(self.started), wall_ms }
+    }
+
+    /// Its wall clock steps.
+    pub(crate) fn set_clock(&mut self, time: Duration, ahead_ms: i64) {
+        self.clock = Clock { ahead_ms, since: time, ..self.clock };
+    }
+
+    /// Its wall clock goes fast or slow from now on.
+    pub(crate) fn set_drift(&mut self, time: Duration, drift_ppm: i64) {
+        self.clock = Clock { ahead_ms: self.clock.ahead_ms(time), drift_ppm, since: time };
+    }
+
+    /// How far its wall clock is off.
+    pub(crate) fn ahead_ms(&self, time: Duration) -> i64 {
+        self.clock.ahead_ms(time)
+    }
+
+    /// What readers see.
+    pub(crate) fn view(&self) -> Option<&Arc<View>> {
+        let node = self.node.as_ref()?;
+        Some(self.view.get_or_init(|| Arc::new(node.view())))
     }
 
     /// Takes what an acknowledged write promises.

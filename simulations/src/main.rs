@@ -112,7 +112,7 @@ fn simulate(run: &Run) -> bool {
         println!("not acquainted after {limit:?}");
         return false;
     };
-    let joined = world.traffic_where(|_, _, _| true);
+    let joined = world.traffic(|_| true);
     world.weather.drop = (run.loss * 1000.0).round() as u64;
     world.weather.loss = world.weather.drop;
     updates(&mut world, &hosts, run.updates, run.pause);
@@ -120,7 +120,7 @@ fn simulate(run: &Run) -> bool {
     world.weather.drop = 0;
     world.weather.loss = 0;
     let equal = world.run_until(limit, |world| equal(world, &hosts));
-    let spread = world.traffic_where(|_, _, _| true);
+    let spread = world.traffic(|_| true);
     let nodes = u64::from(run.nodes);
     println!("nodes        {:>12}   loss {}   updates {}   seed {}", run.nodes, run.loss, run.updates, run.seed);
     println!("acquainted   {:>12.3} s", met.as_secs_f64());

@@ -79,7 +79,7 @@ pub fn storm(seed: u64, verbose: bool) -> Result<World, String> {
 impl Storm {
     fn new(seed: u64, verbose: bool) -> Self {
         let mut world = World::new(seed);
-        world.verbose = verbose;
+        world.tell = if verbose { crate::world::Tell::Events } else { crate::world::Tell::Nothing };
         let faults = FAULTS.into_iter().filter(|_| world.below(3) == 0).collect();
         let mut storm = Self {
             world,

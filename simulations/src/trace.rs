@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 /// The running hash. Not cryptographic: nobody lies to a simulator.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
     hash: u64,
     events: u64,
 }
 
+const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+
 impl Default for Trace {
     fn default() -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, events: 0 }
+        Self { hash: SEED, events: 0 }
     }
 }
 
@@ -19,18 +21,11 @@ impl Trace {
     /// Takes one event.
     pub(crate) fn event(&mut self, at: Duration, kind: u8, host: usize, bytes: &[u8]) {
         self.events += 1;
-        self.mix(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
-        self.mix((host as u64) << 8 | u64::from(kind));
-        self.mix(bytes.len() as u64);
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.mix(u64::from_le_bytes(word));
+        let at = at.as_secs() << 30 | u64::from(at.subsec_nanos());
+        self.hash = mix(mix(self.hash, at), (host as u64) << 8 | u64::from(kind));
+        if !bytes.is_empty() {
+            self.hash = mix(self.hash, hash_bytes(bytes));
         }
-    }
-
-    const fn mix(&mut self, word: u64) {
-        self.hash = (self.hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 
     /// The hash so far.
@@ -42,4 +37,19 @@ impl Trace {
     pub const fn events(&self) -> u64 {
         self.events
     }
+}
+
+const fn mix(hash: u64, word: u64) -> u64 {
+    (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+}
+
+/// A fast hash of some bytes and their number.
+pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
+    let (chunks, rest) = bytes.as_chunks();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let body = chunks.iter().fold(mix(SEED, bytes.len() as u64), |hash, chunk| mix(hash, u64::from_le_bytes(*chunk)));
+    // The last round's low bits have seen little of the last word.
+    let hash = mix(body, u64::from_le_bytes(last));
+    hash ^ hash >> 32
 }

@@ -1,37 +1,51 @@
 //! The world: hosts, one queue of events in virtual time, and the only loop that drives nodes.
 //!
+//! ```text
+//!  scenario ── faults, doors ──▶ world ── Input ──▶ node        engine    the loop: what is due, what a node asks for
+//!                                  │  ◀── Output ──┘            between   links, dials, messages on their way
+//!                                  └─ queue, traffic, shared    faults    what operators and accidents do
+//! ```
+//!
 //! Everything a node asks for is done here, some time later and not always: messages travel, dials are answered, writes reach the
-//! disk. A scenario steps time forward and does to hosts what operators and accidents do. After every event the checks look.
+//! disk. A scenario steps time forward and does to hosts what operators and accidents do. The same seed gives the same run,
+//! whatever is watched or told of it.
 
 mod between;
+mod doors;
+mod engine;
+mod faults;
+mod formed;
+mod hooks;
+mod queue;
+mod shared;
+mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_proto::node::{Input, Node, Output, Write, WriteError, Wrote};
-use aop_proto::record::NodeId;
-use aop_proto::resolver::Terms;
+use aop_proto::node::Node;
+use aop_proto::record::{NodeId, Origin};
 use aop_proto::selection::Chance;
 use aop_proto::view::View;
-use aop_proto::wire::message::Question;
+use aop_proto::wire::Class;
 
 use crate::checks::Checks;
 pub use crate::host::Answered;
 use crate::host::Host;
 use crate::network::{Network, Weather};
 use crate::trace::Trace;
+use engine::Event;
+use queue::Queue;
+use shared::{Identity, Shared};
+use traffic::Ledgers;
 
 pub use crate::question::{name, question, words};
-
-/// Timers a node may have at one instant before it counts as one that wakes without end.
-const IDLE_WAKES_MAX: u32 = 1000;
-/// Pauses after which an unanswered handshake is tried again, as QUIC does.
-const HANDSHAKE_RETRY: Duration = Duration::from_millis(300);
-/// Time a host that leaves has for its last words.
-const LAST_WORDS: Duration = Duration::from_millis(50);
-/// Time a door gives its question.
-pub const DEADLINE: Duration = Duration::from_secs(2);
+pub use doors::DEADLINE;
+pub use formed::FORMED_ZONE;
+pub use hooks::{Actor, Meddler, Meter, Spread, Tell, Watch};
+pub use traffic::{HANDSHAKE_BYTES, HANDSHAKE_ROUND_TRIPS, Traffic};
 
 /// A host's number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -40,6 +54,8 @@ pub struct HostId(pub usize);
 /// What a host runs.
 #[derive(Clone, Debug, Default)]
 pub struct Spec {
+    /// How it is called in what is told; empty for its number.
+    pub name: String,
     /// Its zone.
     pub zone: String,
     /// Where it listens.
@@ -77,96 +93,92 @@ pub fn address(host: u32) -> String {
     format!("10.{a}.{b}.{c}:7400")
 }
 
-enum Event {
-    Timer { life: u32 },
-    Dial { life: u32, address: String, expected: Option<NodeId>, since: Duration, tries: u32 },
-    Settle { with: usize, lives: [u32; 2] },
-    Up { number: u64, address: String, dialed: bool, with: usize },
-    Down { number: u64, with: usize },
-    Input { number: u64, with: usize, input: Input },
-    Reached { life: u32, input: Input },
-    Synced { life: u32 },
-    Stop { life: u32 },
-}
-
-impl Event {
-    const fn kind(&self) -> u8 {
-        match self {
-            Self::Timer { .. } => 0,
-            Self::Dial { .. } => 1,
-            Self::Settle { .. } => 2,
-            Self::Up { .. } => 3,
-            Self::Down { .. } => 4,
-            Self::Input { .. } => 5,
-            Self::Synced { .. } => 6,
-            Self::Stop { .. } => 7,
-            Self::Reached { .. } => 8,
-        }
-    }
-}
-
-/// Messages and bytes of one kind that one host sent to another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Messages.
-    pub messages: u64,
-    /// Bytes, headers included.
-    pub bytes: u64,
-}
-
 /// Everything.
 pub struct World {
     /// How the network is now; scenarios change it as they go.
     pub weather: Weather,
-    /// Whether what happens to hosts is told on stderr.
-    pub verbose: bool,
+    /// What is told on stdout as it happens.
+    pub tell: Tell,
+    /// What is checked as it happens.
+    pub watch: Watch,
+    /// Whether disks keep what nodes write; without, large worlds need less memory and no host may start again.
+    pub keep_disks: bool,
     time: Duration,
-    chance: Chance,
-    queue: BTreeMap<(Duration, u64), (usize, Event)>,
-    next_event: u64,
+    chances: Chances,
+    queue: Queue<Event>,
     hosts: Vec<Host>,
     by_address: BTreeMap<String, usize>,
-    by_id: BTreeMap<NodeId, usize>,
+    by_id: HashMap<NodeId, u32, BuildHasherDefault<Identity>>,
     network: Network,
+    /// What came to hosts that are paused.
+    backlogs: BTreeMap<usize, Vec<Event>>,
     checks: Checks,
     trace: Trace,
-    /// By kind of message, sender and receiver.
-    traffic: BTreeMap<(u8, usize, usize), Traffic>,
+    traffic: Ledgers,
+    shared: Arc<Shared>,
     next_token: u64,
     idle_wakes: (Duration, usize, u32),
+    meddler: Option<Box<dyn Meddler>>,
+    spread: Option<Spread>,
+    meter: Option<Meter>,
+    /// Zone keys that were told.
+    told: BTreeMap<usize, Option<[u8; 32]>>,
+}
+
+/// Chance, apart for each purpose: one more draw of a script does not change the weather.
+struct Chances {
+    /// Of scripts and storms.
+    script: Chance,
+    /// Of the network and the disks.
+    winds: Chance,
+    /// Keys and seeds of hosts.
+    births: Chance,
 }
 
 impl World {
     /// An empty world of that seed.
     pub fn new(seed: u64) -> Self {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let chance = |purpose: u8| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&seed.to_le_bytes());
+            bytes[8] = purpose;
+            Chance::new(bytes)
+        };
         Self {
             weather: Weather::default(),
-            verbose: false,
+            tell: Tell::Nothing,
+            watch: Watch::Everything,
+            keep_disks: true,
             time: Duration::ZERO,
-            chance: Chance::new(bytes),
-            queue: BTreeMap::new(),
-            next_event: 0,
+            chances: Chances { script: chance(0), winds: chance(1), births: chance(2) },
+            queue: Queue::default(),
             hosts: Vec::new(),
             by_address: BTreeMap::new(),
-            by_id: BTreeMap::new(),
+            by_id: HashMap::default(),
             network: Network::default(),
+            backlogs: BTreeMap::new(),
             checks: Checks::default(),
             trace: Trace::default(),
-            traffic: BTreeMap::new(),
+            traffic: Ledgers::default(),
+            shared: Arc::default(),
             next_token: 0,
             idle_wakes: (Duration::ZERO, 0, 0),
+            meddler: None,
+            spread: None,
+            meter: None,
+            told: BTreeMap::new(),
         }
     }
 
     /// A host with an empty disk, not running yet.
     pub fn add(&mut self, spec: Spec) -> HostId {
-        let host = Host::new(spec, &mut self.chance);
+        let host = Host::new(spec, &mut self.chances.births);
         let number = self.hosts.len();
         self.by_address.insert(host.spec.address.clone(), number);
-        self.by_id.insert(host.id, number);
+        self.by_id.insert(host.id, number as u32);
         self.hosts.push(host);
+        self.network.add_host();
+        self.traffic.add_host();
         HostId(number)
     }
 
@@ -177,84 +189,9 @@ impl World {
         host
     }
 
-    /// Starts a host's node on what its disk holds.
-    pub fn start(&mut self, host: HostId) {
-        assert!(self.hosts[host.0].node.is_none(), "a host runs one node");
-        self.tell(format_args!("{host:?} starts: {:?}", self.hosts[host.0].spec));
-        self.hosts[host.0].start(self.time, &mut self.chance);
-        self.hosts[host.0].first_token = self.next_token + 1;
-        self.drain(host.0);
-    }
-
-    /// Power is lost: what was not durable is gone, and nobody is told.
-    pub fn crash(&mut self, host: HostId) {
-        self.tell(format_args!("{host:?} crashes"));
-        self.hosts[host.0].stop(&mut self.chance);
-        for (a, b) in self.network.of(host.0) {
-            self.lose_pair(a, b);
-        }
-    }
-
-    /// A crash that takes the disk along.
-    pub fn lose(&mut self, host: HostId) {
-        self.crash(host);
-        self.tell(format_args!("{host:?} loses its disk"));
-        self.hosts[host.0].lose_disk();
-    }
-
-    /// A crash that takes disk and keys along: another node will come at that address.
-    pub fn replace(&mut self, host: HostId) {
-        self.crash(host);
-        self.tell(format_args!("{host:?} loses its disk and its keys"));
-        self.hosts[host.0].lose_keys(&mut self.chance);
-        self.by_id.insert(self.hosts[host.0].id, host.0);
-    }
-
-    /// The host says goodbye and stops.
-    pub fn leave(&mut self, host: HostId) {
-        self.tell(format_args!("{host:?} leaves"));
-        self.input(host.0, Input::Leave);
-        let life = self.hosts[host.0].life;
-        self.at(self.time + LAST_WORDS, host.0, Event::Stop { life });
-    }
-
-    /// From now on nothing goes between the two sides.
-    pub fn partition(&mut self, one: &[HostId], other: &[HostId]) {
-        self.tell(format_args!("cut between {one:?} and {other:?}"));
-        for a in one {
-            for b in other {
-                self.network.cut(a.0, b.0);
-                self.lose_pair(a.0, b.0);
-            }
-        }
-    }
-
-    /// Everybody can reach everybody again.
-    pub fn heal(&mut self) {
-        self.tell(format_args!("no cuts"));
-        self.network.heal();
-    }
-
-    /// The connection of two hosts is lost.
-    pub fn disconnect(&mut self, a: HostId, b: HostId) {
-        self.tell(format_args!("{a:?} and {b:?} are disconnected"));
-        self.lose_pair(a.0, b.0);
-    }
-
-    fn tell(&self, what: std::fmt::Arguments<'_>) {
-        if self.verbose {
-            eprintln!("{:>10.4} {what}", self.time.as_secs_f64());
-        }
-    }
-
-    /// Sets how far a host's wall clock is off.
-    pub fn set_clock(&mut self, host: HostId, ahead_ms: i64) {
-        self.hosts[host.0].clock_ms = ahead_ms;
-    }
-
     /// A number below `bound`, from the world's seed.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.chance.below(bound)
+        self.chances.script.below(bound)
     }
 
     /// Time since the world began.
@@ -262,7 +199,7 @@ impl World {
         self.time
     }
 
-    /// The hash of everything that happened.
+    /// The hash of everything that happened, and how much that was.
     pub const fn trace(&self) -> Trace {
         self.trace
     }
@@ -274,12 +211,20 @@ impl World {
 
     /// A host's node, while it runs.
     pub fn node(&self, host: HostId) -> Option<&Node> {
-        self.hosts[host.0].node.as_ref()
+        self.hosts[host.0].node.as_deref()
     }
 
     /// What a host runs.
     pub fn spec(&self, host: HostId) -> &Spec {
         &self.hosts[host.0].spec
+    }
+
+    /// How a host is called in what is told.
+    pub fn label(&self, host: HostId) -> String {
+        match self.hosts[host.0].spec.name.as_str() {
+            "" => format!("host {}", host.0),
+            name => name.to_owned(),
+        }
     }
 
     /// Changes what a host runs from its next start on: other flags, the same address.
@@ -293,9 +238,14 @@ impl World {
         self.hosts[host.0].id
     }
 
-    /// What a host's readers see.
+    /// The log a host writes, in its present life.
+    pub fn origin(&self, host: HostId) -> Origin {
+        Origin { node: self.hosts[host.0].id, incarnation: self.hosts[host.0].incarnation }
+    }
+
+    /// What a host's readers see, while it runs; built when somebody asks.
     pub fn view(&self, host: HostId) -> Option<&Arc<View>> {
-        self.hosts[host.0].view.as_ref()
+        self.hosts[host.0].view()
     }
 
     /// What a host told its operator.
@@ -303,74 +253,63 @@ impl World {
         self.hosts[host.0].refusals.iter().map(|refusal| refusal.reason.clone()).collect()
     }
 
-    /// Messages and bytes that one host sent to another, of the kinds wanted.
-    pub fn traffic(&self, from: HostId, to: HostId, wanted: impl Fn(u8) -> bool) -> Traffic {
-        self.traffic_where(|kind, sender, receiver| sender == from && receiver == to && wanted(kind))
+    /// Links that stand at a host.
+    pub fn degree(&self, host: HostId) -> usize {
+        self.network.degree(host.0)
     }
 
-    /// Messages and bytes of everything wanted, by kind, sender and receiver.
-    pub fn traffic_where(&self, wanted: impl Fn(u8, HostId, HostId) -> bool) -> Traffic {
-        let mut sum = Traffic::default();
-        for ((kind, from, to), traffic) in &self.traffic {
-            if wanted(*kind, HostId(*from), HostId(*to)) {
-                sum.messages += traffic.messages;
-                sum.bytes += traffic.bytes;
-            }
+    /// What a host sent, of the kinds wanted.
+    pub fn sent(&self, host: HostId, wanted: impl Fn(u8) -> bool) -> Traffic {
+        self.traffic.sent(host.0, wanted)
+    }
+
+    /// What was sent to a host, of the kinds wanted.
+    pub fn received(&self, host: HostId, wanted: impl Fn(u8) -> bool) -> Traffic {
+        self.traffic.received(host.0, wanted)
+    }
+
+    /// What a host sent in one class.
+    pub fn sent_as(&self, host: HostId, class: Class) -> Traffic {
+        self.traffic.of_class(host.0, class)
+    }
+
+    /// What all hosts sent, of the kinds wanted.
+    pub fn traffic(&self, wanted: impl Fn(u8) -> bool) -> Traffic {
+        self.hosts().map(|host| self.sent(host, &wanted)).sum()
+    }
+
+    /// Handshakes a host began that were answered; each costs [`HANDSHAKE_BYTES`] and [`HANDSHAKE_ROUND_TRIPS`], charged apart.
+    pub fn handshakes(&self, host: HostId) -> u64 {
+        self.traffic.handshakes(host.0)
+    }
+
+    /// Lets `meddler` stand between all nodes and the world from now on.
+    pub fn meddle(&mut self, meddler: Box<dyn Meddler>) {
+        self.meddler = Some(meddler);
+    }
+
+    /// Notes from now on when each host holds that log up to there.
+    pub fn follow(&mut self, origin: Origin, seq: u64) {
+        let spread = Spread::new(origin, seq, self.time, self.hosts.len());
+        let spread = self.spread.insert(spread);
+        for (number, host) in self.hosts.iter().enumerate() {
+            spread.look(number, host.node.as_deref(), self.time);
         }
-        sum
     }
 
-    /// Hands a write to a host's node; the result comes later.
-    pub fn write(&mut self, host: HostId, write: Write) -> u64 {
-        self.next_token += 1;
-        let token = self.next_token;
-        self.input(host.0, Input::Write { token, write });
-        token
+    /// What was noted since [`follow`](Self::follow).
+    pub const fn spread(&self) -> Option<&Spread> {
+        self.spread.as_ref()
     }
 
-    /// Whether a write was handed to the run of the host's node that goes on now.
-    pub fn is_asked(&self, host: HostId, token: u64) -> bool {
-        self.hosts[host.0].first_token <= token
+    /// Measures from now on what the nodes themselves take, apart from the world.
+    pub fn measure(&mut self) {
+        self.meter = Some(Meter::default());
     }
 
-    /// How a write ended, once it has.
-    pub fn written(&self, host: HostId, token: u64) -> Option<&Result<Wrote, WriteError>> {
-        self.hosts[host.0].written.get(&token)
-    }
-
-    /// Writes and lets time pass until that has ended.
-    ///
-    /// # Errors
-    /// What the node said.
-    pub fn write_through(&mut self, host: HostId, write: Write) -> Result<Wrote, WriteError> {
-        let token = self.write(host, write);
-        let done = self.run_until(Duration::from_secs(5), |world| world.written(host, token).is_some());
-        assert!(done.is_some(), "a write ends");
-        self.hosts[host.0].written.remove(&token).expect("it has ended")
-    }
-
-    /// Asks a host's node; the answer comes later.
-    pub fn ask(&mut self, host: HostId, question: Question, terms: impl FnOnce(Terms) -> Terms) -> u64 {
-        self.next_token += 1;
-        let token = self.next_token;
-        let now = self.hosts[host.0].now(self.time);
-        let terms = terms(Terms::of_door(question.form, now.mono + DEADLINE));
-        self.hosts[host.0].asked.insert(token, self.time);
-        self.input(host.0, Input::Resolve { token, question, terms });
-        token
-    }
-
-    /// Asks and lets time pass until the answer is there.
-    pub fn resolve(&mut self, host: HostId, question: Question) -> Answered {
-        self.resolve_as(host, question, |terms| terms)
-    }
-
-    /// The same on other terms than a door's.
-    pub fn resolve_as(&mut self, host: HostId, question: Question, terms: impl FnOnce(Terms) -> Terms) -> Answered {
-        let token = self.ask(host, question, terms);
-        let done = self.run_until(DEADLINE * 4, |world| world.hosts[host.0].answered.contains_key(&token));
-        assert!(done.is_some(), "every question is answered");
-        self.hosts[host.0].answered.remove(&token).expect("it is there")
+    /// What was measured.
+    pub const fn measured(&self) -> Option<Meter> {
+        self.meter
     }
 
     /// Lets that much time pass.
@@ -378,15 +317,15 @@ impl World {
         let end = self.time + time;
         while self.step(end) {}
         self.time = end;
-        self.checks.all(self.time, &self.hosts);
+        self.check_all();
     }
 
-    /// Lets time pass until `done`, at most that much; how long it took.
+    /// Lets time pass until `done`, at most that much; how long it took. `done` is asked after every event.
     pub fn run_until(&mut self, most: Duration, mut done: impl FnMut(&Self) -> bool) -> Option<Duration> {
         let (start, end) = (self.time, self.time + most);
         loop {
             if done(self) {
-                self.checks.all(self.time, &self.hosts);
+                self.check_all();
                 return Some(self.time - start);
             }
             if !self.step(end) {
@@ -396,161 +335,32 @@ impl World {
         }
     }
 
-    /// Does the next event before `end`; false when there is none.
-    fn step(&mut self, end: Duration) -> bool {
-        let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) else { return false };
-        let ((at, _), (host, event)) = entry.remove_entry();
-        debug_assert!(at >= self.time, "time never goes back");
-        self.time = at;
-        let bytes: &[u8] = match &event {
-            Event::Input { input: Input::Frame { bytes, .. }, .. } => bytes,
-            _ => &[],
-        };
-        self.trace.event(at, event.kind(), host, bytes);
-        self.happen(host, event);
-        true
+    /// The same for large worlds: `done` is asked every `pause` only.
+    pub fn run_until_every(
+        &mut self,
+        pause: Duration,
+        most: Duration,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Option<Duration> {
+        let start = self.time;
+        while !done(self) {
+            if self.time - start >= most {
+                return None;
+            }
+            self.run_for(pause);
+        }
+        Some(self.time - start)
     }
 
-    fn at(&mut self, at: Duration, host: usize, event: Event) {
-        self.next_event += 1;
-        self.queue.insert((at, self.next_event), (host, event));
-    }
-
-    fn happen(&mut self, host: usize, event: Event) {
-        match event {
-            Event::Timer { life } => {
-                if self.hosts[host].life == life && self.hosts[host].wake == Some(self.time) {
-                    self.hosts[host].wake = None;
-                    self.guard_wakes(host);
-                    let now = self.hosts[host].now(self.time);
-                    if let Some(node) = &mut self.hosts[host].node {
-                        node.handle_timeout(now);
-                        self.drain(host);
-                    }
-                }
-            }
-            Event::Dial { life, address, expected, since, tries } => {
-                if self.hosts[host].life == life {
-                    self.dial(host, address, expected, since, tries);
-                }
-            }
-            Event::Settle { with, lives } => self.settle(host, with, lives),
-            Event::Up { number, address, dialed, with } => {
-                let Some(side) = self.standing(number, host, with) else { return };
-                let Some(connection) = self.network.between(host, with) else { return };
-                connection.up[side] = true;
-                let peer = connection.ids[1 - side];
-                self.input(host, Input::PeerUp { peer, address, dialed });
-            }
-            Event::Down { number, with } => self.go_down(host, with, number),
-            Event::Input { number, with, input } => {
-                let up = self
-                    .standing(number, host, with)
-                    .is_some_and(|side| self.network.between(host, with).is_some_and(|connection| connection.up[side]));
-                if up {
-                    self.input(host, input);
-                }
-            }
-            Event::Reached { life, input } => {
-                if self.hosts[host].life == life {
-                    self.input(host, input);
-                }
-            }
-            Event::Synced { life } => {
-                if self.hosts[host].life == life
-                    && let Some(token) = self.hosts[host].disk.sync()
-                {
-                    self.input(host, Input::Persisted { token, durable: true });
-                }
-            }
-            Event::Stop { life } => {
-                if self.hosts[host].life == life {
-                    self.hosts[host].stop(&mut self.chance);
-                    for (a, b) in self.network.of(host) {
-                        self.close_pair(a, b);
-                    }
-                }
-            }
+    fn check_all(&mut self) {
+        if self.watch != Watch::Nothing {
+            self.checks.all(self.time, &self.hosts);
         }
     }
 
-    /// A node that wakes without end would hang a simulation, and burn a real machine.
-    fn guard_wakes(&mut self, host: usize) {
-        let (at, who, count) = self.idle_wakes;
-        self.idle_wakes = if (at, who) == (self.time, host) { (at, who, count + 1) } else { (self.time, host, 0) };
-        assert!(self.idle_wakes.2 < IDLE_WAKES_MAX, "host {host} wakes without end at {:?}", self.time);
-    }
-
-    fn input(&mut self, host: usize, input: Input) {
-        let now = self.hosts[host].now(self.time);
-        if let Some(node) = &mut self.hosts[host].node {
-            node.handle_input(now, input);
-            self.drain(host);
-        }
-    }
-
-    /// Does what the node asks for, until it waits.
-    fn drain(&mut self, host: usize) {
-        loop {
-            let Some(node) = &mut self.hosts[host].node else { return };
-            match node.poll_output() {
-                Output::Send { peer, bytes, class: _ } => {
-                    self.send(host, peer, Input::Frame { peer: self.hosts[host].id, bytes });
-                }
-                Output::Dial { address, expected } => {
-                    let (life, since) = (self.hosts[host].life, self.time);
-                    self.at(since, host, Event::Dial { life, address, expected, since, tries: 0 });
-                }
-                Output::Persist { token, keep } => {
-                    self.hosts[host].disk.write(token, keep);
-                    let sync = self.weather.sync(&mut self.chance);
-                    let at = (self.time + sync).max(self.hosts[host].disk_busy_until);
-                    self.hosts[host].disk_busy_until = at;
-                    let life = self.hosts[host].life;
-                    self.at(at, host, Event::Synced { life });
-                }
-                Output::Written { token, result } => {
-                    if let Ok(wrote) = &result {
-                        self.hosts[host].promise(wrote);
-                    }
-                    self.hosts[host].written.insert(token, result);
-                }
-                Output::Resolved { token, outcome, found } => {
-                    let took = self.hosts[host].asked.remove(&token).map_or(Duration::ZERO, |at| self.time - at);
-                    let answered = Answered { outcome: *outcome, found, took };
-                    self.checks.answered(host, &answered, &self.hosts);
-                    self.hosts[host].answered.insert(token, answered);
-                }
-                Output::Close { peer } => {
-                    if let Some(with) = self.by_id.get(&peer).copied() {
-                        self.close_pair(host, with);
-                    }
-                }
-                Output::Changed => {
-                    let Some(view) = self.hosts[host].node.as_mut().map(|node| Arc::new(node.view())) else { return };
-                    self.checks.view(host, &self.hosts[host], &view);
-                    let before = self.hosts[host].view.as_ref().and_then(|view| view.zone_key);
-                    if view.zone_key != before {
-                        let key = view.zone_key.map(|key| NodeId(key).short());
-                        self.tell(format_args!("{:?} of {} has zone key {key:?}", HostId(host), view.zone));
-                    }
-                    self.hosts[host].view = Some(view);
-                }
-                Output::Refused(refusal) => {
-                    self.tell(format_args!("{:?} tells its operator: {}", HostId(host), refusal.reason));
-                    self.hosts[host].refusals.push(refusal);
-                }
-                Output::Wait(deadline) => {
-                    let at = self.hosts[host].started.checked_add(deadline);
-                    if let Some(at) = at.filter(|at| self.hosts[host].wake != Some(*at)) {
-                        let at = at.max(self.time);
-                        self.hosts[host].wake = Some(at);
-                        let life = self.hosts[host].life;
-                        self.at(at, host, Event::Timer { life });
-                    }
-                    return;
-                }
-            }
+    fn tell(&self, what: std::fmt::Arguments<'_>) {
+        if self.tell != Tell::Nothing {
+            println!("{:>12.6} {what}", self.time.as_secs_f64());
         }
     }
 }

@@ -33,7 +33,7 @@ fn federation(seed: u64) -> (World, HostId, HostId, HostId) {
 }
 
 fn queries_to(world: &World, to: HostId) -> u64 {
-    world.traffic_where(|kind, _, receiver| kind == QUERY && receiver == to).messages
+    world.received(to, |kind| kind == QUERY).messages
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! What doors do to a host: writes and questions, and what became of them.
+
+use std::time::Duration;
+
+use aop_proto::node::{Input, Write, WriteError, Wrote};
+use aop_proto::resolver::Terms;
+use aop_proto::wire::message::Question;
+
+use super::{HostId, World};
+use crate::host::Answered;
+
+/// Time a door gives its question.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+
+impl World {
+    /// Hands a write to a host's node; the result comes later.
+    pub fn write(&mut self, host: HostId, write: Write) -> u64 {
+        self.next_token += 1;
+        let token = self.next_token;
+        self.tell(format_args!("{} is to write: {}", self.label(host), summary(&write)));
+        self.hand(host.0, Input::Write { token, write });
+        token
+    }
+
+    /// Whether a write was handed to the run of the host's node that goes on now.
+    pub fn is_asked(&self, host: HostId, token: u64) -> bool {
+        self.hosts[host.0].first_token <= token
+    }
+
+    /// How a write ended, once it has.
+    pub fn written(&self, host: HostId, token: u64) -> Option<&Result<Wrote, WriteError>> {
+        self.hosts[host.0].written.get(&token)
+    }
+
+    /// Writes and lets time pass until that has ended.
+    ///
+    /// # Errors
+    /// What the node said.
+    pub fn write_through(&mut self, host: HostId, write: Write) -> Result<Wrote, WriteError> {
+        let token = self.write(host, write);
+        let done = self.run_until(Duration::from_secs(5), |world| world.written(host, token).is_some());
+        assert!(done.is_some(), "a write ends");
+        self.hosts[host.0].written.remove(&token).expect("it has ended")
+    }
+
+    /// Asks a host's node; the answer comes later.
+    pub fn ask(&mut self, host: HostId, question: Question, terms: impl FnOnce(Terms) -> Terms) -> u64 {
+        self.next_token += 1;
+        let token = self.next_token;
+        let now = self.hosts[host.0].now(self.time);
+        let terms = terms(Terms::of_door(question.form, now.mono + DEADLINE));
+        self.hosts[host.0].asked.insert(token, self.time);
+        self.hand(host.0, Input::Resolve { token, question, terms });
+        token
+    }
+
+    /// Asks and lets time pass until the answer is there.
+    pub fn resolve(&mut self, host: HostId, question: Question) -> Answered {
+        self.resolve_as(host, question, |terms| terms)
+    }
+
+    /// The same on other terms than a door's.
+    pub fn resolve_as(&mut self, host: HostId, question: Question, terms: impl FnOnce(Terms) -> Terms) -> Answered {
+        let token = self.ask(host, question, terms);
+        let done = self.run_until(DEADLINE * 4, |world| world.hosts[host.0].answered.contains_key(&token));
+        assert!(done.is_some(), "every question is answered");
+        self.hosts[host.0].answered.remove(&token).expect("it is there")
+    }
+}
+
+fn summary(write: &Write) -> String {
+    match write {
+        Write::Server { server, tools, .. } => format!("server {server} with {} tools", tools.len()),
+        Write::ServerState { server, up, .. } => format!("server {server} is {}", if *up { "up" } else { "down" }),
+        Write::Catalogue(tools) => {
+            let names: Vec<&str> = tools.iter().map(|tool| tool.original.as_str()).take(3).collect();
+            format!("catalogue of {}, {}", tools.len(), names.join(" "))
+        }
+        Write::Remove(what) => format!("without {what}"),
+    }
+}

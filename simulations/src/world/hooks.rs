@@ -1,0 +1,105 @@
+//! Where others take hold of a world: what is checked and told, who sits at a node's place, who meddles with nodes, what is measured.
+
+use std::time::Duration;
+
+use aop_proto::node::{Input, Node, Output};
+use aop_proto::now::Now;
+use aop_proto::record::Origin;
+
+use super::HostId;
+
+/// What is checked while a world runs. The run is the same whatever is watched.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Watch {
+    /// Nothing: for figures of large worlds.
+    Nothing,
+    /// What can be checked without building what readers see.
+    Digests,
+    /// Everything, every view included.
+    Everything,
+}
+
+/// What is told of a run, one line an event.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Tell {
+    /// Nothing.
+    Nothing,
+    /// What happens to hosts and links.
+    Events,
+    /// Every message as well.
+    Frames,
+}
+
+/// Somebody at a node's place who follows rules of its own: a hostile peer, or one that only echoes.
+pub trait Actor {
+    /// As [`Node::handle_input`].
+    fn handle_input(&mut self, now: Now, input: Input);
+    /// As [`Node::handle_timeout`].
+    fn handle_timeout(&mut self, now: Now);
+    /// As [`Node::poll_output`].
+    fn poll_output(&mut self) -> Output;
+}
+
+/// Somebody between all nodes and the world, who sees, changes or swallows what passes: a planted bug.
+pub trait Meddler {
+    /// What a node is about to be given.
+    fn input(&mut self, _host: HostId, input: Input) -> Option<Input> {
+        Some(input)
+    }
+
+    /// What a node wants done.
+    fn output(&mut self, _host: HostId, output: Output) -> Option<Output> {
+        Some(output)
+    }
+}
+
+/// When each host first held one log up to some record.
+#[derive(Clone, Debug)]
+pub struct Spread {
+    origin: Origin,
+    seq: u64,
+    since: Duration,
+    held: Vec<Option<Duration>>,
+    missing: usize,
+}
+
+impl Spread {
+    pub(super) fn new(origin: Origin, seq: u64, since: Duration, hosts: usize) -> Self {
+        Self { origin, seq, since, held: vec![None; hosts], missing: hosts }
+    }
+
+    pub(super) fn look(&mut self, host: usize, node: Option<&Node>, time: Duration) {
+        let Some(held @ None) = self.held.get_mut(host) else { return };
+        if node.is_some_and(|node| node.registry().through(self.origin) >= self.seq) {
+            *held = Some(time - self.since);
+            self.missing -= 1;
+        }
+    }
+
+    /// Hosts that do not hold it yet.
+    pub const fn missing(&self) -> usize {
+        self.missing
+    }
+
+    /// Time until each host that holds it held it, sorted.
+    pub fn times(&self) -> Vec<Duration> {
+        let mut times: Vec<Duration> = self.held.iter().flatten().copied().collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// Time until that share of all hosts held it; `None` if they do not.
+    pub fn reached(&self, share: f64) -> Option<Duration> {
+        let wanted = (self.held.len() as f64 * share).ceil() as usize;
+        self.times().get(wanted.max(1) - 1).copied()
+    }
+}
+
+/// What nodes took of the time that a run took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meter {
+    /// Inside of nodes.
+    pub nodes: Duration,
+    /// Inputs and timeouts.
+    pub calls: u64,
+}

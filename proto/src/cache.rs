@@ -184,6 +184,16 @@ impl Tags {
         self.0.get(&(zone.clone(), node)).is_some_and(|(_, known)| *known != tag)
     }
 
+    /// Number of nodes of which a tag is known.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Everything heard.
     pub fn all(&self) -> impl Iterator<Item = Serial> + '_ {
         self.0.iter().map(|((zone, node), (stamp, tag))| Serial {

@@ -10,6 +10,7 @@
 //! The same code runs behind QUIC and redb, and in the simulator. A write is visible to readers and peers only after the store
 //! said that it is durable (I4).
 
+mod gauges;
 mod life;
 mod links;
 mod questions;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 
+pub use gauges::Gauge;
 pub use links::Refusal;
 pub use writes::{NewTool, Write, WriteError, Wrote};
 

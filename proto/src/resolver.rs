@@ -519,6 +519,11 @@ impl Resolver {
         self.refused
     }
 
+    /// Answers kept in L2 and L3.
+    pub fn kept(&self) -> [usize; 2] {
+        [self.l2.len(), self.l3.len()]
+    }
+
     /// Questions on their way.
     pub fn in_flight(&self) -> usize {
         self.pending.len()

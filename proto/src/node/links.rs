@@ -133,6 +133,11 @@ impl Links {
         self.by_peer.keys().copied().collect()
     }
 
+    /// Number of addresses that contact is kept with.
+    pub(super) fn contacts(&self) -> usize {
+        self.contacts.len()
+    }
+
     /// Parents and children.
     pub(super) fn relatives(&self) -> Vec<NodeId> {
         let relative = |link: &Link| matches!(link.role, Role::Parent(_) | Role::Child(_));

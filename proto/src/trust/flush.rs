@@ -113,7 +113,7 @@ pub struct Verifier {
 }
 
 /// Flush roots remembered as good.
-const ROOTS_MAX: usize = 4096;
+pub(crate) const ROOTS_MAX: usize = 4096;
 /// Keys kept ready; beyond it all are forgotten and made anew.
 const KEYS_MAX: usize = 1024;
 
@@ -189,6 +189,11 @@ impl Verifier {
             self.remember(seal);
         }
         Ok(())
+    }
+
+    /// Roots, chains and definitions remembered as good.
+    pub fn remembered(&self) -> usize {
+        self.roots.len()
     }
 
     /// Whether what this seal stands for was checked before.

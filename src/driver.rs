@@ -23,6 +23,7 @@ use aop_proto::record::{NodeId, Origin};
 use aop_proto::resolver::{Outcome, Terms};
 use aop_proto::search::Found;
 use aop_proto::view::View;
+use aop_proto::wire::Class;
 use aop_proto::wire::message::Question;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -256,8 +257,8 @@ impl Driver {
                 }
                 self.note_connection();
             }
-            PeerEvent::Down { peer, reason } => {
-                tracing::debug!(peer = %NodeId(peer).short(), reason, "peer.down");
+            PeerEvent::Down { peer, reason, graceful } => {
+                tracing::debug!(peer = %NodeId(peer).short(), reason, graceful, "peer.down");
                 self.input(Input::PeerDown { peer: NodeId(peer) });
                 self.note_connection();
             }
@@ -313,10 +314,12 @@ impl Driver {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Send { peer, bytes, class: _ } => {
-                // A full queue drops, and the limb counts it. Gossip comes again with the next exchange of digests; a question or
+            Output::Send { peer, bytes, class } => {
+                // A full queue refuses, and the limb counts it. Gossip comes again with the next exchange of digests; a question or
                 // an answer does not, and its asker hears of a silent zone at its deadline.
-                let _ = self.peers.send(peer.0, bytes);
+                if !self.peers.send(peer.0, bytes, class) && class == Class::Question {
+                    tracing::debug!(peer = %peer.short(), "a question or an answer found no room or no connection");
+                }
             }
             Output::Dial { address, expected } => self.look_up(address, expected),
             Output::Persist { token, keep } => self.persist(token, keep),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  dial / send / request ──▶ Peers ──▶ endpoint (one UDP socket) ──▶ TLS: raw Ed25519 keys on both sides
-//!  PeerEvent ◀── one task per peer ◀── its connections: one stream of messages each way, one stream per request
+//!  PeerEvent ◀── one task per peer ◀── its connections: a stream a class of messages each way, datagrams, a stream per request
 //! ```
 //!
 //! It is not a list of members and knows no zone: a peer is a key that was proved, and may be anybody until something above says
@@ -13,6 +13,7 @@ mod connection;
 mod counters;
 mod endpoint;
 mod frame;
+mod lanes;
 mod outbox;
 mod request;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aop_proto::wire::Class;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
@@ -33,7 +35,7 @@ pub use self::endpoint::bind_one_port;
 pub use self::frame::FRAME_BYTES_MAX;
 pub use self::request::{Responder, ResponseStream};
 
-use self::connection::{BYE, DISMISSED};
+use self::connection::BYE;
 use self::endpoint::Shared;
 use crate::entropy::NodeKey;
 
@@ -65,6 +67,9 @@ pub enum PeerEvent {
         peer: [u8; 32],
         /// Why, for a person.
         reason: String,
+        /// One of both sides wanted it: the peer left or did not want the connection, or it was [`Peers::disconnect`]. Otherwise it
+        /// broke, and the peer may be in trouble.
+        graceful: bool,
     },
     /// A message from that peer.
     Message {
@@ -196,13 +201,15 @@ impl Peers {
         self.shared().dial(address, expected);
     }
 
-    /// Queues a message; `false` when it was dropped: the peer is not connected, its queue is full, or the message is above
-    /// [`FRAME_BYTES_MAX`]. A queued message is lost with the connection.
-    pub fn send(&self, peer: [u8; 32], bytes: Bytes) -> bool {
+    /// Queues a message; `false` when it was refused: the peer is not connected, the queue of that class is full, or the message is
+    /// above [`FRAME_BYTES_MAX`]. A queued message is lost with the connection.
+    ///
+    /// [`Class::Datagram`] goes as a datagram where it fits one, else with [`Class::Gossip`].
+    pub fn send(&self, peer: [u8; 32], bytes: Bytes, class: Class) -> bool {
         let known = if bytes.len() <= FRAME_BYTES_MAX { self.shared().peers().get(&peer).cloned() } else { None };
-        let queued = known.is_some_and(|peer| !peer.links().is_empty() && peer.outbox.push(bytes));
+        let queued = known.is_some_and(|peer| peer.send(bytes, class));
         if !queued {
-            self.shared().counters.messages_dropped(1);
+            self.shared().counters.message_refused(class);
         }
         queued
     }
@@ -218,11 +225,12 @@ impl Peers {
         request::ask(&link.connection, bytes).await
     }
 
-    /// Closes all connections to that peer. `Down` follows, unless it was not connected.
+    /// Closes all connections to that peer, after what was queued for it; what takes longer than a second is lost. `Down` follows,
+    /// unless it was not connected.
     pub fn disconnect(&self, peer: [u8; 32]) {
         let known = self.shared().peers().get(&peer).cloned();
         for link in known.iter().flat_map(|peer| peer.links().clone()) {
-            link.connection.close(DISMISSED, b"not wanted");
+            link.ending.cancel();
         }
     }
 

@@ -1,30 +1,36 @@
 //! One peer and the connections to it: when it is up, when it is down, and what travels between.
 //!
-//! Both sides open one long-lived stream for messages and begin it with a greeting, so a peer is up only after *both* sides
+//! Both sides open the stream for gossip first and begin it with a greeting, so a peer is up only after *both* sides
 //! accepted the connection. The greeting names the process: a peer that comes back under its key as another process has lost
 //! what it knew, so the old connections are dropped and it goes down before it is up again.
 //!
 //! What must always hold: one task owns a peer; its events come in the order `Up`, messages, `Down`, once each, however many
 //! connections there are, and a dial's outcome comes after the `Up` it led to. Two nodes that dial each other at the same moment keep both connections and send on the one dialled by
-//! the smaller key. Messages keep their order on a connection; only that one switch may overtake what is in flight.
+//! the smaller key. Messages keep their order in a lane of
+//! a connection (see `lanes`); only that one switch may overtake what is in flight.
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aop_proto::params::DATAGRAM_BYTES_MAX;
+use aop_proto::wire::Class;
+use bytes::Bytes;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, TransportErrorCode, VarInt};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::PeerEvent;
 use super::endpoint::Shared;
-use super::frame::{FrameError, FrameReader, write_frames};
+use super::frame::FrameError;
+use super::lanes::{self, Lane};
 use super::outbox::Outbox;
-use super::request;
-use super::tls::raw_key;
+use super::tls::{self, raw_key};
+use super::{PeerEvent, request};
 
 /// Connections one peer may hold at once: two of a simultaneous open, two more while their successors are made.
 const LINKS_PER_PEER_MAX: usize = 4;
@@ -32,10 +38,6 @@ const LINKS_PER_PEER_MAX: usize = 4;
 const VISITS_MAX: usize = 8;
 /// Both greetings must have arrived within this time.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
-/// What a stream of messages begins with, before the eight bytes that name the process.
-const GREETING_MAGIC: [u8; 4] = *b"aop\0";
-/// Messages before answers: gossip must not wait behind a long result.
-const MESSAGES_PRIORITY: i32 = 1;
 
 /// The ordinary end.
 pub(super) const BYE: VarInt = VarInt::from_u32(0);
@@ -47,9 +49,6 @@ pub(super) const REPLACED: VarInt = VarInt::from_u32(2);
 pub(super) const FULL: VarInt = VarInt::from_u32(3);
 /// Whoever drives this node wants no connection to the peer.
 pub(super) const DISMISSED: VarInt = VarInt::from_u32(4);
-/// A stream of a kind this build does not know.
-const UNKNOWN_STREAM: VarInt = VarInt::from_u32(3);
-
 /// What a peer's task is handed. It answers dials itself, so that a dial's outcome comes after the `Up` it led to.
 pub(super) enum Visit {
     /// A new connection.
@@ -77,6 +76,8 @@ pub(super) struct Link {
     number: u64,
     task: Option<Id>,
     process: [u8; 8],
+    /// Cancelled, it ends on purpose, after what was queued for it.
+    pub(super) ending: CancellationToken,
 }
 
 /// One peer, as everybody but its task sees it.
@@ -86,7 +87,7 @@ pub(super) struct Peer {
     pub(super) visits: mpsc::Sender<Visit>,
     links: Mutex<Vec<Link>>,
     /// The number of the link to send on; 0 is none.
-    preferred: watch::Sender<u64>,
+    pub(super) preferred: watch::Sender<u64>,
 }
 
 impl Peer {
@@ -106,6 +107,19 @@ impl Peer {
     pub(super) fn preferred(&self) -> Option<Link> {
         let number = *self.preferred.borrow();
         self.links().iter().find(|link| link.number == number).cloned()
+    }
+
+    /// Queues a message where messages of its class go; `false` when there is no room or no connection.
+    pub(super) fn send(&self, bytes: Bytes, class: Class) -> bool {
+        let Some(link) = self.preferred() else { return false };
+        let connection = &link.connection;
+        // What the path carries may shrink below that later, and then quinn drops what it had taken; up to this it never does.
+        let datagram_bytes_max = connection.max_datagram_size().unwrap_or(0).min(DATAGRAM_BYTES_MAX);
+        if class != Class::Datagram || bytes.len() > datagram_bytes_max {
+            return self.outbox.push(Lane::of(class), bytes);
+        }
+        // Sent without that room, it would push the oldest one out without a word. Only one task sends, so the room stays.
+        connection.datagram_send_buffer_space() >= bytes.len() && connection.send_datagram(bytes).is_ok()
     }
 
     /// Chooses again, after the list changed: the newest of those dialled by the smaller key, else the newest.
@@ -135,18 +149,16 @@ pub(super) async fn greet(
     dialed: Option<SocketAddr>,
 ) -> Result<Arrival, String> {
     let greetings = async {
-        let mut outgoing = connection.open_uni().await.map_err(|e| describe(&e))?;
-        // The number of a priority is ours to choose; a stream just opened takes it.
-        let _ = outgoing.set_priority(MESSAGES_PRIORITY);
-        let greeting = [&GREETING_MAGIC[..], &process].concat();
-        outgoing.write_all(&greeting).await.map_err(|e| lost_or(&connection, &e))?;
+        let mut outgoing = lanes::open(&connection, Lane::Gossip).await.map_err(|e| lost_or(&connection, &e))?;
+        outgoing.write_all(&process).await.map_err(|e| lost_or(&connection, &e))?;
+        // Streams are accepted in the order in which they were opened.
         let mut incoming = connection.accept_uni().await.map_err(|e| describe(&e))?;
-        let (mut magic, mut process) = ([0; 4], [0; 8]);
-        incoming.read_exact(&mut magic).await.map_err(|e| lost_or(&connection, &e))?;
-        incoming.read_exact(&mut process).await.map_err(|e| lost_or(&connection, &e))?;
-        if magic != GREETING_MAGIC {
+        let lane = lanes::read_head(&mut incoming).await.map_err(|e| lost_or(&connection, &e))?;
+        if lane != Some(Lane::Gossip) {
             return Err("it greets in another way".to_owned());
         }
+        let mut process = [0; 8];
+        incoming.read_exact(&mut process).await.map_err(|e| lost_or(&connection, &e))?;
         Ok((process, outgoing, incoming))
     };
     let greeted = timeout(GREETING_TIMEOUT, greetings).await;
@@ -167,8 +179,8 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, mut visits: mpsc::
         tokio::select! {
             Some(visit) = visits.recv() => receive(&shared, &peer, &mut tasks, &mut number, visit).await,
             Some(ended) = tasks.join_next_with_id() => {
-                let Some(reason) = forget(&shared, &peer, ended) else { continue };
-                go_down(&shared, &peer, reason).await;
+                let Some(ending) = forget(&shared, &peer, ended) else { continue };
+                go_down(&shared, &peer, ending).await;
                 while peer.links().is_empty() {
                     let Some(visit) = next_or_leave(&shared, &peer, &mut visits) else { return };
                     receive(&shared, &peer, &mut tasks, &mut number, visit).await;
@@ -202,7 +214,33 @@ async fn receive(shared: &Arc<Shared>, peer: &Arc<Peer>, tasks: &mut LinkTasks, 
     }
 }
 
-type LinkTasks = JoinSet<String>;
+type LinkTasks = JoinSet<Ending>;
+
+/// How a connection ended.
+pub(super) struct Ending {
+    /// For a person.
+    reason: String,
+    /// One of both sides wanted it, so that it says nothing about the other's health.
+    on_purpose: bool,
+}
+
+impl Ending {
+    /// Of a connection that is closed.
+    pub(super) fn of(connection: &Connection) -> Self {
+        match connection.close_reason() {
+            Some(error) => Self { reason: describe(&error), on_purpose: is_farewell(&error) },
+            None => Self::failure("lost"),
+        }
+    }
+
+    fn failure(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), on_purpose: false }
+    }
+}
+
+fn is_farewell(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::ApplicationClosed(close) if [BYE, DISMISSED].contains(&close.error_code))
+}
 
 async fn take_over(shared: &Arc<Shared>, peer: &Arc<Peer>, tasks: &mut LinkTasks, number: u64, arrival: Arrival) {
     let Arrival { connection, dialed, process, outgoing, incoming } = arrival;
@@ -215,15 +253,17 @@ async fn take_over(shared: &Arc<Shared>, peer: &Arc<Peer>, tasks: &mut LinkTasks
         while let Some(ended) = tasks.join_next_with_id().await {
             forget(shared, peer, ended);
         }
-        go_down(shared, peer, "it restarted".to_owned()).await;
+        go_down(shared, peer, Ending::failure("it restarted")).await;
     }
+    let ending = shared.stop.child_token();
     let first = {
         let mut links = peer.links();
         if links.len() >= LINKS_PER_PEER_MAX {
             // Its task ends by itself and is forgotten then.
             links[0].connection.close(REPLACED, b"too many connections");
         }
-        links.push(Link { connection: connection.clone(), dialed: dialed.is_some(), number, task: None, process });
+        let (connection, ending) = (connection.clone(), ending.clone());
+        links.push(Link { connection, dialed: dialed.is_some(), number, task: None, process, ending });
         links.len() == 1
     };
     peer.choose(&shared.me);
@@ -235,7 +275,7 @@ async fn take_over(shared: &Arc<Shared>, peer: &Arc<Peer>, tasks: &mut LinkTasks
     if let Some(address) = dialed {
         shared.emit(PeerEvent::Reached { peer: peer.key, address }).await;
     }
-    let task = run_link(shared.clone(), peer.clone(), connection, number, outgoing, incoming);
+    let task = run_link(shared.clone(), peer.clone(), connection, number, outgoing, incoming, ending);
     let id = tasks.spawn(task).id();
     if let Some(link) = peer.links().iter_mut().find(|link| link.number == number) {
         link.task = Some(id);
@@ -243,12 +283,12 @@ async fn take_over(shared: &Arc<Shared>, peer: &Arc<Peer>, tasks: &mut LinkTasks
 }
 
 /// Takes an ended connection off the list; why it ended, if it was the last.
-fn forget(shared: &Shared, peer: &Peer, ended: Result<(Id, String), JoinError>) -> Option<String> {
-    let (id, reason) = match ended {
+fn forget(shared: &Shared, peer: &Peer, ended: Result<(Id, Ending), JoinError>) -> Option<Ending> {
+    let (id, ending) = match ended {
         Ok(ended) => ended,
         Err(error) => {
             tracing::error!(peer = %short(&peer.key), %error, "a peer's connection task failed");
-            (error.id(), "our own task failed".to_owned())
+            (error.id(), Ending::failure("our own task failed"))
         }
     };
     let mut links = peer.links();
@@ -259,14 +299,15 @@ fn forget(shared: &Shared, peer: &Peer, ended: Result<(Id, String), JoinError>) 
     let last = links.is_empty();
     drop(links);
     peer.choose(&shared.me);
-    last.then_some(reason)
+    last.then_some(ending)
 }
 
-async fn go_down(shared: &Shared, peer: &Peer, reason: String) {
+async fn go_down(shared: &Shared, peer: &Peer, ending: Ending) {
+    let Ending { reason, on_purpose } = ending;
     let unsent = peer.outbox.clear();
-    shared.counters.messages_dropped(unsent);
+    shared.counters.messages_lost(unsent);
     tracing::debug!(peer = %short(&peer.key), reason, unsent, "peer is down");
-    shared.emit(PeerEvent::Down { peer: peer.key, reason }).await;
+    shared.emit(PeerEvent::Down { peer: peer.key, reason, graceful: on_purpose }).await;
 }
 
 /// Everything that happens on one connection; ends when no further message can be read from it.
@@ -277,86 +318,19 @@ async fn run_link(
     number: u64,
     outgoing: SendStream,
     incoming: RecvStream,
-) -> String {
-    tokio::select! {
-        reason = read_messages(&shared, &peer, &connection, incoming) => reason,
-        never = write_messages(&shared, &peer, &connection, number, outgoing) => match never {},
+    ending: CancellationToken,
+) -> Ending {
+    let datagrams = AtomicU64::new(0);
+    let end = tokio::select! {
+        end = lanes::receive(&shared, &peer, &connection, incoming) => end,
+        never = lanes::receive_datagrams(&shared, &peer, &connection, &datagrams) => match never {},
+        never = lanes::send(&shared, &peer, &connection, number, outgoing, &ending) => match never {},
         never = accept_requests(&shared, &peer, &connection) => match never {},
-        never = refuse_strange_streams(&connection) => match never {},
-    }
-}
-
-async fn read_messages(shared: &Shared, peer: &Peer, connection: &Connection, incoming: RecvStream) -> String {
-    let mut frames = FrameReader::new(incoming);
-    loop {
-        match frames.next().await {
-            Ok(Some(bytes)) => {
-                shared.counters.message_received(bytes.len());
-                let room = shared.room(bytes.len()).await;
-                shared.emit(PeerEvent::Message { peer: peer.key, bytes, room }).await;
-            }
-            Ok(None) => {
-                connection.close(BYE, b"bye");
-                return "it left".to_owned();
-            }
-            Err(FrameError::Lost(_)) => return connection.close_reason().map_or("lost".to_owned(), |e| describe(&e)),
-            Err(error) => return violated(shared, connection, &error),
-        }
-    }
-}
-
-/// Sends what waits for the peer while this connection is the preferred one. Never returns; it ends with the connection.
-async fn write_messages(
-    shared: &Shared,
-    peer: &Peer,
-    connection: &Connection,
-    number: u64,
-    mut outgoing: SendStream,
-) -> Infallible {
-    let mut preferred = peer.preferred.subscribe();
-    loop {
-        let batch = tokio::select! {
-            () = shared.stop.cancelled() => break,
-            batch = next_batch(peer, number, &mut preferred) => batch,
-        };
-        if !write_batch(shared, &mut outgoing, batch).await {
-            return pending().await;
-        }
-    }
-    while *preferred.borrow() == number {
-        let batch = peer.outbox.try_take();
-        if batch.is_empty() || !write_batch(shared, &mut outgoing, batch).await {
-            break;
-        }
-    }
-    // Our last words: whatever was accepted for sending has arrived before the connection closes.
-    if outgoing.finish().is_ok() {
-        let _ = outgoing.stopped().await;
-    }
-    connection.close(BYE, b"bye");
-    pending().await
-}
-
-async fn next_batch(peer: &Peer, number: u64, preferred: &mut watch::Receiver<u64>) -> Vec<bytes::Bytes> {
-    loop {
-        // The sender lives in `peer`, so waiting for it cannot fail.
-        let _ = preferred.wait_for(|chosen| *chosen == number).await;
-        tokio::select! {
-            batch = peer.outbox.take() => return batch,
-            _ = preferred.changed() => {}
-        }
-    }
-}
-
-async fn write_batch(shared: &Shared, outgoing: &mut SendStream, batch: Vec<bytes::Bytes>) -> bool {
-    let bytes = batch.iter().map(bytes::Bytes::len).sum();
-    let written = write_frames(outgoing, &batch).await.is_ok();
-    if written {
-        shared.counters.messages_sent(batch.len(), bytes);
-    } else {
-        shared.counters.messages_dropped(batch.len());
-    }
-    written
+    };
+    // quinn makes room for the newest by forgetting the oldest, and tells nobody.
+    let unread = connection.stats().frame_rx.datagram.saturating_sub(datagrams.into_inner());
+    shared.counters.datagrams_unread(unread);
+    Ending { on_purpose: end.on_purpose || ending.is_cancelled(), ..end }
 }
 
 async fn accept_requests(shared: &Arc<Shared>, peer: &Peer, connection: &Connection) -> Infallible {
@@ -387,7 +361,7 @@ async fn take_request(
     match request::read(send, receive, reading).await {
         Some(Ok((request, stream))) => {
             shared.counters.request_received();
-            let room = shared.room(request.len()).await;
+            let room = shared.room(request.len(), Lane::Question).await;
             shared.emit(PeerEvent::Request { peer, request, stream, room }).await;
         }
         Some(Err(error)) => drop(violated(&shared, &connection, &error)),
@@ -395,23 +369,15 @@ async fn take_request(
     }
 }
 
-/// A later build may open streams of other kinds: they are declined, and the connection goes on.
-async fn refuse_strange_streams(connection: &Connection) -> Infallible {
-    while let Ok(mut stream) = connection.accept_uni().await {
-        // Declined is declined, also where the stream was over already.
-        let _ = stream.stop(UNKNOWN_STREAM);
-    }
-    pending().await
-}
-
-fn violated(shared: &Shared, connection: &Connection, error: &FrameError) -> String {
+/// Closes a connection on which the peer did not keep the framing.
+pub(super) fn violated(shared: &Shared, connection: &Connection, error: &FrameError) -> Ending {
     let reason = error.to_string();
     if !matches!(error, FrameError::Lost(_)) {
         shared.counters.violation();
         tracing::warn!(address = %connection.remote_address(), reason, "peer broke the framing; connection closed");
         connection.close(VIOLATION, reason.as_bytes());
     }
-    reason
+    Ending { reason, on_purpose: false }
 }
 
 /// The end of a connection in words for a person.
@@ -427,7 +393,10 @@ pub(super) fn describe(error: &ConnectionError) -> String {
         ConnectionError::ConnectionClosed(close)
             if close.error_code == TransportErrorCode::crypto(NO_COMMON_PROTOCOL) =>
         {
-            "it speaks another protocol than aop/0".to_owned()
+            format!("it speaks none of the protocols of this node ({})", tls::spoken())
+        }
+        ConnectionError::TransportError(error) if error.code == TransportErrorCode::crypto(NO_COMMON_PROTOCOL) => {
+            format!("it offers none of the protocols of this node ({})", tls::spoken())
         }
         ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
             "it refuses connections".to_owned()

@@ -2,13 +2,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use aop_proto::wire::Class;
+
 /// The counts at one moment, since the endpoint was bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PeerCounters {
     /// Messages given to the network.
     pub messages_sent: u64,
-    /// Messages that were not sent: no room, no connection, too large, or the peer went away.
-    pub messages_dropped: u64,
+    /// Messages that were refused, by class in the order of [`Class`]: no room, no connection, or too large.
+    pub messages_refused: [u64; 4],
+    /// Messages that were queued and not sent, because the peer went away.
+    pub messages_lost: u64,
+    /// Datagrams that arrived and were forgotten, because nobody read them in time; counted when their connection ends.
+    pub datagrams_unread: u64,
     /// Messages handed over.
     pub messages_received: u64,
     /// Bytes of the messages sent, without framing.
@@ -32,7 +38,9 @@ pub struct PeerCounters {
 #[derive(Default)]
 pub(super) struct Counters {
     messages_sent: AtomicU64,
-    messages_dropped: AtomicU64,
+    messages_refused: [AtomicU64; 4],
+    messages_lost: AtomicU64,
+    datagrams_unread: AtomicU64,
     messages_received: AtomicU64,
     bytes_sent: AtomicU64,
     bytes_received: AtomicU64,
@@ -50,8 +58,16 @@ impl Counters {
         self.bytes_sent.fetch_add(bytes as u64, Relaxed);
     }
 
-    pub(super) fn messages_dropped(&self, messages: usize) {
-        self.messages_dropped.fetch_add(messages as u64, Relaxed);
+    pub(super) fn message_refused(&self, class: Class) {
+        self.messages_refused[class as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn messages_lost(&self, messages: usize) {
+        self.messages_lost.fetch_add(messages as u64, Relaxed);
+    }
+
+    pub(super) fn datagrams_unread(&self, datagrams: u64) {
+        self.datagrams_unread.fetch_add(datagrams, Relaxed);
     }
 
     pub(super) fn message_received(&self, bytes: usize) {
@@ -86,7 +102,9 @@ impl Counters {
     pub(super) fn snapshot(&self) -> PeerCounters {
         PeerCounters {
             messages_sent: self.messages_sent.load(Relaxed),
-            messages_dropped: self.messages_dropped.load(Relaxed),
+            messages_refused: self.messages_refused.each_ref().map(|count| count.load(Relaxed)),
+            messages_lost: self.messages_lost.load(Relaxed),
+            datagrams_unread: self.datagrams_unread.load(Relaxed),
             messages_received: self.messages_received.load(Relaxed),
             bytes_sent: self.bytes_sent.load(Relaxed),
             bytes_received: self.bytes_received.load(Relaxed),

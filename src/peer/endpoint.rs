@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{self, FULL, Peer, Visit, describe, greet, peer_key};
 use super::counters::Counters;
 use super::frame::FRAME_BYTES_MAX;
+use super::lanes::Lane;
 use super::tls::{SERVER_NAME, Tls};
 use super::{PeerError, PeerEvent, Room};
 use crate::entropy::NodeKey;
@@ -30,11 +31,15 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Requests one peer may have open on a connection. Well above what gossip and queries need, because a tool call may hold its
 /// stream for minutes and must not keep a query from starting; the connection's window bounds the memory.
 const REQUESTS_OPEN_MAX: u32 = 256;
-/// One stream of messages, and room for kinds a later build may open (they are declined).
+/// A stream a lane, and room for kinds a later build may open (they are declined).
 const UNI_STREAMS_MAX: u32 = 16;
-/// A connection on which nothing arrives for this long is dead.
+/// Datagrams that wait to be sent, or to be read, on one connection. They are small news: what waits behind this much is stale.
+const DATAGRAM_BUFFER_BYTES: usize = 64 << 10;
+/// A connection on which nothing arrives for this long is dead. Fellow replicas probe each other and know sooner; between zones
+/// this is how a silent gateway is noticed.
 const IDLE_TIMEOUT_MS: u32 = 10_000;
-/// Liveness comes from connections, so all of them are kept warm.
+/// All connections are kept warm, since those that nobody wants are closed and not left to fade. Where gossip is said several times
+/// a second this sends nothing.
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// The first guess, before anything is measured.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -51,6 +56,10 @@ const INCOMING_BYTES_TOTAL_MAX: u64 = 16 << 20;
 const CONNECTIONS_MAX: usize = 1024;
 /// Bytes of messages and requests that wait to be read from events, of all peers together.
 const EVENT_BYTES_MAX: usize = 16 * FRAME_BYTES_MAX;
+/// The same for bulk alone, which has less so that nothing small waits long behind it.
+const BULK_EVENT_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// The least that a message of bulk takes of that, so that many small ones do not fill the queue of events.
+const BULK_EVENT_BYTES_MIN: usize = 4 << 10;
 /// Dials under way above which new ones fail at once.
 const DIALS_MAX: usize = 1024;
 /// How often a pair of ports is tried before giving up, when any port will do.
@@ -74,6 +83,7 @@ pub(super) struct Shared {
     events: mpsc::Sender<PeerEvent>,
     /// Bytes that may still be put into events.
     room: Arc<Semaphore>,
+    bulk_room: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -97,6 +107,7 @@ impl Shared {
             dials: Mutex::default(),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             room: Arc::new(Semaphore::new(EVENT_BYTES_MAX)),
+            bulk_room: Arc::new(Semaphore::new(BULK_EVENT_BYTES_MAX)),
             events,
         });
         shared.tasks.spawn(accept(shared.clone()));
@@ -113,11 +124,15 @@ impl Shared {
     }
 
     /// Room for so many bytes in an event; waits while too many wait to be read, each connection in its turn.
-    pub(super) async fn room(&self, bytes: usize) -> Room {
-        let share = u32::try_from(bytes.min(EVENT_BYTES_MAX)).unwrap_or(u32::MAX);
+    pub(super) async fn room(&self, bytes: usize, lane: Lane) -> Room {
+        let (room, share) = match lane {
+            Lane::Bulk => (&self.bulk_room, bytes.clamp(BULK_EVENT_BYTES_MIN, BULK_EVENT_BYTES_MAX)),
+            Lane::Gossip | Lane::Question => (&self.room, bytes.min(EVENT_BYTES_MAX)),
+        };
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
         tokio::select! {
             // The semaphore is never closed; were it, there would be nothing to bound any more.
-            share = self.room.clone().acquire_many_owned(share) => Room { _share: share.ok() },
+            share = room.clone().acquire_many_owned(share) => Room { _share: share.ok() },
             // Nobody reads on while the node stops, so nothing may wait for it.
             () = self.stop.cancelled() => Room { _share: None },
         }
@@ -285,7 +300,8 @@ fn transport_config() -> TransportConfig {
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_rtt(INITIAL_RTT)
-        .datagram_receive_buffer_size(None);
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES);
     config
 }
 

@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aop_proto::params::DATAGRAM_BYTES_MAX;
+use aop_proto::wire::Class;
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::connection::describe;
+use super::outbox::OUTBOX_BYTES_MAX;
 use super::tls::{SERVER_NAME, Tls};
 use super::{FRAME_BYTES_MAX, PeerError, PeerEvent, Peers, Responder, bind_one_port};
 use crate::entropy::NodeKey;
@@ -60,10 +64,19 @@ impl Node {
     }
 
     async fn down(&mut self) -> String {
+        self.ended().await.0
+    }
+
+    /// Why a peer went down, and whether somebody wanted it.
+    async fn ended(&mut self) -> (String, bool) {
         match self.event().await {
-            PeerEvent::Down { reason, .. } => reason,
+            PeerEvent::Down { reason, graceful, .. } => (reason, graceful),
             other => panic!("expected Down, got {other:?}"),
         }
+    }
+
+    fn send(&self, to: &Self, message: impl Into<Bytes>, class: Class) -> bool {
+        self.peers.send(to.id(), message.into(), class)
     }
 
     async fn message(&mut self) -> Bytes {
@@ -109,11 +122,25 @@ async fn stranger(
     endpoint.connect_with(config, address, SERVER_NAME).unwrap().await
 }
 
+/// A stranger that greets and says in the handshake that it takes no datagrams.
+async fn datagramless_stranger(address: SocketAddr) -> quinn::Connection {
+    let (tls, _) = Tls::new(&NodeKey::memory().unwrap()).unwrap().client(None).unwrap();
+    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let mut transport = quinn::TransportConfig::default();
+    transport.datagram_receive_buffer_size(None);
+    config.transport_config(Arc::new(transport));
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let connection = endpoint.connect_with(config, address, SERVER_NAME).unwrap().await.unwrap();
+    let mut stream = connection.open_uni().await.unwrap();
+    stream.write_all(b"aop\x01processY").await.unwrap();
+    connection
+}
+
 /// A stranger that shakes hands and greets as it must, and then sends what the test wants.
 async fn greeted_stranger(address: SocketAddr) -> (quinn::Connection, quinn::SendStream) {
     let connection = stranger(address, |c| c).await.unwrap();
     let mut stream = connection.open_uni().await.unwrap();
-    stream.write_all(b"aop\0processX").await.unwrap();
+    stream.write_all(b"aop\x01processX").await.unwrap();
     (connection, stream)
 }
 
@@ -125,15 +152,15 @@ async fn closed(connection: &quinn::Connection) -> String {
 async fn messages_arrive_in_order_both_ways_and_the_largest_too() {
     let (mut a, mut b) = pair().await;
     for n in 0..200_u32 {
-        assert!(a.peers.send(b.id(), Bytes::copy_from_slice(&n.to_le_bytes())));
+        assert!(a.send(&b, Bytes::copy_from_slice(&n.to_le_bytes()), Class::Gossip));
     }
     for n in 0..200_u32 {
         assert_eq!(b.message().await, n.to_le_bytes()[..]);
     }
     let largest = Bytes::from(vec![7; FRAME_BYTES_MAX]);
-    assert!(b.peers.send(a.id(), largest.clone()));
+    assert!(b.send(&a, largest.clone(), Class::Gossip));
     assert_eq!(a.message().await, largest);
-    assert!(b.peers.send(a.id(), Bytes::new()));
+    assert!(b.send(&a, Bytes::new(), Class::Gossip));
     assert_eq!(a.message().await, Bytes::new());
     assert_eq!(a.peers.counters().messages_sent, 200);
     assert_eq!(b.peers.counters().messages_received, 200);
@@ -144,9 +171,9 @@ async fn messages_arrive_in_order_both_ways_and_the_largest_too() {
 #[tokio::test]
 async fn a_message_above_the_limit_or_to_nobody_is_refused_and_counted() {
     let (a, b) = pair().await;
-    assert!(!a.peers.send(b.id(), Bytes::from(vec![0; FRAME_BYTES_MAX + 1])));
-    assert!(!a.peers.send([9; 32], Bytes::from_static(b"hello")));
-    assert_eq!(a.peers.counters().messages_dropped, 2);
+    assert!(!a.send(&b, Bytes::from(vec![0; FRAME_BYTES_MAX + 1]), Class::Gossip));
+    assert!(!a.peers.send([9; 32], Bytes::from_static(b"hello"), Class::Question));
+    assert_eq!(a.peers.counters().messages_refused, [0, 1, 0, 1]);
     let request = a.peers.request(b.id(), Bytes::from(vec![0; FRAME_BYTES_MAX + 1])).await;
     assert!(matches!(request, Err(PeerError::TooLarge { .. })));
     assert!(matches!(a.peers.request([9; 32], Bytes::new()).await, Err(PeerError::NotConnected)));
@@ -180,10 +207,11 @@ async fn dialling_oneself_and_dialling_nobody_fail_with_the_reason() {
 async fn a_stranger_of_another_protocol_is_refused() {
     let b = Node::new();
     let refused = stranger(b.address, |mut config| {
-        config.alpn_protocols = vec![b"h3".to_vec()];
+        config.alpn_protocols = vec![b"aop/0".to_vec(), b"h3".to_vec()];
         config
     });
-    assert!(refused.await.is_err());
+    let told = describe(&refused.await.unwrap_err());
+    assert_eq!(told, "it speaks none of the protocols of this node (aop/1)");
     let refused = stranger(b.address, |mut config| {
         config.alpn_protocols.clear();
         config
@@ -253,7 +281,7 @@ async fn hostile_streams_hurt_nobody() {
     b.up().await;
     let strange = connection.open_uni().await.unwrap();
     let mut strange_writer = strange;
-    strange_writer.write_all(b"?").await.unwrap();
+    strange_writer.write_all(b"????").await.unwrap();
     assert_eq!(timeout(PATIENCE, strange_writer.stopped()).await.unwrap().unwrap(), Some(3_u32.into()));
     messages.write_all(&[2, 0, 0, 0, b'o', b'k']).await.unwrap();
     assert_eq!(b.message().await, "ok");
@@ -302,7 +330,7 @@ async fn dropping_the_answer_cancels_at_the_responder() {
     timeout(PATIENCE, cancelled).await.expect("the cancellation arrives");
     assert!(matches!(responder.send(Bytes::from_static(b"late")).await, Err(PeerError::Cancelled)));
     // The connection is untouched by it.
-    assert!(a.peers.send(b.id(), Bytes::from_static(b"still here")));
+    assert!(a.send(&b, Bytes::from_static(b"still here"), Class::Gossip));
     assert_eq!(b.message().await, "still here");
 }
 
@@ -326,8 +354,8 @@ async fn dialling_each_other_at_once_gives_one_up_and_one_down() {
     assert_eq!(a.reached().await, (b.id(), b.address));
     assert_eq!(b.reached().await, (a.id(), a.address));
     for n in 0..100_u8 {
-        assert!(a.peers.send(b.id(), Bytes::from(vec![n])));
-        assert!(b.peers.send(a.id(), Bytes::from(vec![n])));
+        assert!(a.send(&b, Bytes::from(vec![n]), Class::Gossip));
+        assert!(b.send(&a, Bytes::from(vec![n]), Class::Gossip));
     }
     for _ in 0..100 {
         a.message().await;
@@ -345,16 +373,16 @@ async fn dialling_each_other_at_once_gives_one_up_and_one_down() {
 async fn closing_is_noticed_at_once_and_last_words_arrive() {
     let (a, mut b) = pair().await;
     for n in 0..50_u8 {
-        assert!(a.peers.send(b.id(), Bytes::from(vec![n; 10_000])));
+        assert!(a.send(&b, Bytes::from(vec![n; 10_000]), Class::Gossip));
     }
     let began = Instant::now();
     a.peers.close().await;
     for n in 0..50_u8 {
         assert_eq!(b.message().await, vec![n; 10_000]);
     }
-    assert_eq!(b.down().await, "it left");
+    assert_eq!(b.ended().await, ("it left".to_owned(), true));
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-    assert!(!a.peers.send(b.id(), Bytes::new()));
+    assert!(!a.send(&b, Bytes::new(), Class::Gossip));
 }
 
 #[tokio::test]
@@ -370,8 +398,9 @@ async fn dropping_all_handles_is_noticed_at_once() {
 async fn a_dismissed_peer_goes_down_on_both_sides_and_may_come_back() {
     let (mut a, mut b) = pair().await;
     a.peers.disconnect(b.id());
-    assert_eq!(a.down().await, "closed here");
-    assert!(b.down().await.contains("not wanted"));
+    assert_eq!(a.ended().await, ("closed here".to_owned(), true));
+    let (reason, graceful) = b.ended().await;
+    assert!(reason.contains("not wanted") && graceful, "{reason}");
     b.peers.dial(a.address, None);
     assert_eq!(b.up().await, (a.id(), true));
     assert_eq!(b.reached().await, (a.id(), a.address));
@@ -388,6 +417,148 @@ async fn a_dial_to_a_connected_peer_finds_it_without_a_connection() {
     a.peers.dial(elsewhere, Some(b.id()));
     assert_eq!(a.reached().await, (b.id(), elsewhere));
     assert_eq!(a.peers.counters().dials, 1);
+}
+
+#[tokio::test]
+async fn what_was_queued_for_a_dismissed_peer_arrives_before_it_goes_down() {
+    let (a, mut b) = pair().await;
+    for n in 0..20_u8 {
+        assert!(a.send(&b, vec![n; 40_000], Class::Bulk));
+        assert!(a.send(&b, vec![n; 100], Class::Question));
+    }
+    a.peers.disconnect(b.id());
+    let mut bytes = 0;
+    for _ in 0..40 {
+        bytes += b.message().await.len();
+    }
+    assert_eq!(bytes, 20 * 40_100);
+    assert!(b.down().await.contains("not wanted"));
+    assert_eq!(a.peers.counters().messages_lost, 0);
+}
+
+#[tokio::test]
+async fn small_messages_overtake_bulk_that_is_under_way() {
+    const BULK: usize = 64 << 10;
+    let (mut a, mut b) = pair().await;
+    // Nobody reads at the other end, so bulk stands everywhere it can: in the queue here, in the window and in the events there.
+    let deadline = Instant::now() + PATIENCE;
+    let mut fed = 0;
+    while a.peers.counters().messages_refused[Class::Bulk as usize] < 100 {
+        assert!(Instant::now() < deadline, "the queues fill up");
+        fed += usize::from(a.send(&b, vec![0; BULK], Class::Bulk));
+        tokio::task::yield_now().await;
+    }
+    for (n, class) in [(1, Class::Datagram), (2, Class::Gossip), (3, Class::Question)] {
+        assert!(a.send(&b, vec![n], class));
+    }
+    let (mut small, mut bulk) = (Vec::new(), 0);
+    while small.len() < 3 {
+        let message = b.message().await;
+        if message.len() == 1 { small.push(message[0]) } else { bulk += 1 }
+    }
+    small.sort_unstable();
+    assert_eq!(small, [1, 2, 3]);
+    assert!(bulk + (OUTBOX_BYTES_MAX / 2 / BULK) < fed, "{bulk} of {fed} messages came first");
+    // 20 MB more, and a question goes there and back while they come.
+    let feeding = a.peers.clone();
+    let to = b.id();
+    let feeder = tokio::spawn(async move {
+        let mut left = (20 << 20) / BULK;
+        while left > 0 {
+            left -= usize::from(feeding.send(to, vec![0; BULK].into(), Class::Bulk));
+            tokio::task::yield_now().await;
+        }
+    });
+    let all = fed + (20 << 20) / BULK;
+    for (asked, answered) in [(Class::Datagram, Class::Datagram), (Class::Question, Class::Question)] {
+        assert!(a.send(&b, vec![7], asked));
+        let mut answer = None;
+        while answer.is_none() {
+            tokio::select! {
+                message = b.message() => match message.len() {
+                    1 => assert!(b.send(&a, message, answered)),
+                    _ => bulk += 1,
+                },
+                message = a.message() => answer = Some(message),
+            }
+        }
+        assert!(bulk < all, "the answer to {asked:?} came after all bulk");
+    }
+    while bulk < all {
+        b.message().await;
+        bulk += 1;
+    }
+    feeder.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_datagram_that_fits_none_goes_with_gossip() {
+    let (mut a, mut b) = pair().await;
+    for bytes in [0, 1, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX + 1, FRAME_BYTES_MAX] {
+        assert!(a.send(&b, vec![5; bytes], Class::Datagram));
+        assert_eq!(b.message().await.len(), bytes);
+    }
+    // The same with a peer that takes no datagrams at all.
+    let (connection, _gossip) = greeted_stranger(a.address).await;
+    let (stranger, _) = a.up().await;
+    assert!(a.peers.send(stranger, Bytes::from_static(b"ping"), Class::Datagram));
+    assert_eq!(timeout(PATIENCE, connection.read_datagram()).await.unwrap().unwrap(), "ping");
+    let connection = datagramless_stranger(a.address).await;
+    let (stranger, _) = a.up().await;
+    assert!(a.peers.send(stranger, Bytes::from_static(b"ping"), Class::Datagram));
+    let mut stream = connection.accept_uni().await.unwrap();
+    let mut received = [0; 4 + 8 + 4 + 4];
+    timeout(PATIENCE, stream.read_exact(&mut received)).await.unwrap().unwrap();
+    assert!(received.starts_with(b"aop\x01") && received.ends_with(b"\x04\0\0\0ping"), "{received:?}");
+}
+
+#[tokio::test]
+async fn datagrams_beyond_the_buffer_are_refused_and_counted() {
+    let (a, mut b) = pair().await;
+    let mut sent = 0;
+    // No task of quinn runs in between, so the buffer fills.
+    while a.send(&b, vec![sent; 1000], Class::Datagram) {
+        sent += 1;
+    }
+    assert!((50..70).contains(&sent), "{sent} of 1000 bytes in 64 KiB");
+    assert_eq!(a.peers.counters().messages_refused, [1, 0, 0, 0]);
+    assert_eq!(b.message().await, vec![0; 1000], "the oldest was not pushed out");
+}
+
+#[tokio::test]
+async fn datagrams_that_nobody_read_in_time_are_counted() {
+    let (a, mut b) = pair().await;
+    let (mut sent, deadline) = (0, Instant::now() + PATIENCE);
+    // Far more than the events and the buffer hold. Nothing is known of datagrams once they are sent.
+    while sent < 1000 {
+        assert!(Instant::now() < deadline);
+        sent += usize::from(a.send(&b, vec![0; 1000], Class::Datagram));
+        tokio::task::yield_now().await;
+    }
+    a.peers.disconnect(b.id());
+    let mut received = 0;
+    while let PeerEvent::Message { .. } = b.event().await {
+        received += 1;
+    }
+    let unread = b.peers.counters().datagrams_unread;
+    assert!(received < sent && unread > 0 && received + unread as usize <= sent, "{received} and {unread} of {sent}");
+}
+
+#[tokio::test]
+async fn a_lane_has_one_stream() {
+    let mut b = Node::new();
+    let (connection, _gossip) = greeted_stranger(b.address).await;
+    b.up().await;
+    let mut bulk = connection.open_uni().await.unwrap();
+    bulk.write_all(b"aop\x02\x02\0\0\0ok").await.unwrap();
+    assert_eq!(b.message().await, "ok");
+    for head in [b"aop\x02", b"aop\x01", b"aop\x09"] {
+        let mut second = connection.open_uni().await.unwrap();
+        second.write_all(head).await.unwrap();
+        assert_eq!(timeout(PATIENCE, second.stopped()).await.unwrap().unwrap(), Some(3_u32.into()));
+    }
+    bulk.write_all(b"\x02\0\0\0go").await.unwrap();
+    assert_eq!(b.message().await, "go");
 }
 
 /// Takes a node's socket away, as a process that is killed loses it: no goodbye, and nobody at its address until the next node.
@@ -407,9 +578,9 @@ async fn die(node: &Node) {
 /// Two nodes that have spoken, so that each knows how the other would say that it lost its connections.
 async fn acquainted_pair() -> (Node, Node) {
     let (mut a, mut b) = pair().await;
-    a.peers.send(b.id(), Bytes::from_static(b"hello"));
+    a.send(&b, Bytes::from_static(b"hello"), Class::Gossip);
     b.message().await;
-    b.peers.send(a.id(), Bytes::from_static(b"hello"));
+    b.send(&a, Bytes::from_static(b"hello"), Class::Gossip);
     a.message().await;
     (a, b)
 }
@@ -430,6 +601,6 @@ async fn a_peer_that_died_and_came_back_silently_is_noticed_before_the_idle_time
     die(&a).await;
     let _second = Node::at(a.address, a.key.clone());
     let began = Instant::now();
-    assert_eq!(b.down().await, "it restarted");
+    assert_eq!(b.ended().await, ("it restarted".to_owned(), false));
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }

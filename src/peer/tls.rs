@@ -20,8 +20,9 @@ use rustls::{
 
 use crate::entropy::{NodeKey, hex};
 
-/// The protocol spoken inside; a side that does not offer it is refused in the handshake.
-pub(crate) const ALPN: &[u8] = b"aop/0";
+/// Versions of the protocol this build speaks, the best first. Both sides offer theirs in the handshake and the one that was dialled
+/// chooses; without a common one there is no connection. Source: RFC 7301.
+const VERSIONS: [u8; 1] = [aop_proto::wire::VERSION];
 /// A name must be given to dial; it is neither sent nor checked.
 pub(crate) const SERVER_NAME: &str = "node.invalid";
 
@@ -53,7 +54,7 @@ impl Tls {
             .with_protocol_versions(&[&version::TLS13])?
             .with_client_cert_verifier(self.check(None))
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(self.certified.clone())));
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = protocols();
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.max_early_data_size = 0;
@@ -68,7 +69,7 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(check.clone())
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(self.certified.clone())));
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = protocols();
         config.resumption = rustls::client::Resumption::disabled();
         config.enable_early_data = false;
         config.enable_sni = false;
@@ -78,6 +79,16 @@ impl Tls {
     fn check(&self, expected: Option<[u8; 32]>) -> Arc<KeyCheck> {
         Arc::new(KeyCheck { provider: self.provider.clone(), me: self.me, expected, refusal: OnceLock::new() })
     }
+}
+
+/// What is offered in a handshake, the best first.
+fn protocols() -> Vec<Vec<u8>> {
+    VERSIONS.map(|version| format!("aop/{version}").into_bytes()).into()
+}
+
+/// The same for a person.
+pub(crate) fn spoken() -> String {
+    VERSIONS.map(|version| format!("aop/{version}")).join(", ")
 }
 
 /// The raw key in what a handshake calls a certificate, `None` when it is not an Ed25519 key.

@@ -9,17 +9,17 @@
 //!
 //! It decides nothing about the protocol. Every queue into it is bounded; a full one is told to whoever fills it.
 
+pub mod keeping;
 mod refusals;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_proto::codec::Wire;
 use aop_proto::node::{Input, Keep, Node, Output, Refusal, Write, WriteError, Wrote};
 use aop_proto::params::ORIGINS_MAX;
-use aop_proto::record::{NodeId, Origin};
+use aop_proto::record::NodeId;
 use aop_proto::resolver::{Outcome, Terms};
 use aop_proto::search::Found;
 use aop_proto::view::View;
@@ -36,7 +36,7 @@ pub use refusals::Refusals;
 
 use crate::clock::Clock;
 use crate::peer::{PeerEvent, Peers, Responder};
-use crate::store::{Op, Store, StoreError, Table};
+use crate::store::{Op, Store, StoreError};
 
 /// Jobs of doors that wait for the driver.
 pub const JOBS_MAX: usize = 1024;
@@ -48,14 +48,10 @@ pub const REQUESTS_MAX: usize = 256;
 const NEWS_MAX: usize = 4096;
 /// Changes on their way to the store. One input brings at most one for every origin of a zone, and half of this is kept for it.
 const PERSISTS_MAX: usize = 4 * ORIGINS_MAX;
+/// Events or news taken at one wake-up; then the others have their turn.
+const BATCH_MAX: usize = 64;
 /// What operators should know and nobody has read yet.
 const REFUSALS_MAX: usize = 64;
-/// Key under which the trust state is stored.
-pub const TRUST_KEY: &[u8] = b"trust";
-/// Key under which the incarnation of the own log is stored.
-pub const INCARNATION_KEY: &[u8] = b"incarnation";
-/// What the keys of stored forks begin with.
-pub const FORK_KEY: &[u8] = b"fork/";
 
 /// Something a door wants.
 #[derive(Debug)]
@@ -135,7 +131,8 @@ pub struct Driver {
     view: Arc<ArcSwap<View>>,
     changes: watch::Sender<u64>,
     connections: watch::Sender<u64>,
-    addresses: HashMap<SocketAddr, BTreeSet<String>>,
+    /// Dials under way, by what they expect where, and the addresses that the node meant; forgotten with their outcome.
+    dials: BTreeMap<(SocketAddr, Option<NodeId>), BTreeSet<String>>,
     writes: HashMap<u64, oneshot::Sender<Result<Wrote, WriteError>>>,
     questions: HashMap<u64, oneshot::Sender<(Outcome, Vec<Found>)>>,
     next_token: u64,
@@ -145,7 +142,7 @@ pub struct Driver {
 impl Driver {
     /// A driver of `node`, and the queues to it. The node's first outputs are carried out when the driver runs.
     pub fn new(
-        mut node: Node,
+        node: Node,
         clock: Clock,
         peers: Peers,
         store: Store,
@@ -179,7 +176,7 @@ impl Driver {
             view,
             changes,
             connections,
-            addresses: HashMap::new(),
+            dials: BTreeMap::new(),
             writes: HashMap::new(),
             questions: HashMap::new(),
             next_token: 0,
@@ -197,8 +194,8 @@ impl Driver {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = wait => self.on_time(),
-                Some(news) = self.news.recv() => self.on_news(news),
-                Some(event) = self.events.recv(), if self.has_room() => self.on_peer_event(event),
+                Some(news) = self.news.recv() => self.on_all_news(news),
+                Some(event) = self.events.recv(), if self.has_room() => self.on_peer_events(event),
                 Some(job) = self.jobs.recv(), if self.has_room() => self.on_job(job),
             }
         }
@@ -244,16 +241,31 @@ impl Driver {
         }
     }
 
+    /// This event and those that wait behind it: while much arrives, most of it costs no wake-up.
+    fn on_peer_events(&mut self, first: PeerEvent) {
+        self.on_peer_event(first);
+        for _ in 1..BATCH_MAX {
+            self.drain();
+            let Some(event) = self.has_room().then(|| self.events.try_recv().ok()).flatten() else { return };
+            self.on_peer_event(event);
+        }
+    }
+
     fn on_peer_event(&mut self, event: PeerEvent) {
         match event {
             PeerEvent::Up { peer, address, dialed } => {
-                let address = self.name_of(address, dialed);
-                self.input(Input::PeerUp { peer: NodeId(peer), address, dialed });
+                let peer = NodeId(peer);
+                let address = self.name_of(peer, address, dialed);
+                self.input(Input::PeerUp { peer, address, dialed });
                 self.note_connection();
             }
             PeerEvent::Reached { peer, address } => {
-                for address in self.addresses.get(&address).cloned().unwrap_or_default() {
-                    self.input(Input::Reached { peer: NodeId(peer), address });
+                let peer = NodeId(peer);
+                // Whoever answered is who was expected, or anybody was welcome.
+                for expected in [Some(peer), None] {
+                    for address in self.dials.remove(&(address, expected)).unwrap_or_default() {
+                        self.input(Input::Reached { peer, address });
+                    }
                 }
                 self.note_connection();
             }
@@ -263,8 +275,8 @@ impl Driver {
                 self.note_connection();
             }
             PeerEvent::Message { peer, bytes, room: _ } => self.input(Input::Frame { peer: NodeId(peer), bytes }),
-            PeerEvent::DialFailed { address, reason, .. } => {
-                for address in self.addresses.get(&address).cloned().unwrap_or_default() {
+            PeerEvent::DialFailed { address, expected, reason } => {
+                for address in self.dials.remove(&(address, expected.map(NodeId))).unwrap_or_default() {
                     self.input(Input::DialFailed { address, reason: reason.clone() });
                 }
                 self.note_connection();
@@ -284,13 +296,24 @@ impl Driver {
     }
 
     /// The address as the node knows it: what it dialled, else what the socket says.
-    fn name_of(&self, address: SocketAddr, dialed: bool) -> String {
-        let known = self.addresses.get(&address).filter(|_| dialed).and_then(|names| names.first().cloned());
-        known.unwrap_or_else(|| address.to_string())
+    fn name_of(&self, peer: NodeId, address: SocketAddr, dialed: bool) -> String {
+        let dials = [Some(peer), None].map(|expected| self.dials.get(&(address, expected)));
+        let known = dials.into_iter().flatten().flatten().next().filter(|_| dialed);
+        known.cloned().unwrap_or_else(|| address.to_string())
     }
 
     fn note_connection(&self) {
         self.connections.send_modify(|count| *count += 1);
+    }
+
+    /// The same for news.
+    fn on_all_news(&mut self, first: News) {
+        self.on_news(first);
+        for _ in 1..BATCH_MAX {
+            self.drain();
+            let Ok(news) = self.news.try_recv() else { return };
+            self.on_news(news);
+        }
     }
 
     fn on_news(&mut self, news: News) {
@@ -300,7 +323,7 @@ impl Driver {
                 // Nodes live on the loopback until there is admission control; what others say of addresses is a hint at best.
                 Ok(sockets) if sockets.iter().any(|socket| socket.ip().is_loopback()) => {
                     for socket in sockets.into_iter().filter(|socket| socket.ip().is_loopback()).take(1) {
-                        self.addresses.entry(socket).or_default().insert(address.clone());
+                        self.dials.entry((socket, expected)).or_default().insert(address.clone());
                         self.peers.dial(socket, expected.map(|node| node.0));
                     }
                 }
@@ -360,7 +383,7 @@ impl Driver {
     }
 
     fn persist(&mut self, token: u64, keep: Vec<Keep>) {
-        let ops = keep.into_iter().map(op_of).collect();
+        let ops = keep.into_iter().map(keeping::op_of).collect();
         if self.persists.try_send((token, ops)).is_err() {
             // `run` takes nothing new in before there is room for all that one input can bring.
             tracing::error!("a change found no room on its way to the store");
@@ -412,33 +435,4 @@ fn reply<T>(to: Option<oneshot::Sender<T>>, value: T) {
         // Whoever asked may have gone away.
         let _ = to.send(value);
     }
-}
-
-fn op_of(keep: Keep) -> Op {
-    match keep {
-        Keep::Record(signed) => Op::Put {
-            table: Table::Records,
-            key: record_key(signed.record.origin(), signed.record.seq),
-            value: signed.envelope.to_vec(),
-        },
-        Keep::Drop(origin, seq) => Op::Delete { table: Table::Records, key: record_key(origin, seq) },
-        Keep::Incarnation(incarnation) => {
-            Op::Put { table: Table::Meta, key: INCARNATION_KEY.to_vec(), value: incarnation.to_be_bytes().to_vec() }
-        }
-        Keep::Fork(origin, fork) => Op::Put { table: Table::Meta, key: fork_key(origin), value: fork.encode() },
-        Keep::Trust(trust) => Op::Put { table: Table::Meta, key: TRUST_KEY.to_vec(), value: trust.encode() },
-    }
-}
-
-fn fork_key(origin: Origin) -> Vec<u8> {
-    [FORK_KEY, &origin.node.0, &origin.incarnation.to_be_bytes()].concat()
-}
-
-/// Node, incarnation, number; big endian, so that a table scan is in log order.
-fn record_key(origin: Origin, seq: u64) -> Vec<u8> {
-    let mut key = Vec::with_capacity(48);
-    key.extend_from_slice(&origin.node.0);
-    key.extend_from_slice(&origin.incarnation.to_be_bytes());
-    key.extend_from_slice(&seq.to_be_bytes());
-    key
 }

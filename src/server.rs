@@ -31,13 +31,14 @@ pub use demo::serve as serve_demo;
 use crate::call::Calls;
 use crate::clock::Clock;
 use crate::config::{LogFormat, NodeConfig, ResolveConfig, Secret, ServerEntry, Transport};
-use crate::driver::{Driver, FORK_KEY, INCARNATION_KEY, PEER_EVENTS_MAX, TRUST_KEY};
+use crate::driver::keeping::{Kept, keep_incarnation};
+use crate::driver::{Driver, PEER_EVENTS_MAX};
 use crate::entropy::{AdminToken, NodeKey, ZoneKey, seed};
 use crate::handle::{About, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
 use crate::mcp::door::McpDoor;
 use crate::peer::{Peers, bind_one_port};
-use crate::store::{Op, Store, Table};
+use crate::store::{Store, Table};
 use crate::telemetry::{self, Format, Metrics};
 use crate::upstream::{self, ServerSpec, TransportSpec, Upstreams};
 
@@ -45,7 +46,6 @@ use crate::upstream::{self, ServerSpec, TransportSpec, Upstreams};
 const SERVER_EVENTS_MAX: usize = 256;
 /// A parent that answers within this time and does not fit is an error at start.
 const PARENT_PATIENCE: Duration = Duration::from_secs(2);
-/// Key of the log's life in the store.
 
 /// Runs a node, or with `--dev` three of them, until the process is told to stop.
 ///
@@ -137,11 +137,12 @@ impl Running {
         let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
         let peers = Peers::bind(udp, &node_key, events).context("cannot open the federation port")?;
         let parents = setup.parents.len();
+        let kept = Kept::read(store.load(Table::Meta)?);
         let config = Config {
             zone: setup.zone.clone(),
             key: node_key.signing_key().clone(),
             zone_key: zone_key.signing_key().clone(),
-            incarnation: incarnation(&store, clock.now().wall_ms).await?,
+            incarnation: incarnation(&store, &kept, clock.now().wall_ms).await?,
             address: setup.advertise.unwrap_or_else(|| listen.to_string()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seed: seed()?,
@@ -149,7 +150,7 @@ impl Running {
             joins: setup.joins,
             opened: None,
         };
-        let node = Node::new(config, restored(&store, &setup.zone)?, clock.now());
+        let node = Node::new(config, restored(&store, kept, &setup.zone)?, clock.now());
         let driver_stop = CancellationToken::new();
         let (driver, queues) = Driver::new(node, clock, peers.clone(), store.clone(), peer_events, driver_stop.clone());
         let driver_task = tokio::spawn(driver.run());
@@ -361,27 +362,17 @@ fn keep(dir: Option<&std::path::Path>) -> anyhow::Result<(Store, NodeKey, ZoneKe
 }
 
 /// The log's life: as stored, or a new one above every earlier one of this key, persisted before anything is sent (I11).
-async fn incarnation(store: &Store, wall_ms: u64) -> anyhow::Result<u64> {
-    let rows = store.load(Table::Meta)?;
-    let stored = rows.iter().find(|(key, _)| key == INCARNATION_KEY);
-    if let Some(bytes) = stored.and_then(|(_, value)| value.as_slice().try_into().ok()) {
-        return Ok(u64::from_be_bytes(bytes));
+async fn incarnation(store: &Store, kept: &Kept, wall_ms: u64) -> anyhow::Result<u64> {
+    if let Some(incarnation) = kept.incarnation {
+        return Ok(incarnation);
     }
     let seconds = wall_ms / 1000;
-    let value = seconds.to_be_bytes().to_vec();
-    store.commit(vec![Op::Put { table: Table::Meta, key: INCARNATION_KEY.to_vec(), value }]).await?;
+    store.commit(vec![keep_incarnation(seconds)]).await?;
     Ok(seconds)
 }
 
 /// What an earlier run left, if it was of the same zone.
-fn restored(store: &Store, zone: &ZoneName) -> anyhow::Result<Restored> {
-    let meta = store.load(Table::Meta)?;
-    let trust = meta.iter().find(|(key, _)| key == TRUST_KEY).map(|(_, value)| value.clone());
-    let forks = meta.iter().filter(|(key, _)| key.starts_with(FORK_KEY));
-    let forks = forks
-        .map(|(_, value)| Fork::decode(value))
-        .collect::<Result<_, _>>()
-        .context("a stored fork cannot be read")?;
+fn restored(store: &Store, kept: Kept, zone: &ZoneName) -> anyhow::Result<Restored> {
     let mut records = Vec::new();
     for (_, value) in store.load(Table::Records)? {
         let (signed, _) = Signed::read(&value).context("a stored record cannot be read")?;
@@ -393,7 +384,9 @@ fn restored(store: &Store, zone: &ZoneName) -> anyhow::Result<Restored> {
         }
         records.push(Arc::new(signed));
     }
-    Ok(Restored { records, trust, forks })
+    let forks = kept.forks.iter().map(|(_, evidence)| Fork::decode(evidence)).collect::<Result<_, _>>();
+    let forks = forks.context("a stored fork cannot be read")?;
+    Ok(Restored { records, trust: kept.trust, forks })
 }
 
 /// Servers of the configuration are supervised like registered ones.

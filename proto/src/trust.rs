@@ -19,6 +19,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 pub use anchors::Anchors;
 pub use certificate::verify_chain;
 pub use definition::definition_hash;
+pub(crate) use flush::ROOTS_MAX;
 pub use flush::{Opened, Verifier, sign_flush};
 
 use crate::codec::DecodeError;

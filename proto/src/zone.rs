@@ -7,7 +7,7 @@
 pub mod answer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
@@ -218,7 +218,7 @@ pub struct Zone {
     /// XOR over what a cached answer depends on: tools, servers, children; leases and node records do not count.
     content: Hash,
     /// The tag of that, until it changes.
-    tag: Option<u64>,
+    tag: OnceLock<u64>,
     serial: u64,
 }
 
@@ -242,7 +242,7 @@ impl Default for Zone {
             next: 0,
             children: BTreeMap::new(),
             content: [0; 32],
-            tag: None,
+            tag: OnceLock::new(),
             serial: 0,
         }
     }
@@ -392,7 +392,7 @@ impl Zone {
         if self.tools.away != away {
             self.tools.away = away;
             self.serial += 1;
-            self.tag = None;
+            self.tag.take();
         }
     }
 
@@ -402,7 +402,7 @@ impl Zone {
     }
 
     fn toggle_hash(&mut self, hash: &Hash) {
-        self.tag = None;
+        self.tag.take();
         for (a, b) in self.content.iter_mut().zip(hash) {
             *a ^= b;
         }
@@ -443,8 +443,8 @@ impl Zone {
     }
 
     /// Tag of everything a cached answer of this zone depends on.
-    pub fn tag(&mut self) -> u64 {
-        *self.tag.get_or_insert_with(|| {
+    pub fn tag(&self) -> u64 {
+        *self.tag.get_or_init(|| {
             let mut away = Sha256::new();
             for node in self.tools.away.iter() {
                 away.update(node.0);

@@ -54,6 +54,10 @@ impl Contacts {
         self.by_address.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_address.len()
+    }
+
     pub(super) fn get(&self, address: &str) -> Option<&Contact> {
         self.by_address.get(address)
     }

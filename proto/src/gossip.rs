@@ -101,12 +101,12 @@ impl Gossip {
     }
 
     /// A fellow's hash: when it differs, it is told what is held here.
-    pub fn on_digest(&mut self, from: NodeId, digest: &Digest, registry: &Registry) -> Sends {
+    pub fn on_digest(&mut self, from: NodeId, digest: &Digest, registry: &Registry, now: Duration) -> Sends {
         if digest.hash == registry.digest() {
             return Vec::new();
         }
         self.differing += 1;
-        vec![(from, Vector { buckets: u64::MAX, entries: registry.vector(), reply: true }.into())]
+        vec![(from, Vector { buckets: u64::MAX, entries: registry.entries(from, u64::MAX, now), reply: true }.into())]
     }
 
     /// A fellow's vector: it gets what it lacks, and is asked for what is lacked here.
@@ -118,7 +118,7 @@ impl Gossip {
         chains: &Chains,
         now: Duration,
     ) -> Sends {
-        let (frames, more) = registry.frames_for(&vector.entries, RANGES_BYTES_PER_ROUND);
+        let (frames, more) = registry.frames_for(vector, RANGES_BYTES_PER_ROUND);
         let count = frames.len();
         let mut sends: Sends = frames
             .into_iter()
@@ -137,7 +137,7 @@ impl Gossip {
             return Vec::new();
         }
         self.pulling = Some(now);
-        vec![(from, Vector { buckets: u64::MAX, entries: registry.vector(), reply: false }.into())]
+        vec![(from, Vector { buckets: u64::MAX, entries: registry.entries(from, u64::MAX, now), reply: false }.into())]
     }
 
     /// Ranges arrived: the next part is asked for when there is one.
@@ -157,11 +157,18 @@ fn with_chains(ranges: Vec<Range>, chains: &Chains, more: bool, hop: u8) -> Rang
 mod tests {
     use std::sync::Arc;
 
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
+    use crate::codec::Wire;
     use crate::name::ZoneName;
+    use crate::now::Now;
     use crate::params::CHAIN_MAX;
     use crate::record::{Head, Kind, Record, SignedRef, VISIBILITY_PUBLIC};
+    use crate::registry::root::root_of;
     use crate::trust::{SigningKey, sign_flush};
+
+    const NOW: Now = Now { mono: Duration::ZERO, wall_ms: 0 };
 
     fn key(number: u32) -> SigningKey {
         let mut seed = [0; 32];
@@ -190,11 +197,13 @@ mod tests {
                 def_hash: None,
                 body: Some(vec![1]),
             };
-            let signed: SignedRef = Arc::new(sign_flush(&key, vec![record], Head::default()).remove(0));
+            let root = root_of([(1, Sha256::digest(record.encode()).into())].into_iter());
+            let head = Head { seq: 1, floor: 0, count: 1, root };
+            let signed: SignedRef = Arc::new(sign_flush(&key, vec![record], head).remove(0));
             let records = vec![signed.envelope.to_vec()];
             let range =
                 Range { origin: signed.record.origin(), from_exclusive: 0, to_inclusive: 1, cut: false, records };
-            registry.apply(&range, &[signed]).unwrap();
+            registry.apply(node, &range, &[signed], NOW).unwrap();
             chains.insert(node, vec![Certificate::issue(&key, zone, node, 1); CHAIN_MAX]);
         }
         (registry, chains)
@@ -215,7 +224,7 @@ mod tests {
                 let Ok(Message::Ranges(ranges)) = Message::decode(&message.encode()) else { panic!("it reads back") };
                 for range in ranges.ranges {
                     let records: Vec<SignedRef> = sender.records_of(range.origin).cloned().collect();
-                    receiver.apply(&range, &records).unwrap();
+                    receiver.apply(NodeId([1; 32]), &range, &records, NOW).unwrap();
                 }
             }
             parts += 1;

@@ -35,7 +35,7 @@ use crate::name::ZoneName;
 use crate::now::Now;
 use crate::params::{LEASE, ORIGINS_MAX, SERIAL_NOTICE_DELAY};
 use crate::record::{Certificate, NodeId, Origin, SignedRef};
-use crate::registry::{Applied, RangeError, Registry};
+use crate::registry::{Applied, RangeError, Registry, Standing};
 use crate::resolver::{Outcome, Resolver, Terms};
 use crate::search::Found;
 use crate::selection::Chance;
@@ -343,6 +343,10 @@ impl Node {
         self.greet_again();
         let sends = self.gossip.on_time(now.mono, &self.registry, self.links.fellows(), &mut self.chance);
         self.send_all(sends);
+        for applied in self.registry.retry(now) {
+            self.follow(&applied);
+            self.keep(&applied);
+        }
         self.questions_on_time();
         self.renew();
         self.settle();
@@ -360,6 +364,9 @@ impl Node {
         let mut next = self.links.next_due().unwrap_or(Duration::MAX).min(self.renew_at);
         if self.has_fellows() {
             next = next.min(self.gossip.next_round());
+        }
+        if let Some(retry) = self.registry.next_retry(self.now) {
+            next = next.min(retry);
         }
         if let Some(deadline) = self.resolver.next_deadline() {
             next = next.min(deadline);
@@ -389,14 +396,16 @@ impl Node {
             Message::Delegate(delegate) => self.on_delegate(peer, delegate),
             Message::Serials(serials) => self.on_serials(peer, serials),
             Message::Digest(digest) if self.is_fellow(peer) => {
-                let sends = self.gossip.on_digest(peer, &digest, &self.registry);
+                let sends = self.gossip.on_digest(peer, &digest, &self.registry, now);
                 self.check_goal(sends.is_empty());
                 self.send_all(sends);
             }
             Message::Vector(mut vector) if self.is_fellow(peer) => {
                 // Nobody adds to our own log: more of it than we wrote is nothing to ask for.
-                for (origin, through) in vector.entries.iter_mut().filter(|(origin, _)| origin.node == self.id) {
-                    *through = self.registry.through(*origin).min(*through);
+                for (origin, number) in vector.entries.iter_mut().filter(|(origin, _)| origin.node == self.id) {
+                    if let Standing::Through(through) = Standing::from_number(*number) {
+                        *number = self.registry.through(*origin).min(through);
+                    }
                 }
                 let sends = self.gossip.on_vector(peer, &vector, &self.registry, &self.chains, now);
                 self.send_all(sends);
@@ -415,7 +424,7 @@ impl Node {
         let mut fresh = Vec::new();
         let mut gap = false;
         for range in ranges.ranges {
-            match self.take_range(&range) {
+            match self.take_range(peer, &range) {
                 Ok(applied) if applied.stored.is_empty() => {}
                 Ok(applied) => {
                     self.follow(&applied);
@@ -423,6 +432,12 @@ impl Node {
                     fresh.push(range);
                 }
                 Err(Some(RangeError::Gap)) => gap = true,
+                Err(Some(RangeError::Fork(evidence))) => {
+                    let applied = self.registry.quarantine(evidence);
+                    self.follow(&applied);
+                    self.keep(&applied);
+                    self.counts.refused += 1;
+                }
                 Err(_) => self.counts.refused += 1,
             }
         }
@@ -444,7 +459,7 @@ impl Node {
     }
 
     /// `None` as error: something in it is not believed, and so not kept, shown or passed on (I8).
-    fn take_range(&mut self, range: &Range) -> Result<Applied, Option<RangeError>> {
+    fn take_range(&mut self, peer: NodeId, range: &Range) -> Result<Applied, Option<RangeError>> {
         // The last place is kept for our own log.
         let full = self.registry.origins() + 1 >= ORIGINS_MAX && self.registry.through(range.origin) == 0;
         if range.origin.node == self.id || full || !self.chains.contains_key(&range.origin.node) {
@@ -454,7 +469,7 @@ impl Node {
         for bytes in &range.records {
             records.push(self.verifier.open(bytes).map_err(|_| None)?);
         }
-        self.registry.apply(range, &records).map_err(Some)
+        self.registry.apply(peer, range, &records, self.now).map_err(Some)
     }
 
     fn learn_chains(&mut self, chains: &[Vec<Certificate>]) {

@@ -37,6 +37,16 @@ pub const DATAGRAM_BYTES_MAX: usize = 1150;
 pub const BUCKETS: usize = 64;
 /// Origins one zone may hold; a peer cannot create more.
 pub const ORIGINS_MAX: usize = 16_384;
+/// A stamp so far ahead of the local clock is held back until the clock has come that far (research: no window is safe for refusing).
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_millis(500);
+/// Bytes held back for the clock, of all origins; above it only *that* an origin waits is remembered.
+pub const DEFERRED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of logs that are being put together from parts, of all origins; so no log that comes in parts may be larger.
+pub const STAGED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// A sender that was silent for so long while a log was put together from its parts is given up for another.
+pub const STAGE_PATIENCE: Duration = Duration::from_secs(5);
+/// Tombstones that not every member acknowledged are collected after this time (research: 24 h).
+pub const TOMBSTONE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Addresses of a parent that one node record names.
 pub const PARENTS_MAX: usize = 8;
 /// Certificates between a zone key and a node.

@@ -1,21 +1,44 @@
 //! The logs of a zone: one per origin, compacted, complete through a sequence number that only verified, contiguous ranges move.
 //!
-//! Nothing is merged here and nothing is decided by time: equal vectors are equal logs (I2), because every log has one writer.
-//! What the logs *show* is the business of `zone`.
+//! Nothing is merged here and nothing is decided by time: equal vectors are equal logs (I2), because every log has one writer, who
+//! signs with every flush what the log holds then (its head). A log is changed only to a state that such a head confirms, so a relay
+//! can neither leave a record out nor serve an old one; what is not confirmed yet waits in [`pending`] and is not shown.
+//!
+//! ```text
+//!  Range ─▶ apply ─┬─ from what is held (I1) ──┐ its last head confirms what would be held: taken, whole
+//!                  ├─ from 0, a snapshot ──────┤ cut and not confirmed: staged, until the same sender's next part confirms it
+//!                  └─ stamped too far ahead ───┘ deferred, until the local clock has come that far
+//! ```
+//!
+//! What the logs *show* is the business of `zone`; who may write one, and who may end one, of `node` and `trust`.
 
+mod exchange;
+mod log;
+mod pending;
 pub mod root;
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub(crate) use exchange::range_bytes;
+pub use exchange::{Standing, bucket_of};
+use log::{Log, Step};
+use pending::{Deferred, Stage, Stages, Waiting};
 use sha2::{Digest, Sha256};
 
 use crate::name::ZoneName;
-use crate::params::{ORIGINS_MAX, RANGE_BYTES_OVERHEAD, RANGES_BYTES_TARGET};
-use crate::record::{Hash, Kind, NodeId, Origin, SignedRef};
+use crate::now::Now;
+use crate::params::{BUCKETS, CLOCK_AHEAD_MAX, ORIGINS_MAX, TOMBSTONE_KEPT};
+use crate::record::{Hash, Head, Kind, NodeId, Origin, SignedRef};
 use crate::wire::message::Range;
 
-/// Why a range was not taken. The registry is unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a range was not taken. The registry shows and holds what it did before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     /// It begins after what is held: fetch what lies between first.
     #[error("the range begins after a gap")]
@@ -23,254 +46,72 @@ pub enum RangeError {
     /// Its records are not of its origin, not of this zone, not ascending, or do not reach its end.
     #[error("the range does not hold what it announces")]
     Malformed,
-    /// Two contents for one dot: the origin is quarantined (I7).
+    /// Its origin signed another state than the one it leads to: something was left out or is old. Somebody else may have the rest.
+    #[error("the range leads to a state that its origin never signed")]
+    Incomplete,
+    /// Two contents for one dot. To be given to [`Registry::quarantine`] (I7).
     #[error("the origin has written two records under one number")]
-    Fork,
+    Fork(Evidence),
+    /// The origin is quarantined.
+    #[error("the origin is quarantined")]
+    Quarantined,
     /// A life of the node that has ended.
     #[error("the origin is a former life of its node")]
     Superseded,
     /// One origin more than a zone may have.
     #[error("the zone has as many origins as it may")]
     TooManyOrigins,
+    /// Another sender's parts of this log are being put together, or ranges of it are held back for the clock.
+    #[error("the log is on its way from somebody else")]
+    Busy,
+    /// What waits to be taken has as many bytes as it may.
+    #[error("no room for what cannot be taken yet")]
+    Full,
+}
+
+/// Ranges that do not fit a log, after which the log itself is doubted: one may be any sender's lie.
+const DOUBTS: u8 = 2;
+
+/// Two records of one dot, both signed by its origin. Equal evidence is equal, whichever was seen first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    one: SignedRef,
+    other: SignedRef,
+}
+
+impl Evidence {
+    /// `None` when they prove nothing: another dot, or the same content under the same head.
+    pub fn of(a: &SignedRef, b: &SignedRef) -> Option<Self> {
+        let same_dot = a.record.origin() == b.record.origin() && a.record.seq == b.record.seq;
+        let (one, other) = if a.envelope <= b.envelope { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) };
+        (same_dot && differ(a, b)).then_some(Self { one, other })
+    }
+
+    /// Whose log it is about.
+    pub fn origin(&self) -> Origin {
+        self.one.record.origin()
+    }
+
+    /// The two records.
+    pub const fn records(&self) -> (&SignedRef, &SignedRef) {
+        (&self.one, &self.other)
+    }
+}
+
+fn differ(a: &SignedRef, b: &SignedRef) -> bool {
+    (a.hash, a.head) != (b.hash, b.head)
 }
 
 /// What a change means for readers: the record that stands now and the one it replaced.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// A record stands that did not.
+    /// A record stands that did not, in the place of any other of its key.
     Put(SignedRef),
-    /// A record no longer stands: replaced by a tombstone, or its log ended.
+    /// A record no longer stands, nor any other of its key.
     Gone(SignedRef),
 }
 
-/// The log of one origin.
-#[derive(Debug, Default)]
-struct Log {
-    /// Everything up to here is held; only ranges that touch it move it (I1).
-    through: u64,
-    /// The latest record of each key, tombstones included.
-    records: BTreeMap<u64, SignedRef>,
-    by_key: BTreeMap<(Kind, String), u64>,
-    quarantined: bool,
-}
-
-/// All logs of one zone.
-#[derive(Debug)]
-pub struct Registry {
-    zone: ZoneName,
-    logs: BTreeMap<Origin, Log>,
-    /// XOR of the hashes of all records held: with the vector, the digest.
-    content: Hash,
-}
-
-impl Registry {
-    /// An empty registry of `zone`.
-    pub const fn new(zone: ZoneName) -> Self {
-        Self { zone, logs: BTreeMap::new(), content: [0; 32] }
-    }
-
-    /// The zone.
-    pub const fn zone(&self) -> &ZoneName {
-        &self.zone
-    }
-
-    /// Complete-through of one origin, 0 when unknown.
-    pub fn through(&self, origin: Origin) -> u64 {
-        self.logs.get(&origin).map_or(0, |log| log.through)
-    }
-
-    /// The record that `origin` last wrote under `key`, tombstones included.
-    pub fn latest(&self, origin: Origin, key: &(Kind, String)) -> Option<&SignedRef> {
-        let log = self.logs.get(&origin)?;
-        log.records.get(log.by_key.get(key)?)
-    }
-
-    /// All records of one origin, by sequence number.
-    pub fn records_of(&self, origin: Origin) -> impl Iterator<Item = &SignedRef> {
-        self.logs.get(&origin).into_iter().flat_map(|log| log.records.values())
-    }
-
-    /// The life of a node that is held, if any.
-    pub fn incarnation_of(&self, node: NodeId) -> Option<u64> {
-        self.logs
-            .range(Origin { node, incarnation: 0 }..=Origin { node, incarnation: u64::MAX })
-            .next_back()
-            .map(|(origin, _)| origin.incarnation)
-    }
-
-    /// The version vector: complete-through by origin, sorted.
-    pub fn vector(&self) -> Vec<(Origin, u64)> {
-        self.logs.iter().map(|(origin, log)| (*origin, log.through)).collect()
-    }
-
-    /// Number of logs held.
-    pub fn origins(&self) -> usize {
-        self.logs.len()
-    }
-
-    /// Hash of the vector and of all contents. Equal hashes: equal registries.
-    pub fn digest(&self) -> [u8; 16] {
-        let mut hasher = Sha256::new();
-        for (origin, log) in &self.logs {
-            hasher.update(origin.node.0);
-            hasher.update(origin.incarnation.to_le_bytes());
-            hasher.update(log.through.to_le_bytes());
-        }
-        hasher.update(self.content);
-        let hash: Hash = hasher.finalize().into();
-        std::array::from_fn(|at| hash[at])
-    }
-
-    /// Takes one range whose records are verified. Returns what changed for readers, and the records that are new, to be stored.
-    ///
-    /// Records already held are skipped; a second content for a held number quarantines the origin.
-    ///
-    /// # Errors
-    /// [`RangeError`]; nothing changed, except that [`RangeError::Fork`] quarantines.
-    pub fn apply(&mut self, range: &Range, records: &[SignedRef]) -> Result<Applied, RangeError> {
-        self.check(range, records)?;
-        let mut applied = Applied::default();
-        self.supersede(range.origin, &mut applied);
-        let log = self.logs.entry(range.origin).or_default();
-        for signed in records.iter().filter(|signed| signed.record.seq > log.through) {
-            xor(&mut self.content, &signed.hash);
-            let key = signed.record.key();
-            let replaced = log.by_key.insert(key, signed.record.seq).and_then(|seq| log.records.remove(&seq));
-            log.records.insert(signed.record.seq, signed.clone());
-            if let Some(old) = replaced {
-                xor(&mut self.content, &old.hash);
-                applied.dropped.push((range.origin, old.record.seq));
-                if old.record.body.is_some() && signed.record.body.is_none() {
-                    applied.changes.push(Change::Gone(old));
-                }
-            }
-            if signed.record.body.is_some() {
-                applied.changes.push(Change::Put(signed.clone()));
-            }
-            applied.stored.push(signed.clone());
-        }
-        log.through = log.through.max(range.to_inclusive);
-        debug_assert!(
-            log.records.keys().next_back().is_none_or(|last| *last <= log.through),
-            "I1: nothing is held beyond it"
-        );
-        Ok(applied)
-    }
-
-    fn check(&mut self, range: &Range, records: &[SignedRef]) -> Result<(), RangeError> {
-        let mut last = range.from_exclusive;
-        for signed in records {
-            let record = &signed.record;
-            let fits = record.origin() == range.origin && record.zone == self.zone.as_str() && record.seq > last;
-            if !fits {
-                return Err(RangeError::Malformed);
-            }
-            last = record.seq;
-        }
-        // The last record of a log is never overwritten, so an honest range ends in a record: its end is signed, not claimed.
-        if last != range.to_inclusive || records.is_empty() {
-            return Err(RangeError::Malformed);
-        }
-        if self.incarnation_of(range.origin.node).is_some_and(|held| held > range.origin.incarnation) {
-            return Err(RangeError::Superseded);
-        }
-        let origins = self.logs.len();
-        let Some(log) = self.logs.get_mut(&range.origin) else {
-            if origins >= ORIGINS_MAX {
-                return Err(RangeError::TooManyOrigins);
-            }
-            return if range.from_exclusive == 0 { Ok(()) } else { Err(RangeError::Gap) };
-        };
-        let forked = records
-            .iter()
-            .any(|signed| log.records.get(&signed.record.seq).is_some_and(|held| held.hash != signed.hash));
-        log.quarantined |= forked;
-        if log.quarantined {
-            return Err(RangeError::Fork);
-        }
-        if range.from_exclusive > log.through { Err(RangeError::Gap) } else { Ok(()) }
-    }
-
-    /// A higher incarnation ends the lives before it.
-    fn supersede(&mut self, origin: Origin, applied: &mut Applied) {
-        let former = Origin { node: origin.node, incarnation: 0 }..origin;
-        let former: Vec<Origin> = self.logs.range(former).map(|(origin, _)| *origin).collect();
-        for life in former {
-            let Some(log) = self.logs.remove(&life) else { continue };
-            for signed in log.records.into_values() {
-                xor(&mut self.content, &signed.hash);
-                applied.dropped.push((life, signed.record.seq));
-                if signed.record.body.is_some() {
-                    applied.changes.push(Change::Gone(signed));
-                }
-            }
-        }
-    }
-
-    /// What a peer with `theirs` lacks, oldest first, cut on record borders to about `bytes_max`; and whether more is left.
-    pub fn ranges_for(&self, theirs: &[(Origin, u64)], bytes_max: usize) -> (Vec<Range>, bool) {
-        let mut budget = bytes_max;
-        let mut ranges = Vec::new();
-        for (origin, log) in &self.logs {
-            let from = theirs.binary_search_by_key(origin, |(o, _)| *o).map_or(0, |at| theirs[at].1);
-            if from >= log.through || log.quarantined {
-                continue;
-            }
-            let mut range =
-                Range { origin: *origin, from_exclusive: from, to_inclusive: from, cut: false, records: Vec::new() };
-            budget = budget.saturating_sub(RANGE_BYTES_OVERHEAD);
-            for (seq, signed) in log.records.range(from + 1..) {
-                if signed.envelope.len() > budget {
-                    break;
-                }
-                budget -= signed.envelope.len();
-                range.records.push(signed.envelope.to_vec());
-                range.to_inclusive = *seq;
-            }
-            let cut = range.to_inclusive < log.through;
-            range.cut = cut;
-            if !range.records.is_empty() {
-                ranges.push(range);
-            }
-            if cut {
-                return (ranges, true);
-            }
-        }
-        (ranges, false)
-    }
-
-    /// The same, in frames of about [`RANGES_BYTES_TARGET`] each.
-    pub fn frames_for(&self, theirs: &[(Origin, u64)], bytes_max: usize) -> (Vec<Vec<Range>>, bool) {
-        let mut theirs: BTreeMap<Origin, u64> = theirs.iter().copied().collect();
-        let mut frames = Vec::new();
-        let mut left = bytes_max;
-        loop {
-            let known: Vec<(Origin, u64)> = theirs.iter().map(|(o, through)| (*o, *through)).collect();
-            let (ranges, more) = self.ranges_for(&known, RANGES_BYTES_TARGET.min(left));
-            let bytes: usize = ranges.iter().map(range_bytes).sum();
-            for range in &ranges {
-                theirs.insert(range.origin, range.to_inclusive);
-            }
-            if !ranges.is_empty() {
-                frames.push(ranges);
-            }
-            left = left.saturating_sub(bytes);
-            if !more || bytes == 0 || left == 0 {
-                return (frames, more);
-            }
-        }
-    }
-
-    /// Whether `theirs` names anything that is not held here.
-    pub fn lacks_from(&self, theirs: &[(Origin, u64)]) -> bool {
-        theirs.iter().any(|(origin, through)| {
-            self.through(*origin) < *through
-                && self.incarnation_of(origin.node).is_none_or(|held| held <= origin.incarnation)
-        })
-    }
-}
-
-/// What one range changed.
+/// What one input changed.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// For readers.
@@ -279,150 +120,544 @@ pub struct Applied {
     pub stored: Vec<SignedRef>,
     /// Records that are no longer held, to be deleted from the store.
     pub dropped: Vec<(Origin, u64)>,
+    /// The range is held back: its origin's clock is so many milliseconds ahead of the local one. 0 when it is not.
+    pub ahead_ms: u64,
 }
 
-/// About how many bytes a range takes on the wire, with the certificates of its origin.
-pub(crate) fn range_bytes(range: &Range) -> usize {
-    RANGE_BYTES_OVERHEAD + range.records.iter().map(Vec::len).sum::<usize>()
+/// What is held of one node: the log of its latest life, or why there is none.
+#[derive(Debug)]
+enum Slot {
+    Held(Log),
+    Forked(Box<Evidence>),
 }
 
-fn xor(into: &mut Hash, hash: &Hash) {
-    for (a, b) in into.iter_mut().zip(hash) {
-        *a ^= b;
+impl Slot {
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Held(log) => log.origin(),
+            Self::Forked(evidence) => evidence.origin(),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+/// All logs of one zone.
+#[derive(Debug)]
+pub struct Registry {
+    zone: ZoneName,
+    slots: BTreeMap<NodeId, Slot>,
+    /// Nodes whose logs up to a life were ended for good.
+    reaped: BTreeMap<NodeId, u64>,
+    /// Logs that came from the store in a state no head confirms. They are shown and not sent, and asked for again.
+    unsure: BTreeSet<NodeId>,
+    /// Logs that were offered so many ranges, since they last changed, that do not fit what is held: it may be this log that is wrong.
+    doubts: BTreeMap<NodeId, u8>,
+    stages: Stages,
+    deferred: Deferred,
+    /// XOR of a hash of each log, fork and reap mark: see [`Registry::toggle`].
+    total: u128,
+    buckets: [u64; BUCKETS],
+}
 
-    use ed25519_dalek::SigningKey;
-
-    use super::*;
-    use crate::record::{Head, Record, VISIBILITY_PUBLIC};
-    use crate::trust::sign_flush;
-
-    fn write(seq: u64, name: &str, body: Option<&[u8]>) -> SignedRef {
-        write_as(1, seq, name, body)
+impl Registry {
+    /// An empty registry of `zone`.
+    pub fn new(zone: ZoneName) -> Self {
+        Self {
+            zone,
+            slots: BTreeMap::new(),
+            reaped: BTreeMap::new(),
+            unsure: BTreeSet::new(),
+            doubts: BTreeMap::new(),
+            stages: Stages::default(),
+            deferred: Deferred::default(),
+            total: 0,
+            buckets: [0; BUCKETS],
+        }
     }
 
-    fn write_as(incarnation: u64, seq: u64, name: &str, body: Option<&[u8]>) -> SignedRef {
-        let key = SigningKey::from_bytes(&[1; 32]);
-        let record = Record {
-            zone: "z".into(),
-            kind: Kind::Tool.number(),
-            name: name.into(),
-            node: NodeId(key.verifying_key().to_bytes()),
-            incarnation,
-            seq,
-            epoch: 0,
-            hlc: seq,
-            visibility: VISIBILITY_PUBLIC,
-            issued_ms: 0,
-            expires_ms: 0,
-            def_hash: None,
-            body: body.map(<[u8]>::to_vec),
+    /// The zone.
+    pub const fn zone(&self) -> &ZoneName {
+        &self.zone
+    }
+
+    /// Hash of the vector and of all contents, forks and reap marks. Equal hashes: equal registries.
+    pub const fn digest(&self) -> [u8; 16] {
+        self.total.to_le_bytes()
+    }
+
+    /// The same, of the parts of the vector one by one; see [`bucket_of`].
+    pub const fn buckets(&self) -> &[u64; BUCKETS] {
+        &self.buckets
+    }
+
+    /// Complete-through of one origin, 0 when nothing of it is held.
+    pub fn through(&self, origin: Origin) -> u64 {
+        self.log(origin).map_or(0, Log::through)
+    }
+
+    /// The same, with what is only held back for the clock: nothing up to here has to be fetched.
+    pub fn holds(&self, origin: Origin) -> u64 {
+        self.deferred.end(origin).unwrap_or(0).max(self.through(origin))
+    }
+
+    /// Tombstones of one origin are collected up to here.
+    pub fn floor(&self, origin: Origin) -> u64 {
+        self.log(origin).map_or(0, Log::floor)
+    }
+
+    /// The signed head that one origin's log is at.
+    pub fn head_of(&self, origin: Origin) -> Option<&Head> {
+        self.log(origin).map(|log| &log.last().head)
+    }
+
+    /// The record that `origin` last wrote under a key, tombstones included; the name in any case.
+    pub fn latest(&self, origin: Origin, kind: Kind, name: &str) -> Option<&SignedRef> {
+        self.log(origin)?.latest(kind, name)
+    }
+
+    /// All records of one origin, by sequence number.
+    pub fn records_of(&self, origin: Origin) -> impl Iterator<Item = &SignedRef> {
+        self.log(origin).into_iter().flat_map(|log| log.after(0))
+    }
+
+    /// Numbers of one origin's tombstones, in order.
+    pub fn tombstones_of(&self, origin: Origin) -> impl Iterator<Item = u64> {
+        self.log(origin).into_iter().flat_map(Log::tombstones)
+    }
+
+    /// The life of a node that is held or quarantined, if any.
+    pub fn incarnation_of(&self, node: NodeId) -> Option<u64> {
+        self.slots.get(&node).map(|slot| slot.origin().incarnation)
+    }
+
+    /// The version vector: complete-through by origin, sorted.
+    pub fn vector(&self) -> Vec<(Origin, u64)> {
+        self.logs().map(|log| (log.origin(), log.through())).collect()
+    }
+
+    /// Number of nodes of which a log is held or quarantined.
+    pub fn origins(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Quarantined origins, and why.
+    pub fn forks(&self) -> impl Iterator<Item = &Evidence> {
+        self.slots.values().filter_map(|slot| match slot {
+            Slot::Forked(evidence) => Some(&**evidence),
+            Slot::Held(_) => None,
+        })
+    }
+
+    /// Whether two contents for one dot of this life were seen.
+    pub fn is_quarantined(&self, origin: Origin) -> bool {
+        matches!(self.slots.get(&origin.node), Some(Slot::Forked(evidence)) if evidence.origin() == origin)
+    }
+
+    /// Logs that are asked for again, from their beginning, by every vector: no head confirms what the store had of them, or it does
+    /// not fit what others hold.
+    pub fn incomplete(&self) -> impl Iterator<Item = Origin> {
+        self.logs().map(Log::origin).filter(|origin| self.wants_whole(origin.node))
+    }
+
+    /// Bytes of what waits to be taken: in parts, and for the clock.
+    pub const fn pending_bytes(&self) -> (usize, usize) {
+        (self.stages.bytes(), self.deferred.bytes())
+    }
+
+    /// Takes one range whose records are verified, from whoever sent it.
+    ///
+    /// Nothing changes for readers until a head confirms the whole: a range that was cut waits for the sender's next one. Records
+    /// already held are skipped. A range stamped too far ahead waits as well, see [`Registry::retry`].
+    ///
+    /// # Errors
+    /// [`RangeError`]; nothing that was held changed. After [`RangeError::Incomplete`] and [`RangeError::Full`] what the sender had
+    /// sent in parts is forgotten.
+    pub fn apply(
+        &mut self,
+        sender: NodeId,
+        range: &Range,
+        records: &[SignedRef],
+        now: Now,
+    ) -> Result<Applied, RangeError> {
+        self.check(range, records)?;
+        let Some(end) = self.deferred.end(range.origin) else { return self.take(sender, range, records, now) };
+        if range.to_inclusive <= end {
+            return Ok(Applied::default());
+        }
+        if range.from_exclusive > end {
+            return Err(RangeError::Gap);
+        }
+        if range.cut {
+            return Err(RangeError::Busy);
+        }
+        self.defer(sender, range, records, now)
+    }
+
+    /// Takes what is due of what was held back. Senders whose ranges turn out to be wrong are not named: it is asked for again.
+    pub fn retry(&mut self, now: Now) -> Vec<Applied> {
+        let mut taken = Vec::new();
+        while let Some(Waiting { sender, range, records, .. }) = self.deferred.pop_due(now.wall_ms) {
+            let applied = self.check(&range, &records).and_then(|()| self.take(sender, &range, &records, now));
+            taken.extend(applied.ok());
+        }
+        taken
+    }
+
+    /// When [`Registry::retry`] has something to do, if the wall's clock goes on as it does.
+    pub fn next_retry(&self, now: Now) -> Option<Duration> {
+        let due = self.deferred.next_due()?;
+        Some(now.mono + Duration::from_millis(due.saturating_sub(now.wall_ms)))
+    }
+
+    /// Takes the next flush of the node's own log, in the order of writing. Nothing is taken of a life that has ended.
+    ///
+    /// # Panics
+    /// When it does not follow what is held, or its head is not what is held then: whoever signed it broke its promise.
+    pub fn append(&mut self, flush: &[SignedRef]) -> Applied {
+        let Some(first) = flush.first() else { return Applied::default() };
+        let origin = first.record.origin();
+        if self.is_quarantined(origin) || self.is_over(origin) {
+            return Applied::default();
+        }
+        assert_eq!(first.record.seq, self.through(origin) + 1, "I1: our own log is contiguous");
+        let mut applied = match self.log(origin) {
+            Some(_) => self.extend(origin.node, flush),
+            None => self.begin_log(flush),
+        }
+        .expect("our own head says what our own log holds");
+        let passed =
+            flush.iter().filter(|signed| self.log(origin).is_some_and(|log| log.get(signed.record.seq).is_none()));
+        applied.dropped.extend(passed.map(|signed| (origin, signed.record.seq)));
+        applied
+    }
+
+    /// Takes back one origin's records from the store, in any order. They are believed, but a log that no head confirms is
+    /// [`incomplete`](Registry::incomplete).
+    pub fn restore(&mut self, mut records: Vec<SignedRef>) -> Applied {
+        records.sort_by_key(|signed| signed.record.seq);
+        let Some(mut log) = Log::of(&records).filter(|log| self.is_next_life(log.origin())) else {
+            return Applied::default();
         };
-        Arc::new(sign_flush(&key, vec![record], Head::default()).remove(0))
+        let (node, confirmed) = (log.origin().node, log.is_confirmed());
+        let applied = self.swap(Slot::Held(log));
+        if !confirmed {
+            self.toggle(node);
+            self.unsure.insert(node);
+            self.toggle(node);
+        }
+        applied
     }
 
-    fn range(from: u64, records: &[SignedRef]) -> Range {
-        Range {
-            origin: records[0].record.origin(),
-            from_exclusive: from,
-            to_inclusive: records[records.len() - 1].record.seq,
-            cut: false,
-            records: records.iter().map(|signed| signed.envelope.to_vec()).collect(),
+    /// Two contents for one dot: the log leaves the view, and nothing more of this life is taken (I7). What is hashed of it from now
+    /// on is the same for everybody who knows.
+    pub fn quarantine(&mut self, evidence: Evidence) -> Applied {
+        let origin = evidence.origin();
+        let full = self.slots.len() >= ORIGINS_MAX && !self.slots.contains_key(&origin.node);
+        let of_zone = [&evidence.one, &evidence.other].iter().all(|signed| signed.record.zone == self.zone.as_str());
+        if full || !of_zone || self.is_quarantined(origin) || self.is_over(origin) {
+            return Applied::default();
+        }
+        self.swap(Slot::Forked(Box::new(evidence)))
+    }
+
+    /// Ends the lives of a node up to `incarnation`: their logs are dropped and refused.
+    pub fn reap(&mut self, node: NodeId, incarnation: u64) -> Applied {
+        let full = self.reaped.len() >= ORIGINS_MAX && !self.reaped.contains_key(&node);
+        if full || self.reaped.get(&node).is_some_and(|mark| *mark >= incarnation) {
+            return Applied::default();
+        }
+        self.toggle(node);
+        self.reaped.insert(node, incarnation);
+        let ends = self.incarnation_of(node).is_some_and(|held| held <= incarnation);
+        let ended = if ends { self.slots.remove(&node) } else { None };
+        if ends {
+            self.trust_again(node);
+        }
+        self.toggle(node);
+        self.forget_pending(node, Some(incarnation));
+        let mut applied = Applied::default();
+        if let Some(Slot::Held(log)) = ended {
+            log.after(0).for_each(|signed| self.gone(signed, &mut applied));
+        }
+        applied
+    }
+
+    /// Takes a reap mark back, when no record says so any more: marks are hashed, and must follow from what is held.
+    pub fn lift(&mut self, node: NodeId) {
+        self.toggle(node);
+        self.reaped.remove(&node);
+        self.toggle(node);
+    }
+
+    /// The highest floor that the writer of a log may publish: tombstones up to it are acknowledged by every member
+    /// (`acknowledged`, a sequence number), or older than [`TOMBSTONE_KEPT`].
+    pub fn collectable(&self, origin: Origin, acknowledged: u64, wall_ms: u64) -> u64 {
+        let Some(log) = self.log(origin) else { return 0 };
+        let kept_ms = TOMBSTONE_KEPT.as_millis() as u64;
+        let is_old = |seq| log.get(seq).is_some_and(|signed| signed.record.issued_ms + kept_ms <= wall_ms);
+        let collectable = log.tombstones().take_while(|seq| *seq <= acknowledged || is_old(*seq));
+        collectable.filter(|seq| *seq < log.through()).last().unwrap_or(0).max(log.floor())
+    }
+
+    fn log(&self, origin: Origin) -> Option<&Log> {
+        match self.slots.get(&origin.node)? {
+            Slot::Held(log) if log.origin() == origin => Some(log),
+            _ => None,
         }
     }
 
-    fn registry() -> Registry {
-        Registry::new(ZoneName::parse("z").unwrap())
+    /// A log that may be sent.
+    fn confirmed(&self, origin: Origin) -> Option<&Log> {
+        self.log(origin).filter(|_| !self.unsure.contains(&origin.node))
     }
 
-    #[test]
-    fn a_gap_is_refused_and_moves_nothing() {
-        let mut registry = registry();
-        let (one, three) = (write(1, "a.z", Some(b"1")), write(3, "c.z", Some(b"3")));
-        registry.apply(&range(0, std::slice::from_ref(&one)), std::slice::from_ref(&one)).unwrap();
-        let late = range(2, std::slice::from_ref(&three));
-        assert_eq!(registry.apply(&late, &[three]).unwrap_err(), RangeError::Gap);
-        assert_eq!(registry.through(one.record.origin()), 1);
+    fn logs(&self) -> impl Iterator<Item = &Log> {
+        self.slots.values().filter_map(|slot| match slot {
+            Slot::Held(log) => Some(log),
+            Slot::Forked(_) => None,
+        })
     }
 
-    #[test]
-    fn equal_vectors_are_equal_digests_whatever_the_way() {
-        let all: Vec<SignedRef> =
-            (1..=5).map(|seq| write(seq, if seq < 4 { "a.z" } else { "b.z" }, Some(&[seq as u8]))).collect();
-        let (mut straight, mut compacted) = (registry(), registry());
-        for (at, signed) in all.iter().enumerate() {
-            let one = std::slice::from_ref(signed);
-            straight.apply(&range(at as u64, one), one).unwrap();
-        }
-        let (ranges, more) = straight.ranges_for(&[], usize::MAX);
-        assert!(!more && ranges[0].records.len() == 2, "overwritten records are absent");
-        let live = [all[2].clone(), all[4].clone()];
-        compacted.apply(&ranges[0], &live).unwrap();
-        assert_eq!((straight.digest(), straight.vector()), (compacted.digest(), compacted.vector()));
+    /// Whether a log is asked for again from its beginning: the store had it in a state that no head confirms, or it turned out twice
+    /// that others hold another state. Either it is replaced then, or a fork shows itself.
+    fn wants_whole(&self, node: NodeId) -> bool {
+        self.unsure.contains(&node) || self.doubts.get(&node).is_some_and(|doubts| *doubts >= DOUBTS)
     }
 
-    #[test]
-    fn a_range_may_not_claim_more_than_its_last_record() {
-        let one = write(1, "a.z", Some(b"1"));
-        let mut wide = range(0, std::slice::from_ref(&one));
-        wide.to_inclusive = 99;
-        assert_eq!(registry().apply(&wide, &[one]).unwrap_err(), RangeError::Malformed);
+    fn trust_again(&mut self, node: NodeId) {
+        self.unsure.remove(&node);
+        self.doubts.remove(&node);
     }
 
-    #[test]
-    fn two_contents_for_one_number_quarantine_the_origin() {
-        let mut registry = registry();
-        let (one, other) = (write(1, "a.z", Some(b"1")), write(1, "a.z", Some(b"2")));
-        registry.apply(&range(0, std::slice::from_ref(&one)), std::slice::from_ref(&one)).unwrap();
-        let fork = registry.apply(&range(0, std::slice::from_ref(&other)), &[other]);
-        assert_eq!(fork.unwrap_err(), RangeError::Fork);
-        let two = write(2, "b.z", Some(b"2"));
-        assert_eq!(registry.apply(&range(1, std::slice::from_ref(&two)), &[two]).unwrap_err(), RangeError::Fork);
+    /// A life that has ended: reaped, or followed by another.
+    fn is_over(&self, origin: Origin) -> bool {
+        self.incarnation_of(origin.node).is_some_and(|held| held > origin.incarnation)
+            || self.reaped.get(&origin.node).is_some_and(|mark| *mark >= origin.incarnation)
     }
 
-    #[test]
-    fn a_tombstone_takes_the_record_out_and_a_new_life_takes_all() {
-        let mut registry = registry();
-        let (one, two) = (write(1, "a.z", Some(b"1")), write(2, "b.z", Some(b"2")));
-        registry.apply(&range(0, &[one.clone(), two.clone()]), &[one, two]).unwrap();
-        let gone = write(3, "a.z", None);
-        let applied = registry.apply(&range(2, std::slice::from_ref(&gone)), &[gone]).unwrap();
-        assert!(matches!(&applied.changes[..], [Change::Gone(old)] if old.record.name == "a.z"));
-        let reborn = write_as(2, 1, "c.z", Some(b"3"));
-        let applied = registry.apply(&range(0, std::slice::from_ref(&reborn)), &[reborn]).unwrap();
-        assert_eq!(applied.changes.len(), 2);
-        let old = write(4, "d.z", Some(b"4"));
-        assert_eq!(registry.apply(&range(3, std::slice::from_ref(&old)), &[old]).unwrap_err(), RangeError::Superseded);
+    /// A life of which nothing is held, and that has not ended.
+    fn is_next_life(&self, origin: Origin) -> bool {
+        self.incarnation_of(origin.node) != Some(origin.incarnation) && !self.is_over(origin)
     }
 
-    #[test]
-    fn ranges_are_cut_on_record_borders_and_continue() {
-        let mut sender = registry();
-        let all: Vec<SignedRef> = (1..=40).map(|seq| write(seq, &format!("t{seq}.z"), Some(&[7; 100]))).collect();
-        sender.apply(&range(0, &all), &all).unwrap();
-        let mut receiver = registry();
-        let mut rounds = 0;
-        loop {
-            let (ranges, more) = sender.ranges_for(&receiver.vector(), 4_000);
-            for range in &ranges {
-                let records: Vec<SignedRef> = all
-                    .iter()
-                    .filter(|s| s.record.seq > range.from_exclusive && s.record.seq <= range.to_inclusive)
-                    .cloned()
-                    .collect();
-                receiver.apply(range, &records).unwrap();
+    /// What can be said of a range without taking it.
+    fn check(&self, range: &Range, records: &[SignedRef]) -> Result<(), RangeError> {
+        let mut last = range.from_exclusive;
+        for signed in records {
+            let record = &signed.record;
+            if record.origin() != range.origin || record.zone != self.zone.as_str() || record.seq <= last {
+                return Err(RangeError::Malformed);
             }
-            rounds += 1;
-            if !more {
-                break;
+            last = record.seq;
+        }
+        // The last record of a log is never overwritten, so an honest range ends in a record: its end is signed, not claimed.
+        if last != range.to_inclusive || records.is_empty() || last > exchange::SEQ_MAX {
+            return Err(RangeError::Malformed);
+        }
+        if self.is_over(range.origin) {
+            return Err(RangeError::Superseded);
+        }
+        if self.is_quarantined(range.origin) {
+            return Err(RangeError::Quarantined);
+        }
+        if self.slots.len() >= ORIGINS_MAX && !self.slots.contains_key(&range.origin.node) {
+            return Err(RangeError::TooManyOrigins);
+        }
+        let Some(log) = self.log(range.origin) else { return Ok(()) };
+        let known = records.iter().filter_map(|signed| Evidence::of(log.get(signed.record.seq)?, signed)).next();
+        known.map_or(Ok(()), |evidence| Err(RangeError::Fork(evidence)))
+    }
+
+    /// Puts a range to what its sender sent before it. All of it is taken if a head confirms it, and kept if more is to come.
+    fn take(&mut self, sender: NodeId, range: &Range, records: &[SignedRef], now: Now) -> Result<Applied, RangeError> {
+        let (origin, through) = (range.origin, self.through(range.origin));
+        let mut stage = self.begin(sender, range, now)?;
+        // The first part of a snapshot may end before what is held does, and a doubted log is replaced by one that ends where it does.
+        let again = stage.whole && (range.cut || range.to_inclusive == through && self.wants_whole(origin.node));
+        if range.to_inclusive <= through && !again {
+            return Ok(Applied::default());
+        }
+        stage.add(records, range.to_inclusive, now.mono);
+        if !range.cut || self.may_confirm(origin, &stage) {
+            if ahead_ms(stage.records(), now.wall_ms) > 0 {
+                let from_exclusive = if stage.whole { 0 } else { through };
+                let whole = Range { from_exclusive, cut: false, records: Vec::new(), ..*range };
+                return self.defer(sender, &whole, stage.records(), now);
+            }
+            if let Some(applied) = self.settle(origin, &stage) {
+                self.stages.forget_reached(origin, self.through(origin));
+                return Ok(applied);
+            }
+            if !range.cut {
+                let doubts = self.doubts.entry(origin.node).or_default();
+                *doubts = doubts.saturating_add(u8::from(!stage.whole));
+                return Err(RangeError::Incomplete);
             }
         }
-        assert!(rounds > 3);
-        assert_eq!(sender.digest(), receiver.digest());
+        if self.stages.keep(origin, stage) { Ok(Applied::default()) } else { Err(RangeError::Full) }
     }
+
+    /// What the range is put to: the stage it goes on from, or an empty one.
+    fn begin(&mut self, sender: NodeId, range: &Range, now: Now) -> Result<Stage, RangeError> {
+        let Range { origin, from_exclusive, cut, .. } = *range;
+        // Parts of two senders are never mixed: only its own sender's next part goes on from a stage.
+        let goes_on = |stage: &Stage| stage.sender == sender && stage.end == from_exclusive;
+        if self.stages.get(origin).is_some_and(goes_on) {
+            return self.stages.take(origin).ok_or(RangeError::Gap);
+        }
+        if from_exclusive > self.through(origin) {
+            return Err(RangeError::Gap);
+        }
+        let of_another = self.stages.fresh(origin, now.mono).is_some_and(|fresh| fresh.sender != sender);
+        if cut && of_another { Err(RangeError::Busy) } else { Ok(Stage::new(sender, from_exclusive == 0)) }
+    }
+
+    /// Whether a part that was cut may by chance end in a confirmed state, as when nothing was overwritten since: cheap to say.
+    fn may_confirm(&self, origin: Origin, stage: &Stage) -> bool {
+        let through = self.through(origin);
+        let fresh = stage.after(through);
+        let held = self.log(origin).filter(|_| !stage.whole).map_or(0, Log::len);
+        let records = if stage.whole { stage.records().len() } else { fresh.len() };
+        fresh.last().is_some_and(|last| {
+            last.head.seq == last.record.seq && usize::try_from(last.head.count) == Ok(held + records)
+        })
+    }
+
+    /// Changes the log to what a stage leads to, if the head of its last record confirms that.
+    fn settle(&mut self, origin: Origin, stage: &Stage) -> Option<Applied> {
+        if stage.whole {
+            self.begin_log(stage.records())
+        } else {
+            self.extend(origin.node, stage.after(self.through(origin)))
+        }
+    }
+
+    /// Takes all records of a log in the place of whatever is held of its node.
+    fn begin_log(&mut self, records: &[SignedRef]) -> Option<Applied> {
+        let mut log = Log::of(records)?;
+        log.is_confirmed().then(|| self.swap(Slot::Held(log)))
+    }
+
+    fn defer(&mut self, sender: NodeId, range: &Range, records: &[SignedRef], now: Now) -> Result<Applied, RangeError> {
+        let ahead_ms = ahead_ms(records, now.wall_ms);
+        let range = Range { records: Vec::new(), ..*range };
+        let waiting =
+            Waiting { sender, range, records: records.to_vec(), due_ms: now.wall_ms.saturating_add(ahead_ms) };
+        let applied = Applied { ahead_ms, ..Applied::default() };
+        if self.deferred.keep(waiting) { Ok(applied) } else { Err(RangeError::Full) }
+    }
+
+    /// Takes records that follow a log.
+    fn extend(&mut self, node: NodeId, fresh: &[SignedRef]) -> Option<Applied> {
+        self.toggle(node);
+        let step = match self.slots.get_mut(&node) {
+            Some(Slot::Held(log)) => log.extend(fresh),
+            _ => None,
+        };
+        if step.is_some() {
+            self.trust_again(node);
+        }
+        self.toggle(node);
+        let Step { put, gone } = step?;
+        let mut applied = Applied::default();
+        gone.iter().for_each(|signed| self.gone(signed, &mut applied));
+        put.iter().for_each(|signed| applied.put(signed));
+        Some(applied)
+    }
+
+    /// Puts a log, or a quarantine, in the place of what is held of its node.
+    fn swap(&mut self, new: Slot) -> Applied {
+        let origin = new.origin();
+        let forgotten = match new {
+            Slot::Held(_) => origin.incarnation.checked_sub(1),
+            Slot::Forked(_) => Some(origin.incarnation),
+        };
+        self.forget_pending(origin.node, forgotten);
+        self.toggle(origin.node);
+        self.trust_again(origin.node);
+        let old = self.slots.insert(origin.node, new);
+        self.toggle(origin.node);
+        let old = match old {
+            Some(Slot::Held(log)) => Some(log),
+            _ => None,
+        };
+        let mut applied = Applied::default();
+        for signed in old.iter().flat_map(|log| log.after(0)) {
+            if !self.holds_record(signed) {
+                self.gone(signed, &mut applied);
+            }
+        }
+        let had = |signed: &SignedRef| old.as_ref().is_some_and(|log| has(log, signed));
+        self.records_of(origin).filter(|signed| !had(signed)).for_each(|signed| applied.put(signed));
+        applied
+    }
+
+    fn holds_record(&self, signed: &SignedRef) -> bool {
+        self.log(signed.record.origin()).is_some_and(|log| has(log, signed))
+    }
+
+    /// A record is no longer held. Readers are told unless another of its key and life stands instead.
+    fn gone(&self, signed: &SignedRef, applied: &mut Applied) {
+        let (origin, record) = (signed.record.origin(), &signed.record);
+        applied.dropped.push((origin, record.seq));
+        let stands =
+            self.latest(origin, record.kind(), &record.name).is_some_and(|latest| latest.record.body.is_some());
+        if record.body.is_some() && !stands {
+            applied.changes.push(Change::Gone(signed.clone()));
+        }
+    }
+
+    fn forget_pending(&mut self, node: NodeId, through_incarnation: Option<u64>) {
+        let Some(incarnation) = through_incarnation else { return };
+        let lives = Origin { node, incarnation: 0 }..=Origin { node, incarnation };
+        self.stages.forget(lives.clone());
+        self.deferred.forget(lives);
+    }
+
+    /// Takes what is hashed of one node into the digests, or out of them: once before a change of it, once after.
+    fn toggle(&mut self, node: NodeId) {
+        let mark = self.reaped.get(&node).map_or(0, |incarnation| mix(2, node, *incarnation, &Head::default()));
+        let slot = match self.slots.get_mut(&node) {
+            None => 0,
+            // A function of the origin alone: all who know agree, whichever of the records they had.
+            Some(Slot::Forked(evidence)) => mix(1, node, evidence.origin().incarnation, &Head::default()),
+            Some(Slot::Held(log)) => {
+                let head = if self.unsure.contains(&node) { log.head() } else { log.last().head };
+                mix(0, node, log.origin().incarnation, &head)
+            }
+        };
+        self.total ^= mark ^ slot;
+        self.buckets[bucket_of(node)] ^= (mark ^ slot) as u64;
+    }
+}
+
+impl Applied {
+    fn put(&mut self, signed: &SignedRef) {
+        self.stored.push(signed.clone());
+        if signed.record.body.is_some() {
+            self.changes.push(Change::Put(signed.clone()));
+        }
+    }
+}
+
+fn has(log: &Log, signed: &SignedRef) -> bool {
+    log.get(signed.record.seq).is_some_and(|held| held.hash == signed.hash && log.origin() == signed.record.origin())
+}
+
+/// How long the local clock takes until none of these stamps is too far ahead of it.
+fn ahead_ms(records: &[SignedRef], wall_ms: u64) -> u64 {
+    let latest = records.iter().map(|signed| signed.record.hlc >> 16).max().unwrap_or(0);
+    latest.saturating_sub(wall_ms.saturating_add(CLOCK_AHEAD_MAX.as_millis() as u64))
+}
+
+/// What is hashed of a log: whose it is, and the state that its last head confirms. `what` tells logs, forks and reap marks apart.
+fn mix(what: u8, node: NodeId, incarnation: u64, head: &Head) -> u128 {
+    let mut hasher = Sha256::new();
+    hasher.update([what]);
+    hasher.update(node.0);
+    for number in [incarnation, head.seq, head.floor, head.count] {
+        hasher.update(number.to_le_bytes());
+    }
+    hasher.update(head.root);
+    let hash: Hash = hasher.finalize().into();
+    u128::from_le_bytes(std::array::from_fn(|at| hash[at]))
 }

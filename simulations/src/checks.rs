@@ -77,7 +77,6 @@ impl Checks {
     pub(crate) fn all(&mut self, time: Duration, hosts: &[Host]) {
         for (number, host) in hosts.iter().enumerate() {
             for (name, promise) in &host.promises {
-                let key = (Kind::Tool, name.clone());
                 let origin = Origin { node: host.id, incarnation: promise.incarnation };
                 for (at, reader) in hosts.iter().enumerate().filter(|(_, reader)| reader.spec.zone == host.spec.zone) {
                     let Some(node) = &reader.node else { continue };
@@ -86,7 +85,7 @@ impl Checks {
                         continue;
                     }
                     // A later record is of a write that a crash overtook before it was acknowledged: both may be true.
-                    let latest = registry.latest(origin, &key);
+                    let latest = registry.latest(origin, Kind::Tool, name);
                     if latest.is_some_and(|signed| signed.record.seq > promise.through) {
                         continue;
                     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::codec::Wire;
 use crate::gossip::Rumour;
@@ -13,6 +14,7 @@ use crate::params::{ERROR_CHARS_MAX, LEASE, NAME_CHARS_MAX, NODE_LEASE, PARENTS_
 use crate::record::{
     AgentBody, Head, Kind, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef, ToolBody, VISIBILITY_PUBLIC,
 };
+use crate::registry::root::Tree;
 use crate::trust::{definition_hash, sign_flush};
 use crate::wire::message::Range;
 use crate::zone::ToolInstance;
@@ -141,6 +143,10 @@ pub(super) struct Writes {
     seq: u64,
     hlc: u64,
     token: u64,
+    /// What the log holds after everything written so far, durable or on its way there: heads are signed from it.
+    tree: Tree,
+    /// Tombstones up to here are collected.
+    floor: u64,
     /// The store failed once: what was signed after that has a gap before it, so nothing more is written in this run.
     broken: bool,
     /// Signed and on the way to the store, by the token of their [`Output::Persist`].
@@ -165,12 +171,14 @@ pub(super) struct Draft {
 }
 
 impl Writes {
-    pub(super) const fn new(incarnation: u64) -> Self {
+    pub(super) fn new(incarnation: u64) -> Self {
         Self {
             incarnation,
             seq: 0,
             hlc: 0,
             token: 0,
+            tree: Tree::default(),
+            floor: 0,
             broken: false,
             unsettled: BTreeMap::new(),
             latest: BTreeMap::new(),
@@ -207,29 +215,31 @@ impl Node {
 
     /// Takes back what an earlier run stored: every log is complete through its last record.
     pub(super) fn restore(&mut self, records: Vec<SignedRef>) {
-        let mut logs: BTreeMap<Origin, BTreeMap<u64, SignedRef>> = BTreeMap::new();
+        let mut logs: BTreeMap<Origin, Vec<SignedRef>> = BTreeMap::new();
         for signed in records {
-            logs.entry(signed.record.origin()).or_default().insert(signed.record.seq, signed);
+            logs.entry(signed.record.origin()).or_default().push(signed);
         }
-        for (origin, log) in logs {
-            let Some((last, _)) = log.last_key_value() else { continue };
-            let range = Range { origin, from_exclusive: 0, to_inclusive: *last, cut: false, records: Vec::new() };
-            let last = *last;
-            let records: Vec<SignedRef> = log.into_values().collect();
-            if let Some(body) = records.iter().rev().find_map(|signed| {
-                let is_node = signed.record.kind() == Kind::Node;
-                is_node.then(|| NodeBody::decode(signed.record.body.as_deref()?).ok()).flatten()
-            }) {
+        for (origin, records) in logs {
+            let applied = self.registry.restore(records);
+            let node = self.registry.latest(origin, Kind::Node, &origin.node.to_string());
+            if let Some(body) = node.and_then(|signed| NodeBody::decode(signed.record.body.as_deref()?).ok()) {
                 self.chains.insert(origin.node, body.chain);
-            }
-            let Ok(applied) = self.registry.apply(&range, &records) else { continue };
-            if origin == self.origin() {
-                self.writes.seq = last;
-                self.writes.hlc = records.iter().map(|signed| signed.record.hlc).max().unwrap_or(0);
             }
             self.follow(&applied);
         }
+        self.restore_writes();
         self.note_liveness();
+    }
+
+    /// The own log goes on where the store has it.
+    fn restore_writes(&mut self) {
+        let origin = self.origin();
+        self.writes.seq = self.registry.through(origin);
+        self.writes.floor = self.registry.floor(origin);
+        for signed in self.registry.records_of(origin) {
+            self.writes.tree.insert(signed.record.seq, signed.hash);
+            self.writes.hlc = self.writes.hlc.max(signed.record.hlc);
+        }
     }
 
     pub(super) fn on_write(&mut self, token: u64, write: Write) {
@@ -397,7 +407,7 @@ impl Node {
 
     /// What this node last wrote under a key, durable or on its way there.
     fn own_latest(&self, key: &(Kind, String)) -> Option<&SignedRef> {
-        self.writes.latest.get(key).or_else(|| self.registry.latest(self.origin(), key))
+        self.writes.latest.get(key).or_else(|| self.registry.latest(self.origin(), key.0, &key.1))
     }
 
     /// The node's own tools that stand, or will when everything on its way is durable.
@@ -455,13 +465,32 @@ impl Node {
             }
             return;
         }
-        let records = drafts.into_iter().map(|draft| self.place(draft)).collect();
-        let records: Vec<SignedRef> =
-            sign_flush(&self.config.key, records, Head::default()).into_iter().map(Arc::new).collect();
+        let records: Vec<Record> = drafts.into_iter().map(|draft| self.place(draft)).collect();
+        let head = self.head_after(&records);
+        let records: Vec<SignedRef> = sign_flush(&self.config.key, records, head).into_iter().map(Arc::new).collect();
         let answers = answer.map(|(token, wrote)| (token, Wrote { records: records.len(), ..wrote }));
         let token = self.persist(records.iter().cloned().map(Keep::Record).collect());
         self.writes.latest.extend(records.iter().map(|signed| (signed.record.key(), signed.clone())));
         self.writes.unsettled.insert(token, Unsettled { records, answers: answers.into_iter().collect() });
+    }
+
+    /// The log as it is once these records, which follow everything written so far, stand in it.
+    fn head_after(&mut self, records: &[Record]) -> Head {
+        let origin = self.origin();
+        self.writes.floor = self.writes.floor.max(self.registry.collectable(origin, 0, self.now.wall_ms));
+        for seq in self.registry.tombstones_of(origin).take_while(|seq| *seq <= self.writes.floor) {
+            self.writes.tree.remove(seq);
+        }
+        let mut flush = BTreeMap::new();
+        for record in records {
+            let key = record.key();
+            let before = self.own_latest(&key).map(|signed| signed.record.seq);
+            if let Some(before) = flush.insert(key, record.seq).or(before) {
+                self.writes.tree.remove(before);
+            }
+            self.writes.tree.insert(record.seq, Sha256::digest(record.encode()).into());
+        }
+        self.writes.tree.head(self.writes.seq, self.writes.floor)
     }
 
     fn place(&mut self, draft: Draft) -> Record {
@@ -519,7 +548,7 @@ impl Node {
             records: records.iter().map(|signed| signed.envelope.to_vec()).collect(),
         };
         // I1 for our own log: the store acknowledges in order, so this range begins where the log ends.
-        let applied = self.registry.apply(&range, records).expect("our own log is contiguous");
+        let applied = self.registry.append(records);
         self.follow(&applied);
         let dropped: Vec<Keep> = applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq)).collect();
         if !dropped.is_empty() {

@@ -1,60 +1,174 @@
 //! The hash tree over one log, by which a head says what the log holds.
 //!
-//! The leaves are the records held, by number. Sixteen neighbours share a node, up to the level where one node is left: a record that
-//! comes or goes costs one path, and the same records give the same root whatever the way they came.
+//! The leaves are the records held, by number. Sixteen neighbours share a node, up to the level where node 0 is alone: a record that
+//! comes or goes costs one path, and the same records give the same root whatever the way they came. [`root_of`] is what the root
+//! *is*; [`Tree`] is the same, remembered.
+//!
+//! ```text
+//!  height 2                 0                     the root: the height has as many steps as the last number has hex digits
+//!                    ╱      │      ╲
+//!  height 1         0       1       3             node = SHA-256(height ‖ for each child: its last hex digit ‖ its hash)
+//!                 ╱   ╲     │     ╱   ╲
+//!  leaves       0x02 0x0f  0x10 0x30 0x31         hash of the record's payload
+//! ```
+//!
+//! It is *not* the tree of a flush (`trust`), which is over the order of signing and proves single records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use crate::record::Hash;
+use crate::record::{Hash, Head};
 
-/// The tree of one log.
+/// The tree of one log, kept as records come and go. Worth its memory (some 50 bytes a record) above a handful of records.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
-    leaves: BTreeMap<u64, Hash>,
+    /// By height, then by number: the leaves at 0, above them the hashes of all nodes that are not dirty.
+    levels: Vec<BTreeMap<u64, Hash>>,
+    /// Nodes of height 1 with leaves that changed since the root was last computed.
+    dirty: BTreeSet<u64>,
 }
 
 impl Tree {
     /// A record stands under that number.
     pub fn insert(&mut self, seq: u64, hash: Hash) {
-        self.leaves.insert(seq, hash);
+        if self.levels.is_empty() {
+            self.levels.push(BTreeMap::new());
+        }
+        self.levels[0].insert(seq, hash);
+        self.dirty.insert(seq >> 4);
     }
 
     /// It stands no more.
     pub fn remove(&mut self, seq: u64) {
-        self.leaves.remove(&seq);
+        if self.levels.first_mut().is_some_and(|leaves| leaves.remove(&seq).is_some()) {
+            self.dirty.insert(seq >> 4);
+        }
     }
 
     /// Records in the tree.
     pub fn count(&self) -> u64 {
-        self.leaves.len() as u64
+        self.levels.first().map_or(0, |leaves| leaves.len() as u64)
     }
 
-    /// The root; zero for an empty log.
-    pub fn root(&self) -> Hash {
-        root_of(self.leaves.iter().map(|(seq, hash)| (*seq, *hash)))
+    /// The root, as [`root_of`] has it; zero for an empty log. Costs the paths of what changed since it was last asked for.
+    pub fn root(&mut self) -> Hash {
+        let Some((last, _)) = self.levels.first().and_then(BTreeMap::last_key_value) else {
+            *self = Self::default();
+            return [0; 32];
+        };
+        let top = height_of(*last);
+        self.levels.truncate(top + 1);
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for height in 1..=top {
+            if self.levels.len() == height {
+                // The tree has grown: what was its root is the first child here.
+                self.levels.push(BTreeMap::new());
+                dirty.insert(0);
+            }
+            for number in &dirty {
+                self.renew(height, *number);
+            }
+            dirty = dirty.into_iter().map(|number| number >> 4).collect();
+        }
+        self.levels[top][&0]
+    }
+
+    /// Hashes one node again, or drops it when it has no child any more.
+    fn renew(&mut self, height: usize, number: u64) {
+        let (below, level) = self.levels.split_at_mut(height);
+        let mut children = below[height - 1].range(number << 4..=number << 4 | 15).peekable();
+        if children.peek().is_none() {
+            level[0].remove(&number);
+        } else {
+            level[0].insert(number, node_hash(height, children.map(|(child, hash)| (*child, hash))));
+        }
+    }
+
+    /// The head of a log that holds these records, whose last flush ends in `seq` and whose tombstones are collected to `floor`.
+    pub fn head(&mut self, seq: u64, floor: u64) -> Head {
+        Head { seq, floor, count: self.count(), root: self.root() }
     }
 }
 
 /// The root over records sorted by number.
 pub fn root_of(leaves: impl Iterator<Item = (u64, Hash)>) -> Hash {
     let mut level: Vec<(u64, Hash)> = leaves.collect();
-    let mut height = 0_u8;
+    let mut height = 0;
     while !level.is_empty() && (height == 0 || level.len() > 1 || level[0].0 != 0) {
         height += 1;
         level = level
             .chunk_by(|a, b| a.0 >> 4 == b.0 >> 4)
-            .map(|group| {
-                let mut hasher = Sha256::new();
-                hasher.update([height]);
-                for (number, hash) in group {
-                    hasher.update([(number & 15) as u8]);
-                    hasher.update(hash);
-                }
-                (group[0].0 >> 4, hasher.finalize().into())
-            })
+            .map(|group| (group[0].0 >> 4, node_hash(height, group.iter().map(|(child, hash)| (*child, hash)))))
             .collect();
     }
     level.first().map_or([0; 32], |(_, hash)| *hash)
+}
+
+fn node_hash<'a>(height: usize, children: impl Iterator<Item = (u64, &'a Hash)>) -> Hash {
+    let mut hasher = Sha256::new();
+    // 64 bits are sixteen hex digits: no tree is higher.
+    hasher.update([height as u8]);
+    for (child, hash) in children {
+        hasher.update([(child & 15) as u8]);
+        hasher.update(hash);
+    }
+    hasher.finalize().into()
+}
+
+/// Hex digits of the last number, at least one.
+const fn height_of(last: u64) -> usize {
+    match last.checked_ilog2() {
+        Some(bits) => bits as usize / 4 + 1,
+        None => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selection::Chance;
+
+    #[test]
+    fn the_tree_has_the_root_of_its_records_after_whatever_came_and_went() {
+        let mut chance = Chance::new([7; 32]);
+        for spread in [9, 40, 300, 5_000, u64::MAX] {
+            let (mut tree, mut leaves) = (Tree::default(), BTreeMap::new());
+            for step in 0..2_000_u64 {
+                // Numbers come and go at every size of the set, down to none.
+                let seq = chance.below(spread) >> chance.below(64.min(spread.ilog2().into()));
+                if chance.below(100) < 45 + step / 100 {
+                    tree.remove(seq);
+                    leaves.remove(&seq);
+                } else {
+                    let hash: Hash = Sha256::digest(chance.number().to_le_bytes()).into();
+                    tree.insert(seq, hash);
+                    leaves.insert(seq, hash);
+                }
+                if chance.below(4) == 0 {
+                    assert_eq!(tree.root(), root_of(leaves.iter().map(|(seq, hash)| (*seq, *hash))), "step {step}");
+                }
+                assert_eq!(tree.count(), leaves.len() as u64);
+            }
+            for seq in leaves.keys() {
+                tree.remove(*seq);
+            }
+            assert_eq!((tree.root(), tree.count()), ([0; 32], 0));
+        }
+    }
+
+    #[test]
+    fn the_root_names_every_record_its_number_and_its_place() {
+        let (a, b) = ([1; 32], [2; 32]);
+        let roots = [
+            root_of([].into_iter()),
+            root_of([(1, a)].into_iter()),
+            root_of([(2, a)].into_iter()),
+            root_of([(0x11, a)].into_iter()),
+            root_of([(1, b)].into_iter()),
+            root_of([(1, a), (2, b)].into_iter()),
+            root_of([(1, b), (2, a)].into_iter()),
+        ];
+        assert_eq!(roots.iter().collect::<BTreeSet<_>>().len(), roots.len());
+    }
 }

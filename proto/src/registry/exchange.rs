@@ -1,0 +1,261 @@
+//! What two replicas tell each other of their logs: what stands in a vector, and the ranges that answer one.
+//!
+//! The number beside an origin in a vector is its [`Standing`]. Only confirmed logs are sent: whoever takes a range whole can check it
+//! against the head of its last record.
+
+use std::time::Duration;
+
+use crate::params::{BUCKETS, RANGE_BYTES_OVERHEAD, RANGES_BYTES_TARGET};
+use crate::record::{NodeId, Origin, SignedRef};
+use crate::registry::log::Log;
+use crate::registry::{Evidence, Registry, Slot};
+use crate::wire::message::{Range, Vector};
+
+/// What a vector says of one origin, and how its number is read (it is wire).
+///
+/// ```text
+///  0 … 2^62−1        complete through it; 0 also asks for everything again
+///  2^63 + n          the receiver's own snapshot, or a long part, is held up to n and not yet whole: go on from n
+///  2^64−2            nothing is wanted now: held back for the clock, or on its way from somebody else
+///  2^64−1            two contents for one dot were seen: nothing is wanted any more of this life
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Complete through.
+    Through(u64),
+    /// Parts of it came from the receiver of the vector, up to here.
+    Staged(u64),
+    /// Nothing is wanted now.
+    NotNow,
+    /// Quarantined.
+    Quarantined,
+}
+
+const STAGED: u64 = 1 << 63;
+/// Numbers of records stay below this, which leaves room for what else a vector says.
+pub(super) const SEQ_MAX: u64 = (1 << 62) - 1;
+
+impl Standing {
+    /// Its number on the wire.
+    pub const fn number(self) -> u64 {
+        match self {
+            Self::Through(seq) => seq,
+            Self::Staged(seq) => STAGED | seq,
+            Self::NotNow => u64::MAX - 1,
+            Self::Quarantined => u64::MAX,
+        }
+    }
+
+    /// What a number says.
+    pub const fn from_number(number: u64) -> Self {
+        match number {
+            u64::MAX => Self::Quarantined,
+            number if number == u64::MAX - 1 => Self::NotNow,
+            number if number & STAGED != 0 => Self::Staged(number & !STAGED),
+            seq => Self::Through(seq),
+        }
+    }
+}
+
+/// The bucket of a node's log: the first bits of its id, so that a bucket is one stretch of the sorted logs.
+pub const fn bucket_of(node: NodeId) -> usize {
+    node.0[0] as usize * BUCKETS / 256
+}
+
+impl Registry {
+    /// The entries of a vector for `to`, of the buckets whose bits are set, sorted.
+    pub fn entries(&self, to: NodeId, mask: u64, now: Duration) -> Vec<(Origin, u64)> {
+        let held = self.in_buckets(mask).map(|(_, slot)| slot.origin());
+        let coming = self.stages.origins().chain(self.deferred.origins());
+        let coming = coming.filter(|origin| mask >> bucket_of(origin.node) & 1 == 1);
+        let mut origins: Vec<Origin> = held.chain(coming).collect();
+        origins.sort_unstable();
+        origins.dedup();
+        origins.into_iter().map(|origin| (origin, self.standing(origin, to, now).number())).collect()
+    }
+
+    /// What a vector for `to` says of one origin.
+    pub fn standing(&self, origin: Origin, to: NodeId, now: Duration) -> Standing {
+        if self.is_quarantined(origin) {
+            return Standing::Quarantined;
+        }
+        if self.deferred.end(origin).is_some() {
+            return Standing::NotNow;
+        }
+        match self.stages.fresh(origin, now) {
+            Some(stage) if stage.sender == to => Standing::Staged(stage.end),
+            Some(_) => Standing::NotNow,
+            None if self.wants_whole(origin.node) => Standing::Through(0),
+            None => Standing::Through(self.through(origin)),
+        }
+    }
+
+    /// What a peer lacks, in frames of about [`RANGES_BYTES_TARGET`] and about `bytes_max` in all; and whether more is left. Of each
+    /// log the oldest comes first; of a log whose collected tombstones the peer has not seen, or of a new life, everything.
+    pub fn frames_for(&self, vector: &Vector, bytes_max: usize) -> (Vec<Vec<Range>>, bool) {
+        let mut frames = Frames { done: Vec::new(), open: Vec::new(), room: RANGES_BYTES_TARGET, left: bytes_max };
+        for (origin, log) in self.logs_asked_for(vector) {
+            if let Some(from) = sent_from(log, standing_in(&vector.entries, origin))
+                && !frames.add(origin, log, from)
+            {
+                return (frames.finish(), true);
+            }
+        }
+        (frames.finish(), false)
+    }
+
+    /// What somebody who stands so lacks of one log, in one range of about [`RANGES_BYTES_TARGET`].
+    pub fn range_of(&self, origin: Origin, standing: Standing) -> Option<Range> {
+        let log = self.confirmed(origin)?;
+        let mut frames = Frames { done: Vec::new(), open: Vec::new(), room: usize::MAX, left: RANGES_BYTES_TARGET };
+        frames.add(origin, log, sent_from(log, standing)?);
+        frames.open.pop()
+    }
+
+    /// The last record of each log of these buckets. Two logs that end in one number and differ, differ in it: for a peer whose
+    /// buckets still differ after the vectors agreed.
+    pub fn tails(&self, mask: u64) -> Vec<Range> {
+        let held = self.in_buckets(mask).filter_map(|(_, slot)| self.confirmed(slot.origin()));
+        let tail = |log: &Log| Range {
+            origin: log.origin(),
+            from_exclusive: log.through() - 1,
+            to_inclusive: log.through(),
+            cut: false,
+            records: vec![log.last().envelope.to_vec()],
+        };
+        held.map(tail).collect()
+    }
+
+    /// Whether somebody with these entries has anything that is not held, on its way, or refused here.
+    pub fn lacks_from(&self, entries: &[(Origin, u64)]) -> bool {
+        entries.iter().any(|(origin, number)| match Standing::from_number(*number) {
+            _ if self.is_over(*origin) || self.is_quarantined(*origin) => false,
+            Standing::Through(through) => self.holds(*origin) < through,
+            Standing::Quarantined => true,
+            Standing::Staged(_) | Standing::NotNow => false,
+        })
+    }
+
+    /// Evidence for a peer that does not know of it.
+    pub fn forks_for(&self, vector: &Vector) -> Vec<&Evidence> {
+        let unknown = |evidence: &&Evidence| {
+            let origin = evidence.origin();
+            let asked = vector.buckets >> bucket_of(origin.node) & 1 == 1;
+            let told = asked || vector.entries.iter().any(|(entry, _)| *entry == origin);
+            let theirs = standing_in(&vector.entries, origin);
+            told && !matches!(theirs, Some(Standing::Quarantined) | None)
+        };
+        self.forks().filter(unknown).collect()
+    }
+
+    fn in_buckets(&self, mask: u64) -> impl Iterator<Item = (&NodeId, &Slot)> {
+        (0..BUCKETS).filter(move |bucket| mask >> bucket & 1 == 1).flat_map(|bucket| {
+            let width = 256 / BUCKETS;
+            let (mut first, mut last) = ([0; 32], [255; 32]);
+            first[0] = (bucket * width) as u8;
+            last[0] = (bucket * width + width - 1) as u8;
+            self.slots.range(NodeId(first)..=NodeId(last))
+        })
+    }
+
+    /// Logs that may be sent: those of the vector's buckets, or of its entries when it has none.
+    fn logs_asked_for<'a>(&'a self, vector: &'a Vector) -> impl Iterator<Item = (Origin, &'a Log)> {
+        let singles = vector.entries.iter().filter(|_| vector.buckets == 0).map(|(origin, _)| origin.node);
+        let singles = singles.filter_map(|node| self.slots.get_key_value(&node));
+        self.in_buckets(vector.buckets)
+            .chain(singles)
+            .filter_map(|(_, slot)| Some((slot.origin(), self.confirmed(slot.origin())?)))
+    }
+}
+
+/// What entries, sorted, say of an origin; `None` when they name a later life of its node.
+fn standing_in(entries: &[(Origin, u64)], origin: Origin) -> Option<Standing> {
+    let at = entries.partition_point(|(entry, _)| *entry < origin);
+    match entries.get(at) {
+        Some((entry, number)) if *entry == origin => Some(Standing::from_number(*number)),
+        Some((entry, _)) if entry.node == origin.node => None,
+        _ => Some(Standing::Through(0)),
+    }
+}
+
+/// Where to begin for somebody who stands so, if anything is to be sent.
+fn sent_from(log: &Log, standing: impl Into<Option<Standing>>) -> Option<u64> {
+    let from = match standing.into()? {
+        Standing::Through(seq) if seq < log.floor() => 0,
+        Standing::Through(seq) | Standing::Staged(seq) => seq,
+        Standing::NotNow | Standing::Quarantined => return None,
+    };
+    (from < log.through()).then_some(from)
+}
+
+/// Ranges as they are cut into frames.
+struct Frames {
+    done: Vec<Vec<Range>>,
+    open: Vec<Range>,
+    /// Bytes that still fit the open frame.
+    room: usize,
+    /// Bytes that may still be sent.
+    left: usize,
+}
+
+impl Frames {
+    /// Adds what a log holds after `from`. False when not all of it fits.
+    fn add(&mut self, origin: Origin, log: &Log, from: u64) -> bool {
+        let new = |from| Range { origin, from_exclusive: from, to_inclusive: from, cut: true, records: Vec::new() };
+        let mut range = new(from);
+        self.spend(RANGE_BYTES_OVERHEAD);
+        for signed in log.after(from) {
+            // The first record of an answer always fits: otherwise nobody would ever get on.
+            let is_first = self.done.is_empty() && self.open.is_empty() && range.records.is_empty();
+            if signed.envelope.len() > self.left && !is_first {
+                self.close(range);
+                return false;
+            }
+            if signed.envelope.len() > self.room && !is_first {
+                let next = new(range.to_inclusive);
+                self.close(std::mem::replace(&mut range, next));
+                self.turn();
+                self.spend(RANGE_BYTES_OVERHEAD);
+            }
+            self.put(&mut range, signed);
+        }
+        range.cut = false;
+        self.close(range);
+        true
+    }
+
+    fn put(&mut self, range: &mut Range, signed: &SignedRef) {
+        self.spend(signed.envelope.len());
+        range.to_inclusive = signed.record.seq;
+        range.records.push(signed.envelope.to_vec());
+    }
+
+    const fn spend(&mut self, bytes: usize) {
+        self.room = self.room.saturating_sub(bytes);
+        self.left = self.left.saturating_sub(bytes);
+    }
+
+    fn close(&mut self, range: Range) {
+        if !range.records.is_empty() {
+            self.open.push(range);
+        }
+    }
+
+    /// Begins another frame.
+    fn turn(&mut self) {
+        if !self.open.is_empty() {
+            self.done.push(std::mem::take(&mut self.open));
+        }
+        self.room = RANGES_BYTES_TARGET;
+    }
+
+    fn finish(mut self) -> Vec<Vec<Range>> {
+        self.turn();
+        self.done
+    }
+}
+
+/// About how many bytes a range takes on the wire, with the certificates of its origin.
+pub(crate) fn range_bytes(range: &Range) -> usize {
+    RANGE_BYTES_OVERHEAD + range.records.iter().map(Vec::len).sum::<usize>()
+}

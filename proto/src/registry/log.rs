@@ -1,0 +1,262 @@
+//! One log, compacted: the latest record of each key, tombstones above the floor included.
+//!
+//! Where it ends, what is collected and what it must hold all stand in the head of its last record, so nothing of it is kept beside
+//! the records. A log of a few records is a sorted list; a larger one has tables and the hash tree. It is *not* told where records
+//! come from or whether they may be taken: `registry` decides that.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::record::{Head, Kind, Origin, SignedRef};
+use crate::registry::root::{Tree, root_of};
+
+/// Records up to which a log is a list: most origins have a record of their node and little more.
+const FEW: usize = 8;
+
+/// The records of one origin. Never empty.
+#[derive(Debug)]
+pub(super) enum Log {
+    /// Sorted by number.
+    Few(Vec<SignedRef>),
+    /// With tables. A log does not shrink back.
+    Many(Box<Many>),
+}
+
+/// A log of more than [`FEW`] records.
+#[derive(Debug, Default)]
+pub(super) struct Many {
+    records: BTreeMap<u64, SignedRef>,
+    by_key: BTreeMap<Kind, BTreeMap<Box<str>, u64>>,
+    tombstones: BTreeSet<u64>,
+    tree: Tree,
+}
+
+/// What some records do to a log: those that stand afterwards, and those that stand no more.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    pub(super) put: Vec<SignedRef>,
+    pub(super) gone: Vec<SignedRef>,
+}
+
+impl Log {
+    /// The log of these records, sorted by number; `None` for none.
+    pub(super) fn of(records: &[SignedRef]) -> Option<Self> {
+        let Step { mut put, .. } = Self::Few(Vec::new()).step(records);
+        if put.len() <= FEW {
+            put.shrink_to_fit();
+            return (!put.is_empty()).then(|| Self::Few(put));
+        }
+        let mut many = Many::default();
+        for signed in put {
+            many.tree.insert(signed.record.seq, signed.hash);
+            many.insert(signed);
+        }
+        Some(Self::Many(Box::new(many)))
+    }
+
+    /// The last record, which is never overwritten or collected.
+    pub(super) fn last(&self) -> &SignedRef {
+        let last = match self {
+            Self::Few(records) => records.last(),
+            Self::Many(many) => many.records.last_key_value().map(|(_, signed)| signed),
+        };
+        last.expect("a log has at least its last record")
+    }
+
+    /// Whose it is.
+    pub(super) fn origin(&self) -> Origin {
+        self.last().record.origin()
+    }
+
+    /// Everything up to here is held (I1).
+    pub(super) fn through(&self) -> u64 {
+        self.last().record.seq
+    }
+
+    /// Tombstones up to here are collected.
+    pub(super) fn floor(&self) -> u64 {
+        floor_at(self.last())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Few(records) => records.len(),
+            Self::Many(many) => many.records.len(),
+        }
+    }
+
+    pub(super) fn get(&self, seq: u64) -> Option<&SignedRef> {
+        match self {
+            Self::Few(records) => records.iter().find(|signed| signed.record.seq == seq),
+            Self::Many(many) => many.records.get(&seq),
+        }
+    }
+
+    /// The record under a key, in whatever case the name is written.
+    pub(super) fn latest(&self, kind: Kind, name: &str) -> Option<&SignedRef> {
+        match self {
+            Self::Few(records) => records
+                .iter()
+                .find(|signed| signed.record.kind() == kind && signed.record.name.eq_ignore_ascii_case(name)),
+            Self::Many(many) => many.records.get(many.by_key.get(&kind)?.get(&*lower(name))?),
+        }
+    }
+
+    /// All records after number `from`, by number.
+    pub(super) fn after(&self, from: u64) -> impl Iterator<Item = &SignedRef> {
+        let (few, many) = match self {
+            Self::Few(records) => (&records[records.partition_point(|signed| signed.record.seq <= from)..], None),
+            Self::Many(many) => (&[][..], Some(&**many)),
+        };
+        few.iter().chain(many.into_iter().flat_map(move |many| many.records.range(from + 1..).map(|(_, s)| s)))
+    }
+
+    /// Numbers of the tombstones held, in order.
+    pub(super) fn tombstones(&self) -> impl Iterator<Item = u64> {
+        let (few, many) = match self {
+            Self::Few(records) => (&records[..], None),
+            Self::Many(many) => (&[][..], Some(&**many)),
+        };
+        let few = few.iter().filter(|signed| signed.record.body.is_none()).map(|signed| signed.record.seq);
+        few.chain(many.into_iter().flat_map(|many| many.tombstones.iter().copied()))
+    }
+
+    /// What it really holds, as its head ought to say.
+    pub(super) fn head(&mut self) -> Head {
+        let (seq, floor) = (self.through(), self.last().head.floor);
+        match self {
+            Self::Few(records) => head_of(seq, floor, records),
+            Self::Many(many) => many.tree.head(seq, floor),
+        }
+    }
+
+    /// Whether it holds what its origin signed that it holds.
+    pub(super) fn is_confirmed(&mut self) -> bool {
+        self.head() == self.last().head
+    }
+
+    /// Takes records that follow its own, if the head of the last of them confirms what is held then. Otherwise it is unchanged.
+    pub(super) fn extend(&mut self, fresh: &[SignedRef]) -> Option<Step> {
+        let step = self.step(fresh);
+        let head = fresh.last()?.head;
+        let ends = fresh.last()?.record.seq == head.seq;
+        let fits =
+            ends && (self.len() + step.put.len()).checked_sub(step.gone.len()) == usize::try_from(head.count).ok();
+        (fits && self.take(&step, &head)).then_some(step)
+    }
+
+    fn take(&mut self, step: &Step, head: &Head) -> bool {
+        match self {
+            Self::Few(records) => {
+                let stays = |signed: &&SignedRef| !step.gone.iter().any(|gone| gone.record.seq == signed.record.seq);
+                let mut next = Vec::with_capacity(head.count as usize);
+                next.extend(records.iter().filter(stays).chain(&step.put).cloned());
+                if head_of(head.seq, head.floor, &next) != *head {
+                    return false;
+                }
+                *self = if next.len() <= FEW { Self::Few(next) } else { Self::of(&next).expect("it has many records") };
+                true
+            }
+            Self::Many(many) => many.take(step, head),
+        }
+    }
+
+    /// What `fresh`, sorted by number and after everything held, would do: the last record of a key stands, and tombstones up to the
+    /// floor of the last record's head do not.
+    fn step(&self, fresh: &[SignedRef]) -> Step {
+        let mut step = Step::default();
+        let Some(last) = fresh.last() else { return step };
+        let floor = floor_at(last);
+        let mut keys = BTreeSet::new();
+        for signed in fresh.iter().rev() {
+            let (kind, name) = (signed.record.kind(), &signed.record.name);
+            if fresh.len() > 1 && !keys.insert((kind, lower(name))) {
+                continue;
+            }
+            step.gone.extend(self.latest(kind, name).cloned());
+            if signed.record.body.is_some() || signed.record.seq > floor {
+                step.put.push(signed.clone());
+            }
+        }
+        step.put.reverse();
+        step.gone.extend(self.tombstones().take_while(|seq| *seq <= floor).filter_map(|seq| self.get(seq).cloned()));
+        step.gone.sort_by_key(|signed| signed.record.seq);
+        step.gone.dedup_by_key(|signed| signed.record.seq);
+        step
+    }
+}
+
+impl Many {
+    fn take(&mut self, step: &Step, head: &Head) -> bool {
+        for gone in &step.gone {
+            self.tree.remove(gone.record.seq);
+        }
+        for put in &step.put {
+            self.tree.insert(put.record.seq, put.hash);
+        }
+        if self.tree.head(head.seq, head.floor) != *head {
+            for put in &step.put {
+                self.tree.remove(put.record.seq);
+            }
+            for gone in &step.gone {
+                self.tree.insert(gone.record.seq, gone.hash);
+            }
+            return false;
+        }
+        for gone in &step.gone {
+            self.remove(gone);
+        }
+        for put in &step.put {
+            self.insert(put.clone());
+        }
+        true
+    }
+
+    /// Into the tables; the tree has it already.
+    fn insert(&mut self, signed: SignedRef) {
+        let (kind, seq) = (signed.record.kind(), signed.record.seq);
+        self.by_key.entry(kind).or_default().insert(lower(&signed.record.name).into(), seq);
+        if signed.record.body.is_none() {
+            self.tombstones.insert(seq);
+        }
+        self.records.insert(seq, signed);
+    }
+
+    fn remove(&mut self, signed: &SignedRef) {
+        let seq = signed.record.seq;
+        self.records.remove(&seq);
+        self.tombstones.remove(&seq);
+        if let Some(names) = self.by_key.get_mut(&signed.record.kind()) {
+            names.remove(&*lower(&signed.record.name));
+        }
+    }
+}
+
+/// Tombstones up to here are collected in a log that ends in this record. The record itself never is.
+fn floor_at(last: &SignedRef) -> u64 {
+    last.head.floor.min(last.record.seq.saturating_sub(1))
+}
+
+fn head_of(seq: u64, floor: u64, records: &[SignedRef]) -> Head {
+    let leaves = records.iter().map(|signed| (signed.record.seq, signed.hash));
+    Head { seq, floor, count: records.len() as u64, root: root_of(leaves) }
+}
+
+/// The name as keys compare it (DESIGN D1), without an allocation where it is written so already.
+fn lower(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_log_is_three_words_beside_its_list() {
+        assert_eq!(size_of::<Log>(), 3 * size_of::<usize>());
+    }
+}

@@ -271,7 +271,7 @@ impl Driver {
             }
             PeerEvent::Down { peer, reason, graceful } => {
                 tracing::debug!(peer = %NodeId(peer).short(), reason, graceful, "peer.down");
-                self.input(Input::PeerDown { peer: NodeId(peer) });
+                self.input(Input::PeerDown { peer: NodeId(peer), lost: !graceful });
                 self.note_connection();
             }
             PeerEvent::Message { peer, bytes, room: _ } => self.input(Input::Frame { peer: NodeId(peer), bytes }),

@@ -1,235 +1,405 @@
-//! How replicas of a zone become equal: a new record goes to k = 3 random peers at once, and a periodic exchange of hashes
-//! repairs whatever that missed (AOP paper §7.6; push alone misses 6 % of the nodes).
+//! How replicas of a zone become equal: news travel at once, and a periodic exchange of hashes repairs whatever that missed (AOP
+//! paper §7.6; push alone misses 6 % of the nodes).
 //!
 //! ```text
-//!  A ── Digest ──▶ B      equal: silence
-//!  A ◀─ Vector ─── B      different: B says what it holds
-//!  A ── Ranges ──▶ B      what B lacks
-//!  A ── Vector ──▶ B      when A lacks something, B sends Ranges
+//!  news     A ── Ranges, hop 1 ──▶ 3          small, or in its first hops
+//!           A ── Announce ──────▶ 6           otherwise; who lacks it asks one at a time of those who announced it
+//!           B ── Vector, single logs ──▶ A
+//!           A ── Ranges ──▶ B                 and B passes it on
+//!
+//!  repair   A ── Digest ──▶ B                 equal: silence
+//!           A ◀─ Announce ─ B                 A's is a hash that B had a moment ago: what came since
+//!           A ◀─ Digest ─── B                 otherwise; A looks the same way
+//!           A ── Buckets ─▶ B                 still unknown (in a small zone the Vector at once)
+//!           A ◀─ Vector ─── B                 of the parts that differ, reply wanted
+//!           A ── Ranges … ▶ B                 what B lacks, closed by an empty frame that says whether there is more
+//!           A ── Vector ──▶ B                 if A lacks something; B sends Ranges
 //! ```
+//!
+//! Not here: who the fellows are and how they are reached, what is believed of members, and what makes a record believed. What must
+//! hold: an unequal pair that keeps exchanging digests becomes equal, whatever else is lost; and everything that waits is bounded.
+
+mod past;
+mod peer;
+mod pulls;
+mod rumours;
+mod wants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::params::{FANOUT, GOSSIP_INTERVAL, PUSH_BYTES_MAX, RANGES_BYTES_PER_ROUND};
-use crate::record::{Certificate, NodeId};
-use crate::registry::{Registry, range_bytes};
+use crate::params::{ASK_PATIENCE_MIN, BUSY_MAX, FANOUT, GOSSIP_INTERVAL, PULL_PATIENCE, SMALL_ZONE_LOGS};
+use crate::record::{Certificate, NodeId, Origin, SignedRef};
+use crate::registry::{Evidence, Registry, range_bytes};
 use crate::selection::Chance;
-use crate::wire::message::{Digest, Message, Range, Ranges, Vector};
-
-/// A pull that brought nothing for this long is forgotten.
-const PULL_PATIENCE: Duration = Duration::from_secs(1);
-/// Hops a pushed record is passed on; beyond it the digests have it.
-const PUSH_HOPS_MAX: u8 = 16;
+use crate::wire::message::{Announced, Buckets, Busy, Digest, Fork, Message, Range, Ranges, Vector};
 
 /// Certificates by node, as far as they were verified.
 pub type Chains = BTreeMap<NodeId, Vec<Certificate>>;
 
-/// The exchange of one node with its fellow replicas.
-#[derive(Debug, Default)]
-pub struct Gossip {
-    next_round: Duration,
-    pulling: Option<Duration>,
-    rounds: u64,
-    differing: u64,
-}
-
-/// New records on their way.
-#[derive(Debug)]
-pub struct Rumour {
-    /// The records.
-    pub ranges: Vec<Range>,
-    /// Hops they came.
-    pub hop: u8,
-    /// Who told us, when somebody did.
-    pub from: Option<NodeId>,
-}
+/// Messages to send, by peer.
+pub type Sends = Vec<(NodeId, Message)>;
 
 /// What this replica holds and whom it can tell.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Replica<'a> {
-    /// Fellows that are connected.
+    /// Itself: nobody tells it about its own log.
+    pub id: NodeId,
+    /// Fellows that are connected and spoken with (the active view), without itself.
     pub fellows: &'a [NodeId],
+    /// Members of the zone.
+    pub count: usize,
+    /// Hash of what is believed of them, passed through.
+    pub members: u64,
     /// Why origins may speak for the zone.
     pub chains: &'a Chains,
     /// The logs.
     pub registry: &'a Registry,
 }
 
-/// Messages to send, by peer.
-pub type Sends = Vec<(NodeId, Message)>;
+/// A log that went on here: own records that are durable, or records of others that were verified and taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct News {
+    /// The log.
+    pub origin: Origin,
+    /// Where it ended before.
+    pub after: u64,
+    /// Bytes of the new records.
+    pub bytes: usize,
+}
+
+impl News {
+    /// The news that these records of one log are, `None` when there are none.
+    pub fn of(stored: &[SignedRef]) -> Option<Self> {
+        let first = stored.iter().min_by_key(|signed| signed.record.seq)?;
+        let bytes = stored.iter().map(|signed| signed.envelope.len()).sum();
+        Some(Self { origin: first.record.origin(), after: first.record.seq - 1, bytes })
+    }
+}
+
+/// What a fellow's message led to.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    /// To be sent.
+    pub sends: Sends,
+    /// Everything that fellow held is held here.
+    pub abreast: bool,
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Rounds begun.
+    pub rounds: u64,
+    /// Digests of others that differed.
+    pub differing: u64,
+    /// Frames of records sent, pushed or asked for.
+    pub payloads: u64,
+    /// Announcements sent.
+    pub announcements: u64,
+    /// Requests sent, for single logs and for parts of the vector.
+    pub pulls: u64,
+    /// Requests of others that were put off.
+    pub busy: u64,
+    /// News and wants dropped because too much was waiting.
+    pub dropped: u64,
+}
+
+/// The exchange of one node with its fellow replicas.
+#[derive(Debug, Default)]
+pub struct Gossip {
+    next_round: Duration,
+    /// When one more fellow is asked whether it has heard what this node heard.
+    look_at: Option<Duration>,
+    peers: BTreeMap<NodeId, peer::Peer>,
+    flushes: BTreeSet<(Duration, NodeId)>,
+    wants: wants::Wants,
+    pulls: pulls::Pulls,
+    past: past::Past,
+    /// How long answers take, whoever gives them: the first guess for a fellow that was never asked.
+    rtt: Duration,
+    counts: Counts,
+}
 
 impl Gossip {
-    /// When the next exchange is due.
-    pub const fn next_round(&self) -> Duration {
-        self.next_round
+    /// When [`Self::on_time`] has something to do.
+    pub fn next_deadline(&self) -> Duration {
+        let flush = self.flushes.first().map(|(at, _)| *at);
+        let others = [flush, self.look_at, self.wants.next_deadline(), self.pulls.next_deadline()];
+        others.into_iter().flatten().fold(self.next_round, Duration::min)
     }
 
     /// Whether a fellow is known to hold more than this node does.
-    pub const fn is_behind(&self) -> bool {
-        self.pulling.is_some()
+    pub fn is_behind(&self) -> bool {
+        self.pulls.any()
     }
 
-    /// Exchanges begun, and exchanges that found a difference.
-    pub const fn counts(&self) -> (u64, u64) {
-        (self.rounds, self.differing)
+    /// What happened so far.
+    pub const fn counts(&self) -> Counts {
+        self.counts
     }
 
-    /// Starts the exchange that is due, with one random fellow.
-    pub fn on_time(&mut self, now: Duration, registry: &Registry, fellows: &[NodeId], chance: &mut Chance) -> Sends {
-        if now < self.next_round {
-            return Vec::new();
+    /// Does what is due: the round, requests that were not answered, news that waited for company.
+    pub fn on_time(&mut self, now: Duration, replica: &Replica<'_>, chance: &mut Chance) -> Sends {
+        let mut sends = Sends::new();
+        if now >= self.next_round {
+            self.next_round = now + chance.jitter(GOSSIP_INTERVAL);
+            self.counts.rounds += 1;
+            sends.extend(self.compare_with_any(now, replica, chance));
         }
-        self.next_round = now + chance.jitter(GOSSIP_INTERVAL);
-        let digest = Digest { hash: registry.digest(), members: 0 };
-        let peers = chance.sample(fellows, 1);
-        self.rounds += peers.len() as u64;
-        peers.into_iter().map(|peer| (peer, digest.clone().into())).collect()
+        if self.look_at.is_some_and(|at| now >= at) {
+            self.look_at = None;
+            sends.extend(self.compare_with_any(now, replica, chance));
+        }
+        for peer in self.pulls.expire(now) {
+            sends.extend(self.compare(now, peer, replica));
+        }
+        while let Some(origin) = self.wants.overdue(now) {
+            self.ask(origin, now, replica, chance);
+        }
+        self.flush_due(now, replica, &mut sends);
+        sends
     }
 
-    /// Passes new records on at once: to k random fellows, not back to where they came from.
-    pub fn push(&self, rumour: Rumour, zone: &Replica<'_>, chance: &mut Chance) -> Sends {
-        let Rumour { ranges, hop, from } = rumour;
-        let others: Vec<NodeId> = zone.fellows.iter().copied().filter(|node| Some(*node) != from).collect();
-        let bytes: usize = ranges.iter().map(range_bytes).sum();
-        let message: Message = if bytes <= PUSH_BYTES_MAX && hop < PUSH_HOPS_MAX {
-            with_chains(ranges, zone.chains, false, hop + 1).into()
+    fn compare_with_any(&mut self, now: Duration, replica: &Replica<'_>, chance: &mut Chance) -> Sends {
+        let peer = pick(replica.fellows, 1, |_| true, chance);
+        peer.first().map(|peer| self.compare(now, *peer, replica)).unwrap_or_default()
+    }
+
+    /// Tells a fellow what is held here, to hear whether it differs: the rounds do, and whoever just came.
+    pub fn compare(&mut self, now: Duration, peer: NodeId, replica: &Replica<'_>) -> Sends {
+        self.past.set(replica.registry.digest());
+        self.peer(peer).compared = Some(now);
+        vec![(peer, Digest { hash: replica.registry.digest(), members: replica.members }.into())]
+    }
+
+    /// A fellow's hash. When it differs, the fellow is told what it lacks if that is plain, and else how to find out.
+    pub fn on_digest(&mut self, now: Duration, from: NodeId, digest: &Digest, replica: &Replica<'_>) -> Exchange {
+        let abreast = digest.hash == replica.registry.digest();
+        let mut exchange = Exchange { abreast, ..Exchange::default() };
+        if abreast {
+            self.pulls.end(from);
+            self.peer(from).strange = 0;
+            return exchange;
+        }
+        self.counts.differing += 1;
+        if let Some(origins) = self.past.since(&digest.hash) {
+            exchange.sends = self.tell_since(from, &origins, replica);
+        } else if replica.registry.origins() <= SMALL_ZONE_LOGS {
+            exchange.sends = self.pull(now, from, u64::MAX, true, replica);
+        } else if self.peer(from).compared.is_none_or(|at| now >= at + GOSSIP_INTERVAL / 2) {
+            // It may be ahead by as little: it sees that in our hash, which is shorter than the hashes of all parts.
+            exchange.sends = self.compare(now, from, replica);
         } else {
-            Digest { hash: zone.registry.digest(), members: 0 }.into()
-        };
-        chance.sample(&others, FANOUT).into_iter().map(|peer| (peer, message.clone())).collect()
-    }
-
-    /// A fellow's hash: when it differs, it is told what is held here.
-    pub fn on_digest(&mut self, from: NodeId, digest: &Digest, registry: &Registry, now: Duration) -> Sends {
-        if digest.hash == registry.digest() {
-            return Vec::new();
+            exchange.sends = vec![(from, Buckets { hashes: replica.registry.buckets().to_vec() }.into())];
         }
-        self.differing += 1;
-        vec![(from, Vector { buckets: u64::MAX, entries: registry.entries(from, u64::MAX, now), reply: true }.into())]
+        exchange
     }
 
-    /// A fellow's vector: it gets what it lacks, and is asked for what is lacked here.
-    pub fn on_vector(
-        &mut self,
-        from: NodeId,
-        vector: &Vector,
-        registry: &Registry,
-        chains: &Chains,
-        now: Duration,
-    ) -> Sends {
-        let (frames, more) = registry.frames_for(vector, RANGES_BYTES_PER_ROUND);
-        let count = frames.len();
-        let mut sends: Sends = frames
-            .into_iter()
-            .enumerate()
-            .map(|(at, ranges)| (from, with_chains(ranges, chains, more && at + 1 == count, 0).into()))
-            .collect();
-        if vector.reply && registry.lacks_from(&vector.entries) {
-            sends.extend(self.pull(from, registry, now));
+    /// A fellow's hashes of the parts: those that differ are compared log by log.
+    pub fn on_buckets(&mut self, now: Duration, from: NodeId, buckets: &Buckets, replica: &Replica<'_>) -> Sends {
+        let ours = replica.registry.buckets();
+        if buckets.hashes.len() != ours.len() {
+            return Sends::new();
+        }
+        let differing = (0..ours.len()).filter(|at| ours[*at] != buckets.hashes[*at]);
+        let differing = differing.fold(0, |mask, at| mask | 1 << at);
+        if differing == 0 { Sends::new() } else { self.pull(now, from, differing, true, replica) }
+    }
+
+    /// A fellow's vector: it gets what it lacks, as much as it may have now, and is asked for what is lacked here.
+    pub fn on_vector(&mut self, now: Duration, from: NodeId, vector: &Vector, replica: &Replica<'_>) -> Sends {
+        let mut sends = match self.peer(from).serve(now) {
+            Ok(bytes_max) => self.serve(from, vector, bytes_max, replica),
+            Err(wait) => {
+                self.counts.busy += 1;
+                let retry_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+                vec![(from, Busy { retry_ms }.into())]
+            }
+        };
+        if vector.reply && replica.registry.lacks_from(&vector.entries) {
+            sends.extend(self.pull(now, from, vector.buckets, false, replica));
+        }
+        let found = sends.iter().any(|(_, message)| !is_closing(message));
+        if vector.buckets != 0 && vector.reply && !found && self.peer(from).on_strange() {
+            // The vectors agree and the hashes do not: somewhere one number has two contents, and it is the last of its log.
+            let tails = replica.registry.tails(vector.buckets);
+            sends.insert(0, (from, with_chains(tails, replica.chains, 0).into()));
         }
         sends
     }
 
-    /// Asks a fellow for what is lacked here, unless a pull is under way.
-    pub fn pull(&mut self, from: NodeId, registry: &Registry, now: Duration) -> Sends {
-        if self.pulling.is_some_and(|since| now < since + PULL_PATIENCE) {
-            return Vec::new();
+    /// Whole parts are closed by an empty frame, so that the asker knows that this was all of it; single logs only when there is more.
+    fn serve(&mut self, peer: NodeId, vector: &Vector, bytes_max: usize, replica: &Replica<'_>) -> Sends {
+        let (frames, more) = replica.registry.frames_for(vector, bytes_max);
+        let bytes = frames.iter().flatten().map(range_bytes).sum();
+        self.peer(peer).on_served(bytes);
+        self.counts.payloads += frames.len() as u64;
+        let frames = frames.into_iter().map(|ranges| (peer, with_chains(ranges, replica.chains, 0)));
+        let mut sends: Sends = frames.map(|(peer, frame)| (peer, frame.into())).collect();
+        let forks = replica.registry.forks_for(vector).into_iter();
+        sends.extend(forks.filter_map(|evidence| Some((peer, fork_of(evidence, replica.chains)?.into()))));
+        if more || vector.buckets != 0 {
+            sends.push((peer, Ranges { ranges: Vec::new(), chains: Vec::new(), more, hop: 0 }.into()));
         }
-        self.pulling = Some(now);
-        vec![(from, Vector { buckets: u64::MAX, entries: registry.entries(from, u64::MAX, now), reply: false }.into())]
+        sends
     }
 
-    /// Ranges arrived: the next part is asked for when there is one.
-    pub fn on_ranges(&mut self, from: NodeId, more: bool, registry: &Registry, now: Duration) -> Sends {
-        self.pulling = None;
-        if more { self.pull(from, registry, now) } else { Vec::new() }
-    }
-}
-
-fn with_chains(ranges: Vec<Range>, chains: &Chains, more: bool, hop: u8) -> Ranges {
-    let origins: BTreeSet<NodeId> = ranges.iter().map(|range| range.origin.node).collect();
-    let chains = origins.iter().filter_map(|node| chains.get(node)).cloned().collect();
-    Ranges { ranges, chains, more, hop }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use sha2::{Digest as _, Sha256};
-
-    use super::*;
-    use crate::codec::Wire;
-    use crate::name::ZoneName;
-    use crate::now::Now;
-    use crate::params::CHAIN_MAX;
-    use crate::record::{Head, Kind, Record, SignedRef, VISIBILITY_PUBLIC};
-    use crate::registry::root::root_of;
-    use crate::trust::{SigningKey, sign_flush};
-
-    const NOW: Now = Now { mono: Duration::ZERO, wall_ms: 0 };
-
-    fn key(number: u32) -> SigningKey {
-        let mut seed = [0; 32];
-        seed[..4].copy_from_slice(&number.to_le_bytes());
-        SigningKey::from_bytes(&seed)
-    }
-
-    /// One record of each of `count` nodes, all certified as far from the zone's key as may be.
-    fn crowd(zone: &ZoneName, count: u32) -> (Registry, Chains) {
-        let (mut registry, mut chains) = (Registry::new(zone.clone()), Chains::new());
-        for number in 0..count {
-            let key = key(number);
-            let node = NodeId(key.verifying_key().to_bytes());
-            let record = Record {
-                zone: zone.as_str().to_owned(),
-                kind: Kind::Tool.number(),
-                name: format!("t.s.{zone}"),
-                node,
-                incarnation: 1,
-                seq: 1,
-                epoch: 0,
-                hlc: 1,
-                visibility: VISIBILITY_PUBLIC,
-                issued_ms: 1,
-                expires_ms: 0,
-                def_hash: None,
-                body: Some(vec![1]),
-            };
-            let root = root_of([(1, Sha256::digest(record.encode()).into())].into_iter());
-            let head = Head { seq: 1, floor: 0, count: 1, root };
-            let signed: SignedRef = Arc::new(sign_flush(&key, vec![record], head).remove(0));
-            let records = vec![signed.envelope.to_vec()];
-            let range =
-                Range { origin: signed.record.origin(), from_exclusive: 0, to_inclusive: 1, cut: false, records };
-            registry.apply(node, &range, &[signed], NOW).unwrap();
-            chains.insert(node, vec![Certificate::issue(&key, zone, node, 1); CHAIN_MAX]);
+    /// Asks a fellow for parts of the vector, unless that is under way.
+    fn pull(&mut self, now: Duration, peer: NodeId, buckets: u64, reply: bool, replica: &Replica<'_>) -> Sends {
+        if now < self.peer(peer).busy_until {
+            return Sends::new();
         }
-        (registry, chains)
+        let until = now + self.patience(peer).max(GOSSIP_INTERVAL);
+        let Some(buckets) = self.pulls.begin(peer, buckets, until) else { return Sends::new() };
+        self.request(now, peer, buckets, reply, replica)
     }
 
-    /// The frames were filled with records alone: the certificates of many small origins made them longer than a frame may be,
-    /// which ended the node that built them.
-    #[test]
-    fn a_crowd_of_origins_fits_its_frames_and_arrives_in_parts() {
-        let zone = ZoneName::parse(&["a-zone-with-a-long-name"; 8].join(".")).unwrap();
-        let (sender, chains) = crowd(&zone, 1500);
-        let mut receiver = Registry::new(zone);
-        let mut parts = 0;
-        while receiver.digest() != sender.digest() {
-            let vector = Vector { buckets: u64::MAX, entries: receiver.vector(), reply: false };
-            let sends = Gossip::default().on_vector(NodeId([1; 32]), &vector, &sender, &chains, Duration::ZERO);
-            for (_, message) in sends {
-                let Ok(Message::Ranges(ranges)) = Message::decode(&message.encode()) else { panic!("it reads back") };
-                for range in ranges.ranges {
-                    let records: Vec<SignedRef> = sender.records_of(range.origin).cloned().collect();
-                    receiver.apply(NodeId([1; 32]), &range, &records, NOW).unwrap();
-                }
+    fn request(&mut self, now: Duration, peer: NodeId, buckets: u64, reply: bool, replica: &Replica<'_>) -> Sends {
+        self.counts.pulls += 1;
+        self.peer(peer).on_asked(now);
+        vec![(peer, Vector { buckets, entries: replica.registry.entries(peer, buckets, now), reply }.into())]
+    }
+
+    /// Ranges came and were applied; `fresh` is what was new of them. Rumours are passed on, what is still lacked is asked for.
+    pub fn on_ranges(
+        &mut self,
+        now: Duration,
+        from: NodeId,
+        ranges: &Ranges,
+        fresh: &[News],
+        replica: &Replica<'_>,
+        chance: &mut Chance,
+    ) -> Exchange {
+        let mut exchange = Exchange::default();
+        if ranges.hop == 0
+            && let Some(took) = self.peer(from).on_answered(now)
+        {
+            self.rtt = if self.rtt.is_zero() { took } else { (self.rtt * 7 + took) / 8 };
+        }
+        for range in &ranges.ranges {
+            let through = replica.registry.through(range.origin);
+            self.peer(from).holds(range.origin, range.to_inclusive, through);
+            if through < range.from_exclusive {
+                // It begins after what is held: whoever sent it holds what lies between.
+                let dot = Announced { origin: range.origin, through: range.to_inclusive };
+                self.hear(dot, ranges.hop, from, now, replica, chance);
             }
-            parts += 1;
-            assert!(parts < 20, "every part brings more");
         }
-        assert!(parts > 1);
+        self.take_news(now, fresh, ranges.hop, Some(from), replica, chance);
+        if ranges.ranges.is_empty() || ranges.more {
+            exchange = self.on_closed(now, from, ranges.more, replica, chance);
+        } else {
+            self.pulls.on_part(from, !fresh.is_empty(), now + PULL_PATIENCE);
+        }
+        self.flush_due(now, replica, &mut exchange.sends);
+        exchange
     }
+
+    /// An answer ended: the rest is asked for, or the pull is over.
+    fn on_closed(
+        &mut self,
+        now: Duration,
+        from: NodeId,
+        more: bool,
+        replica: &Replica<'_>,
+        chance: &mut Chance,
+    ) -> Exchange {
+        if more {
+            for origin in self.wants.asked_of(from) {
+                self.ask_of(from, origin, now);
+            }
+            let until = now + self.patience(from).max(GOSSIP_INTERVAL);
+            if let Some(buckets) = self.pulls.go_on(from, until) {
+                return Exchange { sends: self.request(now, from, buckets, false, replica), ..Exchange::default() };
+            }
+        }
+        let ended = self.pulls.end(from);
+        let mut exchange = Exchange { abreast: !more && ended.is_some_and(|pull| pull.whole), ..Exchange::default() };
+        if ended.is_some_and(|pull| pull.fresh) {
+            // What a repair brought, others may lack as well, a whole half of the zone perhaps: they need not wait for their rounds.
+            for peer in pick(replica.fellows, FANOUT, |peer| *peer != from, chance) {
+                exchange.sends.extend(self.compare(now, peer, replica));
+            }
+        }
+        exchange
+    }
+
+    /// A fellow asks for a pause: it is not asked before that is over, and others are.
+    pub fn on_busy(
+        &mut self,
+        now: Duration,
+        from: NodeId,
+        busy: &Busy,
+        replica: &Replica<'_>,
+        chance: &mut Chance,
+    ) -> Sends {
+        let until = now + Duration::from_millis(u64::from(busy.retry_ms)).min(BUSY_MAX);
+        self.peer(from).busy_until = until;
+        self.pulls.pause(from, until);
+        for origin in self.wants.asked_of(from) {
+            self.ask(origin, now, replica, chance);
+        }
+        let mut sends = Sends::new();
+        self.flush_due(now, replica, &mut sends);
+        sends
+    }
+
+    /// A fellow is no longer connected: what it was asked for is asked of others.
+    pub fn forget(&mut self, peer: NodeId, now: Duration) {
+        if let Some(at) = self.peers.remove(&peer).and_then(|peer| peer.flush_at) {
+            self.flushes.remove(&(at, peer));
+        }
+        self.pulls.end(peer);
+        self.wants.forget(peer, now);
+    }
+
+    fn peer(&mut self, peer: NodeId) -> &mut peer::Peer {
+        self.peers.entry(peer).or_default()
+    }
+
+    /// How long an answer is waited for.
+    fn patience(&self, peer: NodeId) -> Duration {
+        let rtt = self.peers.get(&peer).and_then(peer::Peer::rtt).unwrap_or(self.rtt);
+        (rtt * 2).clamp(ASK_PATIENCE_MIN, PULL_PATIENCE)
+    }
+}
+
+/// Up to `count` distinct of `from` that fit, by drawing: it touches as many as it takes, not all of them.
+fn pick(from: &[NodeId], count: usize, fits: impl Fn(&NodeId) -> bool, chance: &mut Chance) -> Vec<NodeId> {
+    if from.len() <= 4 * count {
+        let fitting: Vec<NodeId> = from.iter().copied().filter(fits).collect();
+        return chance.sample(&fitting, count);
+    }
+    let mut picked = Vec::with_capacity(count);
+    // So many draws leave one short only where nearly nobody fits.
+    for _ in 0..8 * count {
+        let at = usize::try_from(chance.below(from.len() as u64)).unwrap_or(0);
+        if fits(&from[at]) && !picked.contains(&from[at]) {
+            picked.push(from[at]);
+        }
+        if picked.len() == count {
+            break;
+        }
+    }
+    picked
+}
+
+/// Proof of a fork for whoever does not know of it, with what makes its origin one of the zone's.
+pub(crate) fn fork_of(evidence: &Evidence, chains: &Chains) -> Option<Fork> {
+    let chain = chains.get(&evidence.origin().node)?.clone();
+    let (one, other) = evidence.records();
+    Some(Fork { chain, one: one.envelope.to_vec(), other: other.envelope.to_vec() })
+}
+
+fn is_closing(message: &Message) -> bool {
+    matches!(message, Message::Ranges(Ranges { ranges, more: false, .. }) if ranges.is_empty())
+}
+
+/// A frame of ranges, with the certificates of the origins that the receiver may hear of for the first time.
+fn with_chains(ranges: Vec<Range>, chains: &Chains, hop: u8) -> Ranges {
+    let beginning = ranges.iter().filter(|range| range.from_exclusive == 0);
+    let origins: BTreeSet<NodeId> = beginning.map(|range| range.origin.node).collect();
+    let chains = origins.iter().filter_map(|node| chains.get(node)).cloned().collect();
+    Ranges { ranges, chains, more: false, hop }
 }

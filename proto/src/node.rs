@@ -13,7 +13,10 @@
 mod gauges;
 mod life;
 mod links;
+mod members;
 mod questions;
+mod reaper;
+mod replication;
 mod writes;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,19 +32,19 @@ pub use writes::{NewTool, Write, WriteError, Wrote};
 
 use crate::cache::Tags;
 use crate::codec::{Wire, WireRead, WireWrite};
-use crate::gossip::{Chains, Gossip, Replica, Rumour, Sends};
-use crate::membership::{Liveness, Membership};
+use crate::gossip::{Chains, Gossip, Sends};
+use crate::membership::Membership;
 use crate::name::ZoneName;
 use crate::now::Now;
-use crate::params::{LEASE, ORIGINS_MAX, SERIAL_NOTICE_DELAY};
+use crate::params::{LEASE, REAP_INTERVAL, SERIAL_NOTICE_DELAY};
 use crate::record::{Certificate, NodeId, Origin, SignedRef};
-use crate::registry::{Applied, RangeError, Registry, Standing};
+use crate::registry::Registry;
 use crate::resolver::{Outcome, Resolver, Terms};
 use crate::search::Found;
 use crate::selection::Chance;
 use crate::trust::{Anchors, Opened, Verifier};
 use crate::view::{ChildView, Counts, MemberView, View};
-use crate::wire::message::{Fork, Leave, Message, Question, Range, Ranges, Serial, Serials};
+use crate::wire::message::{Fork, Message, Question, Serial, Serials};
 use crate::wire::{Class, class_of};
 use crate::zone::Zone;
 
@@ -122,6 +125,8 @@ pub enum Input {
     PeerDown {
         /// Who.
         peer: NodeId,
+        /// Without a word: neither end gave it up.
+        lost: bool,
     },
     /// An address was not reached.
     DialFailed {
@@ -256,6 +261,8 @@ pub struct Node {
     writes: writes::Writes,
     life: life::Life,
     renew_at: Duration,
+    reap_at: Duration,
+    clock_notice: Duration,
     notice: Option<Duration>,
     noticed_tag: u64,
     epoch: u64,
@@ -276,7 +283,7 @@ impl Node {
             chance: Chance::new(config.seed),
             registry: Registry::new(config.zone.clone()),
             zone: Zone::default(),
-            membership: Membership::default(),
+            membership: Membership::new(id, now.mono),
             gossip: Gossip::default(),
             resolver: Resolver::default(),
             verifier: Verifier::sharing(config.opened.clone()),
@@ -287,6 +294,8 @@ impl Node {
             writes: writes::Writes::new(config.incarnation),
             life: life::Life::default(),
             renew_at: Duration::ZERO,
+            reap_at: now.mono + REAP_INTERVAL,
+            clock_notice: Duration::ZERO,
             notice: None,
             noticed_tag: 0,
             epoch: 0,
@@ -299,6 +308,8 @@ impl Node {
         };
         node.restore(restored.records);
         node.settle_trust();
+        node.restore_forks(&restored.forks);
+        node.go_on();
         node.settle();
         node
     }
@@ -319,7 +330,7 @@ impl Node {
         match input {
             Input::PeerUp { peer, address, dialed } => self.on_peer_up(peer, address, dialed),
             Input::Reached { peer, address } => self.on_reached(peer, &address),
-            Input::PeerDown { peer } => self.on_peer_down(peer),
+            Input::PeerDown { peer, lost } => self.on_peer_down(peer, lost),
             Input::DialFailed { address, reason } => self.on_dial_failed(&address, reason),
             Input::Frame { peer, bytes } => self.on_frame(peer, &bytes),
             Input::Persisted { token, durable } => self.on_persisted(token, durable),
@@ -338,17 +349,13 @@ impl Node {
     /// Does what is due by now.
     pub fn handle_timeout(&mut self, now: Now) {
         self.now = now;
-        self.dial_due();
         self.check_goal(false);
         self.greet_again();
-        let sends = self.gossip.on_time(now.mono, &self.registry, self.links.fellows(), &mut self.chance);
-        self.send_all(sends);
-        for applied in self.registry.retry(now) {
-            self.follow(&applied);
-            self.keep(&applied);
-        }
+        self.gossip_on_time();
+        self.members_on_time();
         self.questions_on_time();
         self.renew();
+        self.reap();
         self.settle();
     }
 
@@ -361,9 +368,10 @@ impl Node {
     }
 
     fn next_deadline(&self) -> Duration {
-        let mut next = self.links.next_due().unwrap_or(Duration::MAX).min(self.renew_at);
+        let mut next = self.links.next_due().unwrap_or(Duration::MAX).min(self.renew_at).min(self.next_reap());
+        next = next.min(self.membership.next_deadline());
         if self.has_fellows() {
-            next = next.min(self.gossip.next_round());
+            next = next.min(self.gossip.next_deadline());
         }
         if let Some(retry) = self.registry.next_retry(self.now) {
             next = next.min(retry);
@@ -385,120 +393,39 @@ impl Node {
             self.counts.bad_frames += 1;
             return;
         };
-        let now = self.now.mono;
         match message {
             Message::Hello(hello) => self.on_hello(peer, hello),
             Message::Admit(admit) => self.on_admit(peer, admit),
             Message::Refuse(refuse) => self.on_refuse(peer, refuse),
             Message::Leave(_) => self.on_peer_leave(peer),
-            Message::Fork(fork) if self.is_fellow(peer) => self.on_fork(peer, &fork),
             Message::Referral(referral) => self.on_referral(peer, referral),
             Message::Delegate(delegate) => self.on_delegate(peer, delegate),
             Message::Serials(serials) => self.on_serials(peer, serials),
-            Message::Digest(digest) if self.is_fellow(peer) => {
-                let sends = self.gossip.on_digest(peer, &digest, &self.registry, now);
-                self.check_goal(sends.is_empty());
-                self.send_all(sends);
-            }
-            Message::Vector(mut vector) if self.is_fellow(peer) => {
-                // Nobody adds to our own log: more of it than we wrote is nothing to ask for.
-                for (origin, number) in vector.entries.iter_mut().filter(|(origin, _)| origin.node == self.id) {
-                    if let Standing::Through(through) = Standing::from_number(*number) {
-                        *number = self.registry.through(*origin).min(through);
-                    }
-                }
-                let sends = self.gossip.on_vector(peer, &vector, &self.registry, &self.chains, now);
-                self.send_all(sends);
-                self.aim_at(&vector.entries);
-            }
-            Message::Ranges(ranges) if self.is_fellow(peer) => self.on_ranges(peer, ranges),
             Message::Query(query) => self.on_query(peer, query),
             Message::Answer(answer) => self.on_answer(peer, answer),
+            message if self.is_fellow(peer) => self.on_fellow_frame(peer, message),
             _ => self.counts.bad_frames += 1,
         }
     }
 
-    /// Records of other origins, from a fellow replica: checked, stored, shown, passed on.
-    fn on_ranges(&mut self, peer: NodeId, ranges: Ranges) {
-        self.learn_chains(&ranges.chains);
-        let mut fresh = Vec::new();
-        let mut gap = false;
-        for range in ranges.ranges {
-            match self.take_range(peer, &range) {
-                Ok(applied) if applied.stored.is_empty() => {}
-                Ok(applied) => {
-                    self.follow(&applied);
-                    self.keep(&applied);
-                    fresh.push(range);
-                }
-                Err(Some(RangeError::Gap)) => gap = true,
-                Err(Some(RangeError::Fork(evidence))) => {
-                    let applied = self.registry.quarantine(evidence);
-                    self.follow(&applied);
-                    self.keep(&applied);
-                    self.counts.refused += 1;
-                }
-                Err(_) => self.counts.refused += 1,
-            }
+    /// What only a fellow replica may say.
+    fn on_fellow_frame(&mut self, peer: NodeId, message: Message) {
+        self.membership.on_heard(peer);
+        match message {
+            Message::Fork(fork) => self.on_fork(peer, &fork),
+            Message::Digest(digest) => self.on_digest(peer, &digest),
+            Message::Buckets(buckets) => self.on_buckets(peer, &buckets),
+            Message::Vector(vector) => self.on_vector(peer, vector),
+            Message::Ranges(ranges) => self.on_ranges(peer, &ranges),
+            Message::Announce(announce) => self.on_announce(peer, &announce),
+            Message::Busy(busy) => self.on_busy(peer, &busy),
+            Message::ClockAhead(ahead) => self.on_clock_ahead(peer, &ahead),
+            Message::Ping(ping) => self.on_ping(peer, &ping),
+            Message::Ack(ack) => self.on_ack(peer, &ack),
+            Message::PingRequest(ask) => self.on_ping_request(peer, &ask),
+            Message::Members(members) => self.on_members(peer, &members),
+            _ => self.counts.bad_frames += 1,
         }
-        if !fresh.is_empty() && ranges.hop > 0 {
-            self.push(Rumour { ranges: fresh, hop: ranges.hop, from: Some(peer) });
-        }
-        let sends = match gap {
-            true => self.gossip.pull(peer, &self.registry, self.now.mono),
-            false => self.gossip.on_ranges(peer, ranges.more, &self.registry, self.now.mono),
-        };
-        self.send_all(sends);
-        self.check_goal(false);
-    }
-
-    fn push(&mut self, rumour: Rumour) {
-        let replica = Replica { fellows: self.links.fellows(), chains: &self.chains, registry: &self.registry };
-        let sends = self.gossip.push(rumour, &replica, &mut self.chance);
-        self.send_all(sends);
-    }
-
-    /// `None` as error: something in it is not believed, and so not kept, shown or passed on (I8).
-    fn take_range(&mut self, peer: NodeId, range: &Range) -> Result<Applied, Option<RangeError>> {
-        // The last place is kept for our own log.
-        let full = self.registry.origins() + 1 >= ORIGINS_MAX && self.registry.through(range.origin) == 0;
-        if range.origin.node == self.id || full || !self.chains.contains_key(&range.origin.node) {
-            return Err(None);
-        }
-        let mut records = Vec::with_capacity(range.records.len());
-        for bytes in &range.records {
-            records.push(self.verifier.open(bytes).map_err(|_| None)?);
-        }
-        self.registry.apply(peer, range, &records, self.now).map_err(Some)
-    }
-
-    fn learn_chains(&mut self, chains: &[Vec<Certificate>]) {
-        for chain in chains {
-            let Some(node) = chain.last().map(|certificate| certificate.node) else { continue };
-            if self.verifier.check_node(&self.anchors, &self.config.zone, node, chain).is_ok() {
-                self.chains.insert(node, chain.clone());
-            }
-        }
-    }
-
-    /// Readers see what changed.
-    fn follow(&mut self, applied: &Applied) {
-        self.counts.applied += applied.stored.len() as u64;
-        for change in &applied.changes {
-            self.zone.apply(change);
-            self.meet(change);
-            self.on_delegated(change);
-            self.on_reaped(change);
-        }
-        self.view_dirty = true;
-    }
-
-    /// The store keeps what came from others; nobody waits for it.
-    fn keep(&mut self, applied: &Applied) {
-        let kept = applied.stored.iter().cloned().map(Keep::Record);
-        let dropped = applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq));
-        let keep: Vec<Keep> = kept.chain(dropped).collect();
-        self.persist(keep);
     }
 
     fn persist(&mut self, keep: Vec<Keep>) -> u64 {
@@ -522,30 +449,9 @@ impl Node {
         }
     }
 
-    fn on_leave(&mut self) {
-        let seq = self.writes.last_seq();
-        for peer in self.links.connected() {
-            self.send(peer, Leave { seq });
-        }
-    }
-
-    fn on_peer_leave(&mut self, peer: NodeId) {
-        if !self.is_fellow(peer) {
-            return;
-        }
-        self.membership.on_leave(peer, self.now.mono);
-        self.note_liveness();
-    }
-
-    fn note_liveness(&mut self) {
-        let away = self.zone.tools_as_taken().nodes().keys();
-        let away = away.copied().filter(|node| *node != self.id && !self.membership.is_alive(*node)).collect();
-        self.zone.set_away(Arc::new(away));
-        self.view_dirty = true;
-    }
-
     /// After every input: tell neighbours of a change, publish what readers see.
     fn settle(&mut self) {
+        self.settle_members();
         let tag = self.zone.tag();
         let now = self.now.mono;
         if tag != self.noticed_tag && self.notice.is_none() {
@@ -621,19 +527,15 @@ impl Node {
             l3,
             questions: self.resolver.in_flight(),
             gossip: self.gossip.counts(),
+            membership: self.membership.counts(),
             refused: self.counts.refused + self.resolver.refused(),
             ..self.counts
         };
         let tools = self.zone.tools_as_taken();
-        let members = self.membership.all().map(|(node, member)| MemberView {
-            node,
-            state: match member.liveness {
-                Liveness::Alive => "alive",
-                Liveness::Down => "down",
-                Liveness::Left => "left",
-            },
-            address: member.address.clone(),
-            version: tools.node(node).map(|body| body.version).unwrap_or_default(),
+        let members = self.membership.all().map(|(node, liveness)| {
+            let body = tools.node(node);
+            let (address, version) = body.map(|body| (body.address, body.version)).unwrap_or_default();
+            MemberView { node, state: liveness.name(), address, version }
         });
         let members = members.collect();
         let children = self.children_view();

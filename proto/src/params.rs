@@ -29,7 +29,7 @@ pub const RANGES_BYTES_TARGET: usize = 192 * 1024;
 pub const RANGE_BYTES_OVERHEAD: usize = 2048;
 /// Bytes sent to one peer in answer to one vector; the rest follows when it asks again.
 pub const RANGES_BYTES_PER_ROUND: usize = 640 * 1024;
-/// Bytes of a new record up to which it is pushed whole; above it the digest announces it.
+/// Bytes of records pushed to one peer in one frame; what is beyond it is announced.
 pub const PUSH_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of a frame that still goes as a datagram; what every path carries (QUIC's least packet is 1200).
 pub const DATAGRAM_BYTES_MAX: usize = 1150;
@@ -56,12 +56,112 @@ pub const ZONE_DEPTH_MAX: usize = 16;
 
 /// Peers a new dot is pushed to at once (AOP paper §7.6).
 pub const FANOUT: usize = 3;
+/// Bytes of records up to which they are pushed whole whatever the hop: an announcement would cost as much (research §4).
+pub const PUSH_BYTES_SMALL: usize = 256;
+/// Peers a new dot is announced to where it is not pushed (DESIGN D5).
+pub const ANNOUNCE_FANOUT: usize = 6;
+/// Dots of one announcement, so that it is a datagram: 50 bytes each at most.
+pub const ANNOUNCE_DOTS_MAX: usize = 22;
+/// A peer that was sent something is sent nothing new for this long, so that news of a burst share their frames (research §4).
+pub const COALESCE: Duration = Duration::from_millis(2);
+/// News waiting for one peer: logs, and bytes of their records. Beyond it they are dropped: the digest repairs that (research §8).
+pub const OUTBOX_LOGS_MAX: usize = 4096;
+/// The bytes of it.
+pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+/// Logs that are known to go on elsewhere and are asked for.
+pub const WANTS_MAX: usize = 4096;
+/// Fellows remembered to hold one of them.
+pub const ANNOUNCERS_MAX: usize = 3;
+/// Fellows asked for one of them before it is left to the digests.
+pub const ASKED_MAX: u8 = 6;
+/// Shortest time after which another is asked; otherwise twice the round trip (research §4).
+pub const ASK_PATIENCE_MIN: Duration = Duration::from_millis(50);
+/// Changes of the own logs that are remembered with the hash before them: a fellow that is behind by as little is told in a line.
+pub const PAST_MAX: usize = 16;
+/// Logs up to which differing digests are answered with the whole vector: it is not much longer than the hashes of its parts.
+pub const SMALL_ZONE_LOGS: usize = 64;
+/// A pull that brought nothing for this long is forgotten.
+pub const PULL_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes a second that one peer may pull, and how much at once; above it the answer is "busy" (research §8).
+pub const SERVE_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
+/// How much at once.
+pub const SERVE_BYTES_BURST: u64 = 4 * 1024 * 1024;
+/// What a request is reckoned to cost beside the bytes of its answer.
+pub const SERVE_BYTES_PER_REQUEST: u64 = 1024;
+/// Longest time that a peer which says "busy" is believed.
+pub const BUSY_MAX: Duration = Duration::from_secs(10);
 /// Pause between two push-pull rounds; ± 20 % jitter (research: T = 200 ms).
 pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
+/// News are followed by one more exchange of hashes, so that whoever they missed hears of them before its own round; ± 20 %.
+pub const LOOK_AFTER: Duration = Duration::from_millis(75);
+/// Exchanges with one fellow that found nothing though the hashes differ, after which the last records are compared.
+pub const STRANGE_EXCHANGES: u32 = 3;
 /// Pause between two attempts to reach a configured address, doubled up to [`DIAL_BACKOFF_MAX`].
 pub const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// Longest pause between two attempts; contact is retried for ever.
 pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Pause before a seed of a large zone that gave the connection up is dialled again: one look now and then heals partitions (P3).
+pub const SEED_PAUSE: Duration = Duration::from_secs(30);
+/// Pause between two probes of one node; ± 20 % jitter (SWIM's protocol period; research §6).
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Least time a probe waits for its answer, and how many round trips it waits when they are longer (research §6).
+pub const PROBE_TIMEOUT: (Duration, u32) = (Duration::from_millis(100), 3);
+/// Least time that is left for the indirect answers; otherwise twice the direct one. Two lost packets of a stream fit in.
+pub const PROBE_INDIRECT_MIN: Duration = Duration::from_millis(400);
+/// Round trip of a connection before it was measured (research §8).
+pub const RTT_UNKNOWN: Duration = Duration::from_millis(100);
+/// Fellows asked to probe somebody who does not answer (SWIM's k; Das et al. 2002).
+pub const INDIRECT_PROBES: usize = 3;
+/// Probes of one node under way, and probes it makes for others.
+pub const PROBES_MAX: usize = 512;
+/// Members away in a row in the ring of ids, beyond which nobody is watched across them.
+pub const RING_STEPS_MAX: usize = 64;
+/// Local health from 0 to this multiplies a node's own timeouts by one more (Lifeguard §3.1).
+pub const HEALTH_MAX: u32 = 8;
+/// Who is woken later than asked by this has not listened: it accuses nobody before [`STALL_GRACE`] has passed (research §6).
+pub const STALL: Duration = Duration::from_secs(1);
+/// Time to read what came in during a stall, and to connect again.
+pub const STALL_GRACE: Duration = Duration::from_secs(2);
+/// Shortest wait between suspect and down, with all confirmations (research §6).
+pub const SUSPICION_MIN: Duration = Duration::from_millis(1500);
+/// Longest wait in a small zone; in a large one 4 · log₁₀ n probe periods (Lifeguard §3.3).
+pub const SUSPICION_LEAST: Duration = Duration::from_secs(3);
+/// Independent confirmations that make a wait the shortest (Lifeguard's K).
+pub const SUSPICION_CONFIRMATIONS: usize = 3;
+/// Pause between two tellings of news of members; the first is at once.
+pub const NEWS_INTERVAL: Duration = Duration::from_millis(50);
+/// News of members on their way; the most told go first, the digests repair.
+pub const NEWS_MAX: usize = 1024;
+/// News in one frame: below 5 KiB.
+pub const NEWS_PER_FRAME: usize = 64;
+/// News beside a probe: with them it stays below half of [`DATAGRAM_BYTES_MAX`].
+pub const NEWS_PER_PROBE: usize = 6;
+/// Members in one frame of everything that differs from "alive": below 80 KiB.
+pub const SUMMARY_PER_FRAME: usize = 1024;
+/// A difference of the members' hashes is repaired when it outlasts this: until then it may be news on their way.
+pub const REPAIR_PATIENCE: Duration = Duration::from_millis(500);
+/// Pause between two such repairs, and between two full answers to one peer.
+pub const REPAIR_PAUSE: Duration = Duration::from_secs(1);
+/// Members, the node included, up to which everybody is connected with everybody (DESIGN D5, D6).
+pub const VIEW_ALL: usize = 256;
+/// Members at which a zone that had been larger is connected throughout again, so that one that comes and goes changes nothing.
+pub const VIEW_ALL_AGAIN: usize = 192;
+/// Connections of a member of a larger zone (research §6); it accepts as many, and dials [`VIEW_OWN`].
+pub const VIEW_SIZE: usize = 24;
+/// Connections a member of a larger zone keeps by dialling.
+pub const VIEW_OWN: usize = VIEW_SIZE / 2;
+/// Pause between two exchanges of the oldest own connection for a new one; ± 20 % jitter (research §6).
+pub const VIEW_ROTATION: Duration = Duration::from_secs(10);
+/// Dials on their way at once.
+pub const VIEW_DIALS_MAX: usize = 16;
+/// Time after which a wish to be connected with the same member is said again.
+pub const VIEW_RETRY: Duration = Duration::from_secs(10);
+/// Pause between two looks for somebody who is away; ± 20 % jitter. For ever: that is how partitions end (P3).
+pub const AWAY_CONTACT: Duration = Duration::from_secs(10);
+/// Pause between two looks for logs whose nodes do not come back.
+pub const REAP_INTERVAL: Duration = Duration::from_secs(600);
+/// Pause between two words to an operator about a clock that is ahead.
+pub const CLOCK_NOTICE: Duration = Duration::from_secs(60);
 /// Least time between two lives of one log.
 pub const LIFE_PAUSE: Duration = Duration::from_secs(10);
 /// How far above the clock's seconds an incarnation that somebody claims is believed: 30 days of a clock gone wrong.

@@ -381,6 +381,11 @@ impl Registry {
         applied
     }
 
+    /// The last life of a node that was ended for good.
+    pub fn reaped(&self, node: NodeId) -> Option<u64> {
+        self.reaped.get(&node).copied()
+    }
+
     /// Takes a reap mark back, when no record says so any more: marks are hashed, and must follow from what is held.
     pub fn lift(&mut self, node: NodeId) {
         self.toggle(node);
@@ -595,12 +600,16 @@ impl Registry {
         self.log(signed.record.origin()).is_some_and(|log| has(log, signed))
     }
 
-    /// A record is no longer held. Readers are told unless another of its key and life stands instead.
+    /// A record is no longer held. Readers are told unless another of its node and key stands instead, of whichever life.
     fn gone(&self, signed: &SignedRef, applied: &mut Applied) {
-        let (origin, record) = (signed.record.origin(), &signed.record);
-        applied.dropped.push((origin, record.seq));
-        let stands =
-            self.latest(origin, record.kind(), &record.name).is_some_and(|latest| latest.record.body.is_some());
+        let record = &signed.record;
+        applied.dropped.push((record.origin(), record.seq));
+        let log = self.slots.get(&record.node).and_then(|slot| match slot {
+            Slot::Held(log) => Some(log),
+            Slot::Forked(_) => None,
+        });
+        let latest = log.and_then(|log| log.latest(record.kind(), &record.name));
+        let stands = latest.is_some_and(|latest| latest.record.body.is_some());
         if record.body.is_some() && !stands {
             applied.changes.push(Change::Gone(signed.clone()));
         }

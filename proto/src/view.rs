@@ -8,6 +8,7 @@ use crate::name::ZoneName;
 use crate::record::{NodeId, Origin};
 use crate::resolver::Routes;
 use crate::zone::Tools;
+use crate::{gossip, membership};
 
 /// One moment of one node.
 #[derive(Clone, Debug)]
@@ -96,8 +97,14 @@ pub struct Counts {
     pub l3: Count,
     /// Questions on their way.
     pub questions: usize,
-    /// Exchanges begun and exchanges that found a difference.
-    pub gossip: (u64, u64),
+    /// Of the exchange of logs.
+    pub gossip: gossip::Counts,
+    /// Of what is believed of members.
+    pub membership: membership::Counts,
+    /// Origins that were quarantined in this run.
+    pub forks: u64,
+    /// Times a fellow held back what this node wrote, because of its clock.
+    pub clock_ahead: u64,
     /// Lives of the own log begun in this run, because its sequence could not be proven continuous.
     pub lives: u64,
     /// Records taken from peers.

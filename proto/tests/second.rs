@@ -1,7 +1,6 @@
-//! A second implementation of the wire, for tests: written from PROTOCOL.md alone, with nothing of ours but the golden vectors.
+//! A second implementation of the wire, for tests: PROTOCOL.md's tables and its rules, and nothing of ours but the golden vectors.
 //!
-//! It reads and writes by the tables of §6 and §8, copied here in their notation. Where it needs more than the text says, the text
-//! is not finished. Not here: definition hashes (RFC 8785 is somebody else's text) and what nodes *do*.
+//! It reads and writes by the tables of §6 and §8, in their notation. What stands here and not there is missing in the text. Not here: definition hashes (RFC 8785 is somebody else's text) and what nodes *do*.
 
 #![expect(clippy::unwrap_used, reason = "vectors are what they say, or the test has failed")]
 
@@ -253,7 +252,7 @@ fn write(of: &str, value: &Value) -> Vec<u8> {
 }
 
 #[test]
-fn every_vector_is_read_and_written_from_the_text_alone() {
+fn every_vector_is_read_and_written_by_the_tables() {
     for vector in all() {
         let mut bytes = &vector.bytes[..];
         if let Some(kind) = vector.kind {
@@ -321,9 +320,9 @@ fn verify(key: &Value, text: &[u8], signature: &[u8]) {
     key.verify_strict(text, &Signature::from_slice(signature).unwrap()).unwrap();
 }
 
-/// What the text says without a table: ids, log roots, flushes, versions.
+/// Ids, log roots, flushes, versions.
 #[test]
-fn rules_are_followed_from_the_text_alone() {
+fn rules_without_a_table_give_what_their_vectors_say() {
     for entry in entries("rules") {
         let (input, output) = (&entry["input"], &entry["output"]);
         match entry["rule"].as_str().unwrap() {

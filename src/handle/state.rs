@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aop_proto::cache::Count;
 use aop_proto::name::ZoneName;
-use aop_proto::view::{ContactView, View};
+use aop_proto::view::{ContactView, Counts, View};
 use serde_json::{Value, json};
 
 use super::{Ask, Handle, Mode};
@@ -79,7 +79,7 @@ impl Handle {
             contacts.map(|contact| self.contact_json(contact, &view)).collect()
         };
         let about = &self.inner.about;
-        let (rounds, differing) = view.counts.gossip;
+        let gossip = view.counts.gossip;
         json!({
             "schema": "aop.status/1",
             "node": view.node.to_string(),
@@ -98,7 +98,7 @@ impl Handle {
             "resolve": self.inner.metrics.resolve_json(),
             "calls": self.inner.metrics.calls_json(),
             "gossip": {
-                "serial": view.serial, "tag": format!("{:016x}", view.tag), "rounds": rounds, "differing": differing,
+                "serial": view.serial, "tag": format!("{:016x}", view.tag), "rounds": gossip.rounds, "differing": gossip.differing,
                 "applied": view.counts.applied, "refused": view.counts.refused, "bad_frames": view.counts.bad_frames,
                 "vector": view.vector.iter().map(|(origin, through)| json!({
                     "node": origin.node.to_string(), "incarnation": origin.incarnation, "through": through,
@@ -149,9 +149,11 @@ impl Handle {
             servers_down: (servers.len() - ready) as u64,
             peers: self.inner.peers.connected().len() as u64,
             members_alive: view.members.iter().filter(|member| member.state == "alive").count() as u64,
-            members_down: view.members.iter().filter(|member| member.state != "alive").count() as u64,
+            members_suspect: view.members.iter().filter(|member| member.state == "suspect").count() as u64,
+            members_down: view.members.iter().filter(|member| matches!(member.state, "down" | "left")).count() as u64,
             caches: [("l1", l1.hits, l1.misses), ("l2", l2.hits, l2.misses), ("l3", l3.hits, l3.misses)],
-            gossip_rounds: view.counts.gossip.0,
+            gossip_events: gossip_events(&view.counts),
+            gossip_rounds: view.counts.gossip.rounds,
             records_applied: view.counts.applied,
             records_refused: view.counts.refused,
             frames_bad: view.counts.bad_frames,
@@ -189,4 +191,25 @@ fn count_json(count: Count) -> Value {
 
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+/// What happened between replicas, by name.
+fn gossip_events(counts: &Counts) -> Vec<(&'static str, u64)> {
+    let (gossip, members) = (counts.gossip, counts.membership);
+    vec![
+        ("differing", gossip.differing),
+        ("payload", gossip.payloads),
+        ("announcement", gossip.announcements),
+        ("pull", gossip.pulls),
+        ("busy", gossip.busy),
+        ("dropped", gossip.dropped),
+        ("probe_failed", members.failed),
+        ("declared_down", members.declared),
+        ("refuted", members.refuted),
+        ("stalled", members.stalled),
+        ("members_repaired", members.repaired),
+        ("fork", counts.forks),
+        ("life", counts.lives),
+        ("clock_ahead", counts.clock_ahead),
+    ]
 }

@@ -97,8 +97,12 @@ pub struct State {
     pub peers: u64,
     /// Replicas of the zone that are alive, without this one.
     pub members_alive: u64,
-    /// Replicas that are not.
+    /// Replicas that did not answer somebody and may yet.
+    pub members_suspect: u64,
+    /// Replicas that are down or have left.
     pub members_down: u64,
+    /// Counters of gossip and membership, by what they count.
+    pub gossip_events: Vec<(&'static str, u64)>,
     /// Level, hits, misses.
     pub caches: [(&'static str, u64, u64); 3],
     /// Exchanges begun.
@@ -178,7 +182,9 @@ impl Metrics {
         let up = by("state", &[("ready", state.servers_ready), ("down", state.servers_down)]);
         table("aop_upstream_servers", "gauge", "Servers behind this node.", &up);
         table("aop_peers", "gauge", "Connected nodes.", &one(state.peers));
-        let members = by("state", &[("alive", state.members_alive), ("down", state.members_down)]);
+        let members =
+            [("alive", state.members_alive), ("suspect", state.members_suspect), ("down", state.members_down)];
+        let members = by("state", &members);
         table("aop_gossip_members", "gauge", "Other replicas of the zone.", &members);
         let resolves = by(
             "result",
@@ -210,6 +216,8 @@ impl Metrics {
         );
         table("aop_tool_calls_total", "counter", "Calls by how they ended.", &calls);
         table("aop_gossip_rounds_total", "counter", "Exchanges begun.", &one(state.gossip_rounds));
+        let events = by("event", &state.gossip_events);
+        table("aop_gossip_events_total", "counter", "What gossip and membership did.", &events);
         table("aop_records_applied_total", "counter", "Records taken in.", &one(state.records_applied));
         table("aop_records_refused_total", "counter", "Records and answers not believed.", &one(state.records_refused));
         table("aop_frames_bad_total", "counter", "Frames that could not be read.", &one(state.frames_bad));

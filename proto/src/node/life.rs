@@ -7,11 +7,10 @@
 use std::time::Duration;
 
 use super::writes::Draft;
-use crate::codec::Wire;
 use crate::node::{Keep, Node, Write};
 use crate::params::{LIFE_PAUSE, LIVES_AHEAD_MAX, WRITES_WAITING_MAX};
-use crate::record::{Kind, NodeId, Origin, ReapBody};
-use crate::registry::{Applied, Change};
+use crate::record::{Kind, NodeId, Origin};
+use crate::registry::Evidence;
 use crate::wire::message::Fork;
 
 /// The change from one life to the next.
@@ -23,6 +22,8 @@ pub(super) struct Life {
     began: Option<Duration>,
     /// Writes that wait for it.
     waiting: Vec<(u64, Write)>,
+    /// The node's own words that do.
+    drafts: Vec<Draft>,
 }
 
 impl Node {
@@ -36,44 +37,51 @@ impl Node {
         }
     }
 
-    /// Two records of one number: if both are ours this life is over, otherwise the other's is.
+    /// What is held here of a peer's log, as that peer is told: `(incarnation, complete-through)`. A life that was reaped is held to be
+    /// longer than any, so that whoever comes back begins another.
+    pub(super) fn held_of(&self, peer: NodeId) -> Option<(u64, u64)> {
+        let held = self.registry.incarnation_of(peer);
+        let held = held.map(|incarnation| (incarnation, self.registry.through(Origin { node: peer, incarnation })));
+        let reaped = self.registry.reaped(peer).map(|incarnation| (incarnation, u64::MAX));
+        held.max(reaped)
+    }
+
+    /// A fellow's proof that somebody wrote two records under one number.
     pub(super) fn on_fork(&mut self, from: NodeId, fork: &Fork) {
-        let (Ok(one), Ok(other)) = (self.verifier.open(&fork.one), self.verifier.open(&fork.other)) else {
-            self.counts.refused += 1;
-            return;
-        };
-        let origin = one.record.origin();
-        let proves = origin == other.record.origin() && one.record.seq == other.record.seq && one.hash != other.hash;
-        if !proves || one.record.zone != self.config.zone.as_str() {
-            self.counts.refused += 1;
-        } else if origin.node == self.id {
-            if origin == self.origin() {
-                self.begin_life(origin.incarnation);
-            }
-        } else {
-            let _ = (from, origin);
+        self.learn_chains(std::slice::from_ref(&fork.chain));
+        match self.evidence_of(fork) {
+            Some(evidence) => self.on_forked(evidence, Some(from)),
+            None => self.counts.refused += 1,
         }
     }
 
-    /// A node that may speak for the zone says that lives of a node are over for good.
-    pub(super) fn on_reaped(&mut self, change: &Change) {
-        let Change::Put(signed) = change else { return };
-        let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Reap);
-        let Some(reap) = body.and_then(|body| ReapBody::decode(body).ok()) else { return };
-        if reap.node == self.id {
-            if reap.incarnation >= self.origin().incarnation {
-                self.begin_life(reap.incarnation);
+    fn evidence_of(&mut self, fork: &Fork) -> Option<Evidence> {
+        let (one, other) = (self.verifier.open(&fork.one).ok()?, self.verifier.open(&fork.other).ok()?);
+        Evidence::of(&one, &other).filter(|evidence| self.chains.contains_key(&evidence.origin().node))
+    }
+
+    /// Takes back what an earlier run knew of forks.
+    pub(super) fn restore_forks(&mut self, forks: &[Fork]) {
+        for fork in forks {
+            self.learn_chains(std::slice::from_ref(&fork.chain));
+            if let Some(evidence) = self.evidence_of(fork).filter(|evidence| evidence.origin().node != self.id) {
+                let applied = self.registry.quarantine(evidence);
+                self.take(&applied);
             }
-            return;
         }
-        let applied = Applied::default();
-        self.follow(&applied);
-        self.keep(&applied);
+    }
+
+    /// The store has an earlier life of this node: the next had been decided, and was not written before the last run ended.
+    pub(super) fn go_on(&mut self) {
+        let held = self.registry.incarnation_of(self.id);
+        if let Some(incarnation) = held.filter(|held| *held < self.config.incarnation) {
+            self.write_again(Origin { node: self.id, incarnation });
+        }
     }
 
     /// Goes on under an incarnation above `seen`. A claim that no clock could have led to is not followed, and one life lasts a
     /// while: whoever lies about us costs us one flush now and then.
-    fn begin_life(&mut self, seen: u64) {
+    pub(super) fn begin_life(&mut self, seen: u64) {
         let wall_s = self.now.wall_ms / 1000;
         let plausible = seen <= wall_s.max(self.origin().incarnation) + LIVES_AHEAD_MAX;
         let early = self.life.began.is_some_and(|began| self.now.mono < began + LIFE_PAUSE);
@@ -98,6 +106,10 @@ impl Node {
             self.counts.lives += 1;
             self.write_again(former);
         }
+        let drafts = std::mem::take(&mut self.life.drafts);
+        if !drafts.is_empty() {
+            self.write(drafts, None);
+        }
         for (token, write) in std::mem::take(&mut self.life.waiting) {
             self.on_write(token, write);
         }
@@ -121,6 +133,17 @@ impl Node {
         } else {
             self.write(drafts, None);
         }
+    }
+
+    /// Keeps what this node writes of itself until the next life has begun; gives it back when there is none to wait for.
+    pub(super) fn hold_for_life(&mut self, drafts: Vec<Draft>) -> Vec<Draft> {
+        if self.life.coming.is_none() {
+            return drafts;
+        }
+        // A key stands once: what waits is bounded by what this node says.
+        self.life.drafts.retain(|held| !drafts.iter().any(|new| (held.kind, &held.name) == (new.kind, &new.name)));
+        self.life.drafts.extend(drafts);
+        Vec::new()
     }
 
     /// Keeps a write until the next life has begun; `Err` gives it back when there is none to wait for, or no room.

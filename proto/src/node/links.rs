@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use crate::name::ZoneName;
 use crate::node::{Node, Output};
-use crate::params::{ADDRESS_CHARS_MAX, CATCH_UP_MAX, LEASE};
+use crate::params::{ADDRESS_CHARS_MAX, CATCH_UP_MAX, DIAL_BACKOFF_MIN, LEASE, SEED_PAUSE, VIEW_ALL_AGAIN};
 use crate::record::{DelegationBody, NodeId, Origin};
 use crate::view::ContactView;
 use crate::wire::message::Hello;
+use crate::wire::{VERSIONS, common_version};
 
 use contacts::{Contact, Contacts, Purpose};
 
@@ -52,6 +53,8 @@ enum Role {
 #[derive(Debug)]
 struct Link {
     role: Role,
+    /// Whether this node dialled.
+    dialed: bool,
     /// Its certificates lead to the key known for its zone.
     proven: bool,
     address: String,
@@ -67,10 +70,11 @@ struct Link {
 }
 
 impl Link {
-    const fn new(address: String) -> Self {
+    const fn new(address: String, dialed: bool) -> Self {
         let greeted = Duration::ZERO;
         Self {
             role: Role::Unknown,
+            dialed,
             address,
             proven: false,
             hello: None,
@@ -265,7 +269,7 @@ impl Node {
         if dialed {
             self.links.contacts.reached(&address, peer);
         }
-        self.links.by_peer.insert(peer, Link::new(address));
+        self.links.by_peer.insert(peer, Link::new(address, dialed));
         self.links.silent += 1;
         self.greet(peer);
         self.view_dirty = true;
@@ -285,12 +289,17 @@ impl Node {
     }
 
     pub(super) fn on_dial_failed(&mut self, address: &str, reason: String) {
-        self.links.contacts.failed(address, reason, self.now.mono, &mut self.chance);
+        if let Some(fellow) = self.links.contacts.failed(address, reason, self.now.mono, &mut self.chance) {
+            self.on_unreached(fellow);
+        }
         self.found_zone();
         self.view_dirty = true;
     }
 
-    pub(super) fn on_peer_down(&mut self, peer: NodeId) {
+    pub(super) fn on_peer_down(&mut self, peer: NodeId, lost: bool) {
+        if self.is_fellow(peer) {
+            self.part(peer, lost);
+        }
         let former = self.links.by_peer.get(&peer).and_then(|link| match &link.role {
             Role::Child(zone) => Some(zone.clone()),
             _ => None,
@@ -303,9 +312,10 @@ impl Node {
         {
             self.tell_unreachable(&zone);
         }
-        self.links.contacts.lost(peer, self.now.mono, &mut self.chance);
-        self.membership.on_down(peer, self.now.mono);
-        self.note_liveness();
+        // A seed of a large zone that has no room is asked again later.
+        let full = !lost && self.membership.count() > VIEW_ALL_AGAIN;
+        let pause = if full { SEED_PAUSE } else { self.chance.jitter(DIAL_BACKOFF_MIN) };
+        self.links.contacts.lost(peer, self.now.mono, pause);
         self.questions_on_peer_lost(peer);
     }
 
@@ -315,6 +325,11 @@ impl Node {
             self.counts.bad_frames += 1;
             return;
         };
+        if common_version(VERSIONS, hello.versions).is_none() {
+            let (least, most) = VERSIONS;
+            self.refuse(peer, &format!("this node speaks aop/{least} to aop/{most}; one of both has to be updated"));
+            return;
+        }
         let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
         let again = link.hello.replace(hello.clone()).is_some();
         self.links.silent -= usize::from(!again);
@@ -334,6 +349,22 @@ impl Node {
             self.misfit(peer, &format!("zone {} does not lie below {zone}; `{fits}` would", self.config.zone));
         }
         self.view_dirty = true;
+    }
+
+    /// Dials a member where its record says that it lives.
+    pub(super) fn dial_member(&mut self, node: NodeId) {
+        let body = self.zone.tools_as_taken().node(node);
+        match body.map(|body| body.address).filter(|address| *address != self.config.address) {
+            Some(address) => self.links.contacts.want(&address, Purpose::Fellow, node, self.now.mono),
+            None => self.on_unreached(node),
+        }
+    }
+
+    /// Gives up the connection with a fellow that there is no need for.
+    pub(super) fn let_go(&mut self, peer: NodeId) {
+        self.part(peer, false);
+        self.set_role(peer, Role::Unknown);
+        self.outputs.push_back(Output::Close { peer });
     }
 
     /// Tells an operator when the peer was meant to be our parent or fellow and is not.

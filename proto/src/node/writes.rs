@@ -7,7 +7,6 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::codec::Wire;
-use crate::gossip::Rumour;
 use crate::name::{FullName, NameError, fit_label, fit_tool_labels};
 use crate::node::{Keep, Node, Output};
 use crate::params::{ERROR_CHARS_MAX, LEASE, NAME_CHARS_MAX, NODE_LEASE, PARENTS_MAX, RECORD_BYTES_MAX};
@@ -16,7 +15,6 @@ use crate::record::{
 };
 use crate::registry::root::Tree;
 use crate::trust::{definition_hash, sign_flush};
-use crate::wire::message::Range;
 use crate::zone::ToolInstance;
 
 /// Room a record needs besides its definition.
@@ -162,6 +160,7 @@ struct Unsettled {
 }
 
 /// A record to be, without its place in the log.
+#[derive(Debug)]
 pub(super) struct Draft {
     pub(super) kind: Kind,
     pub(super) name: String,
@@ -195,6 +194,16 @@ impl Writes {
         assert!(self.unsettled.is_empty(), "the store acknowledges in order");
         self.incarnation = incarnation;
         self.seq = 0;
+        self.floor = 0;
+        self.tree = Tree::default();
+        self.latest.clear();
+    }
+
+    /// A stamp of another node: what is written from now on comes after it.
+    pub(super) const fn hear(&mut self, hlc: u64) {
+        if hlc > self.hlc {
+            self.hlc = hlc;
+        }
     }
 
     pub(super) const fn last_seq(&self) -> u64 {
@@ -228,7 +237,6 @@ impl Node {
             self.follow(&applied);
         }
         self.restore_writes();
-        self.note_liveness();
     }
 
     /// The own log goes on where the store has it.
@@ -450,6 +458,7 @@ impl Node {
     /// Signs one flush and hands it to the store. Readers and peers see it when it is durable.
     pub(super) fn write(&mut self, drafts: Vec<Draft>, answer: Option<(u64, Wrote)>) {
         let refused = self.writes.broken;
+        let drafts = if answer.is_none() { self.hold_for_life(drafts) } else { drafts };
         if drafts.is_empty() && !refused {
             match (answer, self.writes.unsettled.values_mut().next_back()) {
                 // What stands already may still be on its way: nobody is told before it is durable.
@@ -536,25 +545,6 @@ impl Node {
             let result = if durable { Ok(wrote) } else { Err(WriteError::Store) };
             self.outputs.push_back(Output::Written { token, result });
         }
-    }
-
-    fn publish(&mut self, records: &[SignedRef]) {
-        let (Some(first), Some(last)) = (records.first(), records.last()) else { return };
-        let range = Range {
-            origin: self.origin(),
-            from_exclusive: first.record.seq - 1,
-            to_inclusive: last.record.seq,
-            cut: false,
-            records: records.iter().map(|signed| signed.envelope.to_vec()).collect(),
-        };
-        // I1 for our own log: the store acknowledges in order, so this range begins where the log ends.
-        let applied = self.registry.append(records);
-        self.follow(&applied);
-        let dropped: Vec<Keep> = applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq)).collect();
-        if !dropped.is_empty() {
-            self.persist(dropped);
-        }
-        self.push(Rumour { ranges: vec![range], hop: 0, from: None });
     }
 }
 

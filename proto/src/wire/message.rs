@@ -227,6 +227,8 @@ pub struct Serial {
 /// Two envelopes of one dot with different contents, both signed by the origin. Whoever holds it quarantines the origin (I7).
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
 pub struct Fork {
+    /// Certificates from the zone's key to the origin: whoever quarantined it from the start has never seen its log.
+    pub chain: Vec<Certificate>,
     /// One of them.
     pub one: Vec<u8>,
     /// The other.

@@ -110,12 +110,15 @@ pub(crate) fn delta(bytes: &[u8]) {
             assert!(!taken, "a gap is refused");
         }
     }
+    let mut straight = empty();
     for history in &histories {
-        for registry in [&mut one, &mut other] {
+        for registry in [&mut one, &mut other, &mut straight] {
             finish(registry, history);
         }
     }
-    assert_eq!((one.digest(), one.vector()), (other.digest(), other.vector()), "I2");
+    for registry in [&one, &other] {
+        assert_eq!((registry.digest(), registry.vector()), (straight.digest(), straight.vector()), "I2");
+    }
 }
 
 /// Snapshots of any age over anything held, some with a record left out or doubled; then the whole log once more.
@@ -143,7 +146,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
     finish(&mut registry, &history);
 }
 
-/// The rest of the log; afterwards the registry holds what the log holds, if it was never lied to.
+/// The rest of the log, and all of it; afterwards the registry is complete through its end, whatever it was told before.
 fn finish(registry: &mut Registry, history: &History) {
     let end = history.end();
     for from in [registry.through(history.origin), 0] {

@@ -302,7 +302,7 @@ impl World {
             let seed = u8::try_from(other).expect("two of them") + 1;
             let input = match up {
                 true => Input::PeerUp { peer, address: address(seed), dialed: at == 1 },
-                false => Input::PeerDown { peer },
+                false => Input::PeerDown { peer, lost: true },
             };
             self.input(at, input);
         }
@@ -315,7 +315,7 @@ impl World {
         let input = match dice.below(5) {
             0 => Input::PeerUp { peer, address, dialed: true },
             1 => Input::Reached { peer, address },
-            2 => Input::PeerDown { peer },
+            2 => Input::PeerDown { peer, lost: self.dice.yes() },
             3 => Input::DialFailed { address, reason: "no".into() },
             _ => Input::FlushCaches,
         };

@@ -156,8 +156,8 @@ impl World {
                 up = old.up;
             } else {
                 let number = old.number;
-                self.go_down(from, to, number);
-                self.go_down(to, from, number);
+                self.go_down(from, to, number, true);
+                self.go_down(to, from, number, true);
             }
             self.network.remove(from, to);
         }
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    pub(super) fn go_down(&mut self, host: usize, with: usize, number: u64) {
+    pub(super) fn go_down(&mut self, host: usize, with: usize, number: u64, lost: bool) {
         let Some(link) = self.network.numbered(host, with, number) else { return };
         let side = link.side(host);
         link.over = true;
@@ -204,7 +204,7 @@ impl World {
         }
         if was_up {
             self.tell(format_args!("{} has lost {}", self.label(HostId(host)), self.label(HostId(with))));
-            self.input(host, Input::PeerDown { peer });
+            self.input(host, Input::PeerDown { peer, lost });
         }
     }
 
@@ -215,7 +215,7 @@ impl World {
         let number = link.number;
         for (host, with) in [(a, b), (b, a)] {
             let at = self.time + self.silence();
-            self.at(at, host, Rare::Down { number, with });
+            self.at(at, host, Rare::Down { number, with, lost: true });
         }
     }
 
@@ -253,8 +253,8 @@ impl World {
             return;
         }
         let at = self.time + self.silence();
-        self.go_down(host, with, number);
-        self.at(at, with, Rare::Down { number, with: host });
+        self.go_down(host, with, number, true);
+        self.at(at, with, Rare::Down { number, with: host, lost: true });
     }
 
     /// Peers that have given a host up say so as soon as it speaks to them.
@@ -264,7 +264,7 @@ impl World {
                 continue;
             };
             let at = self.time + self.ways(host, with) + self.ways(with, host);
-            self.at(at, host, Rare::Down { number, with });
+            self.at(at, host, Rare::Down { number, with, lost: true });
         }
     }
 
@@ -275,8 +275,8 @@ impl World {
         let Some(link) = self.network.between(a, b).filter(|link| !link.over) else { return };
         let ends = [a, b].map(|host| link.settled(link.side(host), time + way));
         let number = link.number;
-        self.at(ends[0], a, Rare::Down { number, with: b });
-        self.at(ends[1], b, Rare::Down { number, with: a });
+        self.at(ends[0], a, Rare::Down { number, with: b, lost: false });
+        self.at(ends[1], b, Rare::Down { number, with: a, lost: false });
     }
 
     /// A process ends. With a word to its peers they notice as soon as it arrives, without one after their silence.
@@ -296,7 +296,7 @@ impl World {
             if link.up == [false, false] {
                 self.network.remove(host, with);
             } else {
-                self.at(at, with, Rare::Down { number, with: host });
+                self.at(at, with, Rare::Down { number, with: host, lost: !goodbye });
             }
         }
     }

@@ -45,6 +45,8 @@ pub(super) enum Rare {
     Down {
         number: u64,
         with: usize,
+        /// Neither end gave it up.
+        lost: bool,
     },
     /// Nothing came from there for so long that the link counts as lost, if the silence is still the same.
     Silent {
@@ -189,7 +191,7 @@ impl World {
             }
             Rare::Settle { with, lives } => self.settle(host, with, lives),
             Rare::Up { number, address, dialed, with } => self.go_up(host, with, number, address, dialed),
-            Rare::Down { number, with } => self.go_down(host, with, number),
+            Rare::Down { number, with, lost } => self.go_down(host, with, number, lost),
             Rare::Silent { number, with, silence } => self.on_silence(host, with, number, silence),
             Rare::Input { life, input } => {
                 if self.hosts[host].life == life {

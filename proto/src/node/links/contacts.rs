@@ -11,7 +11,7 @@ use crate::selection::Chance;
 
 /// Why an address is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::node) enum Purpose {
+pub(super) enum Purpose {
     Parent,
     Join,
     Fellow,
@@ -79,7 +79,8 @@ impl Contacts {
         let has_room = self.by_address.len() < CONTACTS_MAX;
         match self.by_address.get_mut(address) {
             Some(contact) => {
-                if expected.is_some() && contact.expected != expected && contact.purpose == purpose {
+                let news = expected.is_some() && contact.expected != expected && contact.purpose == purpose;
+                if news {
                     contact.expected = expected;
                     contact.refused = false;
                 }
@@ -98,6 +99,15 @@ impl Contacts {
                 self.by_address.insert(address.to_owned(), contact);
             }
             None => {}
+        }
+        self.settle();
+    }
+
+    /// Keeps an address, to be dialled at once.
+    pub(super) fn want(&mut self, address: &str, purpose: Purpose, expected: NodeId, now: Duration) {
+        self.keep(address, purpose, Some(expected));
+        if let Some(contact) = self.by_address.get_mut(address) {
+            contact.next_try = now;
         }
         self.settle();
     }
@@ -149,25 +159,37 @@ impl Contacts {
         self.settle();
     }
 
-    /// Nobody was reached there.
-    pub(super) fn failed(&mut self, address: &str, reason: String, now: Duration, chance: &mut Chance) {
-        if let Some(contact) = self.by_address.get_mut(address) {
-            contact.dialing = false;
-            // The first failure may only mean that another node lives there now, so anybody is asked for at once.
-            let moved = contact.expected.is_some() && contact.error.is_none();
-            let pause = if moved { Duration::ZERO } else { chance.jitter(contact.backoff) };
-            contact.next_try = now + pause;
-            contact.backoff = (contact.backoff * 2).min(DIAL_BACKOFF_MAX);
-            contact.error = Some(reason);
+    /// Nobody was reached there. Returns the fellow that was looked for; its second failure ends the contact, since membership names
+    /// again whom it wants.
+    pub(super) fn failed(
+        &mut self,
+        address: &str,
+        reason: String,
+        now: Duration,
+        chance: &mut Chance,
+    ) -> Option<NodeId> {
+        let contact = self.by_address.get_mut(address)?;
+        contact.dialing = false;
+        // The first failure may only mean that another node lives there now, so anybody is asked for at once.
+        let moved = contact.expected.is_some() && contact.error.is_none();
+        let fellow = contact.expected.filter(|_| contact.purpose == Purpose::Fellow);
+        let pause = if moved { Duration::ZERO } else { chance.jitter(contact.backoff) };
+        contact.next_try = now + pause;
+        contact.backoff = (contact.backoff * 2).min(DIAL_BACKOFF_MAX);
+        contact.error = Some(reason);
+        if contact.purpose == Purpose::Fellow && !moved {
+            self.by_address.remove(address);
         }
         self.settle();
+        fellow
     }
 
-    /// The connection to a peer ended.
-    pub(super) fn lost(&mut self, peer: NodeId, now: Duration, chance: &mut Chance) {
+    /// The connection to a peer ended: a fellow is dialled again when membership says so, everybody else after this pause.
+    pub(super) fn lost(&mut self, peer: NodeId, now: Duration, pause: Duration) {
+        self.by_address.retain(|_, contact| contact.purpose != Purpose::Fellow || contact.peer != Some(peer));
         for contact in self.by_address.values_mut().filter(|contact| contact.peer == Some(peer)) {
             contact.peer = None;
-            contact.next_try = now + chance.jitter(DIAL_BACKOFF_MIN);
+            contact.next_try = now + pause;
             contact.error = Some("the connection was lost".to_owned());
         }
         self.settle();

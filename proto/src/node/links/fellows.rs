@@ -14,8 +14,8 @@ use crate::params::{CHAIN_MAX, PARENTS_MAX};
 use crate::record::{Certificate, Kind, NodeBody, NodeId, Origin};
 use crate::registry::Change;
 use crate::trust::verify_chain;
-use crate::wire::VERSION;
-use crate::wire::message::{Admit, Digest, Hello, Refuse};
+use crate::wire::VERSIONS;
+use crate::wire::message::{Admit, Hello, Refuse};
 
 /// Time in which fellows have written and told what they inherit.
 const INHERITED_WITHIN: Duration = Duration::from_millis(500);
@@ -159,8 +159,7 @@ impl Node {
     }
 
     pub(super) fn hello(&self, peer: NodeId) -> Hello {
-        let held = self.registry.incarnation_of(peer);
-        let held = held.map(|incarnation| (incarnation, self.registry.through(Origin { node: peer, incarnation })));
+        let held = self.held_of(peer);
         Hello {
             zone: self.config.zone.as_str().to_owned(),
             incarnation: self.config.incarnation,
@@ -170,7 +169,7 @@ impl Node {
             chain: self.trust.chain.clone(),
             founding: self.links.founding,
             held,
-            versions: (VERSION, VERSION),
+            versions: VERSIONS,
         }
     }
 
@@ -193,17 +192,14 @@ impl Node {
             (Some(ours), Some(_)) if verify_chain(&hello.chain, &self.config.zone, &ours, peer).is_ok() => {
                 let steps = hello.chain.len();
                 self.chains.insert(peer, hello.chain);
-                self.set_role(peer, Role::Fellow);
                 self.on_held(hello.held);
-                if self.is_behind() {
-                    // The next round may be some time away, and may go to another fellow.
-                    self.send(peer, Digest { hash: self.registry.digest(), members: 0 });
+                let dialed = self.links.by_peer.get(&peer).is_some_and(|link| link.dialed);
+                if !self.welcome(peer, dialed) {
+                    return;
                 }
+                self.set_role(peer, Role::Fellow);
                 self.commit_zone_key();
-                self.membership.on_alive(peer, hello.address.clone(), self.now.mono);
-                self.links.contacts.keep(&hello.address, Purpose::Fellow, Some(peer));
                 self.links.contacts.mark(&hello.address, peer);
-                self.note_liveness();
                 if steps > self.trust.chain.len() + 1 {
                     self.admit(peer, ours);
                 }
@@ -245,28 +241,27 @@ impl Node {
         }
     }
 
-    /// Every replica keeps contact with every other: that is how it knows who is alive. Their records say where they are.
+    /// A fellow's record says that it is a member, and where it lives.
     pub(in crate::node) fn meet(&mut self, change: &Change) {
         let (Change::Put(signed) | Change::Gone(signed)) = change;
         let node = signed.record.node;
         if signed.record.kind() != Kind::Node || node == self.id {
             return;
         }
-        let body = signed.record.body.as_deref().and_then(|body| NodeBody::decode(body).ok());
-        let body = body.filter(|_| matches!(change, Change::Put(_)));
-        let address = body.as_ref().map(|body| body.address.clone()).filter(|address| *address != self.config.address);
-        self.links.contacts.forget_fellow(node, address.as_deref());
+        let Change::Put(_) = change else {
+            self.membership.on_gone(node);
+            self.links.contacts.forget_fellow(node, None);
+            return;
+        };
+        let Some(body) = signed.record.body.as_deref().and_then(|body| NodeBody::decode(body).ok()) else { return };
+        self.membership.on_member(node);
+        self.links.contacts.forget_fellow(node, Some(&body.address));
         if self.config.parents.is_empty() {
             // The zone has a parent, so this replica has: it answers as the others do, and stands in for them.
-            for parent in body.iter().flat_map(|body| &body.parents).take(PARENTS_MAX) {
+            for parent in body.parents.iter().take(PARENTS_MAX) {
                 self.links.contacts.keep(parent, Purpose::Parent, None);
                 self.links.has_parents = true;
             }
-        }
-        let Some(address) = address else { return };
-        self.links.contacts.keep(&address, Purpose::Fellow, Some(node));
-        if self.links.by_peer.contains_key(&node) {
-            self.links.contacts.mark(&address, node);
         }
     }
 

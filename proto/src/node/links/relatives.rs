@@ -145,7 +145,7 @@ impl Node {
     /// again, under another key.
     fn inherit(&mut self, change: &Change, zone: &ZoneName) {
         let Change::Gone(signed) = change else { return };
-        let lost = self.registry.incarnation_of(signed.record.node) > Some(signed.record.incarnation);
+        let lost = self.registry.incarnation_of(signed.record.node).is_none_or(|now| now > signed.record.incarnation);
         let is_known = self.zone.child(zone).is_some() || self.links.delegating.contains_key(zone);
         let body = signed.record.body.as_deref().and_then(|body| DelegationBody::decode(body).ok());
         if let Some(body) = body.filter(|_| lost && !is_known && self.is_admitted()) {
@@ -245,14 +245,11 @@ impl Node {
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
             link.asked = true;
         }
-        let own = Gateway { node: self.id, address: self.config.address.clone() };
-        let fellows = self.membership.all().filter(|(node, _)| self.membership.is_alive(*node));
-        let fellows = fellows.map(|(node, member)| Gateway { node, address: member.address.clone() });
         let delegate = Delegate {
             zone: self.config.zone.as_str().to_owned(),
             zone_key,
             chain: self.trust.chain.clone(),
-            gateways: std::iter::once(own).chain(fellows).take(GATEWAYS_MAX).collect(),
+            gateways: self.own_gateways(GATEWAYS_MAX),
             tools: self.zone.tools_as_taken().len() as u64,
         };
         self.send(peer, delegate);

@@ -1,0 +1,100 @@
+//! The end of logs whose nodes do not come back. One node of the zone decides, by what all can see, and says so in a record: a deletion
+//! that every replica made by its own timer would bring ghosts back from whoever was away.
+
+use std::time::Duration;
+
+use super::writes::Draft;
+use crate::codec::Wire;
+use crate::membership::Liveness;
+use crate::node::Node;
+use crate::params::REAP_INTERVAL;
+use crate::record::{Kind, NodeId, Origin, ReapBody, SignedRef};
+use crate::registry::Change;
+
+impl Node {
+    /// Looks now and then for logs to end: their node is away and its record's lease is over. The least of those who are there does
+    /// it; while they do not agree who that is, two records say the same, which does no harm.
+    pub(super) fn reap(&mut self) {
+        if self.now.mono < self.reap_at {
+            return;
+        }
+        self.reap_at = self.now.mono + self.chance.jitter(REAP_INTERVAL);
+        if !self.is_admitted() || !self.is_least() {
+            return;
+        }
+        let ends: Vec<Origin> = self.registry.vector().into_iter().map(|(origin, _)| origin).collect();
+        let drafts = ends.into_iter().filter(|origin| self.has_lapsed(*origin)).map(reap_of).collect();
+        self.write_reaps(drafts);
+    }
+
+    fn write_reaps(&mut self, drafts: Vec<Draft>) {
+        if !drafts.is_empty() {
+            self.write(drafts, None);
+        }
+    }
+
+    /// Whether this node is the least of those who are there.
+    fn is_least(&self) -> bool {
+        !self.membership.all().any(|(node, liveness)| node < self.id && !liveness.is_away())
+    }
+
+    fn has_lapsed(&self, origin: Origin) -> bool {
+        let away = self.membership.liveness(origin.node).is_none_or(Liveness::is_away);
+        let record = self.registry.latest(origin, Kind::Node, &origin.node.to_string());
+        origin.node != self.id && away && record.is_none_or(|signed| signed.record.is_expired(self.now.wall_ms))
+    }
+
+    /// A node that may speak for the zone says that lives of a node are over for good, or takes that back.
+    pub(super) fn on_reaped(&mut self, change: &Change) {
+        let (Change::Put(signed) | Change::Gone(signed)) = change;
+        let Some(reap) = reap_in(signed) else { return };
+        let said = self.said_of(reap.node);
+        if reap.node == self.id {
+            if said.is_some_and(|incarnation| incarnation >= self.origin().incarnation) {
+                self.begin_life(reap.incarnation);
+            }
+            return;
+        }
+        if self.registry.reaped(reap.node) > said {
+            self.registry.lift(reap.node);
+        }
+        if let Some(incarnation) = said {
+            self.inherit_reaps(reap.node);
+            let applied = self.registry.reap(reap.node, incarnation);
+            self.take(&applied);
+        }
+    }
+
+    /// The last life of a node that stands reaped in any log: the mark follows from what is held, whatever came when.
+    fn said_of(&self, node: NodeId) -> Option<u64> {
+        let name = node.to_string();
+        let logs = self.registry.vector().into_iter();
+        let said = logs.filter_map(|(origin, _)| reap_in(self.registry.latest(origin, Kind::Reap, &name)?));
+        said.map(|reap| reap.incarnation).max()
+    }
+
+    /// What a node that ends had ended itself stays so: its words go with its log, so they become ours.
+    fn inherit_reaps(&mut self, node: NodeId) {
+        let Some(incarnation) = self.registry.incarnation_of(node).filter(|_| self.is_least()) else { return };
+        let theirs = self.registry.records_of(Origin { node, incarnation }).filter_map(reap_in);
+        let theirs = theirs.map(|reap| Origin { node: reap.node, incarnation: reap.incarnation });
+        let drafts = theirs.filter(|origin| origin.node != self.id).map(reap_of).collect();
+        self.write_reaps(drafts);
+    }
+
+    /// When logs are looked through next.
+    pub(super) const fn next_reap(&self) -> Duration {
+        self.reap_at
+    }
+}
+
+fn reap_in(signed: &SignedRef) -> Option<ReapBody> {
+    let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Reap)?;
+    ReapBody::decode(body).ok().filter(|reap| signed.record.name == reap.node.to_string())
+}
+
+fn reap_of(origin: Origin) -> Draft {
+    let Origin { node, incarnation } = origin;
+    let body = ReapBody { node, incarnation }.encode();
+    Draft { kind: Kind::Reap, name: node.to_string(), def_hash: None, body: Some(body), leased: false }
+}

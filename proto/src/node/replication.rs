@@ -1,0 +1,218 @@
+//! What is said with fellow replicas of the logs: the node lends [`gossip`](crate::gossip) what it holds, believes what comes, or does
+//! not, and lets readers and the store follow.
+//!
+//! Everything of others passes [`Node::take_range`]: what is not signed by an origin that may speak for the zone is not kept, shown or
+//! passed on (I8).
+
+use crate::gossip::{Exchange, Gossip, News, Replica, Sends, fork_of};
+use crate::node::Output;
+use crate::node::{Keep, Node, Refusal};
+use crate::params::{CLOCK_NOTICE, FANOUT, ORIGINS_MAX};
+use crate::record::{Certificate, NodeId, SignedRef};
+use crate::registry::{Applied, Evidence, RangeError, Standing};
+use crate::selection::Chance;
+use crate::wire::message::{Announce, Buckets, Busy, ClockAhead, Digest, Range, Ranges, Vector};
+
+impl Node {
+    pub(super) fn gossip_on_time(&mut self) {
+        let now = self.now.mono;
+        self.with_gossip(|gossip, replica, chance| (gossip.on_time(now, replica, chance), ()));
+        for applied in self.registry.retry(self.now) {
+            self.take(&applied);
+        }
+    }
+
+    /// Tells a fellow what is held here, to hear whether it differs: the next round may be some time away, and go to another.
+    pub(super) fn compare_with(&mut self, peer: NodeId) {
+        let now = self.now.mono;
+        self.with_gossip(|gossip, replica, _| (gossip.compare(now, peer, replica), ()));
+    }
+
+    pub(super) fn on_digest(&mut self, peer: NodeId, digest: &Digest) {
+        let now = self.now.mono;
+        let sends = self.membership.on_digest(peer, digest.members, now);
+        self.send_all(sends);
+        let abreast = self.with_gossip(|gossip, replica, _| {
+            let Exchange { sends, abreast } = gossip.on_digest(now, peer, digest, replica);
+            (sends, abreast)
+        });
+        self.check_goal(abreast);
+    }
+
+    pub(super) fn on_buckets(&mut self, peer: NodeId, buckets: &Buckets) {
+        let now = self.now.mono;
+        self.with_gossip(|gossip, replica, _| (gossip.on_buckets(now, peer, buckets, replica), ()));
+    }
+
+    pub(super) fn on_vector(&mut self, peer: NodeId, mut vector: Vector) {
+        let now = self.now.mono;
+        // Nobody adds to our own log: more of it than we wrote is nothing to ask for.
+        for (origin, number) in vector.entries.iter_mut().filter(|(origin, _)| origin.node == self.id) {
+            if let Standing::Through(through) = Standing::from_number(*number) {
+                *number = self.registry.through(*origin).min(through);
+            }
+        }
+        self.with_gossip(|gossip, replica, _| (gossip.on_vector(now, peer, &vector, replica), ()));
+        if vector.buckets == u64::MAX {
+            self.aim_at(&vector.entries);
+        }
+    }
+
+    pub(super) fn on_announce(&mut self, peer: NodeId, announce: &Announce) {
+        let now = self.now.mono;
+        self.with_gossip(|gossip, replica, chance| (gossip.on_announce(now, peer, announce, replica, chance), ()));
+    }
+
+    pub(super) fn on_busy(&mut self, peer: NodeId, busy: &Busy) {
+        let now = self.now.mono;
+        self.with_gossip(|gossip, replica, chance| (gossip.on_busy(now, peer, busy, replica, chance), ()));
+    }
+
+    /// Records of other origins, from a fellow replica: checked, stored, shown, passed on.
+    pub(super) fn on_ranges(&mut self, peer: NodeId, ranges: &Ranges) {
+        self.learn_chains(&ranges.chains);
+        let mut fresh = Vec::new();
+        for range in &ranges.ranges {
+            match self.take_range(peer, range) {
+                Ok(applied) => {
+                    fresh.extend(News::of(&applied.stored));
+                    self.tell_ahead(peer, range.origin.node, applied.ahead_ms);
+                    self.take(&applied);
+                }
+                Err(Some(RangeError::Fork(evidence))) => self.on_forked(evidence, Some(peer)),
+                // What the sender could not know, or what comes again.
+                Err(Some(RangeError::Gap | RangeError::Busy | RangeError::Superseded | RangeError::Quarantined)) => {}
+                Err(_) => self.counts.refused += 1,
+            }
+        }
+        let now = self.now.mono;
+        let abreast = self.with_gossip(|gossip, replica, chance| {
+            let Exchange { sends, abreast } = gossip.on_ranges(now, peer, ranges, &fresh, replica, chance);
+            (sends, abreast)
+        });
+        self.check_goal(abreast);
+    }
+
+    /// Lends the conversation what it needs, and sends what comes of it.
+    fn with_gossip<T>(&mut self, speak: impl FnOnce(&mut Gossip, &Replica<'_>, &mut Chance) -> (Sends, T)) -> T {
+        let replica = Replica {
+            id: self.id,
+            fellows: self.links.fellows(),
+            count: self.membership.count() + 1,
+            members: self.membership.hash(),
+            chains: &self.chains,
+            registry: &self.registry,
+        };
+        let (sends, beside) = speak(&mut self.gossip, &replica, &mut self.chance);
+        self.send_all(sends);
+        beside
+    }
+
+    /// Own records are durable: readers see them, and fellows hear of them.
+    pub(super) fn publish(&mut self, records: &[SignedRef]) {
+        // I1 for our own log: the store acknowledges in order, so these begin where the log ends.
+        let applied = self.registry.append(records);
+        self.follow(&applied);
+        let dropped: Vec<Keep> = applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq)).collect();
+        if !dropped.is_empty() {
+            self.persist(dropped);
+        }
+        let (now, news) = (self.now.mono, News::of(records));
+        self.with_gossip(|gossip, replica, chance| (gossip.news(now, news.as_slice(), 0, None, replica, chance), ()));
+    }
+
+    /// `None` as error: something in it is not believed.
+    fn take_range(&mut self, peer: NodeId, range: &Range) -> Result<Applied, Option<RangeError>> {
+        // The last place is kept for our own log.
+        let full = self.registry.origins() + 1 >= ORIGINS_MAX && self.registry.through(range.origin) == 0;
+        if range.origin.node == self.id || full || !self.chains.contains_key(&range.origin.node) {
+            return Err(None);
+        }
+        let mut records = Vec::with_capacity(range.records.len());
+        for bytes in &range.records {
+            records.push(self.verifier.open(bytes).map_err(|_| None)?);
+        }
+        self.registry.apply(peer, range, &records, self.now).map_err(Some)
+    }
+
+    pub(super) fn learn_chains(&mut self, chains: &[Vec<Certificate>]) {
+        for chain in chains {
+            let Some(node) = chain.last().map(|certificate| certificate.node) else { continue };
+            if self.verifier.check_node(&self.anchors, &self.config.zone, node, chain).is_ok() {
+                self.chains.insert(node, chain.clone());
+            }
+        }
+    }
+
+    /// Two contents for one dot: the log leaves the view, whoever is connected hears why, and so does its writer.
+    pub(super) fn on_forked(&mut self, evidence: Evidence, from: Option<NodeId>) {
+        let origin = evidence.origin();
+        let Some(fork) = fork_of(&evidence, &self.chains) else { return };
+        if origin.node == self.id {
+            if origin == self.origin() {
+                self.begin_life(origin.incarnation);
+            }
+            return;
+        }
+        let applied = self.registry.quarantine(evidence);
+        if !self.registry.is_quarantined(origin) || applied.dropped.is_empty() && from.is_none() {
+            return;
+        }
+        self.counts.forks += 1;
+        self.persist(vec![Keep::Fork(origin, fork.clone())]);
+        self.take(&applied);
+        let mut told = self.chance.sample(self.links.fellows(), FANOUT);
+        told.extend(self.is_fellow(origin.node).then_some(origin.node));
+        for peer in told.into_iter().filter(|peer| Some(*peer) != from) {
+            self.send(peer, fork.clone());
+        }
+    }
+
+    /// Whose clock is ahead hears it from whoever it tells itself: others would say the same.
+    fn tell_ahead(&mut self, peer: NodeId, origin: NodeId, ahead_ms: u64) {
+        if ahead_ms > 0 && peer == origin {
+            self.send(peer, ClockAhead { ahead_ms });
+        }
+    }
+
+    /// A fellow holds our records back. An operator hears it now and then, as long as it is so.
+    pub(super) fn on_clock_ahead(&mut self, peer: NodeId, ahead: &ClockAhead) {
+        self.counts.clock_ahead += 1;
+        if self.now.mono < self.clock_notice {
+            return;
+        }
+        self.clock_notice = self.now.mono + CLOCK_NOTICE;
+        let reason = format!(
+            "this clock is {} ms ahead of that of {}, which waits with what is written here; look at NTP",
+            ahead.ahead_ms,
+            peer.short()
+        );
+        self.outputs.push_back(Output::Refused(Refusal { address: String::new(), purpose: "clock", reason }));
+    }
+
+    /// Readers and the store follow what came from others; nobody waits for it.
+    pub(super) fn take(&mut self, applied: &Applied) {
+        self.follow(applied);
+        let kept = applied.stored.iter().cloned().map(Keep::Record);
+        let dropped = applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq));
+        let keep: Vec<Keep> = kept.chain(dropped).collect();
+        if !keep.is_empty() {
+            self.persist(keep);
+        }
+    }
+
+    /// Readers see what changed.
+    pub(super) fn follow(&mut self, applied: &Applied) {
+        self.counts.applied += applied.stored.len() as u64;
+        for signed in &applied.stored {
+            self.writes.hear(signed.record.hlc);
+        }
+        for change in &applied.changes {
+            self.zone.apply(change);
+            self.meet(change);
+            self.on_delegated(change);
+            self.on_reaped(change);
+        }
+        self.view_dirty |= !applied.changes.is_empty();
+    }
+}

@@ -354,6 +354,7 @@ impl Node {
         self.gossip_on_time();
         self.members_on_time();
         self.questions_on_time();
+        self.mind_clock();
         self.renew();
         self.reap();
         self.settle();

@@ -39,6 +39,8 @@ pub const BUCKETS: usize = 64;
 pub const ORIGINS_MAX: usize = 16_384;
 /// A stamp so far ahead of the local clock is held back until the clock has come that far (research: no window is safe for refusing).
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_millis(500);
+/// Own stamps further ahead of the own clock than this end the log's life; less is waited for.
+pub const CLOCK_BACK_MAX: Duration = Duration::from_secs(10);
 /// Bytes held back for the clock, of all origins; above it only *that* an origin waits is remembered.
 pub const DEFERRED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of logs that are being put together from parts, of all origins; so no log that comes in parts may be larger.

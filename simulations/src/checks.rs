@@ -81,7 +81,9 @@ impl Checks {
                 for (at, reader) in hosts.iter().enumerate().filter(|(_, reader)| reader.spec.zone == host.spec.zone) {
                     let Some(node) = &reader.node else { continue };
                     let registry = node.registry();
-                    if at != number && registry.through(origin) < promise.through {
+                    // In a later life all that stood stands again, under other numbers.
+                    let later = registry.incarnation_of(host.id).is_some_and(|held| held > promise.incarnation);
+                    if later || (at != number && registry.through(origin) < promise.through) {
                         continue;
                     }
                     // A later record is of a write that a crash overtook before it was acknowledged: both may be true.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Node, Refusal, WriteError, Wrote};
 use aop_proto::now::Now;
-use aop_proto::record::NodeId;
+use aop_proto::record::{NodeId, Origin};
 use aop_proto::resolver::Outcome;
 use aop_proto::search::Found;
 use aop_proto::selection::Chance;
@@ -238,8 +238,8 @@ impl Host {
     /// Takes what an acknowledged write promises.
     pub(crate) fn promise(&mut self, wrote: &Wrote) {
         let Some(node) = &self.node else { return };
-        let origin = aop_proto::record::Origin { node: self.id, incarnation: self.incarnation };
-        let (through, incarnation) = (node.registry().through(origin), self.incarnation);
+        let incarnation = node.registry().incarnation_of(self.id).unwrap_or(self.incarnation);
+        let through = node.registry().through(Origin { node: self.id, incarnation });
         let standing = wrote.tools.iter().map(|(name, _)| (name, true));
         for (name, stands) in standing.chain(wrote.removed.iter().map(|name| (name, false))) {
             self.promises.insert(name.to_lowercase(), Promise { through, incarnation, stands });

@@ -3,7 +3,9 @@
 //! Everything that grows with what others say has a line here. Reading them costs the same whatever is held.
 
 use crate::node::Node;
-use crate::params::{CACHE_ENTRIES_MAX, CONTACTS_MAX, ORIGINS_MAX, QUERIES_MAX};
+use crate::params::{
+    CACHE_ENTRIES_MAX, CONTACTS_MAX, DEFERRED_BYTES_MAX, ORIGINS_MAX, QUERIES_MAX, STAGED_BYTES_MAX, WANTS_MAX,
+};
 use crate::trust::ROOTS_MAX;
 
 /// One thing that is held, counted.
@@ -25,8 +27,11 @@ impl Node {
         vec![
             gauge("logs", self.registry.origins(), ORIGINS_MAX),
             gauge("chains", self.chains.len(), ORIGINS_MAX),
-            gauge("members", self.membership.all().count(), ORIGINS_MAX),
+            gauge("members", self.membership.count(), ORIGINS_MAX),
             gauge("contacts", self.links.contacts(), CONTACTS_MAX),
+            gauge("wants", self.gossip.wants(), WANTS_MAX),
+            gauge("bytes of logs in parts", self.registry.pending_bytes().0, STAGED_BYTES_MAX),
+            gauge("bytes held back for the clock", self.registry.pending_bytes().1, DEFERRED_BYTES_MAX),
             gauge("verified roots", self.verifier.remembered(), ROOTS_MAX),
             gauge("tags", self.tags.len(), CACHE_ENTRIES_MAX),
             gauge("questions", self.resolver.in_flight(), QUERIES_MAX),

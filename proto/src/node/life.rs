@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::writes::Draft;
 use crate::node::{Keep, Node, Write};
-use crate::params::{LIFE_PAUSE, LIVES_AHEAD_MAX, WRITES_WAITING_MAX};
+use crate::params::{CLOCK_BACK_MAX, LIFE_PAUSE, LIVES_AHEAD_MAX, WRITES_WAITING_MAX};
 use crate::record::{Kind, NodeId, Origin};
 use crate::registry::Evidence;
 use crate::wire::message::Fork;
@@ -79,6 +79,15 @@ impl Node {
         }
     }
 
+    /// Our own stamps are far ahead of our own clock: it was wrong, and was set right. Others would wait with what we write until
+    /// their clocks have come that far, so the log goes on in a life that begins now.
+    pub(super) fn mind_clock(&mut self) {
+        let ahead = (self.writes.last_hlc() >> 16).saturating_sub(self.now.wall_ms);
+        if u128::from(ahead) > CLOCK_BACK_MAX.as_millis() && self.is_admitted() {
+            self.begin_life(self.origin().incarnation);
+        }
+    }
+
     /// Goes on under an incarnation above `seen`. A claim that no clock could have led to is not followed, and one life lasts a
     /// while: whoever lies about us costs us one flush now and then.
     pub(super) fn begin_life(&mut self, seen: u64) {
@@ -101,7 +110,7 @@ impl Node {
         if durable {
             let former = self.origin();
             self.config.incarnation = next;
-            self.writes.begin(next);
+            self.writes.begin(next, self.now.wall_ms);
             self.life.began = Some(self.now.mono);
             self.counts.lives += 1;
             self.write_again(former);

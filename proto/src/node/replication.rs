@@ -183,7 +183,7 @@ impl Node {
         }
         self.clock_notice = self.now.mono + CLOCK_NOTICE;
         let reason = format!(
-            "this clock is {} ms ahead of that of {}, which waits with what is written here; look at NTP",
+            "this clock is {} ms ahead of that of {}, which waits so long with what is written here; look at NTP on both",
             ahead.ahead_ms,
             peer.short()
         );

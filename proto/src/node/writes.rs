@@ -190,10 +190,12 @@ impl Writes {
     }
 
     /// The log begins anew under another incarnation; what it wrote before is durable by now.
-    pub(super) fn begin(&mut self, incarnation: u64) {
+    pub(super) fn begin(&mut self, incarnation: u64, wall_ms: u64) {
         assert!(self.unsettled.is_empty(), "the store acknowledges in order");
         self.incarnation = incarnation;
         self.seq = 0;
+        // Stamps grow within a life; between two of one node the incarnation decides.
+        self.hlc = self.hlc.min(wall_ms << 16);
         self.floor = 0;
         self.tree = Tree::default();
         self.latest.clear();
@@ -204,6 +206,10 @@ impl Writes {
         if hlc > self.hlc {
             self.hlc = hlc;
         }
+    }
+
+    pub(super) const fn last_hlc(&self) -> u64 {
+        self.hlc
     }
 
     pub(super) const fn last_seq(&self) -> u64 {

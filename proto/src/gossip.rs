@@ -129,6 +129,11 @@ impl Gossip {
         others.into_iter().flatten().fold(self.next_round, Duration::min)
     }
 
+    /// Whether a fellow is known to hold more than this node does.
+    pub fn is_behind(&self) -> bool {
+        self.pulls.any()
+    }
+
     /// Logs that are known to go on elsewhere and are asked for.
     pub fn wants(&self) -> usize {
         self.wants.len()

@@ -24,8 +24,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 const PROGRESS_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a call's frame besides texts and arguments, at most.
 const CALL_HEAD_BYTES: usize = 512;
-/// Bytes of one further member of a call besides its name and value, at most.
-const MEMBER_BYTES: usize = 16;
+/// Bytes of one further member of a call besides its name and value, at most: what it takes in a frame, and so many that its place
+/// in memory stays below the room one vector may ask for.
+const MEMBER_BYTES: usize = 24;
 /// How much longer than the call its answer may be on its way: its own words about a deadline still arrive.
 /// Whoever answers it has twice that, so that a relay can still tell.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);

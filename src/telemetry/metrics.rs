@@ -255,7 +255,12 @@ mod tests {
     #[test]
     fn every_metric_has_help_type_and_a_value() {
         let metrics = Metrics::default();
-        metrics.set_state(&State { zone: "research".into(), tools: 3, ..State::default() });
+        metrics.set_state(&State {
+            zone: "research".into(),
+            tools: 3,
+            gossip_events: vec![("pull", 1)],
+            ..State::default()
+        });
         let text = metrics.render();
         assert!(text.contains("aop_zone_tools{zone=\"research\"} 3\n"));
         for line in text.lines().filter(|line| line.starts_with("# TYPE")) {

@@ -36,6 +36,11 @@ pub(super) struct Pulls {
 }
 
 impl Pulls {
+    /// Whether any is under way.
+    pub(super) fn any(&self) -> bool {
+        !self.by_peer.is_empty()
+    }
+
     /// Begins one; returns the parts to ask for, those that nobody else is fetching, when there are any.
     pub(super) fn begin(&mut self, peer: NodeId, buckets: u64, until: Duration) -> Option<u64> {
         if self.by_peer.contains_key(&peer) {

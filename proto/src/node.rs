@@ -11,6 +11,7 @@
 //! said that it is durable (I4).
 
 mod gauges;
+mod keys;
 mod life;
 mod links;
 mod members;
@@ -42,7 +43,7 @@ use crate::registry::Registry;
 use crate::resolver::{Outcome, Resolver, Terms};
 use crate::search::Found;
 use crate::selection::Chance;
-use crate::trust::{Anchors, Opened, Verifier};
+use crate::trust::{Anchors, Lineage, Opened, Verifier};
 use crate::view::{ChildView, Counts, MemberView, View};
 use crate::wire::message::{Fork, Message, Question, Serial, Serials};
 use crate::wire::{Class, class_of};
@@ -62,6 +63,8 @@ pub struct Config {
     pub key: SigningKey,
     /// The key it gives the zone when it is the first.
     pub zone_key: SigningKey,
+    /// A key made for a rotation that may not have taken place: the zone's, when its logs say so.
+    pub spare_key: Option<SigningKey>,
     /// Its log's life; persisted before the first send.
     pub incarnation: u64,
     /// Where it can be dialled.
@@ -98,8 +101,8 @@ pub struct TrustState {
     pub chain: Vec<Certificate>,
     /// Somebody else relies on that key: it is not given up.
     pub committed: bool,
-    /// Keys of other zones, pinned.
-    pub pinned: Vec<(String, [u8; 32])>,
+    /// Keys of zones, the own one included, as they are pinned.
+    pub pinned: Vec<(String, Lineage)>,
 }
 
 /// What happens to a node.
@@ -155,6 +158,13 @@ pub enum Input {
         token: u64,
         /// The change.
         write: Write,
+    },
+    /// Another key for the zone, made and kept safe by whoever asks: the node may stop at any moment after this.
+    Rotate {
+        /// Returned with the result, as [`Output::Written`].
+        token: u64,
+        /// The key.
+        key: SigningKey,
     },
     /// A question from a door.
     Resolve {
@@ -257,6 +267,7 @@ pub struct Node {
     chains: Chains,
     tags: Tags,
     trust: TrustState,
+    keys: keys::Keys,
     links: links::Links,
     writes: writes::Writes,
     life: life::Life,
@@ -304,6 +315,7 @@ impl Node {
             counts: Counts::default(),
             outputs: VecDeque::new(),
             trust,
+            keys: keys::Keys::default(),
             config,
         };
         node.restore(restored.records);
@@ -335,6 +347,7 @@ impl Node {
             Input::Frame { peer, bytes } => self.on_frame(peer, &bytes),
             Input::Persisted { token, durable } => self.on_persisted(token, durable),
             Input::Write { token, write } => self.on_write(token, write),
+            Input::Rotate { token, key } => self.on_rotate(token, key),
             Input::Resolve { token, question, terms } => self.on_resolve(token, question, terms),
             Input::FlushCaches => {
                 self.resolver.flush();
@@ -452,6 +465,7 @@ impl Node {
 
     /// After every input: tell neighbours of a change, publish what readers see.
     fn settle(&mut self) {
+        self.settle_keys();
         self.settle_members();
         let tag = self.zone.tag();
         let now = self.now.mono;
@@ -516,6 +530,7 @@ impl Node {
             return;
         }
         self.renew_at = self.now.mono + LEASE / 3;
+        self.renew_chains();
         self.write_node_record();
         self.delegate_again();
     }
@@ -540,7 +555,9 @@ impl Node {
         });
         let members = members.collect();
         let children = self.children_view();
+        let keys = self.keys_view();
         View {
+            keys,
             node: self.id,
             zone: self.config.zone.clone(),
             serial: self.zone.serial(),

@@ -53,6 +53,11 @@ pub const TOMBSTONE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 pub const PARENTS_MAX: usize = 8;
 /// Certificates between a zone key and a node.
 pub const CHAIN_MAX: usize = 16;
+/// Manifests of one zone that are kept and sent: who was away for more rotations has to be told the key again.
+pub const MANIFESTS_MAX: usize = 32;
+/// Certificates under a zone's key are believed for so long after the next key's manifest was issued, so that a rotation loses
+/// nobody who is away for less.
+pub const KEY_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Zones between an anchor and a record.
 pub const ZONE_DEPTH_MAX: usize = 16;
 

@@ -313,11 +313,14 @@ pub struct NodeBody {
 pub struct DelegationBody {
     /// The child's zone key.
     pub zone_key: [u8; 32],
+    /// Which of its keys that is.
+    pub epoch: u64,
     /// Nodes of the child that may be asked, at most [`GATEWAYS_MAX`].
     pub gateways: Vec<Gateway>,
     /// Tools the child exports.
     pub tools: u64,
-    /// When this key was first taken, milliseconds since the Unix epoch; of two keys the earlier stands.
+    /// When the zone was first taken, milliseconds since the Unix epoch; of two founders' keys the earlier stands, of one founder's
+    /// the later epoch.
     pub since_ms: u64,
 }
 
@@ -354,7 +357,8 @@ pub struct ReapBody {
     pub incarnation: u64,
 }
 
-/// Body of [`Kind::Manifest`]: one key of a zone and why it follows the one before, DNSKEY-like. Epochs are applied one by one.
+/// Body of [`Kind::Manifest`]: one key of a zone and why it follows the one before, DNSKEY-like. Epochs are applied one by one. Both
+/// signatures are over zone, epoch, the key before, this key and the time.
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
 pub struct ManifestBody {
     /// The zone, lower case.
@@ -386,15 +390,18 @@ pub struct Certificate {
     pub signature: [u8; 64],
 }
 
-/// Proves the key of one zone from its parent's: the delegation record, and why its writer may speak for the parent.
+/// Proves the key of one zone from its parent's: the delegation record, and why its writer may speak for the parent. Without a
+/// delegation it only tells the zone's manifests, to those who know an earlier key.
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
 pub struct ZoneProof {
     /// The zone that is delegated.
     pub zone: String,
-    /// Envelope of the [`Kind::Delegation`] record in the parent's zone.
+    /// Envelope of the [`Kind::Delegation`] record in the parent's zone, or nothing.
     pub delegation: Vec<u8>,
     /// Certificates from the parent's zone key to the delegation's writer.
     pub chain: Vec<Certificate>,
+    /// The zone's own manifests; none while it has had but one key.
+    pub manifests: Vec<ManifestBody>,
 }
 
 #[cfg(test)]

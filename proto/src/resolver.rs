@@ -165,6 +165,8 @@ pub struct Around<'a> {
     pub chance: &'a mut Chance,
     /// The time.
     pub now: Duration,
+    /// The wall clock, milliseconds since the Unix epoch: a zone's former key is believed until a time of day.
+    pub wall_ms: u64,
 }
 
 #[derive(Debug)]
@@ -274,7 +276,7 @@ impl Resolver {
         if own.candidates.is_empty() && own.near.is_empty() {
             own.near = around.routes.near_zones(&pending.question);
         }
-        if let Ok(checked) = check(own, around.by.zone, around.anchors, around.verifier) {
+        if let Ok(checked) = check(own, around.by.zone, around.anchors, around.verifier, around.wall_ms) {
             pending.answers.push((Source::Local, checked));
         }
     }

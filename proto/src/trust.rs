@@ -2,7 +2,7 @@
 //! a zone key. One rule of verification everywhere, `verify_strict` over DSSE's pre-authentication encoding.
 //!
 //! ```text
-//!  anchors ──▶ zone key ──▶ certificate … certificate ──▶ node ──▶ flush ──▶ record ──▶ definition
+//!  anchor ── manifest … manifest ──▶ zone key ──▶ certificate … certificate ──▶ node ──▶ flush ──▶ record ──▶ definition
 //! ```
 //!
 //! What it is *not*: who is let in. Nothing here knows addresses or policy.
@@ -12,15 +12,17 @@ pub mod answers;
 mod certificate;
 mod definition;
 mod flush;
+pub mod manifest;
 
 pub use ed25519_dalek::SigningKey;
 use ed25519_dalek::{Signature, VerifyingKey};
 
-pub use anchors::Anchors;
+pub use anchors::{Anchor, Anchors};
 pub use certificate::verify_chain;
 pub use definition::definition_hash;
 pub(crate) use flush::ROOTS_MAX;
 pub use flush::{Opened, Verifier, sign_flush};
+pub use manifest::Lineage;
 
 use crate::codec::DecodeError;
 use crate::name::ZoneName;
@@ -46,6 +48,12 @@ pub enum TrustError {
     /// Another key than the one known for the zone.
     #[error("zone {0} is known under another key")]
     OtherKey(ZoneName),
+    /// Manifests that are not a zone's, not one epoch after the other, or too many.
+    #[error("the manifests of zone {0} do not follow each other")]
+    Manifest(ZoneName),
+    /// The zone's key has signed two manifests of one epoch; no further one is believed.
+    #[error("the key of zone {0} has named two successors")]
+    Frozen(ZoneName),
 }
 
 /// DSSE v1 pre-authentication encoding: the type is inside what is signed.

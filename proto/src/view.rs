@@ -1,12 +1,14 @@
 //! What readers see of a node without asking it: an immutable snapshot, published at most every few milliseconds. Whoever holds
 //! one sees one moment; the next is another value.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Count;
 use crate::name::ZoneName;
-use crate::record::{NodeId, Origin};
+use crate::record::{Certificate, NodeId, Origin};
 use crate::resolver::Routes;
+use crate::trust::Anchor;
 use crate::zone::Tools;
 use crate::{gossip, membership};
 
@@ -27,6 +29,8 @@ pub struct View {
     pub tools: Tools,
     /// The zone's key, once the node is admitted.
     pub zone_key: Option<[u8; 32]>,
+    /// The keys this node believes.
+    pub keys: Arc<KeysView>,
     /// Whether the node may speak for the zone.
     pub admitted: bool,
     /// Fellow replicas.
@@ -43,6 +47,21 @@ pub struct View {
     pub vector: Vec<(Origin, u64)>,
     /// Counters, as they were when the view was made.
     pub counts: Counts,
+}
+
+/// The keys a node believes, and its own place under them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeysView {
+    /// Epoch of the zone's key, 0 while none is known.
+    pub epoch: u64,
+    /// Whether this node holds it, and so can rotate it.
+    pub held: bool,
+    /// Who made it, when that is known.
+    pub maker: Option<NodeId>,
+    /// Certificates from a key of the zone to this node.
+    pub chain: Vec<Certificate>,
+    /// Keys of all zones that are known, pins first.
+    pub anchors: Vec<Anchor>,
 }
 
 /// A fellow replica.

@@ -6,6 +6,7 @@
 
 pub mod answer;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
@@ -429,10 +430,13 @@ impl Zone {
         &self.children
     }
 
-    /// What stands of one child: the key that was taken first, by the node that renewed it last. Every replica says the same.
+    /// What stands of one child: the founder that was taken first, with its latest key, by the node that renewed it last. Every
+    /// replica says the same.
     pub fn child(&self, zone: &ZoneName) -> Option<&Child> {
         let by_node = self.children.get(zone)?;
-        let first = by_node.values().min_by_key(|child| (child.body.since_ms, child.body.zone_key))?;
+        let first = by_node
+            .values()
+            .min_by_key(|child| (child.body.since_ms, Reverse(child.body.epoch), child.body.zone_key))?;
         let same_key = by_node.values().filter(|child| child.body.zone_key == first.body.zone_key);
         same_key.max_by_key(|child| (child.signed.record.expires_ms, child.signed.record.node))
     }

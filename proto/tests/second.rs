@@ -19,14 +19,14 @@ const KINDS: &str = "1 Hello, 2 Admit, 3 Refuse, 4 Leave, 5 Fork, 8 Referral, 9 
 
 /// Structs and their fields in order (§6, §7, §8); an enum is its numbers and their names.
 const TYPES: &str = "
-Hello        zone: String, incarnation: u64, address: String, version: String, zone_key: Option<Key>, chain: Vec<Certificate>, founding: bool, held: Option<(u64, u64)>, versions: (u8, u8)
-Admit        zone_key: Key, chain: Vec<Certificate>
+Hello        zone: String, incarnation: u64, address: String, version: String, zone_key: Option<Key>, chain: Vec<Certificate>, manifests: Vec<ManifestBody>, founding: bool, held: Option<(u64, u64)>, versions: (u8, u8)
+Admit        zone_key: Key, chain: Vec<Certificate>, manifests: Vec<ManifestBody>
 Refuse       reason: String
 Leave        seq: u64
 Fork         one: Vec<u8>, other: Vec<u8>
-Referral     zone: String, zone_key: Option<Key>, proofs: Vec<ZoneProof>, anchors: Vec<(String, Key)>, delegation: Option<ReferredChild>
-ReferredChild zone_key: Key, gateways: Vec<Gateway>
-Delegate     zone: String, zone_key: Key, chain: Vec<Certificate>, gateways: Vec<Gateway>, tools: u64
+Referral     zone: String, zone_key: Option<Key>, proofs: Vec<ZoneProof>, anchors: Vec<(String, Key)>, manifests: Vec<ManifestBody>, delegation: Option<ReferredChild>
+ReferredChild zone_key: Key, epoch: u64, manifests: Vec<ManifestBody>, gateways: Vec<Gateway>
+Delegate     zone: String, zone_key: Key, chain: Vec<Certificate>, manifests: Vec<ManifestBody>, gateways: Vec<Gateway>, tools: u64
 Serials      zones: Vec<Serial>
 Serial       zone: String, node: NodeId, stamp: u64, tag: u64
 Digest       hash: [u8; 16], members: u64
@@ -62,13 +62,13 @@ Envelope     payload: Vec<u8>, index: u32, path: Vec<Hash>, head: Head, signatur
 ToolBody     server: String, original: String, definition: Vec<u8>, tags: Vec<String>, capabilities: Vec<String>, examples: Vec<String>, agent: Option<AgentBody>, replica: bool, served: bool
 AgentBody    model: String, role: String, parameters: Vec<u8>
 NodeBody     address: String, version: String, chain: Vec<Certificate>, parents: Vec<String>
-DelegationBody zone_key: Key, gateways: Vec<Gateway>, tools: u64, since_ms: u64
+DelegationBody zone_key: Key, epoch: u64, gateways: Vec<Gateway>, tools: u64, since_ms: u64
 Gateway      node: NodeId, address: String
 ServerBody   up: bool, error: String, since_ms: u64
 ReapBody     node: NodeId, incarnation: u64
 ManifestBody zone: String, epoch: u64, key: Key, issued_ms: u64, by_previous: [u8; 64], by_key: [u8; 64]
 Certificate  zone: String, node: NodeId, issuer: Key, issued_ms: u64, signature: [u8; 64]
-ZoneProof    zone: String, delegation: Vec<u8>, chain: Vec<Certificate>
+ZoneProof    zone: String, delegation: Vec<u8>, chain: Vec<Certificate>, manifests: Vec<ManifestBody>
 ";
 
 /// What is said of a type: its fields, or its numbers.
@@ -311,6 +311,24 @@ fn certificates_are_signed_by_their_issuer() {
         let signed = json!(["zone", "node", "issuer", "issued_ms"].map(|field| vector.meaning[field].clone()));
         let text = pae("application/vnd.aop.certificate.v1", &write(of, &signed));
         verify(&vector.meaning["issuer"], &text, &unhex(vector.meaning["signature"].as_str().unwrap()));
+    }
+}
+
+/// Whoever has the key before can follow, and the next key wants it too: both signed one text.
+#[test]
+fn manifests_are_signed_by_the_key_before_and_by_their_own() {
+    for entry in entries("rules").into_iter().filter(|entry| entry["rule"] == "manifest") {
+        let seed = [entry["input"]["previous_seed"].as_u64().unwrap() as u8; 32];
+        let previous = json!(hex(&SigningKey::from_bytes(&seed).verifying_key().to_bytes()));
+        let bytes = unhex(entry["output"]["manifest"].as_str().unwrap());
+        let manifest = read("ManifestBody", &bytes);
+        let field = |name: &str| manifest[name].clone();
+        let of = "(String, u64, Key, Key, u64)";
+        let signed = json!([field("zone"), field("epoch"), previous.clone(), field("key"), field("issued_ms")]);
+        let text = pae("application/vnd.aop.manifest.v1", &write(of, &signed));
+        assert_eq!(hex(&text), entry["output"]["signed"]);
+        verify(&previous, &text, &unhex(manifest["by_previous"].as_str().unwrap()));
+        verify(&manifest["key"], &text, &unhex(manifest["by_key"].as_str().unwrap()));
     }
 }
 

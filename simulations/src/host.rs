@@ -61,6 +61,8 @@ pub(crate) struct Host {
     pub(crate) id: NodeId,
     pub(crate) key: [u8; 32],
     pub(crate) zone_key: [u8; 32],
+    /// Made for the last rotation, which a crash may have prevented.
+    pub(crate) spare_key: Option<[u8; 32]>,
     pub(crate) disk: Disk,
     /// An earlier state of the disk, and the log's life then.
     pub(crate) backup: Option<(Disk, u64)>,
@@ -119,6 +121,7 @@ impl Host {
             id: NodeId(SigningKey::from_bytes(&key).verifying_key().to_bytes()),
             key,
             zone_key,
+            spare_key: None,
             disk: Disk::default(),
             backup: None,
             node: None,
@@ -150,6 +153,7 @@ impl Host {
             zone: ZoneName::parse(&self.spec.zone).expect("scenarios name zones that are zones"),
             key: SigningKey::from_bytes(&self.key),
             zone_key: SigningKey::from_bytes(&self.zone_key),
+            spare_key: self.spare_key.as_ref().map(SigningKey::from_bytes),
             incarnation: self.disk.incarnation().unwrap_or(self.incarnation),
             address: self.spec.address.clone(),
             version: "0.0.0".to_owned(),
@@ -175,6 +179,16 @@ impl Host {
         self.node.is_some() || self.actor.is_some()
     }
 
+    /// A key to rotate to, kept before it is used. One that was made before and never became the zone's is used now.
+    pub(crate) fn next_key(&mut self, chance: &mut Chance) -> SigningKey {
+        let current = self.view().and_then(|view| view.zone_key);
+        let public = |key: &[u8; 32]| SigningKey::from_bytes(key).verifying_key().to_bytes();
+        if let Some(spare) = self.spare_key.take_if(|spare| Some(public(spare)) == current) {
+            self.zone_key = spare;
+        }
+        SigningKey::from_bytes(self.spare_key.get_or_insert_with(|| bytes(chance)))
+    }
+
     /// The node is gone, and what was not durable with it.
     pub(crate) fn stop(&mut self, chance: &mut Chance) {
         (self.node, self.actor) = (None, None);
@@ -196,7 +210,7 @@ impl Host {
     pub(crate) fn lose_keys(&mut self, chance: &mut Chance) {
         self.lose_disk();
         self.backup = None;
-        (self.key, self.zone_key) = (bytes(chance), bytes(chance));
+        (self.key, self.zone_key, self.spare_key) = (bytes(chance), bytes(chance), None);
         self.id = NodeId(SigningKey::from_bytes(&self.key).verifying_key().to_bytes());
     }
 

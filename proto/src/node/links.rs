@@ -337,6 +337,8 @@ impl Node {
             // The peer may have lost the connection where we have not: it starts anew and waits for our greeting.
             self.greet(peer);
         }
+        self.follow_manifests(&zone, &hello.manifests);
+        self.settle_keys();
         if zone == self.config.zone {
             self.on_fellow(peer, hello);
         } else if self.config.zone.is_below(&zone) {

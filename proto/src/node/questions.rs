@@ -111,6 +111,7 @@ impl Node {
             tags: &self.tags,
             chance: &mut self.chance,
             now: self.now.mono,
+            wall_ms: self.now.wall_ms,
         };
         (&mut self.resolver, around)
     }
@@ -131,7 +132,7 @@ impl Node {
             let stale = self.links.failed_lately(gateways);
             children.push((zone.clone(), Route { zone: zone.to_string(), peers, stale }));
         }
-        Routes { own: self.config.zone.clone(), parent, children, proofs: self.child_proofs() }
+        Routes { own: self.config.zone.clone(), parent, children, proofs: self.proofs() }
     }
 
     fn act(&mut self, acts: Vec<Act>) {

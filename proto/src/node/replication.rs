@@ -138,9 +138,7 @@ impl Node {
     pub(super) fn learn_chains(&mut self, chains: &[Vec<Certificate>]) {
         for chain in chains {
             let Some(node) = chain.last().map(|certificate| certificate.node) else { continue };
-            if self.verifier.check_node(&self.anchors, &self.config.zone, node, chain).is_ok() {
-                self.chains.insert(node, chain.clone());
-            }
+            self.take_chain(node, chain.clone());
         }
     }
 
@@ -209,6 +207,7 @@ impl Node {
         }
         for change in &applied.changes {
             self.zone.apply(change);
+            self.follow_keys(change);
             self.meet(change);
             self.on_delegated(change);
             self.on_reaped(change);

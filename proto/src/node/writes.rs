@@ -7,11 +7,12 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::codec::Wire;
-use crate::name::{FullName, NameError, fit_label, fit_tool_labels};
+use crate::name::{FullName, NameError, ZoneName, fit_label, fit_tool_labels};
 use crate::node::{Keep, Node, Output};
-use crate::params::{ERROR_CHARS_MAX, LEASE, NAME_CHARS_MAX, NODE_LEASE, PARENTS_MAX, RECORD_BYTES_MAX};
+use crate::params::{ERROR_CHARS_MAX, LEASE, MANIFESTS_MAX, NAME_CHARS_MAX, NODE_LEASE, PARENTS_MAX, RECORD_BYTES_MAX};
 use crate::record::{
-    AgentBody, Head, Kind, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef, ToolBody, VISIBILITY_PUBLIC,
+    AgentBody, Head, Kind, ManifestBody, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef, ToolBody,
+    VISIBILITY_PUBLIC,
 };
 use crate::registry::root::Tree;
 use crate::trust::{definition_hash, sign_flush};
@@ -128,6 +129,32 @@ pub enum WriteError {
         name: String,
         /// Who serves it.
         node: NodeId,
+    },
+    /// The zone's key is another node's: only who made it can name the next.
+    #[error("the key of zone {zone} is held by {}", .maker.map_or_else(|| "another node".to_owned(), |maker| format!("node {maker}")))]
+    KeyElsewhere {
+        /// The zone.
+        zone: ZoneName,
+        /// Who made it, when that is known.
+        maker: Option<NodeId>,
+    },
+    /// No key yet, one that a parent may still refuse, or one on its way.
+    #[error("the key of zone {zone} is not settled yet")]
+    KeyUnsettled {
+        /// The zone.
+        zone: ZoneName,
+    },
+    /// It has named two successors.
+    #[error("the key of zone {zone} has named two successors, so nobody believes a third")]
+    KeyFrozen {
+        /// The zone.
+        zone: ZoneName,
+    },
+    /// The next key is one that the zone had before.
+    #[error("zone {zone} has had that key already")]
+    KeyUsed {
+        /// The zone.
+        zone: ZoneName,
     },
     /// The store did not take it.
     #[error("the store did not take it")]
@@ -459,6 +486,25 @@ impl Node {
     pub(super) fn write_delegation(&mut self, zone: &str, body: Vec<u8>) {
         let name = zone.to_owned();
         self.write(vec![Draft { kind: Kind::Delegation, name, def_hash: None, body: Some(body), leased: true }], None);
+    }
+
+    /// How the zone came to its key, as its maker keeps it; of more than [`MANIFESTS_MAX`] the oldest go.
+    pub(super) fn write_manifests(&mut self, manifests: &[ManifestBody], answer: Option<(u64, Wrote)>) {
+        let draft = |manifest: &ManifestBody| {
+            let (kind, name, body) = (Kind::Manifest, manifest.epoch.to_string(), Some(manifest.encode()));
+            Draft { kind, name, def_hash: None, body, leased: false }
+        };
+        let mut drafts: Vec<Draft> = manifests.iter().map(draft).collect();
+        let over = manifests.last().and_then(|last| last.epoch.checked_sub(MANIFESTS_MAX as u64));
+        if let Some(over) = over.filter(|over| self.own_manifest(*over)) {
+            drafts.push(tombstone(Kind::Manifest, &over.to_string()));
+        }
+        self.write(drafts, answer);
+    }
+
+    /// Whether this node's log holds the manifest of that epoch, or will.
+    pub(super) fn own_manifest(&self, epoch: u64) -> bool {
+        self.own_latest(&(Kind::Manifest, epoch.to_string())).is_some_and(|signed| signed.record.body.is_some())
     }
 
     /// Signs one flush and hands it to the store. Readers and peers see it when it is durable.

@@ -4,7 +4,7 @@
 
 use crate::index::QUERY_TERMS_MAX;
 use crate::params::{FRAME_BYTES_MAX, NAME_CHARS_MAX, ZONES_ASKED_WORDS};
-use crate::wire::message::{Answer, chain_bytes};
+use crate::wire::message::{Answer, chain_bytes, manifest_bytes};
 
 /// Bytes of candidates in one answer; its zones share them.
 pub(super) const CANDIDATE_BYTES_MAX: usize = FRAME_BYTES_MAX * 9 / 16;
@@ -47,7 +47,8 @@ pub(super) fn fit(answer: &mut Answer) {
     }
     let mut room = PROOF_BYTES_MAX;
     answer.proofs.retain(|proof| {
-        let bytes = proof.zone.len() + proof.delegation.len() + chain_bytes(&proof.chain) + 16;
+        let certified = chain_bytes(&proof.chain) + manifest_bytes(&proof.manifests);
+        let bytes = proof.zone.len() + proof.delegation.len() + certified + 16;
         let fits = bytes <= room;
         room = if fits { room - bytes } else { room };
         fits
@@ -102,7 +103,12 @@ mod tests {
     #[test]
     fn whatever_zones_say_their_answer_fits_a_frame() {
         let silent = |number: usize| Silent { zone: format!("zone{number}"), reason: "ä".repeat(100_000) };
-        let proof = ZoneProof { zone: "z".into(), delegation: vec![1; 60_000], chain: vec![certificate(); 8] };
+        let proof = ZoneProof {
+            zone: "z".into(),
+            delegation: vec![1; 60_000],
+            chain: vec![certificate(); 8],
+            manifests: Vec::new(),
+        };
         for (zones, candidates) in [(1, 200), (1000, 1), (64, 20)] {
             let mut answer = Answer {
                 id: 1,

@@ -26,7 +26,7 @@ pub(super) fn weight(checked: &Checked) -> usize {
 /// Takes of an answer what may come from there (bailiwick, I9) and verifies.
 pub(super) fn accept(mut answer: Answer, waiting: &Waiting, around: &mut Around<'_>, refused: &mut u64) -> Outside {
     bounds::take(&mut answer);
-    around.anchors.learn(&answer.proofs, around.verifier);
+    around.anchors.learn(&answer.proofs, around.verifier, around.wall_ms);
     let own = around.by.zone;
     let in_bailiwick = |zone: &ZoneName| match waiting.via {
         Via::Child => ZoneName::parse(&waiting.zone).is_ok_and(|asked| zone.is_within(&asked)),
@@ -51,7 +51,7 @@ pub(super) fn accept(mut answer: Answer, waiting: &Waiting, around: &mut Around<
             *refused += 1;
             continue;
         }
-        match check(zone_answer, around.by.zone, around.anchors, around.verifier) {
+        match check(zone_answer, around.by.zone, around.anchors, around.verifier, around.wall_ms) {
             Ok(checked) => {
                 *refused += u64::from(checked.refused);
                 outside.answers.push(checked);

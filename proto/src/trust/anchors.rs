@@ -5,52 +5,144 @@ use std::collections::BTreeMap;
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::params::ZONE_DEPTH_MAX;
-use crate::record::{DelegationBody, Kind, ZoneProof};
-use crate::trust::{TrustError, Verifier, verify_chain};
+use crate::record::{DelegationBody, Kind, ManifestBody, ZoneProof};
+use crate::trust::{Lineage, TrustError, Verifier};
 
 /// Keys of zones: those pinned, and those proven from them.
 #[derive(Debug, Default, Clone)]
 pub struct Anchors {
-    pinned: BTreeMap<ZoneName, [u8; 32]>,
-    proven: BTreeMap<ZoneName, [u8; 32]>,
+    pinned: BTreeMap<ZoneName, Lineage>,
+    proven: BTreeMap<ZoneName, Proven>,
+    pins: u64,
+    changes: u64,
+}
+
+/// A zone's key as its parent delegates to it.
+#[derive(Debug, Clone)]
+struct Proven {
+    lineage: Lineage,
+    since_ms: u64,
+}
+
+/// One zone's key, for whoever looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchor {
+    /// The zone.
+    pub zone: ZoneName,
+    /// Its key.
+    pub key: [u8; 32],
+    /// Which of its keys.
+    pub epoch: u64,
+    /// Taken for good, not only proven from one that is.
+    pub pinned: bool,
+    /// Its key signed two manifests of one epoch.
+    pub frozen: bool,
 }
 
 /// Zone keys remembered as proven.
 const PROVEN_MAX: usize = 10_000;
 
 impl Anchors {
-    /// Takes `key` as the key of `zone` for good (first use on loopback, an invite elsewhere).
+    /// Takes `key` as the key of `zone` for good (first use on loopback, an invite elsewhere), or follows the pin along the
+    /// manifests that came with it. A key that was the zone's before changes nothing: who says so has not heard of the next.
     ///
     /// # Errors
-    /// [`TrustError::OtherKey`] when another key is pinned; nothing changes.
-    pub fn pin(&mut self, zone: ZoneName, key: [u8; 32]) -> Result<(), TrustError> {
-        match self.pinned.get(&zone) {
-            Some(known) if *known != key => Err(TrustError::OtherKey(zone)),
-            _ => {
-                self.proven.remove(&zone);
-                self.pinned.insert(zone, key);
-                Ok(())
-            }
+    /// [`TrustError::OtherKey`] when the pinned key does not lead to this one, [`TrustError::Frozen`]; the pin stays where the
+    /// manifests led.
+    pub fn pin(&mut self, zone: ZoneName, key: [u8; 32], manifests: &[ManifestBody]) -> Result<(), TrustError> {
+        if !self.pinned.contains_key(&zone) {
+            let lineage = Lineage::begin(&zone, key, manifests)?;
+            self.restore(zone, lineage);
+            return Ok(());
         }
+        let followed = self.follow(&zone, manifests);
+        match self.lineage(&zone).and_then(|lineage| lineage.epoch_of(&key)) {
+            Some(_) => Ok(()),
+            None if followed == Err(TrustError::Frozen(zone.clone())) => followed,
+            None => Err(TrustError::OtherKey(zone)),
+        }
+    }
+
+    /// Pins what was believed before.
+    pub fn restore(&mut self, zone: ZoneName, lineage: Lineage) {
+        self.proven.remove(&zone);
+        self.pinned.insert(zone, lineage);
+        self.pins += 1;
+        self.changes += 1;
     }
 
     /// Gives up a pin: only a zone key of our own that nobody relies on.
     pub fn unpin(&mut self, zone: &ZoneName) {
         self.pinned.remove(zone);
+        self.pins += 1;
+        self.changes += 1;
+    }
+
+    /// Follows the manifests of a zone that is known; of any other zone they say nothing.
+    ///
+    /// # Errors
+    /// As [`Lineage::follow`].
+    pub fn follow(&mut self, zone: &ZoneName, manifests: &[ManifestBody]) -> Result<(), TrustError> {
+        let is_pinned = self.pinned.contains_key(zone);
+        let proven = self.proven.get_mut(zone).map(|proven| &mut proven.lineage);
+        let Some(lineage) = self.pinned.get_mut(zone).or(proven).filter(|_| !manifests.is_empty()) else {
+            return Ok(());
+        };
+        let state = |lineage: &Lineage| (lineage.epoch(), lineage.manifests().len());
+        let before = state(lineage);
+        let followed = lineage.follow(zone, manifests);
+        if state(lineage) != before {
+            self.pins += u64::from(is_pinned);
+            self.changes += 1;
+        }
+        followed
     }
 
     /// What is pinned, by zone.
-    pub fn pinned(&self) -> impl Iterator<Item = (&ZoneName, &[u8; 32])> {
+    pub fn pinned(&self) -> impl Iterator<Item = (&ZoneName, &Lineage)> {
         self.pinned.iter()
+    }
+
+    /// Grows with every change of what is pinned.
+    pub const fn pins(&self) -> u64 {
+        self.pins
+    }
+
+    /// Grows with every change of what is pinned or proven.
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Everything that is known, pins first, each by zone.
+    pub fn all(&self) -> impl Iterator<Item = Anchor> + '_ {
+        let of = |zone: &ZoneName, lineage: &Lineage, pinned| Anchor {
+            zone: zone.clone(),
+            key: lineage.key(),
+            epoch: lineage.epoch(),
+            pinned,
+            frozen: lineage.is_frozen(),
+        };
+        let pinned = self.pinned.iter().map(move |(zone, lineage)| of(zone, lineage, true));
+        pinned.chain(self.proven.iter().map(move |(zone, proven)| of(zone, &proven.lineage, false)))
+    }
+
+    /// What is known of a zone's keys.
+    pub fn lineage(&self, zone: &ZoneName) -> Option<&Lineage> {
+        self.pinned.get(zone).or_else(|| self.proven.get(zone).map(|proven| &proven.lineage))
     }
 
     /// The key of a zone, when it is known.
     pub fn key_of(&self, zone: &ZoneName) -> Option<[u8; 32]> {
-        self.pinned.get(zone).or_else(|| self.proven.get(zone)).copied()
+        self.lineage(zone).map(Lineage::key)
+    }
+
+    /// What a zone's manifests are, for those who know an earlier key of it; none while it has had but one.
+    pub fn manifests(&self, zone: &ZoneName) -> Vec<ManifestBody> {
+        self.lineage(zone).map(Lineage::manifests).unwrap_or_default()
     }
 
     /// Learns the zone keys that the proofs show, parents first. What does not verify is skipped; the caller finds it missing.
-    pub fn learn(&mut self, proofs: &[ZoneProof], verifier: &mut Verifier) {
+    pub fn learn(&mut self, proofs: &[ZoneProof], verifier: &mut Verifier, wall_ms: u64) {
         let mut proofs: Vec<(ZoneName, &ZoneProof)> = proofs
             .iter()
             .take(ZONE_DEPTH_MAX * 64)
@@ -58,27 +150,46 @@ impl Anchors {
             .collect();
         proofs.sort_by_key(|(zone, _)| zone.depth());
         for (zone, proof) in proofs {
-            if self.pinned.contains_key(&zone) || self.proven.len() >= PROVEN_MAX {
-                continue;
+            if !self.pinned.contains_key(&zone)
+                && let Ok(body) = self.prove(&zone, proof, verifier, wall_ms)
+            {
+                self.take_proven(&zone, &body);
             }
-            if let Ok(key) = self.prove(&zone, proof, verifier) {
-                self.proven.insert(zone, key);
-            }
+            // A zone that followed no further is known as it was.
+            let _ = self.follow(&zone, &proof.manifests);
         }
     }
 
-    fn prove(&self, zone: &ZoneName, proof: &ZoneProof, verifier: &mut Verifier) -> Result<[u8; 32], TrustError> {
+    /// A delegation's key, unless it is an earlier one than is known: an old delegation takes nothing back.
+    fn take_proven(&mut self, zone: &ZoneName, body: &DelegationBody) {
+        let known = self.proven.get(zone);
+        let is_known = known.is_some_and(|known| known.lineage.epoch_of(&body.zone_key).is_some());
+        let is_older = known.is_some_and(|known| body.epoch < known.lineage.epoch() && body.since_ms <= known.since_ms);
+        if is_known || is_older || (known.is_none() && self.proven.len() >= PROVEN_MAX) {
+            return;
+        }
+        let lineage = Lineage::of(body.epoch, body.zone_key);
+        self.proven.insert(zone.clone(), Proven { lineage, since_ms: body.since_ms });
+        self.changes += 1;
+    }
+
+    fn prove(
+        &self,
+        zone: &ZoneName,
+        proof: &ZoneProof,
+        verifier: &mut Verifier,
+        wall_ms: u64,
+    ) -> Result<DelegationBody, TrustError> {
         let delegation = verifier.open(&proof.delegation)?;
         let record = &delegation.record;
         let parent = ZoneName::parse(&record.zone).map_err(|_| TrustError::NoAnchor(zone.clone()))?;
-        let parent_key = self.key_of(&parent).ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
         let names_zone = record.kind() == Kind::Delegation && record.name == zone.as_str();
         if !names_zone || !zone.is_below(&parent) {
             return Err(TrustError::NoAnchor(zone.clone()));
         }
-        verify_chain(&proof.chain, &parent, &parent_key, record.node)?;
+        verifier.check_node(self, &parent, record.node, &proof.chain, wall_ms)?;
         let body = record.body.as_deref().ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
-        Ok(DelegationBody::decode(body)?.zone_key)
+        Ok(DelegationBody::decode(body)?)
     }
 }
 
@@ -87,29 +198,95 @@ mod tests {
     use super::*;
     use crate::record::{Certificate, Head};
     use crate::trust::samples::{id, key, record};
-    use crate::trust::sign_flush;
+    use crate::trust::{SigningKey, sign_flush};
 
     #[test]
     fn a_zone_key_is_proven_from_the_anchor_and_only_below_it() {
         let (root_key, root_node, child_key) = (key(1), key(2), key(3));
         let root = ZoneName::root();
         let chain = vec![Certificate::issue(&root_key, &root, id(&root_node), 1)];
-        let body =
-            DelegationBody { zone_key: child_key.verifying_key().to_bytes(), gateways: vec![], tools: 0, since_ms: 0 }
-                .encode();
+        let body = DelegationBody {
+            zone_key: child_key.verifying_key().to_bytes(),
+            epoch: 1,
+            gateways: vec![],
+            tools: 0,
+            since_ms: 0,
+        }
+        .encode();
         let delegation = record(id(&root_node), 1, Kind::Delegation, ".", "research", body);
         let envelope = sign_flush(&root_node, vec![delegation], Head::default())[0].envelope.to_vec();
-        let proof = ZoneProof { zone: "research".into(), delegation: envelope, chain };
+        let proof = ZoneProof { zone: "research".into(), delegation: envelope, chain, manifests: vec![] };
 
         let mut anchors = Anchors::default();
-        anchors.learn(std::slice::from_ref(&proof), &mut Verifier::default());
+        anchors.learn(std::slice::from_ref(&proof), &mut Verifier::default(), 1);
         let research = ZoneName::parse("research").unwrap();
         assert_eq!(anchors.key_of(&research), None, "nothing is proven without an anchor");
 
-        anchors.pin(root, root_key.verifying_key().to_bytes()).unwrap();
+        anchors.pin(root, root_key.verifying_key().to_bytes(), &[]).unwrap();
         let other = ZoneProof { zone: "writing".into(), ..proof.clone() };
-        anchors.learn(&[proof, other], &mut Verifier::default());
+        anchors.learn(&[proof, other], &mut Verifier::default(), 1);
         assert_eq!(anchors.key_of(&research), Some(child_key.verifying_key().to_bytes()));
         assert_eq!(anchors.key_of(&ZoneName::parse("writing").unwrap()), None);
+    }
+
+    fn delegation(parent: &SigningKey, node: &SigningKey, seq: u64, key: &SigningKey, epoch: u64) -> ZoneProof {
+        let zone_key = key.verifying_key().to_bytes();
+        let body = DelegationBody { zone_key, epoch, gateways: vec![], tools: 0, since_ms: 5 }.encode();
+        let record = record(id(node), seq, Kind::Delegation, ".", "research", body);
+        ZoneProof {
+            zone: "research".into(),
+            delegation: sign_flush(node, vec![record], Head::default())[0].envelope.to_vec(),
+            chain: vec![Certificate::issue(parent, &ZoneName::root(), id(node), 1)],
+            manifests: vec![],
+        }
+    }
+
+    #[test]
+    fn a_pin_moves_along_manifests_and_nowhere_else() {
+        let research = ZoneName::parse("research").unwrap();
+        let public = |seed| key(seed).verifying_key().to_bytes();
+        let mut manifests = vec![ManifestBody::first(&research, &key(1), 1)];
+        manifests.push(ManifestBody::issue(&research, 2, &key(1), &key(2), 2));
+        let mut anchors = Anchors::default();
+        anchors.pin(research.clone(), public(1), &[]).unwrap();
+        let before = anchors.pins();
+        assert_eq!(anchors.pin(research.clone(), public(2), &[]), Err(TrustError::OtherKey(research.clone())));
+        assert_eq!((anchors.key_of(&research), anchors.pins()), (Some(public(1)), before));
+        anchors.pin(research.clone(), public(2), &manifests).unwrap();
+        assert_eq!(anchors.key_of(&research), Some(public(2)));
+        assert!(anchors.pins() > before, "it is to be stored");
+        // A peer that has not heard of it, and one that lies.
+        anchors.pin(research.clone(), public(1), &manifests[..1]).unwrap();
+        assert_eq!(anchors.pin(research.clone(), public(3), &[]), Err(TrustError::OtherKey(research.clone())));
+        assert_eq!(anchors.key_of(&research), Some(public(2)));
+    }
+
+    #[test]
+    fn an_old_delegation_takes_no_proven_key_back() {
+        let (root_key, root_node) = (key(1), key(2));
+        let research = ZoneName::parse("research").unwrap();
+        let mut anchors = Anchors::default();
+        anchors.pin(ZoneName::root(), root_key.verifying_key().to_bytes(), &[]).unwrap();
+        let (old, new) =
+            (delegation(&root_key, &root_node, 1, &key(3), 1), delegation(&root_key, &root_node, 2, &key(4), 2));
+        for proof in [&old, &new, &old] {
+            anchors.learn(std::slice::from_ref(proof), &mut Verifier::default(), 1);
+        }
+        assert_eq!(anchors.key_of(&research), Some(key(4).verifying_key().to_bytes()));
+    }
+
+    #[test]
+    fn a_proof_under_the_parents_next_key_is_believed_with_its_manifests() {
+        let research = ZoneName::parse("research").unwrap();
+        let root = ZoneName::root();
+        let mut anchors = Anchors::default();
+        anchors.pin(root.clone(), key(1).verifying_key().to_bytes(), &[]).unwrap();
+        let proof = delegation(&key(8), &key(2), 1, &key(3), 1);
+        anchors.learn(std::slice::from_ref(&proof), &mut Verifier::default(), 1);
+        assert_eq!(anchors.key_of(&research), None, "nobody said that this is the parent's key");
+        let manifests = vec![ManifestBody::issue(&root, 2, &key(1), &key(8), 1)];
+        let own = ZoneProof { zone: ".".into(), delegation: vec![], chain: vec![], manifests };
+        anchors.learn(&[proof, own], &mut Verifier::default(), 1);
+        assert_eq!(anchors.key_of(&research), Some(key(3).verifying_key().to_bytes()));
     }
 }

@@ -25,6 +25,7 @@ pub fn check(
     own: &ZoneName,
     anchors: &Anchors,
     verifier: &mut Verifier,
+    wall_ms: u64,
 ) -> Result<Checked, TrustError> {
     let zone = ZoneName::parse(&answer.zone).map_err(|_| TrustError::Chain(answer.zone.clone()))?;
     if zone != *own && !answer.candidates.is_empty() && anchors.key_of(&zone).is_none() {
@@ -34,7 +35,7 @@ pub fn check(
     answer.zone = zone.to_string();
     let before = answer.candidates.len();
     answer.candidates.retain(|candidate| {
-        let signed = check_candidate(candidate, &zone, own, anchors, verifier);
+        let signed = check_candidate(candidate, &zone, own, anchors, verifier, wall_ms);
         signed.map(|signed| records.push(signed)).is_ok()
     });
     let refused = u32::try_from(before - records.len()).unwrap_or(u32::MAX);
@@ -47,6 +48,7 @@ fn check_candidate(
     own: &ZoneName,
     anchors: &Anchors,
     verifier: &mut Verifier,
+    wall_ms: u64,
 ) -> Result<SignedRef, TrustError> {
     let signed = verifier.open(&candidate.envelope)?;
     let record = &signed.record;
@@ -58,7 +60,7 @@ fn check_candidate(
         return Err(TrustError::Chain(record.node.short()));
     }
     if zone != own {
-        verifier.check_node(anchors, zone, record.node, &candidate.chain)?;
+        verifier.check_node(anchors, zone, record.node, &candidate.chain, wall_ms)?;
     }
     Ok(signed)
 }

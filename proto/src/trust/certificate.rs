@@ -57,7 +57,8 @@ pub fn verify_chain(
 }
 
 impl Verifier {
-    /// Checks that `node` may speak for `zone`, by these certificates and a key that is known. The same chain is checked once.
+    /// Checks that `node` may speak for `zone`, by these certificates and a key of the zone that is believed at `wall_ms`. The
+    /// same chain is checked once.
     ///
     /// # Errors
     /// [`TrustError::NoAnchor`] when the zone's key is not known, otherwise as [`verify_chain`].
@@ -67,8 +68,11 @@ impl Verifier {
         zone: &ZoneName,
         node: NodeId,
         chain: &[Certificate],
+        wall_ms: u64,
     ) -> Result<(), TrustError> {
-        let key = anchors.key_of(zone).ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
+        let lineage = anchors.lineage(zone).ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
+        let key = chain.first().map(|certificate| certificate.issuer);
+        let key = key.filter(|key| lineage.believes(key, wall_ms)).ok_or_else(|| TrustError::Chain(node.short()))?;
         let mut seal = Sha256::new();
         seal.update(b"chain");
         seal.update(key);

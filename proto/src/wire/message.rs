@@ -4,7 +4,7 @@
 
 use crate::codec::{Wire, WireRead, WireWrite};
 use crate::params::FRAME_BYTES_MAX;
-use crate::record::{Certificate, Gateway, NodeId, Origin, ZoneProof};
+use crate::record::{Certificate, Gateway, ManifestBody, NodeId, Origin, ZoneProof};
 use crate::wire::{FrameError, HEADER_BYTES, frame, open};
 
 macro_rules! messages {
@@ -130,6 +130,8 @@ pub struct Hello {
     pub zone_key: Option<[u8; 32]>,
     /// Certificates from the zone key to the sender; empty until it is admitted.
     pub chain: Vec<Certificate>,
+    /// How the zone came to that key, for those who know an earlier one; none while it has had but one.
+    pub manifests: Vec<ManifestBody>,
     /// Everybody the sender was told to join is there and knows no zone key either: one of them has to make it.
     pub founding: bool,
     /// What the sender holds of the receiver's own log, when it holds any: its life, and complete-through. Whoever hears of more than
@@ -146,6 +148,8 @@ pub struct Admit {
     pub zone_key: [u8; 32],
     /// Certificates from the zone key to the receiver.
     pub chain: Vec<Certificate>,
+    /// How the zone came to that key; none while it has had but one.
+    pub manifests: Vec<ManifestBody>,
 }
 
 /// Why somebody is not taken.
@@ -173,6 +177,8 @@ pub struct Referral {
     pub proofs: Vec<ZoneProof>,
     /// Keys of the zones above that the parent holds as anchors.
     pub anchors: Vec<(String, [u8; 32])>,
+    /// How the parent's zone and those anchors came to their keys, each zone's ascending; none of a zone that has had but one.
+    pub manifests: Vec<ManifestBody>,
     /// What the parent says of the receiver's zone already.
     pub delegation: Option<ReferredChild>,
 }
@@ -182,6 +188,10 @@ pub struct Referral {
 pub struct ReferredChild {
     /// The child's zone key.
     pub zone_key: [u8; 32],
+    /// Which of its keys that is.
+    pub epoch: u64,
+    /// How the child came to it, as far as the parent was told.
+    pub manifests: Vec<ManifestBody>,
     /// Nodes of the child.
     pub gateways: Vec<Gateway>,
 }
@@ -195,6 +205,8 @@ pub struct Delegate {
     pub zone_key: [u8; 32],
     /// Why the sender may speak for it.
     pub chain: Vec<Certificate>,
+    /// How it came to that key, for a parent that has signed an earlier one.
+    pub manifests: Vec<ManifestBody>,
     /// Nodes that may be asked, the sender first.
     pub gateways: Vec<Gateway>,
     /// Tools it exports.
@@ -479,6 +491,11 @@ impl Candidate {
 /// At most so many bytes certificates take on the wire.
 pub fn chain_bytes(chain: &[Certificate]) -> usize {
     chain.iter().map(|certificate| 160 + certificate.zone.len()).sum()
+}
+
+/// At most so many bytes manifests take on the wire.
+pub fn manifest_bytes(manifests: &[ManifestBody]) -> usize {
+    manifests.iter().map(|manifest| 192 + manifest.zone.len()).sum()
 }
 
 /// Whether an instance can be called, as the answering node sees it.

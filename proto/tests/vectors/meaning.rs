@@ -235,14 +235,14 @@ choices! {
 }
 
 structs! {
-    Hello { zone, incarnation, address, version, zone_key, chain, founding, held, versions }
-    Admit { zone_key, chain }
+    Hello { zone, incarnation, address, version, zone_key, chain, manifests, founding, held, versions }
+    Admit { zone_key, chain, manifests }
     Refuse { reason }
     Leave { seq }
     Fork { one, other }
-    Referral { zone, zone_key, proofs, anchors, delegation }
-    ReferredChild { zone_key, gateways }
-    Delegate { zone, zone_key, chain, gateways, tools }
+    Referral { zone, zone_key, proofs, anchors, manifests, delegation }
+    ReferredChild { zone_key, epoch, manifests, gateways }
+    Delegate { zone, zone_key, chain, manifests, gateways, tools }
     Serials { zones }
     Serial { zone, node, stamp, tag }
     Digest { hash, members }
@@ -280,11 +280,11 @@ structs! {
     ToolBody { server, original, definition, tags, capabilities, examples, agent, replica, served }
     AgentBody { model, role, parameters }
     NodeBody { address, version, chain, parents }
-    DelegationBody { zone_key, gateways, tools, since_ms }
+    DelegationBody { zone_key, epoch, gateways, tools, since_ms }
     Gateway { node, address }
     ServerBody { up, error, since_ms }
     ReapBody { node, incarnation }
     ManifestBody { zone, epoch, key, issued_ms, by_previous, by_key }
     Certificate { zone, node, issuer, issued_ms, signature }
-    ZoneProof { zone, delegation, chain }
+    ZoneProof { zone, delegation, chain, manifests }
 }

@@ -2,7 +2,7 @@
 
 use aop_proto::codec::Wire;
 use aop_proto::name::{FullName, ZoneName, fit_label, fit_tool_labels, wire_name};
-use aop_proto::record::{Certificate, Envelope, Hash, Head, NodeId, Record};
+use aop_proto::record::{Certificate, Envelope, Hash, Head, ManifestBody, NodeId, Record};
 use aop_proto::registry::root::root_of;
 use aop_proto::trust::{definition_hash, sign_flush};
 use aop_proto::wire::common_version;
@@ -58,6 +58,7 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
             "certificate",
             json!({"issuer_seed": 9, "zone": "research", "node": hex(&certified), "issued_ms": 1_790_000_000_000_u64}),
         )],
+        [(1, 6, 6), (2, 6, 9)].into_iter().map(manifest_input).collect(),
     ]
     .concat()
 }
@@ -93,6 +94,7 @@ pub(crate) fn output(rule: &str, input: &Value) -> Value {
         }
         "flush" => flush(input),
         "certificate" => certificate(input),
+        "manifest" => manifest(input),
         _ => panic!("no rule {rule}"),
     }
 }
@@ -122,6 +124,28 @@ fn certificate(input: &Value) -> Value {
     let text = pre_authentication("application/vnd.aop.certificate.v1", &bincode_bytes(&body));
     check(&issuer.verifying_key(), &text, &certificate.signature);
     json!({"signed": hex(&text), "certificate": hex(&certificate.encode())})
+}
+
+fn manifest_input((epoch, previous_seed, key_seed): (u64, u8, u8)) -> (&'static str, Value) {
+    let (zone, issued_ms) = ("research", 1_790_000_000_000_u64);
+    let input = json!({
+        "zone": zone, "epoch": epoch, "previous_seed": previous_seed, "key_seed": key_seed, "issued_ms": issued_ms
+    });
+    ("manifest", input)
+}
+
+/// A zone's next key: the text that both keys sign, and the manifest.
+fn manifest(input: &Value) -> Value {
+    let (previous, next) = (key(u8::from_json(&input["previous_seed"])), key(u8::from_json(&input["key_seed"])));
+    let (zone, epoch) = (String::from_json(&input["zone"]), u64::from_json(&input["epoch"]));
+    let parsed = ZoneName::parse(&zone).expect("a zone");
+    let issued_ms = u64::from_json(&input["issued_ms"]);
+    let manifest = ManifestBody::issue(&parsed, epoch, &previous, &next, issued_ms);
+    let body = ((zone, epoch), ((previous.verifying_key().to_bytes(), manifest.key), issued_ms));
+    let text = pre_authentication("application/vnd.aop.manifest.v1", &bincode_bytes(&body));
+    check(&previous.verifying_key(), &text, &manifest.by_previous);
+    check(&next.verifying_key(), &text, &manifest.by_key);
+    json!({"signed": hex(&text), "manifest": hex(&manifest.encode())})
 }
 
 /// The root over the records of one flush, in pairs, an odd last node moving up as it is.

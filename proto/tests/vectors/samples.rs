@@ -102,7 +102,7 @@ fn node_body() -> NodeBody {
 }
 
 fn delegation() -> DelegationBody {
-    DelegationBody { zone_key: node(8).0, gateways: gateways(), tools: 251, since_ms: WALL_MS }
+    DelegationBody { zone_key: node(8).0, epoch: 1, gateways: gateways(), tools: 251, since_ms: WALL_MS }
 }
 
 fn gateways() -> Vec<Gateway> {
@@ -121,14 +121,12 @@ fn reap() -> ReapBody {
 }
 
 fn manifest() -> ManifestBody {
-    ManifestBody {
-        zone: "research".into(),
-        epoch: 2,
-        key: node(9).0,
-        issued_ms: WALL_MS,
-        by_previous: [0xaa; 64],
-        by_key: [0xbb; 64],
-    }
+    ManifestBody::issue(&zone(), 2, &key(6), &key(9), WALL_MS)
+}
+
+/// How the zone came from its first key to the second.
+fn manifests() -> Vec<ManifestBody> {
+    vec![ManifestBody::first(&zone(), &key(6), WALL_MS), manifest()]
 }
 
 fn head(seq: u64) -> Head {
@@ -183,6 +181,7 @@ fn connections() -> Vec<Value> {
         version: "0.1.0".into(),
         zone_key: Some(node(9).0),
         chain: chain(),
+        manifests: manifests(),
         founding: false,
         held: Some((WALL_MS, 251)),
         versions: (1, 1),
@@ -191,24 +190,40 @@ fn connections() -> Vec<Value> {
         zone: ".".into(),
         zone_key: None,
         chain: Vec::new(),
+        manifests: Vec::new(),
         founding: true,
         held: None,
         versions: (1, 255),
         ..hello.clone()
     };
     let delegated = envelope(record(Kind::Delegation, "ml.research", 4, Some(delegation().encode())));
-    let proof = ZoneProof { zone: "ml.research".into(), delegation: delegated, chain: chain() };
+    let proof = ZoneProof { zone: "ml.research".into(), delegation: delegated, chain: chain(), manifests: Vec::new() };
+    let told = ZoneProof { zone: "research".into(), delegation: Vec::new(), chain: Vec::new(), manifests: manifests() };
     let referral = Referral {
         zone: ".".into(),
         zone_key: Some(node(9).0),
         proofs: vec![proof.clone()],
         anchors: vec![(".".into(), node(6).0), ("research".into(), node(9).0)],
-        delegation: Some(ReferredChild { zone_key: node(8).0, gateways: gateways() }),
+        manifests: manifests(),
+        delegation: Some(ReferredChild { zone_key: node(9).0, epoch: 2, manifests: manifests(), gateways: gateways() }),
     };
-    let silent =
-        Referral { zone_key: None, proofs: Vec::new(), anchors: Vec::new(), delegation: None, ..referral.clone() };
-    let delegate =
-        Delegate { zone: "research".into(), zone_key: node(9).0, chain: chain(), gateways: gateways(), tools: 100_000 };
+    let silent = Referral {
+        zone_key: None,
+        proofs: Vec::new(),
+        anchors: Vec::new(),
+        manifests: Vec::new(),
+        delegation: None,
+        ..referral.clone()
+    };
+    let delegate = Delegate {
+        zone: "research".into(),
+        zone_key: node(9).0,
+        chain: chain(),
+        manifests: manifests(),
+        gateways: gateways(),
+        tools: 100_000,
+    };
+    let admit = Admit { zone_key: node(9).0, chain: chain(), manifests: manifests() };
     let serial = |seed| Serial { zone: "research".into(), node: node(seed), stamp: WALL_MS << 16, tag: u64::MAX };
     let server = |error: &str| {
         let body = ServerBody { error: error.into(), ..server() };
@@ -217,7 +232,7 @@ fn connections() -> Vec<Value> {
     vec![
         frame("a certified node greets", &hello),
         frame("a founder without a key greets", &bare),
-        frame("a certificate and the way to it", &Admit { zone_key: node(9).0, chain: chain() }),
+        frame("a certificate and the way to it", &admit),
         frame("refused in words", &Refuse { reason: "zone research is known under another key".into() }),
         frame("left at 300", &Leave { seq: 300 }),
         frame("one number, two contents", &Fork { one: server("a"), other: server("b") }),
@@ -227,6 +242,7 @@ fn connections() -> Vec<Value> {
         frame("tags of two views", &Serials { zones: vec![serial(1), serial(2)] }),
         frame("no tags", &Serials { zones: Vec::new() }),
         part("a proof of a zone's key", &proof),
+        part("a zone's own manifests", &told),
     ]
 }
 
@@ -284,7 +300,7 @@ fn records() -> Vec<Value> {
         part("a delegation", &lease(record(Kind::Delegation, "ml.research", 3, Some(delegation().encode())))),
         part("a server", &record(Kind::Server, "arxiv", 4, Some(server().encode()))),
         part("a reaped node", &record(Kind::Reap, &node(7).to_string(), 5, Some(reap().encode()))),
-        part("a key of the zone", &record(Kind::Manifest, "research", 6, Some(manifest().encode()))),
+        part("a key of the zone", &record(Kind::Manifest, "2", 6, Some(manifest().encode()))),
         part("a tombstone", &Record { epoch: 3, ..record(Kind::Tool, "gone.arxiv.research", 7, None) }),
         part("a kind of a later version", &record(Kind::Unknown(200), "later", u64::MAX, Some(b"later".to_vec()))),
         part("a tool's body", &tool()),
@@ -296,6 +312,7 @@ fn records() -> Vec<Value> {
         part("a server's body", &server()),
         part("a reap's body", &reap()),
         part("a manifest's body", &manifest()),
+        part("the first manifest of a zone", &manifests()[0]),
         part("an origin", &origin(1)),
         part("a head", &Head { seq: 300, floor: 250, count: 251, root: [0x11; 32] }),
         part("an empty head", &Head::default()),

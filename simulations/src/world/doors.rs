@@ -1,4 +1,4 @@
-//! What doors do to a host: writes and questions, and what became of them.
+//! What doors do to a host: writes, rotations and questions, and what became of them.
 
 use std::time::Duration;
 
@@ -40,6 +40,27 @@ impl World {
         let token = self.write(host, write);
         let done = self.run_until(Duration::from_secs(5), |world| world.written(host, token).is_some());
         assert!(done.is_some(), "a write ends");
+        self.hosts[host.0].written.remove(&token).expect("it has ended")
+    }
+
+    /// Asks a host's node to give its zone another key; the result comes as that of a write.
+    pub fn rotate(&mut self, host: HostId) -> u64 {
+        self.next_token += 1;
+        let token = self.next_token;
+        let key = self.hosts[host.0].next_key(&mut self.chances.births);
+        self.tell(format_args!("{} rotates the key of {}", self.label(host), self.hosts[host.0].spec.zone));
+        self.hand(host.0, Input::Rotate { token, key });
+        token
+    }
+
+    /// Rotates and lets time pass until that has ended.
+    ///
+    /// # Errors
+    /// What the node said.
+    pub fn rotate_through(&mut self, host: HostId) -> Result<Wrote, WriteError> {
+        let token = self.rotate(host);
+        let done = self.run_until(Duration::from_secs(5), |world| world.written(host, token).is_some());
+        assert!(done.is_some(), "a rotation ends");
         self.hosts[host.0].written.remove(&token).expect("it has ended")
     }
 

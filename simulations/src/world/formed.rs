@@ -9,7 +9,7 @@ use aop_proto::node::TrustState;
 use aop_proto::params::LEASE;
 use aop_proto::record::{Certificate, Head, Kind, NodeBody, NodeId, Record, SignedRef, VISIBILITY_PUBLIC};
 use aop_proto::registry::root::root_of;
-use aop_proto::trust::{SigningKey, sign_flush};
+use aop_proto::trust::{Lineage, SigningKey, sign_flush};
 
 use super::{Spec, World};
 use crate::disk::{Disk, Records};
@@ -37,9 +37,10 @@ impl World {
         let records = world.hosts.iter().zip(&chains).map(|(host, chain)| node_record(host, chain));
         let base: Arc<Records> =
             Arc::new(records.map(|signed| ((signed.record.origin(), signed.record.seq), signed)).collect());
-        let zone_key = Some(zone_key.verifying_key().to_bytes());
+        let zone_key = zone_key.verifying_key().to_bytes();
+        let pinned = vec![(zone.to_string(), Lineage::of(1, zone_key))];
         for (host, chain) in world.hosts.iter_mut().zip(chains) {
-            let trust = TrustState { zone_key, chain, committed: true, pinned: Vec::new() };
+            let trust = TrustState { zone_key: Some(zone_key), chain, committed: true, pinned: pinned.clone() };
             host.disk = Disk::holding(base.clone(), trust.encode());
         }
         world

@@ -11,9 +11,9 @@ use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, TrustState};
 use crate::params::{CHAIN_MAX, PARENTS_MAX};
-use crate::record::{Certificate, Kind, NodeBody, NodeId, Origin};
+use crate::record::{Certificate, Kind, ManifestBody, NodeBody, NodeId, Origin};
 use crate::registry::Change;
-use crate::trust::verify_chain;
+use crate::trust::Lineage;
 use crate::wire::VERSIONS;
 use crate::wire::message::{Admit, Hello, Refuse};
 
@@ -23,20 +23,19 @@ const INHERITED_WITHIN: Duration = Duration::from_millis(500);
 impl Node {
     /// At start: believe what was believed; the first node of a zone that nobody else can know makes its key.
     pub(in crate::node) fn settle_trust(&mut self) {
-        for (zone, key) in self.trust.pinned.clone() {
+        for (zone, lineage) in self.trust.pinned.clone() {
             if let Ok(zone) = ZoneName::parse(&zone) {
-                // Stored pins do not contradict each other: each was pinned by the rule that refuses it.
-                let _ = self.anchors.pin(zone, key);
+                self.anchors.restore(zone, lineage);
             }
         }
+        self.pins_are_kept();
+        if self.is_admitted() {
+            self.chains.insert(self.id, self.trust.chain.clone());
+        }
+        self.resume_keys();
         match self.trust.zone_key {
-            Some(key) => {
-                let _ = self.anchors.pin(self.config.zone.clone(), key);
-                if self.is_admitted() {
-                    self.chains.insert(self.id, self.trust.chain.clone());
-                }
-            }
-            None if self.links.contacts.is_empty() => self.make_zone_key(),
+            Some(_) => {}
+            None if self.links.contacts.is_empty() => self.make_zone_key(&[]),
             None => {}
         }
         self.learn_children();
@@ -66,14 +65,14 @@ impl Node {
         };
         let founding = all_keyless && !self.links.has_parents;
         if may {
-            self.make_zone_key();
+            self.make_zone_key(&[]);
         } else if founding != self.links.founding {
             self.links.founding = founding;
             self.greet_all();
         }
     }
 
-    pub(super) fn greet_all(&mut self) {
+    pub(in crate::node) fn greet_all(&mut self) {
         for peer in self.links.connected() {
             self.greet(peer);
         }
@@ -99,15 +98,16 @@ impl Node {
         }
     }
 
-    pub(super) fn make_zone_key(&mut self) {
+    /// Speaks for the zone by the key this node holds; it has had others before when `manifests` say so.
+    pub(super) fn make_zone_key(&mut self, manifests: &[ManifestBody]) {
         let key = self.config.zone_key.verifying_key().to_bytes();
         let certificate = Certificate::issue(&self.config.zone_key, &self.config.zone, self.id, self.now.wall_ms);
-        self.believe(key, vec![certificate]);
+        self.believe(key, vec![certificate], manifests);
     }
 
     /// Takes the zone's key and a chain to this node, keeps both, and tells everybody connected.
-    pub(super) fn believe(&mut self, zone_key: [u8; 32], chain: Vec<Certificate>) {
-        if self.anchors.pin(self.config.zone.clone(), zone_key).is_err() {
+    pub(super) fn believe(&mut self, zone_key: [u8; 32], chain: Vec<Certificate>, manifests: &[ManifestBody]) {
+        if self.anchors.pin(self.config.zone.clone(), zone_key, manifests).is_err() {
             return;
         }
         self.trust.zone_key = Some(zone_key);
@@ -134,10 +134,11 @@ impl Node {
         }
     }
 
-    pub(super) fn keep_trust(&mut self) {
-        let own = self.config.zone.clone();
-        let pinned = self.anchors.pinned().filter(|(zone, _)| **zone != own);
-        self.trust.pinned = pinned.map(|(zone, key)| (zone.to_string(), *key)).collect();
+    pub(in crate::node) fn keep_trust(&mut self) {
+        let pinned = self.anchors.pinned();
+        self.trust.pinned = pinned.map(|(zone, lineage)| (zone.to_string(), lineage.clone())).collect();
+        self.pins_are_kept();
+        self.keys_changed();
         let trust: TrustState = self.trust.clone();
         self.persist(vec![Keep::Trust(trust)]);
     }
@@ -153,7 +154,7 @@ impl Node {
 
     /// Whether the parent was asked to delegate to our key and has not answered: it may have another founder's already, so
     /// nobody must rely on ours.
-    pub(super) fn is_provisional(&self) -> bool {
+    pub(in crate::node) fn is_provisional(&self) -> bool {
         let waiting = |link: &Link| link.asked && matches!(link.role, Role::Parent(_));
         !self.trust.committed && self.links.by_peer.values().any(waiting)
     }
@@ -167,6 +168,7 @@ impl Node {
             version: self.config.version.clone(),
             zone_key: self.trust.zone_key,
             chain: self.trust.chain.clone(),
+            manifests: self.anchors.manifests(&self.config.zone),
             founding: self.links.founding,
             held,
             versions: VERSIONS,
@@ -180,8 +182,11 @@ impl Node {
             self.misfit(peer, &format!("it is of zone {} itself; use --join for a fellow replica", self.config.zone));
         }
         self.set_role(peer, Role::Applicant);
+        let zone = &self.config.zone;
+        let is_of_zone = |key| self.anchors.lineage(zone).is_some_and(|lineage| lineage.epoch_of(key).is_some());
+        let (anchors, wall_ms) = (&self.anchors, self.now.wall_ms);
         match (self.trust.zone_key, hello.zone_key) {
-            (Some(ours), Some(theirs)) if ours != theirs => {
+            (Some(_), Some(theirs)) if !is_of_zone(&theirs) => {
                 if self.trust.committed {
                     let reason = "this zone is known under another key; start with an empty data directory to join it";
                     self.refuse(peer, reason);
@@ -189,9 +194,9 @@ impl Node {
                     self.forget_zone_key();
                 }
             }
-            (Some(ours), Some(_)) if verify_chain(&hello.chain, &self.config.zone, &ours, peer).is_ok() => {
-                let steps = hello.chain.len();
-                self.chains.insert(peer, hello.chain);
+            (Some(ours), Some(_)) if self.verifier.check_node(anchors, zone, peer, &hello.chain, wall_ms).is_ok() => {
+                let (steps, current) = (hello.chain.len(), self.is_current(&hello.chain));
+                self.take_chain(peer, hello.chain);
                 self.on_held(hello.held);
                 let dialed = self.links.by_peer.get(&peer).is_some_and(|link| link.dialed);
                 if !self.welcome(peer, dialed) {
@@ -200,7 +205,7 @@ impl Node {
                 self.set_role(peer, Role::Fellow);
                 self.commit_zone_key();
                 self.links.contacts.mark(&hello.address, peer);
-                if steps > self.trust.chain.len() + 1 {
+                if steps > self.trust.chain.len() + 1 || (!current && self.is_current(&self.trust.chain)) {
                     self.admit(peer, ours);
                 }
             }
@@ -278,7 +283,7 @@ impl Node {
         self.greet_all();
     }
 
-    pub(super) fn admit(&mut self, peer: NodeId, zone_key: [u8; 32]) {
+    pub(in crate::node) fn admit(&mut self, peer: NodeId, zone_key: [u8; 32]) {
         let mut chain = self.trust.chain.clone();
         if chain.len() >= CHAIN_MAX {
             self.send(
@@ -291,7 +296,8 @@ impl Node {
         }
         chain.push(Certificate::issue(&self.config.key, &self.config.zone, peer, self.now.wall_ms));
         self.commit_zone_key();
-        self.send(peer, Admit { zone_key, chain });
+        let manifests = self.anchors.manifests(&self.config.zone);
+        self.send(peer, Admit { zone_key, chain, manifests });
     }
 
     pub(super) fn refuse(&mut self, peer: NodeId, reason: &str) {
@@ -309,23 +315,37 @@ impl Node {
 
     pub(in crate::node) fn on_admit(&mut self, peer: NodeId, admit: Admit) {
         let known = self.has_role(peer, &Role::Applicant) || self.is_fellow(peer);
-        let verified = verify_chain(&admit.chain, &self.config.zone, &admit.zone_key, self.id).is_ok();
+        let zone = self.config.zone.clone();
+        self.follow_manifests(&zone, &admit.manifests);
+        let begun = Lineage::begin(&zone, admit.zone_key, &admit.manifests).ok();
+        let lineage = self.anchors.lineage(&zone).or(begun.as_ref());
+        let verified = lineage.is_some_and(|lineage| {
+            lineage.epoch_of(&admit.zone_key).is_some()
+                && lineage.check_node(&zone, self.id, &admit.chain, self.now.wall_ms).is_ok()
+        });
+        let current = lineage.map(Lineage::key);
+        let renews = |chain: &[Certificate]| chain.first().map(|first| first.issuer) == current;
+        let (is_renewed, was_current) = (renews(&admit.chain), renews(&self.trust.chain));
         if !known || !verified {
             self.counts.refused += u64::from(!verified);
         } else if !self.is_admitted() {
             self.links.catch_up(self.now.mono);
-            self.believe(admit.zone_key, admit.chain);
+            self.believe(admit.zone_key, admit.chain, &admit.manifests);
             self.commit_zone_key();
-        } else if self.trust.zone_key == Some(admit.zone_key) && admit.chain.len() < self.trust.chain.len() {
+        } else if is_renewed && (!was_current || admit.chain.len() < self.trust.chain.len()) {
             self.come_closer(admit.chain);
+            // What we had before may have ended: to whoever admitted us we were nobody.
+            self.greet(peer);
         }
     }
 
-    /// An elder certified us again, by fewer steps from the zone's key: chains stay short however replicas came to each other.
+    /// An elder certified us again, by a newer key or by fewer steps from it: chains stay short however replicas came to each other,
+    /// and relatives hear by which key we speak.
     fn come_closer(&mut self, chain: Vec<Certificate>) {
         self.trust.chain = chain;
         self.keep_trust();
         self.write_node_record();
         self.settle_links();
+        self.greet_relatives();
     }
 }

@@ -7,10 +7,10 @@ use super::contacts::Purpose;
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::Node;
-use crate::params::ADDRESS_CHARS_MAX;
-use crate::record::{DelegationBody, GATEWAYS_MAX, Gateway, Kind, NodeId, ZoneProof};
+use crate::params::{ADDRESS_CHARS_MAX, ZONE_DEPTH_MAX};
+use crate::record::{DelegationBody, GATEWAYS_MAX, Gateway, Kind, ManifestBody, NodeId, ZoneProof};
 use crate::registry::Change;
-use crate::trust::{TrustError, verify_chain};
+use crate::trust::{Lineage, TrustError};
 use crate::wire::message::{Delegate, Referral, ReferredChild, Serial, Serials, TAG_UNREACHABLE};
 
 /// Changes told in one frame.
@@ -38,12 +38,33 @@ impl Node {
         self.prove(peer);
     }
 
+    /// Tells parents and children who we are, and by which key.
+    pub(in crate::node) fn greet_relatives(&mut self) {
+        for peer in self.links.relatives() {
+            self.greet(peer);
+        }
+    }
+
+    /// Zone keys have moved: those who speak by them are looked at again.
+    pub(in crate::node) fn prove_relatives(&mut self) {
+        for peer in self.links.relatives() {
+            self.prove(peer);
+        }
+    }
+
+    /// Tells every child anew what this zone is and what lies above it.
+    pub(in crate::node) fn refer_children(&mut self) {
+        for child in self.links.children() {
+            self.settle_child(child);
+        }
+    }
+
     /// A relative is asked once its certificates lead to the key that is known for its zone: a name alone is a claim.
     pub(super) fn prove(&mut self, peer: NodeId) {
         let Some(link) = self.links.by_peer.get(&peer) else { return };
         let (Role::Parent(zone) | Role::Child(zone)) = link.role.clone() else { return };
         let chain = link.hello.as_ref().map(|hello| hello.chain.clone()).unwrap_or_default();
-        let proven = self.verifier.check_node(&self.anchors, &zone, peer, &chain).is_ok();
+        let proven = self.verifier.check_node(&self.anchors, &zone, peer, &chain, self.now.wall_ms).is_ok();
         let news = proven && !link.proven;
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
             link.proven = proven;
@@ -85,8 +106,12 @@ impl Node {
 
     /// Tells a node below what this zone is and what it says of the node's zone.
     pub(super) fn refer(&mut self, peer: NodeId, zone: &ZoneName) {
-        let delegation =
-            self.delegation_of(zone).map(|body| ReferredChild { zone_key: body.zone_key, gateways: body.gateways });
+        let delegation = self.delegation_of(zone).map(|body| ReferredChild {
+            zone_key: body.zone_key,
+            epoch: body.epoch,
+            manifests: self.anchors.manifests(zone),
+            gateways: body.gateways,
+        });
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
             link.told = delegation.as_ref().map(|child| child.zone_key);
         }
@@ -98,12 +123,14 @@ impl Node {
             // The child pins it.
             self.commit_zone_key();
         }
-        let anchors = self.anchors.pinned().filter(|(zone, _)| own.is_below(zone));
+        let above = || self.anchors.pinned().filter(|(zone, _)| own.is_below(zone));
+        let manifests = above().flat_map(|(_, lineage)| lineage.manifests());
         let referral = Referral {
             zone: own.as_str().to_owned(),
             zone_key,
             proofs: Vec::new(),
-            anchors: anchors.map(|(zone, key)| (zone.to_string(), *key)).collect(),
+            anchors: above().map(|(zone, lineage)| (zone.to_string(), lineage.key())).collect(),
+            manifests: manifests.chain(self.anchors.manifests(&own)).collect(),
             delegation,
         };
         self.send(peer, referral);
@@ -132,12 +159,34 @@ impl Node {
         };
         self.inherit(change, &zone);
         self.learn_children();
+        self.hear_child(&zone);
         let key = self.zone.child(&zone).map(|child| child.body.zone_key);
         for peer in self.links.of_zone(&zone) {
             self.prove(peer);
             if self.links.by_peer.get(&peer).is_some_and(|link| link.told != key) {
                 self.refer(peer, &zone);
             }
+        }
+    }
+
+    /// What nodes of a child told of its keys before it was known here; and of two delegations to one child, where the older record
+    /// names its older key, ours takes over how old it is: so the later key stands everywhere.
+    fn hear_child(&mut self, zone: &ZoneName) {
+        let hellos =
+            self.links.of_zone(zone).into_iter().filter_map(|peer| self.links.by_peer.get(&peer)?.hello.as_ref());
+        let told: Vec<Vec<ManifestBody>> = hellos.map(|hello| hello.manifests.clone()).collect();
+        for manifests in told {
+            self.follow_manifests(zone, &manifests);
+        }
+        let standing = self.delegation_of(zone);
+        let own =
+            self.zone.children().get(zone).and_then(|by_node| by_node.get(&self.id)).map(|child| child.body.clone());
+        let (Some(standing), Some(own), Some(lineage)) = (standing, own, self.anchors.lineage(zone)) else { return };
+        let is_one = lineage.epoch_of(&standing.zone_key).is_some() && lineage.epoch_of(&own.zone_key).is_some();
+        if is_one && standing.epoch < own.epoch && !self.links.delegating.contains_key(zone) {
+            let body = DelegationBody { since_ms: standing.since_ms, ..own };
+            self.links.delegating.insert(zone.clone(), body.clone());
+            self.write_delegation(zone.as_str(), body.encode());
         }
     }
 
@@ -156,37 +205,43 @@ impl Node {
 
     pub(in crate::node) fn on_referral(&mut self, peer: NodeId, referral: Referral) {
         let Some(Role::Parent(zone)) = self.links.by_peer.get(&peer).map(|link| link.role.clone()) else { return };
-        if let Err(TrustError::OtherKey(zone)) = self.pin_above(&zone, &referral) {
-            self.refuse(
-                peer,
-                &format!("zone {zone} was known under another key; its operator can tell whether that is right"),
-            );
+        if let Err(error) = self.pin_above(&zone, &referral) {
+            self.refuse(peer, &format!("{error}; its operator can tell whether that is right"));
             self.set_role(peer, Role::Stranger);
             return;
         }
+        if let Some(child) = &referral.delegation {
+            self.follow_manifests(&self.config.zone.clone(), &child.manifests);
+        }
+        self.settle_keys();
         self.prove(peer);
+        let own = self.anchors.lineage(&self.config.zone);
+        let is_ours = |key| own.is_some_and(|lineage| lineage.epoch_of(key).is_some());
+        let is_ours = referral.delegation.as_ref().is_some_and(|child| is_ours(&child.zone_key));
         let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
         // A parent that is not admitted itself, or too new, knows nothing of our zone; it speaks again when it does.
         link.undelegated = referral.delegation.is_none() && referral.zone_key.is_some();
         let asked = link.asked;
-        let candidate = self.config.zone_key.verifying_key().to_bytes();
+        let unknown = referral.delegation.as_ref().filter(|_| self.trust.zone_key.is_none());
+        let is_held = unknown.is_some_and(|child| self.take_key(&child.zone_key));
         match (referral.delegation, self.trust.zone_key) {
             (None, None) => self.found_zone(),
             (None, Some(_)) => self.delegate_to(peer),
-            (Some(child), Some(ours)) if child.zone_key == ours => {
+            // A parent that names a key before ours has not heard of the next; it was told, or is now.
+            (Some(child), Some(_)) if is_ours => {
                 self.commit_zone_key();
                 self.join_gateways(&child.gateways);
                 if !asked {
                     self.delegate_to(peer);
                 }
             }
-            (Some(child), None) if child.zone_key == candidate => {
+            (Some(child), None) if is_held => {
                 // Our store was lost, our key was not: what the zone held is at those who are still there.
                 if child.gateways.iter().any(|gateway| gateway.node != self.id) {
                     self.links.catch_up(self.now.mono);
                     self.join_gateways(&child.gateways);
                 }
-                self.make_zone_key();
+                self.make_zone_key(&child.manifests);
                 self.commit_zone_key();
             }
             (Some(_), Some(_)) if self.trust.committed => {
@@ -218,23 +273,12 @@ impl Node {
     }
 
     pub(super) fn pin_above(&mut self, zone: &ZoneName, referral: &Referral) -> Result<(), TrustError> {
-        let before = self.anchors.pinned().count();
-        for (name, key) in &referral.anchors {
-            if let Ok(name) = ZoneName::parse(name)
-                && zone.is_below(&name)
-            {
-                self.anchors.pin(name, *key)?;
-            }
-        }
-        if let Some(key) = referral.zone_key {
-            self.anchors.pin(zone.clone(), key)?;
-        }
-        if self.anchors.pinned().count() != before {
-            self.keep_trust();
-            // What lies below can only learn it from here.
-            for child in self.links.children() {
-                self.settle_child(child);
-            }
+        let anchors = referral.anchors.iter().filter_map(|(name, key)| Some((ZoneName::parse(name).ok()?, *key)));
+        let above = anchors.filter(|(name, _)| zone.is_below(name)).take(ZONE_DEPTH_MAX);
+        for (name, key) in above.chain(referral.zone_key.map(|key| (zone.clone(), key))) {
+            let of_zone = referral.manifests.iter().filter(|manifest| manifest.zone == name.as_str());
+            let manifests: Vec<ManifestBody> = of_zone.cloned().collect();
+            self.anchors.pin(name, key, &manifests)?;
         }
         Ok(())
     }
@@ -249,6 +293,7 @@ impl Node {
             zone: self.config.zone.as_str().to_owned(),
             zone_key,
             chain: self.trust.chain.clone(),
+            manifests: self.anchors.manifests(&self.config.zone),
             gateways: self.own_gateways(GATEWAYS_MAX),
             tools: self.zone.tools_as_taken().len() as u64,
         };
@@ -264,21 +309,28 @@ impl Node {
 
     pub(in crate::node) fn on_delegate(&mut self, peer: NodeId, delegate: Delegate) {
         let Some(Role::Child(zone)) = self.links.by_peer.get(&peer).map(|link| link.role.clone()) else { return };
-        if delegate.zone != zone.as_str() || verify_chain(&delegate.chain, &zone, &delegate.zone_key, peer).is_err() {
-            self.counts.refused += 1;
-            return;
-        }
+        self.follow_manifests(&zone, &delegate.manifests);
         if !self.is_admitted() || self.is_provisional() || self.is_behind() {
             return;
         }
         let coming = self.links.delegating.get(&zone).cloned();
         let is_coming = coming.is_some();
         let known = coming.or_else(|| self.delegation_of(&zone));
-        if known.as_ref().is_some_and(|known| known.zone_key != delegate.zone_key) {
+        let begun = match &known {
+            Some(known) => self.lineage_of_child(&zone, known, &delegate.manifests),
+            None => Lineage::begin(&zone, delegate.zone_key, &delegate.manifests),
+        };
+        let lineage = begun.ok().filter(|lineage| lineage.epoch_of(&delegate.zone_key).is_some());
+        let Some(lineage) = lineage else {
             // Another founder was first. What is still on its way to the store is told when it has arrived.
             if !is_coming {
                 self.refer(peer, &zone);
             }
+            return;
+        };
+        if delegate.zone != zone.as_str() || lineage.check_node(&zone, peer, &delegate.chain, self.now.wall_ms).is_err()
+        {
+            self.counts.refused += 1;
             return;
         }
         let mut gateways = delegate.gateways;
@@ -291,27 +343,44 @@ impl Node {
         }
         gateways.truncate(GATEWAYS_MAX);
         let since_ms = known.map_or(self.now.wall_ms, |known| known.since_ms);
-        let body = DelegationBody { zone_key: delegate.zone_key, gateways, tools: delegate.tools, since_ms };
+        let (zone_key, epoch) = (lineage.key(), lineage.epoch());
+        let body = DelegationBody { zone_key, epoch, gateways, tools: delegate.tools, since_ms };
         self.commit_zone_key();
         self.links.delegating.insert(zone.clone(), body.clone());
         self.write_delegation(zone.as_str(), body.encode());
     }
 
-    /// Proves the keys of our children to ourselves, so that what they answer can be checked.
-    pub(super) fn learn_children(&mut self) {
-        let proofs = self.child_proofs();
-        self.anchors.learn(&proofs, &mut self.verifier);
+    /// What a delegation of ours says of a child's key, and what the child told since.
+    fn lineage_of_child(
+        &self,
+        zone: &ZoneName,
+        known: &DelegationBody,
+        manifests: &[ManifestBody],
+    ) -> Result<Lineage, TrustError> {
+        let proven = self.anchors.lineage(zone).filter(|lineage| lineage.epoch_of(&known.zone_key).is_some());
+        let mut lineage = proven.cloned().unwrap_or_else(|| Lineage::of(known.epoch, known.zone_key));
+        lineage.follow(zone, manifests).map(|()| lineage)
     }
 
-    /// Proofs of our children's keys, for those who ask through us.
-    pub(in crate::node) fn child_proofs(&self) -> Vec<ZoneProof> {
+    /// Proves the keys of our children to ourselves, so that what they answer can be checked.
+    pub(super) fn learn_children(&mut self) {
+        let proofs = self.proofs();
+        self.anchors.learn(&proofs, &mut self.verifier, self.now.wall_ms);
+    }
+
+    /// How our zone came to its key, if it had another, and proofs of our children's keys, for those who ask through us.
+    pub(in crate::node) fn proofs(&self) -> Vec<ZoneProof> {
         let proof = |child: &crate::zone::Child| {
             let chain = self.chains.get(&child.signed.record.node)?.clone();
             let zone = child.signed.record.name.clone();
-            Some(ZoneProof { zone, delegation: child.signed.envelope.to_vec(), chain })
+            let manifests = self.anchors.manifests(&ZoneName::parse(&zone).ok()?);
+            Some(ZoneProof { zone, delegation: child.signed.envelope.to_vec(), chain, manifests })
         };
+        let (zone, manifests) = (self.config.zone.to_string(), self.anchors.manifests(&self.config.zone));
+        let own = ZoneProof { zone, delegation: Vec::new(), chain: Vec::new(), manifests };
+        let own = Some(own).filter(|own| !own.manifests.is_empty());
         let children = self.zone.children().keys().filter_map(|zone| self.zone.child(zone));
-        children.filter_map(proof).collect()
+        own.into_iter().chain(children.filter_map(proof)).collect()
     }
 
     /// Keeps contact with the gateways of a child that has to be reached.

@@ -488,6 +488,11 @@ impl Membership {
         }
     }
 
+    /// Nobody is suspect or away: nearly always, and cheap to say.
+    fn all_is_well(&self) -> bool {
+        self.suspects.is_empty() && self.table.here() == self.table.len()
+    }
+
     fn spread(&mut self, update: Update) {
         self.news.add(update, self.table.len() + 1);
     }
@@ -523,7 +528,8 @@ impl Membership {
 
     /// What travels beside a probe: what the receiver should know of itself first, then news.
     fn beside(&mut self, to: NodeId) -> Vec<Update> {
-        let own = self.table.get(to).filter(|member| member.liveness != Liveness::Alive);
+        let own = if self.all_is_well() { None } else { self.table.get(to) };
+        let own = own.filter(|member| member.liveness != Liveness::Alive);
         let mut updates: Vec<Update> = own.map(|member| self.update(member)).into_iter().collect();
         updates.extend(self.news.take(NEWS_PER_PROBE - updates.len(), 1));
         updates
@@ -560,8 +566,8 @@ impl Membership {
             self.turn = chance.sample(&all, all.len());
         }
         while let Some(node) = self.turn.pop() {
-            let is_here = self.table.get(node).is_some_and(|member| !member.liveness.is_away());
-            if is_here && self.active.is_linked(node) {
+            let is_here = |node| self.table.get(node).is_some_and(|member| !member.liveness.is_away());
+            if self.active.is_linked(node) && (self.all_is_well() || is_here(node)) {
                 return Some(node);
             }
         }

@@ -67,6 +67,10 @@ impl Suspects {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_node.is_empty()
+    }
+
     /// Who said so first.
     pub(super) fn first_accuser(&self, node: NodeId) -> Option<NodeId> {
         self.by_node.get(&node).and_then(|suspicion| suspicion.by.first().copied())

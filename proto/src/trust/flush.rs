@@ -100,6 +100,10 @@ pub trait Opened: Send + Sync + std::fmt::Debug {
     fn find(&self, bytes: &[u8]) -> Option<SignedRef>;
     /// Keeps a record that verified.
     fn keep(&self, signed: &SignedRef);
+    /// Whether what has this hash, certificates with the key they begin at, was checked.
+    fn knows(&self, seal: &Hash) -> bool;
+    /// Remembers that it was.
+    fn remember(&self, seal: Hash);
 }
 
 /// Checks records, once each; a flush of many records costs one check of its root.
@@ -198,11 +202,14 @@ impl Verifier {
 
     /// Whether what this seal stands for was checked before.
     pub(super) fn knows(&self, seal: &Hash) -> bool {
-        self.roots.contains(seal)
+        self.roots.contains(seal) || self.opened.as_ref().is_some_and(|opened| opened.knows(seal))
     }
 
     /// Remembers what was checked, for a while.
     pub(super) fn remember(&mut self, seal: Hash) {
+        if let Some(opened) = &self.opened {
+            return opened.remember(seal);
+        }
         if self.roots.insert(seal) {
             self.order.push_back(seal);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aop_proto::codec::Wire;
 use aop_proto::name::ZoneName;
 use aop_proto::node::TrustState;
-use aop_proto::params::LEASE;
+use aop_proto::params::NODE_LEASE;
 use aop_proto::record::{Certificate, Head, Kind, NodeBody, NodeId, Record, SignedRef, VISIBILITY_PUBLIC};
 use aop_proto::registry::root::root_of;
 use aop_proto::trust::{Lineage, SigningKey, sign_flush};
@@ -71,7 +71,7 @@ fn node_record(host: &Host, chain: &[Certificate]) -> SignedRef {
         hlc: EPOCH_MS << 16,
         visibility: VISIBILITY_PUBLIC,
         issued_ms: EPOCH_MS,
-        expires_ms: EPOCH_MS + LEASE.as_millis() as u64,
+        expires_ms: EPOCH_MS + NODE_LEASE.as_millis() as u64,
         def_hash: None,
         body: Some(body.encode()),
     };

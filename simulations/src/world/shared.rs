@@ -1,17 +1,19 @@
 //! Records that the nodes of one world have opened, kept once: ten thousand nodes hold one copy of each, and one of them checked its
 //! signature. A node sees no difference: what it is given stands for exactly the bytes it asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aop_proto::record::SignedRef;
+use aop_proto::record::{Hash, SignedRef};
 use aop_proto::trust::Opened;
 
 use crate::trace::hash_bytes;
 
 /// Kept below this many without asking who still holds them.
 const KEPT_MIN: usize = 4096;
+/// Other checks remembered.
+const SEALS_MAX: usize = 1 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ struct Kept {
     /// By a hash of the envelope; of two with the same hash the later one is kept.
     by_hash: HashMap<u64, SignedRef, BuildHasherDefault<Identity>>,
     sweep_at: usize,
+    /// What else was checked; forgotten all at once when it is too much.
+    seals: HashSet<Hash, BuildHasherDefault<Identity>>,
 }
 
 impl Shared {
@@ -44,6 +48,18 @@ impl Opened for Shared {
             kept.sweep_at = 2 * kept.by_hash.len();
         }
         kept.by_hash.insert(hash_bytes(&signed.envelope), Arc::clone(signed));
+    }
+
+    fn knows(&self, seal: &Hash) -> bool {
+        self.kept().seals.contains(seal)
+    }
+
+    fn remember(&self, seal: Hash) {
+        let mut kept = self.kept();
+        if kept.seals.len() >= SEALS_MAX {
+            kept.seals.clear();
+        }
+        kept.seals.insert(seal);
     }
 }
 

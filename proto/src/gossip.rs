@@ -25,17 +25,16 @@ mod pulls;
 mod rumours;
 mod wants;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::params::{ASK_PATIENCE_MIN, BUSY_MAX, FANOUT, GOSSIP_INTERVAL, PULL_PATIENCE, SMALL_ZONE_LOGS};
-use crate::record::{Certificate, NodeId, Origin, SignedRef};
+use crate::record::{NodeId, Origin, SignedRef};
 use crate::registry::{Evidence, Registry, range_bytes};
 use crate::selection::Chance;
+use crate::trust::Chains;
 use crate::wire::message::{Announced, Buckets, Busy, Digest, Fork, Message, Range, Ranges, Vector};
-
-/// Certificates by node, as far as they were verified.
-pub type Chains = BTreeMap<NodeId, Vec<Certificate>>;
 
 /// Messages to send, by peer.
 pub type Sends = Vec<(NodeId, Message)>;
@@ -392,7 +391,7 @@ fn pick(from: &[NodeId], count: usize, fits: impl Fn(&NodeId) -> bool, chance: &
 
 /// Proof of a fork for whoever does not know of it, with what makes its origin one of the zone's.
 pub(crate) fn fork_of(evidence: &Evidence, chains: &Chains) -> Option<Fork> {
-    let chain = chains.get(&evidence.origin().node)?.clone();
+    let chain = chains.get(evidence.origin().node)?.into_owned();
     let (one, other) = evidence.records();
     Some(Fork { chain, one: one.envelope.to_vec(), other: other.envelope.to_vec() })
 }
@@ -405,6 +404,6 @@ fn is_closing(message: &Message) -> bool {
 fn with_chains(ranges: Vec<Range>, chains: &Chains, hop: u8) -> Ranges {
     let beginning = ranges.iter().filter(|range| range.from_exclusive == 0);
     let origins: BTreeSet<NodeId> = beginning.map(|range| range.origin.node).collect();
-    let chains = origins.iter().filter_map(|node| chains.get(node)).cloned().collect();
+    let chains = origins.iter().filter_map(|node| chains.get(*node)).map(Cow::into_owned).collect();
     Ranges { ranges, chains, more: false, hop }
 }

@@ -33,7 +33,7 @@ pub use writes::{NewTool, Write, WriteError, Wrote};
 
 use crate::cache::Tags;
 use crate::codec::{Wire, WireRead, WireWrite};
-use crate::gossip::{Chains, Gossip, Sends};
+use crate::gossip::{Gossip, Sends};
 use crate::membership::Membership;
 use crate::name::ZoneName;
 use crate::now::Now;
@@ -43,7 +43,7 @@ use crate::registry::Registry;
 use crate::resolver::{Outcome, Resolver, Terms};
 use crate::search::Found;
 use crate::selection::Chance;
-use crate::trust::{Anchors, Lineage, Opened, Verifier};
+use crate::trust::{Anchors, Chains, Lineage, Opened, Verifier};
 use crate::view::{ChildView, Counts, MemberView, View};
 use crate::wire::message::{Fork, Message, Question, Serial, Serials};
 use crate::wire::{Class, class_of};
@@ -299,7 +299,7 @@ impl Node {
             resolver: Resolver::default(),
             verifier: Verifier::sharing(config.opened.clone()),
             anchors: Anchors::default(),
-            chains: Chains::new(),
+            chains: Chains::default(),
             tags: Tags::default(),
             links: links::Links::new(&config.parents, &config.joins),
             writes: writes::Writes::new(config.incarnation),

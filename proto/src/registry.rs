@@ -145,6 +145,8 @@ impl Slot {
 pub struct Registry {
     zone: ZoneName,
     slots: BTreeMap<NodeId, Slot>,
+    /// Those of them that are quarantined: usually none.
+    forked: BTreeSet<NodeId>,
     /// Nodes whose logs up to a life were ended for good.
     reaped: BTreeMap<NodeId, u64>,
     /// Logs that came from the store in a state no head confirms. They are shown and not sent, and asked for again.
@@ -164,6 +166,7 @@ impl Registry {
         Self {
             zone,
             slots: BTreeMap::new(),
+            forked: BTreeSet::new(),
             reaped: BTreeMap::new(),
             unsure: BTreeSet::new(),
             doubts: BTreeMap::new(),
@@ -241,9 +244,9 @@ impl Registry {
 
     /// Quarantined origins, and why.
     pub fn forks(&self) -> impl Iterator<Item = &Evidence> {
-        self.slots.values().filter_map(|slot| match slot {
-            Slot::Forked(evidence) => Some(&**evidence),
-            Slot::Held(_) => None,
+        self.forked.iter().filter_map(|node| match self.slots.get(node) {
+            Some(Slot::Forked(evidence)) => Some(&**evidence),
+            _ => None,
         })
     }
 
@@ -370,6 +373,7 @@ impl Registry {
         let ends = self.incarnation_of(node).is_some_and(|held| held <= incarnation);
         let ended = if ends { self.slots.remove(&node) } else { None };
         if ends {
+            self.forked.remove(&node);
             self.trust_again(node);
         }
         self.toggle(node);
@@ -579,6 +583,10 @@ impl Registry {
         self.forget_pending(origin.node, forgotten);
         self.toggle(origin.node);
         self.trust_again(origin.node);
+        match new {
+            Slot::Held(_) => self.forked.remove(&origin.node),
+            Slot::Forked(_) => self.forked.insert(origin.node),
+        };
         let old = self.slots.insert(origin.node, new);
         self.toggle(origin.node);
         let old = match old {

@@ -10,6 +10,7 @@
 mod anchors;
 pub mod answers;
 mod certificate;
+mod chains;
 mod definition;
 mod flush;
 pub mod manifest;
@@ -19,6 +20,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 
 pub use anchors::{Anchor, Anchors};
 pub use certificate::verify_chain;
+pub use chains::Chains;
 pub use definition::definition_hash;
 pub(crate) use flush::ROOTS_MAX;
 pub use flush::{Opened, Verifier, sign_flush};

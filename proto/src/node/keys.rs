@@ -118,7 +118,7 @@ impl Node {
             let issuer = chain.first().map(|certificate| certificate.issuer)?;
             self.anchors.lineage(zone)?.epoch_of(&issuer)
         };
-        let is_older = self.chains.get(&node).is_some_and(|held| epoch(held) > epoch(&chain));
+        let is_older = self.chains.get(node).is_some_and(|held| epoch(&held) > epoch(&chain));
         if !is_older && self.verifier.check_node(&self.anchors, zone, node, &chain, self.now.wall_ms).is_ok() {
             self.chains.insert(node, chain);
         }
@@ -224,7 +224,7 @@ impl Node {
     /// Certifies the fellows that still have certificates of a former key.
     fn admit_fellows(&mut self) {
         let Some(key) = self.trust.zone_key else { return };
-        let behind = |peer: &NodeId| self.chains.get(peer).is_none_or(|chain| !self.is_current(chain));
+        let behind = |peer: &NodeId| self.chains.get(*peer).is_none_or(|chain| !self.is_current(&chain));
         for peer in self.links.fellows().iter().copied().filter(behind).collect::<Vec<_>>() {
             self.admit(peer, key);
         }

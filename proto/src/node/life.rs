@@ -57,7 +57,7 @@ impl Node {
 
     fn evidence_of(&mut self, fork: &Fork) -> Option<Evidence> {
         let (one, other) = (self.verifier.open(&fork.one).ok()?, self.verifier.open(&fork.other).ok()?);
-        Evidence::of(&one, &other).filter(|evidence| self.chains.contains_key(&evidence.origin().node))
+        Evidence::of(&one, &other).filter(|evidence| self.chains.contains(evidence.origin().node))
     }
 
     /// Takes back what an earlier run knew of forks.

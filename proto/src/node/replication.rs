@@ -125,7 +125,7 @@ impl Node {
     fn take_range(&mut self, peer: NodeId, range: &Range) -> Result<Applied, Option<RangeError>> {
         // The last place is kept for our own log.
         let full = self.registry.origins() + 1 >= ORIGINS_MAX && self.registry.through(range.origin) == 0;
-        if range.origin.node == self.id || full || !self.chains.contains_key(&range.origin.node) {
+        if range.origin.node == self.id || full || !self.chains.contains(range.origin.node) {
             return Err(None);
         }
         let mut records = Vec::with_capacity(range.records.len());

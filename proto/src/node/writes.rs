@@ -264,8 +264,8 @@ impl Node {
         for (origin, records) in logs {
             let applied = self.registry.restore(records);
             let node = self.registry.latest(origin, Kind::Node, &origin.node.to_string());
-            if let Some(body) = node.and_then(|signed| NodeBody::decode(signed.record.body.as_deref()?).ok()) {
-                self.chains.insert(origin.node, body.chain);
+            if let Some(signed) = node.filter(|signed| signed.record.body.is_some()) {
+                self.chains.restore(signed);
             }
             self.follow(&applied);
         }

@@ -260,6 +260,7 @@ impl Node {
         };
         let Some(body) = signed.record.body.as_deref().and_then(|body| NodeBody::decode(body).ok()) else { return };
         self.membership.on_member(node);
+        self.chains.written(signed, &body.chain);
         self.links.contacts.forget_fellow(node, Some(&body.address));
         if self.config.parents.is_empty() {
             // The zone has a parent, so this replica has: it answers as the others do, and stands in for them.
@@ -279,7 +280,7 @@ impl Node {
         self.anchors.unpin(&self.config.zone);
         self.trust.zone_key = None;
         self.trust.chain.clear();
-        self.chains.remove(&self.id);
+        self.chains.remove(self.id);
         self.greet_all();
     }
 

@@ -371,7 +371,7 @@ impl Node {
     /// How our zone came to its key, if it had another, and proofs of our children's keys, for those who ask through us.
     pub(in crate::node) fn proofs(&self) -> Vec<ZoneProof> {
         let proof = |child: &crate::zone::Child| {
-            let chain = self.chains.get(&child.signed.record.node)?.clone();
+            let chain = self.chains.get(child.signed.record.node)?.into_owned();
             let zone = child.signed.record.name.clone();
             let manifests = self.anchors.manifests(&ZoneName::parse(&zone).ok()?);
             Some(ZoneProof { zone, delegation: child.signed.envelope.to_vec(), chain, manifests })

@@ -17,6 +17,7 @@ mod completions;
 mod config;
 mod editors;
 mod json;
+mod keys;
 mod ls;
 mod mcp;
 mod nodes;
@@ -130,6 +131,7 @@ enum Command {
     Zones(zones::Zones),
     Nodes(nodes::Nodes),
     Status(status::Status),
+    Keys(keys::Keys),
     Mcp(mcp::Mcp),
     #[command(subcommand)]
     Config(config::Config),
@@ -189,6 +191,7 @@ async fn dispatch(command: Command, context: &mut Context) -> anyhow::Result<Exi
         Command::Zones(command) => command.run(context).await,
         Command::Nodes(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
+        Command::Keys(command) => command.run(context).await,
         Command::Mcp(command) => command.run(context).await,
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),

@@ -22,6 +22,7 @@ use aop_proto::params::ORIGINS_MAX;
 use aop_proto::record::NodeId;
 use aop_proto::resolver::{Outcome, Terms};
 use aop_proto::search::Found;
+use aop_proto::trust::SigningKey;
 use aop_proto::view::View;
 use aop_proto::wire::Class;
 use aop_proto::wire::message::Question;
@@ -58,6 +59,8 @@ const REFUSALS_MAX: usize = 64;
 pub enum Job {
     /// A change to what this node serves.
     Write(Write, oneshot::Sender<Result<Wrote, WriteError>>),
+    /// Another key for the zone, which is kept already.
+    Rotate(SigningKey, oneshot::Sender<Result<Wrote, WriteError>>),
     /// A question.
     Resolve(Question, DriverTerms, oneshot::Sender<(Outcome, Vec<Found>)>),
     /// Forget all cached answers.
@@ -225,6 +228,10 @@ impl Driver {
             Job::Write(write, reply) => {
                 self.writes.insert(token, reply);
                 self.input(Input::Write { token, write });
+            }
+            Job::Rotate(key, reply) => {
+                self.writes.insert(token, reply);
+                self.input(Input::Rotate { token, key });
             }
             Job::Resolve(question, DriverTerms { within, terms }, reply) => {
                 self.questions.insert(token, reply);

@@ -1,8 +1,10 @@
 //! The only source of chance, and the secrets made from it: node key, zone key, admin token.
 //!
 //! A secret is made once, at first start, and kept in a file only its owner may read; it is not a store of anything else. What
-//! must always hold: a file is there whole or not at all, an existing secret is never overwritten or silently replaced, and no
-//! secret is ever printed.
+//! must always hold: a file is there whole or not at all, an existing secret is never overwritten or silently replaced (a
+//! zone's key gives way to the one the zone has rotated to), and no secret is ever printed.
+
+mod zone;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
+
+pub use zone::{NEXT_ZONE_KEY_FILE, ZoneKeys};
 
 /// The node's identity, in `<data>/node.key`.
 pub const NODE_KEY_FILE: &str = "node.key";

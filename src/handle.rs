@@ -3,6 +3,7 @@
 //! A local hit by name is answered from the published view without waiting for anybody; everything else goes through the driver.
 //! Calls are not here: they are made by `call`.
 
+mod keys;
 mod servers;
 mod state;
 
@@ -29,6 +30,7 @@ pub use servers::{Registered, read_catalogue};
 use crate::answers::{Answers, Hit, Moment, Resolution};
 use crate::clock::Clock;
 use crate::driver::{DriverTerms, Job, Published};
+use crate::entropy::ZoneKeys;
 use crate::peer::Peers;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -129,6 +131,7 @@ struct Inner {
     without: Mutex<BTreeMap<String, BTreeSet<String>>>,
     /// Held by whoever changes what is registered, so that news of a server never come between the steps of its end.
     registering: tokio::sync::Mutex<()>,
+    zone_keys: Arc<Mutex<ZoneKeys>>,
     starting: AtomicBool,
     stopping: AtomicBool,
 }
@@ -162,6 +165,8 @@ pub struct Limbs {
     pub peers: Peers,
     /// Counters of this node.
     pub metrics: Metrics,
+    /// The zone's keys as this node has made them.
+    pub zone_keys: ZoneKeys,
     /// The node's clock.
     pub clock: Clock,
 }
@@ -169,7 +174,7 @@ pub struct Limbs {
 impl Handle {
     /// A handle of a node whose limbs are these.
     pub fn new(limbs: Limbs, about: About) -> Self {
-        let Limbs { jobs, published, upstreams, store, peers, metrics, clock } = limbs;
+        let Limbs { jobs, published, upstreams, store, peers, metrics, zone_keys, clock } = limbs;
         let answers = Answers::default();
         let (started, without) = (Instant::now(), Mutex::default());
         let (starting, stopping) = (AtomicBool::new(true), AtomicBool::new(false));
@@ -186,6 +191,7 @@ impl Handle {
             started,
             without,
             registering: tokio::sync::Mutex::default(),
+            zone_keys: Arc::new(Mutex::new(zone_keys)),
             starting,
             stopping,
         };
@@ -527,10 +533,10 @@ impl Handle {
         use aop_proto::node::{Config, Node, Restored};
 
         use crate::driver::Driver;
-        use crate::entropy::{NodeKey, ZoneKey};
+        use crate::entropy::NodeKey;
 
         let clock = Clock::start();
-        let (key, zone_key) = (NodeKey::memory().unwrap(), ZoneKey::memory().unwrap());
+        let (key, zone_keys) = (NodeKey::memory().unwrap(), ZoneKeys::memory().unwrap());
         let (events, peer_events) = mpsc::channel(8);
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let listen = socket.local_addr().unwrap();
@@ -538,7 +544,8 @@ impl Handle {
         let config = Config {
             zone: ZoneName::parse("research").unwrap(),
             key: key.signing_key().clone(),
-            zone_key: zone_key.signing_key().clone(),
+            zone_key: zone_keys.current().signing_key().clone(),
+            spare_key: None,
             incarnation: 1,
             address: listen.to_string(),
             version: "test".to_owned(),
@@ -559,6 +566,7 @@ impl Handle {
             store,
             peers,
             metrics: Metrics::default(),
+            zone_keys,
             clock,
         };
         let (limit, deadline) = (RESULTS.0, QUERY_DEADLINE.0);

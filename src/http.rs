@@ -7,6 +7,7 @@
 mod accept;
 mod ask;
 mod guard;
+mod keys;
 mod ops;
 mod reply;
 mod resolve;
@@ -74,6 +75,8 @@ fn routes(doors: Doors, others: Router) -> Router {
         .route("/v1/zones", get(state::zones))
         .route("/v1/nodes", get(state::nodes))
         .route("/v1/status", get(state::status))
+        .route("/v1/keys", get(keys::list))
+        .route("/v1/keys/rotate", post(keys::rotate))
         .route("/livez", get(ops::livez))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))

@@ -33,7 +33,7 @@ use crate::clock::Clock;
 use crate::config::{LogFormat, NodeConfig, ResolveConfig, Secret, ServerEntry, Transport};
 use crate::driver::keeping::{Kept, keep_incarnation};
 use crate::driver::{Driver, PEER_EVENTS_MAX};
-use crate::entropy::{AdminToken, NodeKey, ZoneKey, seed};
+use crate::entropy::{AdminToken, NodeKey, ZoneKeys, seed};
 use crate::handle::{About, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
 use crate::mcp::door::McpDoor;
@@ -132,7 +132,7 @@ impl Running {
     async fn start(setup: Setup) -> anyhow::Result<Self> {
         let (tcp, udp) = bind_one_port(setup.listen).map_err(|error| port_problem(setup.listen, &error))?;
         let listen = tcp.local_addr().context("the port has no address")?;
-        let (store, node_key, zone_key, admin_token) = keep(setup.data_dir.as_deref())?;
+        let (store, node_key, mut zone_keys, admin_token) = keep(setup.data_dir.as_deref())?;
         let clock = Clock::start();
         let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
         let peers = Peers::bind(udp, &node_key, events).context("cannot open the federation port")?;
@@ -141,7 +141,8 @@ impl Running {
         let config = Config {
             zone: setup.zone.clone(),
             key: node_key.signing_key().clone(),
-            zone_key: zone_key.signing_key().clone(),
+            zone_key: zone_keys.current().signing_key().clone(),
+            spare_key: zone_keys.next().map(|next| next.signing_key().clone()),
             incarnation: incarnation(&store, &kept, clock.now().wall_ms).await?,
             address: setup.advertise.unwrap_or_else(|| listen.to_string()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -151,6 +152,10 @@ impl Running {
             opened: None,
         };
         let node = Node::new(config, restored(&store, kept, &setup.zone)?, clock.now());
+        if let Some(key) = node.view().zone_key {
+            // A rotation that a crash cut short has taken place or not.
+            zone_keys.settle(&key)?;
+        }
         let driver_stop = CancellationToken::new();
         let (driver, queues) = Driver::new(node, clock, peers.clone(), store.clone(), peer_events, driver_stop.clone());
         let driver_task = tokio::spawn(driver.run());
@@ -164,6 +169,7 @@ impl Running {
             store: store.clone(),
             peers,
             metrics,
+            zone_keys,
             clock,
         };
         let about = About {
@@ -340,9 +346,9 @@ fn port_problem(listen: SocketAddr, error: &std::io::Error) -> Problem {
 }
 
 /// The store and the keys of a data directory, or of a node in memory.
-fn keep(dir: Option<&std::path::Path>) -> anyhow::Result<(Store, NodeKey, ZoneKey, AdminToken)> {
+fn keep(dir: Option<&std::path::Path>) -> anyhow::Result<(Store, NodeKey, ZoneKeys, AdminToken)> {
     let Some(dir) = dir else {
-        return Ok((Store::memory(), NodeKey::memory()?, ZoneKey::memory()?, AdminToken::memory()?));
+        return Ok((Store::memory(), NodeKey::memory()?, ZoneKeys::memory()?, AdminToken::memory()?));
     };
     let usable = |what: String| Problem::new(Kind::Config, what).hint("aop-node --data-dir DIR");
     use std::os::unix::fs::DirBuilderExt as _;
@@ -356,9 +362,9 @@ fn keep(dir: Option<&std::path::Path>) -> anyhow::Result<(Store, NodeKey, ZoneKe
     let told = |error: &dyn std::fmt::Display| usable(format!("data directory {}: {error}", dir.display()));
     let store = Store::open(dir).map_err(|error| told(&error))?;
     let node_key = NodeKey::load_or_create(dir).map_err(|error| told(&error))?;
-    let zone_key = ZoneKey::load_or_create(dir).map_err(|error| told(&error))?;
+    let zone_keys = ZoneKeys::load_or_create(dir).map_err(|error| told(&error))?;
     let admin_token = AdminToken::load_or_create(dir).map_err(|error| told(&error))?;
-    Ok((store, node_key, zone_key, admin_token))
+    Ok((store, node_key, zone_keys, admin_token))
 }
 
 /// The log's life: as stored, or a new one above every earlier one of this key, persisted before anything is sent (I11).

@@ -7,6 +7,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::fixture::{HttpServer, free_port, tool};
+use support::raw::request;
 use support::tools::{Tools, tools};
 use support::{Fixture, Node, PATIENT, SOON, World, eventually, names, results};
 
@@ -437,4 +438,53 @@ fn a_silent_zone_is_named_and_the_answer_is_partial() {
         assert_eq!(json["partial"], true);
         assert_eq!(json["zones"]["silent"], json!(["research"]), "{answer}");
     }
+}
+
+#[test]
+fn a_zone_s_key_is_rotated_and_everybody_follows() {
+    let world = World::new();
+    let mut federation = Federation::start(&world);
+    let second = world.node("second").zone("research").parent(&federation.root).start();
+    let fixture = Fixture::new(&world, "papers");
+    federation.research.register("papers", &fixture.command());
+    let (name, hello) = ("echo.papers.research", json!({"text": "hello"}));
+    found(&second, name);
+    federation.writing.eventually_says(name, &hello, "hello", SOON);
+    let keys = |node: &Node| node.get("/v1/keys").is(200).json();
+    let before = keys(&federation.research);
+    assert_eq!((&before["epoch"], &before["held"], &before["maker"]), (&json!(1), &json!(true), &before["node"]));
+
+    // Only the key's maker makes the next one, and only for whoever has its token.
+    let refused = second.aop(["keys", "rotate", "--json"]).exits(3).problem();
+    assert_eq!(refused["kind"], "forbidden", "{refused}");
+    assert_eq!(refused["hint"], format!("aop keys rotate --node {}", federation.research.address), "{refused}");
+    request(&federation.research.address, "POST", "/v1/keys/rotate", &[], b"{}").is(401);
+    assert_eq!(keys(&federation.research), before);
+
+    let rotated = federation.research.aop(["keys", "rotate", "--json"]).ok().json();
+    assert_eq!((&rotated["epoch"], &rotated["held"]), (&json!(2), &json!(true)), "{rotated}");
+    assert_ne!(rotated["key"], before["key"]);
+    // Nothing between the reply and the cut: what was announced is kept.
+    federation.research.kill();
+    federation.research.start_again();
+    assert_eq!(keys(&federation.research)["key"], rotated["key"]);
+    assert!(!federation.research.data.join("zone.next.key").exists());
+
+    for node in [&federation.root, &federation.writing, &second] {
+        found(node, name);
+        eventually(&format!("{} follows", node.zone), SOON, || {
+            let keys = keys(node);
+            let known = keys["keys"].as_array().into_iter().flatten().find(|key| key["zone"] == "research").cloned();
+            let follows = known.is_some_and(|known| known["epoch"] == 2 && known["key"] == rotated["key"]);
+            if follows { Ok(()) } else { Err(keys.to_string()) }
+        });
+    }
+    eventually("the other replica is certified by the new key", SOON, || {
+        let keys = keys(&second);
+        if keys["chain"][0]["issuer"] == rotated["key"] { Ok(()) } else { Err(keys.to_string()) }
+    });
+    federation.writing.eventually_says(name, &hello, "hello", PATIENT);
+    second.aop(["keys"]).ok().prints("research").prints("pinned");
+    let again = federation.research.aop(["keys", "rotate", "--json"]).ok().json();
+    assert_eq!(again["epoch"], 3);
 }

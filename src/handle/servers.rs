@@ -405,6 +405,15 @@ impl Handle {
                 let at = address.unwrap_or_else(|| "HOST:PORT".to_owned());
                 Problem::new(Kind::Forbidden, message).hint(format!("aop unregister NAME --node {at}"))
             }
+            WriteError::KeyElsewhere { maker, .. } => {
+                let maker = maker.and_then(|maker| self.view().members.iter().find(|m| m.node == maker).cloned());
+                let hint =
+                    maker.map_or_else(|| "aop keys".to_owned(), |m| format!("aop keys rotate --node {}", m.address));
+                Problem::new(Kind::Forbidden, message).hint(hint)
+            }
+            WriteError::KeyFrozen { .. } => Problem::new(Kind::Forbidden, message).hint("aop keys"),
+            WriteError::KeyUnsettled { .. } => Problem::new(Kind::Busy, message).hint("aop status"),
+            WriteError::KeyUsed { .. } => Problem::new(Kind::Internal, message),
             WriteError::Store => Problem::new(Kind::StoreFailed, message).hint("aop status"),
         }
     }
@@ -434,7 +443,7 @@ fn tools_of(server: &str, tools: &[Bytes]) -> Vec<NewTool> {
 }
 
 /// Carries something out even if whoever wants it goes away half-way: what was begun must not stay half done.
-async fn to_its_end<T: Send + 'static>(
+pub(super) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = tokio::spawn(work).await;

@@ -3,19 +3,21 @@
 //! What must hold is asserted in `entry`; here is where the bytes come from. The same seeds every time; `tests/fuzz` goes on from
 //! there with coverage.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use aop_proto::codec::Wire;
 use aop_proto::name::ZoneName;
-use aop_proto::record::{Envelope, Head, Record, Signed, SignedRef};
-use aop_proto::registry::Registry;
+use aop_proto::now::Now;
+use aop_proto::record::{Envelope, NodeId, Record, Signed};
+use aop_proto::registry::{Registry, Standing};
 use aop_proto::selection::Chance;
-use aop_proto::trust::{SigningKey, Verifier, sign_flush};
-use aop_proto::wire::message::{Message, Range};
+use aop_proto::trust::{SigningKey, Verifier};
+use aop_proto::wire::message::Message;
 
 mod entry;
 mod support;
 
+use entry::author::{Author, range_of};
 use support::{all, frames};
 
 /// Frames go in as frames, everything else as a record.
@@ -107,24 +109,17 @@ fn a_message_of_a_later_version_is_a_value() {
 /// A record of an unknown kind, and a tool whose body nobody can read, go from one registry to the next byte for byte.
 #[test]
 fn what_cannot_be_read_is_kept_and_relayed_as_it_came() {
-    let key = SigningKey::from_bytes(&[1; 32]);
+    let mut author = Author::new(SigningKey::from_bytes(&[1; 32]), 1);
     let later = all().into_iter().find(|vector| vector.meaning["kind"] == 200).expect("a kind of a later version");
-    let unknown = Record { seq: 1, ..Record::decode(&later.bytes).unwrap() };
-    let unreadable = Record { seq: 2, kind: 1, name: "t.s.research".into(), ..unknown.clone() };
-    let signed: Vec<SignedRef> = [unknown, unreadable]
-        .map(|record| sign_flush(&key, vec![record], Head::default()).remove(0))
-        .map(Arc::new)
-        .into();
-    let (origin, mut relayed) = (signed[0].record.origin(), signed.clone());
-    for _ in 0..2 {
+    let unknown = Record { hlc: 0, ..Record::decode(&later.bytes).unwrap() };
+    let unreadable = Record { kind: 1, name: "t.s.research".into(), ..unknown.clone() };
+    let signed = author.flush(vec![unknown, unreadable], 0);
+    let (mut range, mut relayed) = (range_of(0, false, &signed).unwrap(), signed.clone());
+    for relay in [NodeId([1; 32]), NodeId([2; 32])] {
         let mut registry = Registry::new(ZoneName::parse("research").unwrap());
-        for (range, at) in relayed.iter().zip(0..) {
-            let records = vec![range.envelope.to_vec()];
-            let one = Range { origin, from_exclusive: at, to_inclusive: at + 1, cut: true, records };
-            registry.apply(&one, std::slice::from_ref(range)).unwrap();
-        }
-        let (ranges, _) = registry.ranges_for(&[], usize::MAX);
-        relayed = ranges[0].records.iter().map(|bytes| Verifier::default().open(bytes).unwrap()).collect();
+        registry.apply(relay, &range, &relayed, Now { mono: Duration::ZERO, wall_ms: 0 }).unwrap();
+        range = registry.range_of(author.origin, Standing::Through(0)).unwrap();
+        relayed = range.records.iter().map(|bytes| Verifier::default().open(bytes).unwrap()).collect();
     }
     assert!(relayed.iter().map(|signed| &signed.envelope).eq(signed.iter().map(|signed| &signed.envelope)));
 }
@@ -150,7 +145,7 @@ fn many(count: usize, seed: u8, seeds: &[Vec<u8>], entry: fn(&[u8])) {
     let below = |chance: &mut Chance, bound: usize| usize::try_from(chance.below(bound as u64)).unwrap();
     for _ in 0..count {
         let mut bytes: Vec<u8> = if seeds.is_empty() || chance.below(8) == 0 {
-            (0..below(&mut chance, 600)).map(|_| chance.number() as u8).collect()
+            (0..below(&mut chance, 2_000)).map(|_| chance.number() as u8).collect()
         } else {
             seeds[below(&mut chance, seeds.len())].clone()
         };
@@ -201,5 +196,5 @@ fn any_snapshot() {
 
 #[test]
 fn any_life_of_a_node() {
-    many(150, 6, &frames(), entry::node);
+    many(300, 6, &[], entry::node);
 }

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each target calls one of them")]
 
+pub(crate) mod author;
 mod logs;
 mod node;
 

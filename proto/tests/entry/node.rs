@@ -4,21 +4,29 @@
 //! whose time has come has something to do: it is never due again at once for ever.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Input, NewTool, Node, Output, Restored, Write};
 use aop_proto::now::Now;
-use aop_proto::record::{Certificate, Head, NodeId, Origin, Record, VISIBILITY_PUBLIC};
+use aop_proto::params::BUCKETS;
+use aop_proto::record::{Certificate, Head, NodeId, Origin, Record, SignedRef, VISIBILITY_PUBLIC};
 use aop_proto::resolver::Terms;
-use aop_proto::trust::{SigningKey, sign_flush};
-use aop_proto::wire::message::{Form, Hello, Message, Question, Range, Ranges};
+use aop_proto::trust::SigningKey;
+use aop_proto::wire::message::{
+    Ack, Announce, Announced, Buckets, Busy, ClockAhead, Digest, Fork, Form, Hello, Leave, Members, Message, Ping,
+    PingRequest, Question, Ranges, Update, Vector,
+};
 use aop_proto::wire::{VERSIONS, frame};
 use bytes::Bytes;
 
 use super::Dice;
+use super::author::{Author, range_of};
 
 const WALL_MS: u64 = 1_790_000_000_000;
+/// Where a wall clock can jump to and come back from: a few centuries.
+const SKEW_MS_MAX: u64 = 1 << 43;
 const STEPS_MAX: usize = 400;
 const OUTPUTS_MAX: usize = 10_000;
 /// Times a node may be due at one and the same instant.
@@ -27,6 +35,9 @@ const WAKES_MAX: usize = 64;
 fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
+
+/// Times that everything is delivered and stored, after which two nodes are a zone.
+const ROUNDS_TO_SETTLE: usize = 16;
 
 /// One node and what it waits for.
 struct Host {
@@ -39,7 +50,7 @@ struct Host {
 struct World {
     hosts: [Host; 2],
     /// The third party, and its certificates once it is admitted.
-    rogue: SigningKey,
+    rogue: Author,
     chain: Vec<Certificate>,
     /// Frames between the two, by sender and place of the receiver.
     queue: VecDeque<(NodeId, usize, Bytes)>,
@@ -54,14 +65,14 @@ pub(crate) fn node(bytes: &[u8]) {
     let dice = &mut Dice(bytes);
     let mut world = World {
         hosts: [host(1), host(2)],
-        rogue: key(3),
+        rogue: Author::new(key(3), 1),
         chain: Vec::new(),
         queue: VecDeque::new(),
         time: Duration::ZERO,
         skew_ms: 0,
         token: 0,
     };
-    world.connect(true);
+    world.begin(dice.byte());
     for _ in 0..STEPS_MAX {
         if dice.is_empty() {
             break;
@@ -98,12 +109,37 @@ impl World {
         Now { mono: self.time, wall_ms }
     }
 
-    fn rogue(&self) -> NodeId {
-        NodeId(self.rogue.verifying_key().to_bytes())
+    const fn rogue(&self) -> NodeId {
+        self.rogue.origin.node
+    }
+
+    /// The two meet, and mostly become a zone that admits the third party too: little can happen before.
+    fn begin(&mut self, choice: u8) {
+        self.connect(true);
+        if choice & 1 == 0 {
+            self.settle();
+        }
+        if choice & 2 == 0 {
+            for at in 0..2 {
+                self.greet(at, &mut Dice(&[]));
+                self.greet(at, &mut Dice(&[]));
+            }
+            self.settle();
+        }
+    }
+
+    /// Everything that was said is heard, and everything is durable.
+    fn settle(&mut self) {
+        for _ in 0..ROUNDS_TO_SETTLE {
+            self.deliver(usize::MAX);
+            for at in 0..2 {
+                self.persisted(at, true);
+            }
+        }
     }
 
     fn step(&mut self, dice: &mut Dice<'_>) {
-        let choice = dice.byte() % 20;
+        let choice = dice.byte() % 24;
         let at = dice.below(2);
         match choice {
             0..=3 => self.pass(Duration::from_millis(u64::from(dice.byte()) * 4)),
@@ -124,6 +160,10 @@ impl World {
             16 => self.write(at, dice),
             17 => self.ask(at, dice),
             18 => self.connect(dice.yes()),
+            19..=22 => {
+                let word = self.word(dice);
+                self.say(at, word.encode().into());
+            }
             _ => self.meet(at, dice),
         }
     }
@@ -180,7 +220,7 @@ impl World {
     }
 
     fn deliver(&mut self, count: usize) {
-        for _ in 0..=count {
+        for _ in 0..=count.min(self.queue.len()) {
             let Some((peer, to, bytes)) = self.queue.pop_front() else { return };
             self.input(to, Input::Frame { peer, bytes });
         }
@@ -225,42 +265,114 @@ impl World {
             manifests: Vec::new(),
             founding: dice.yes(),
             held: dice.yes().then(|| (WALL_MS, dice.number())),
-            versions: if dice.byte() == 0 { (2, 2) } else { VERSIONS },
+            versions: if dice.byte() == 255 { (2, 2) } else { VERSIONS },
         };
         self.say(at, Message::from(hello).encode().into());
     }
 
-    /// The third party, once certified, signs anything about itself.
+    /// The third party, once certified, writes its log and tells of it: as it ought to, or anything else that it can sign.
     fn claim(&mut self, at: usize, dice: &mut Dice<'_>) {
-        let origin = Origin { node: self.rogue(), incarnation: 1 + dice.number() % 3 };
-        let mut seq = dice.number();
-        let from_exclusive = if dice.yes() { 0 } else { seq };
-        let mut records = Vec::new();
-        for _ in 0..=dice.below(3) {
-            seq = seq.wrapping_add(1 + u64::from(dice.byte() > 250));
-            let length = usize::from(dice.byte() % 64);
-            let record = Record {
-                zone: if dice.byte() == 0 { "b".into() } else { "z".into() },
-                kind: dice.byte() % 8,
-                name: ["t.s.z", "T.s.z", "s", "z", "", "a.b"][dice.below(6)].into(),
-                node: origin.node,
-                incarnation: origin.incarnation,
-                seq,
-                epoch: dice.number(),
-                hlc: (WALL_MS << 16).wrapping_add(dice.number() << 24),
-                visibility: VISIBILITY_PUBLIC,
-                issued_ms: WALL_MS,
-                expires_ms: dice.number(),
-                def_hash: None,
-                body: dice.yes().then(|| dice.bytes(length).to_vec()),
-            };
-            let head = Head { seq, floor: dice.number(), count: dice.number(), root: [dice.byte(); 32] };
-            records.push(sign_flush(&self.rogue, vec![record], head).remove(0).envelope.to_vec());
+        if dice.byte() < 16 {
+            self.rogue = Author::new(key(3), 1 + dice.number() % 3);
         }
-        let range = Range { origin, from_exclusive, to_inclusive: seq, cut: dice.yes(), records };
+        let standing = match dice.below(3) {
+            0 => 0,
+            1 => self.rogue.through(),
+            _ => dice.number(),
+        };
+        let records = (0..=dice.below(3)).map(|_| self.record(dice)).collect();
+        let fresh = self.rogue.flush(records, if dice.below(4) == 0 { dice.number() } else { 0 });
+        let mut told: Vec<SignedRef> = match dice.below(4) {
+            0 => fresh,
+            _ => self.rogue.held.range(standing.saturating_add(1)..).map(|(_, signed)| signed.clone()).collect(),
+        };
+        if dice.below(4) == 0 {
+            let head = Head { seq: dice.number(), floor: dice.number(), count: dice.number(), root: [dice.byte(); 32] };
+            let seq = self.rogue.through().wrapping_add(dice.number());
+            let record = Record { seq, node: self.rogue.origin.node, ..self.record(dice) };
+            told.push(Arc::new(self.rogue.sign(record, head)));
+        }
+        let Some(mut range) = range_of(standing, dice.below(4) == 0, &told) else { return };
+        if dice.below(8) == 0 {
+            (range.from_exclusive, range.to_inclusive) = (dice.number(), dice.number());
+        }
         let ranges =
             Ranges { ranges: vec![range], chains: vec![self.chain.clone()], more: dice.yes(), hop: dice.byte() };
         self.say(at, Message::from(ranges).encode().into());
+    }
+
+    /// Anything that fellows say of logs and of each other, about anybody.
+    fn word(&self, dice: &mut Dice<'_>) -> Message {
+        let entries =
+            |dice: &mut Dice<'_>| (0..dice.below(4)).map(|_| (self.any_origin(dice), dice.number())).collect();
+        let updates = |dice: &mut Dice<'_>| (0..dice.below(4)).map(|_| self.any_update(dice)).collect();
+        let number = u32::from(dice.byte() % 8);
+        match dice.below(13) {
+            0 => Digest { hash: [dice.byte(); 16], members: dice.number() }.into(),
+            1 => Buckets { hashes: vec![dice.number(); if dice.byte() < 250 { BUCKETS } else { dice.below(200) }] }
+                .into(),
+            2 | 3 => {
+                let buckets = if dice.yes() { u64::MAX } else { dice.number() };
+                Vector { buckets, entries: entries(dice), reply: dice.yes() }.into()
+            }
+            4 => {
+                let announced =
+                    |dice: &mut Dice<'_>| Announced { origin: self.any_origin(dice), through: dice.number() };
+                Announce { dots: (0..dice.below(30)).map(|_| announced(dice)).collect(), hop: dice.byte() }.into()
+            }
+            5 => Busy { retry_ms: u32::try_from(dice.number()).unwrap_or(u32::MAX) }.into(),
+            6 => ClockAhead { ahead_ms: dice.number() }.into(),
+            7 => Ping { number, updates: updates(dice) }.into(),
+            8 => Ack { number, updates: updates(dice) }.into(),
+            9 => PingRequest { number, target: self.anybody(dice), updates: updates(dice) }.into(),
+            10 => Members { updates: updates(dice), reply: dice.yes() }.into(),
+            11 => Leave { seq: dice.number() }.into(),
+            _ => {
+                let seq = dice.number();
+                let mut envelope = || {
+                    let record = Record { seq, ..self.record(dice) };
+                    self.rogue.sign(record, Head::default()).envelope.to_vec()
+                };
+                Fork { chain: self.chain.clone(), one: envelope(), other: envelope() }.into()
+            }
+        }
+    }
+
+    fn anybody(&self, dice: &mut Dice<'_>) -> NodeId {
+        match dice.below(4) {
+            0 | 1 => self.hosts[dice.below(2)].node.id(),
+            2 => self.rogue(),
+            _ => NodeId([dice.byte(); 32]),
+        }
+    }
+
+    fn any_origin(&self, dice: &mut Dice<'_>) -> Origin {
+        let incarnation = if dice.yes() { WALL_MS + dice.number() % 3 } else { dice.number() };
+        Origin { node: self.anybody(dice), incarnation }
+    }
+
+    fn any_update(&self, dice: &mut Dice<'_>) -> Update {
+        let counter = u32::try_from(dice.number()).unwrap_or(u32::MAX);
+        Update { node: self.anybody(dice), counter, state: dice.byte() % 5, by: self.anybody(dice) }
+    }
+
+    fn record(&self, dice: &mut Dice<'_>) -> Record {
+        let length = usize::from(dice.byte() % 16);
+        Record {
+            zone: if dice.byte() == 0 { "b".into() } else { "z".into() },
+            kind: dice.byte() % 8,
+            name: ["t.s.z", "T.s.z", "s", "z", "", "a.b"][dice.below(6)].into(),
+            node: self.rogue.origin.node,
+            incarnation: self.rogue.origin.incarnation,
+            seq: 0,
+            epoch: dice.number(),
+            hlc: (WALL_MS << 16).wrapping_add(dice.number() << 24),
+            visibility: VISIBILITY_PUBLIC,
+            issued_ms: WALL_MS,
+            expires_ms: dice.number(),
+            def_hash: None,
+            body: dice.yes().then(|| dice.bytes(length).to_vec()),
+        }
     }
 
     fn persisted(&mut self, at: usize, durable: bool) {
@@ -278,7 +390,7 @@ impl World {
             _ => Write::Server { server: "s".into(), replica: dice.yes(), tools: vec![tool(name)] },
         };
         self.input(at, Input::Write { token: self.token, write });
-        self.skew_ms += dice.number();
+        self.skew_ms = self.skew_ms.wrapping_add(dice.number()) % SKEW_MS_MAX;
     }
 
     fn ask(&mut self, at: usize, dice: &mut Dice<'_>) {
@@ -317,7 +429,7 @@ impl World {
         let input = match dice.below(5) {
             0 => Input::PeerUp { peer, address, dialed: true },
             1 => Input::Reached { peer, address },
-            2 => Input::PeerDown { peer, lost: self.dice.yes() },
+            2 => Input::PeerDown { peer, lost: dice.yes() },
             3 => Input::DialFailed { address, reason: "no".into() },
             _ => Input::FlushCaches,
         };

@@ -23,7 +23,7 @@ Hello        zone: String, incarnation: u64, address: String, version: String, z
 Admit        zone_key: Key, chain: Vec<Certificate>, manifests: Vec<ManifestBody>
 Refuse       reason: String
 Leave        seq: u64
-Fork         one: Vec<u8>, other: Vec<u8>
+Fork         chain: Vec<Certificate>, one: Vec<u8>, other: Vec<u8>
 Referral     zone: String, zone_key: Option<Key>, proofs: Vec<ZoneProof>, anchors: Vec<(String, Key)>, manifests: Vec<ManifestBody>, delegation: Option<ReferredChild>
 ReferredChild zone_key: Key, epoch: u64, manifests: Vec<ManifestBody>, gateways: Vec<Gateway>
 Delegate     zone: String, zone_key: Key, chain: Vec<Certificate>, manifests: Vec<ManifestBody>, gateways: Vec<Gateway>, tools: u64

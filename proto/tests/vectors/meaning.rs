@@ -239,7 +239,7 @@ structs! {
     Admit { zone_key, chain, manifests }
     Refuse { reason }
     Leave { seq }
-    Fork { one, other }
+    Fork { chain, one, other }
     Referral { zone, zone_key, proofs, anchors, manifests, delegation }
     ReferredChild { zone_key, epoch, manifests, gateways }
     Delegate { zone, zone_key, chain, manifests, gateways, tools }

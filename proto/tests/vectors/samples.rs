@@ -235,7 +235,7 @@ fn connections() -> Vec<Value> {
         frame("a certificate and the way to it", &admit),
         frame("refused in words", &Refuse { reason: "zone research is known under another key".into() }),
         frame("left at 300", &Leave { seq: 300 }),
-        frame("one number, two contents", &Fork { one: server("a"), other: server("b") }),
+        frame("one number, two contents", &Fork { chain: chain(), one: server("a"), other: server("b") }),
         frame("a parent that knows all", &referral),
         frame("a parent that knows nothing", &silent),
         frame("asked to be delegated", &delegate),

@@ -169,7 +169,9 @@ pub const AWAY_CONTACT: Duration = Duration::from_secs(10);
 pub const REAP_INTERVAL: Duration = Duration::from_secs(600);
 /// Pause between two words to an operator about a clock that is ahead.
 pub const CLOCK_NOTICE: Duration = Duration::from_secs(60);
-/// Least time between two lives of one log.
+/// Times that the pause between two lives of one run doubles.
+pub const LIFE_PAUSES_MAX: u64 = 8;
+/// Least time between the first two lives of one log in a run.
 pub const LIFE_PAUSE: Duration = Duration::from_secs(10);
 /// How far above the clock's seconds an incarnation that somebody claims is believed: 30 days of a clock gone wrong.
 pub const LIVES_AHEAD_MAX: u64 = 30 * 24 * 3600;

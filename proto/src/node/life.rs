@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::writes::Draft;
 use crate::node::{Keep, Node, Write};
-use crate::params::{CLOCK_BACK_MAX, LIFE_PAUSE, LIVES_AHEAD_MAX, WRITES_WAITING_MAX};
+use crate::params::{CLOCK_BACK_MAX, LIFE_PAUSE, LIFE_PAUSES_MAX, LIVES_AHEAD_MAX, WRITES_WAITING_MAX};
 use crate::record::{Kind, NodeId, Origin};
 use crate::registry::Evidence;
 use crate::wire::message::Fork;
@@ -89,11 +89,12 @@ impl Node {
     }
 
     /// Goes on under an incarnation above `seen`. A claim that no clock could have led to is not followed, and one life lasts a
-    /// while: whoever lies about us costs us one flush now and then.
+    /// while, each twice as long as the one before: whoever lies about us costs us a flush ever more rarely.
     pub(super) fn begin_life(&mut self, seen: u64) {
         let wall_s = self.now.wall_ms / 1000;
         let plausible = seen <= wall_s.max(self.origin().incarnation) + LIVES_AHEAD_MAX;
-        let early = self.life.began.is_some_and(|began| self.now.mono < began + LIFE_PAUSE);
+        let pause = LIFE_PAUSE * 2_u32.saturating_pow(self.counts.lives.min(LIFE_PAUSES_MAX) as u32);
+        let early = self.life.began.is_some_and(|began| self.now.mono < began + pause / 2);
         if !plausible || early || self.life.coming.is_some() {
             self.counts.refused += u64::from(!plausible);
             return;

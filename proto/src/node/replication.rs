@@ -152,8 +152,9 @@ impl Node {
             }
             return;
         }
+        let known = self.registry.is_quarantined(origin);
         let applied = self.registry.quarantine(evidence);
-        if !self.registry.is_quarantined(origin) || applied.dropped.is_empty() && from.is_none() {
+        if known || !self.registry.is_quarantined(origin) {
             return;
         }
         self.counts.forks += 1;

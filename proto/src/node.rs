@@ -52,6 +52,9 @@ use crate::zone::Zone;
 /// Shortest time between two views.
 const VIEW_INTERVAL: Duration = Duration::from_millis(10);
 
+/// Longest time between two views of a node that is awake.
+const COUNTERS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A stamp further ahead than this would silence everything true that comes after it.
 const STAMP_AHEAD_MAX_MS: u64 = 10 * 60 * 1000;
 
@@ -418,6 +421,8 @@ impl Node {
             Message::Query(query) => self.on_query(peer, query),
             Message::Answer(answer) => self.on_answer(peer, answer),
             message if self.is_fellow(peer) => self.on_fellow_frame(peer, message),
+            // Both sides become fellows when each has read the other's greeting: the first words may come before that.
+            _ if self.is_greeting(peer) => {}
             _ => self.counts.bad_frames += 1,
         }
     }
@@ -478,7 +483,9 @@ impl Node {
             let own = self.own_serial();
             self.spread(None, vec![own]);
         }
-        if self.view_dirty && (now >= self.view_at + VIEW_INTERVAL || self.view_at.is_zero()) {
+        // Counters alone make no view; who reads them gets them a moment late.
+        let due = self.view_dirty || now >= self.view_at + COUNTERS_INTERVAL;
+        if due && (now >= self.view_at + VIEW_INTERVAL || self.view_at.is_zero()) {
             self.view_dirty = false;
             self.view_at = now;
             self.outputs.push_back(Output::Changed);

@@ -250,6 +250,11 @@ impl Node {
         self.links.by_peer.get(&peer).is_some_and(|link| link.role == Role::Fellow)
     }
 
+    /// Whether a peer may yet turn out to be a fellow.
+    pub(super) fn is_greeting(&self, peer: NodeId) -> bool {
+        self.links.by_peer.get(&peer).is_some_and(|link| matches!(link.role, Role::Unknown | Role::Applicant))
+    }
+
     pub(super) fn has_fellows(&self) -> bool {
         !self.links.fellows.is_empty()
     }

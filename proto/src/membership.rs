@@ -410,16 +410,27 @@ impl Membership {
         }
         let Some(held) = self.table.get(update.node) else { return };
         let mut liveness = Liveness::of(update.state);
-        let hearsay = liveness == Liveness::Down && held.liveness == Liveness::Alive;
+        let hearsay = liveness == Liveness::Down && !self.expects_down(held, update.counter);
         if hearsay {
             liveness = Liveness::Suspect;
         }
         let heard = Member { node: update.node, counter: update.counter, liveness };
         if (heard.counter, heard.liveness) > (held.counter, held.liveness) {
             self.believe(heard, update.by, hearsay, chance);
-        } else if heard == held && liveness == Liveness::Suspect && self.suspects.confirm(update.node, update.by) {
+        } else if heard == held
+            && liveness == Liveness::Suspect
+            && !hearsay
+            && self.suspects.confirm(update.node, update.by)
+        {
             self.spread(update);
         }
+    }
+
+    /// Whether that somebody is down is more than hearsay: it is away already, or was suspected under that counter and had its time to
+    /// say that it lives. However many say so: the whole other half of a zone does.
+    fn expects_down(&self, held: Member, counter: u32) -> bool {
+        let had_its_time = held.counter == counter && !self.suspects.is_hearsay(held.node);
+        held.liveness.is_away() || held.liveness == Liveness::Suspect && had_its_time
     }
 
     /// The first that others say of us tells which counter they hold; what is worse than alive is refuted.

@@ -71,6 +71,11 @@ impl Suspects {
         self.by_node.is_empty()
     }
 
+    /// Whether it is suspected only because others hold it for down.
+    pub(super) fn is_hearsay(&self, node: NodeId) -> bool {
+        self.by_node.get(&node).is_some_and(|suspicion| suspicion.hearsay)
+    }
+
     /// Who said so first.
     pub(super) fn first_accuser(&self, node: NodeId) -> Option<NodeId> {
         self.by_node.get(&node).and_then(|suspicion| suspicion.by.first().copied())

@@ -56,6 +56,24 @@ fn down_heard_of_somebody_alive_is_a_suspicion_that_ends_by_itself() {
     assert_eq!(node.liveness(id(1)), Some(Liveness::Down));
 }
 
+/// Each of the other half tells the same when two halves meet; once the second one that did was believed.
+#[test]
+fn however_many_say_that_somebody_is_down_it_has_its_time_to_say_that_it_is_not() {
+    let mut node = node(5);
+    for by in [2, 3, 4] {
+        node.on_members(id(by), &news(vec![update(1, 0, Liveness::Down, by)]), Duration::ZERO, &mut chance());
+        assert_eq!(node.liveness(id(1)), Some(Liveness::Suspect), "said by {by}");
+    }
+    // Nor is what was suspected of an earlier counter.
+    node.on_members(id(2), &news(vec![update(1, 1, Liveness::Suspect, 2)]), Duration::ZERO, &mut chance());
+    node.on_members(id(2), &news(vec![update(1, 2, Liveness::Down, 2)]), Duration::ZERO, &mut chance());
+    assert_eq!(node.liveness(id(1)), Some(Liveness::Suspect));
+    node.on_time(Duration::from_millis(1499), &mut chance());
+    assert_eq!(node.liveness(id(1)), Some(Liveness::Suspect));
+    node.on_time(Duration::from_millis(1500), &mut chance());
+    assert_eq!(node.liveness(id(1)), Some(Liveness::Down));
+}
+
 #[test]
 fn a_node_refutes_what_is_worse_than_alive_with_a_higher_counter() {
     let mut node = node(3);

@@ -218,9 +218,11 @@ impl Active {
     }
 
     fn is_short(&self, table: &Table) -> bool {
-        let enough = if self.all { table.here() } else { VIEW_OWN.min(table.here()) };
-        let held = if self.all { self.links.len() } else { self.own };
-        held < enough
+        if self.all {
+            // Who is connected need not be a member, or be held for alive: the number alone says nothing.
+            return table.all_here().any(|node| !self.is_linked(node));
+        }
+        self.own < VIEW_OWN.min(table.here())
     }
 
     /// Connections to give up: own ones above [`VIEW_OWN`] and accepted ones above [`VIEW_SIZE`], the oldest first, and never those
@@ -294,6 +296,22 @@ mod tests {
         let (mut active, table, mut chance) = zone(VIEW_ALL as u64);
         assert_eq!(settle(&mut active, &table, Duration::ZERO, &mut chance), VIEW_ALL - 1);
         assert!(active.surplus(&table).is_empty() && active.accepts(id(5), &table));
+    }
+
+    #[test]
+    fn whoever_is_missing_is_asked_for_again_whoever_else_is_connected() {
+        let (mut active, table, mut chance) = zone(3);
+        let (stranger, missing) = (id(70), id(2));
+        for node in [stranger, id(1)] {
+            active.connect(node, false, Duration::ZERO);
+        }
+        assert_eq!(active.wanted(&table, &[], Duration::ZERO, &mut chance), [missing]);
+        active.refused(missing, Duration::ZERO);
+        let said = (0..=11).filter(|second| {
+            let now = Duration::from_secs(*second);
+            active.next_look() <= now && active.wanted(&table, &[], now, &mut chance) == [missing]
+        });
+        assert_eq!(said.collect::<Vec<u64>>(), [10]);
     }
 
     #[test]

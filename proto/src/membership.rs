@@ -179,7 +179,7 @@ impl Membership {
 
     /// A connection with a fellow stands. Who is held for anything but alive hears so at once and can say that it is not.
     pub fn on_connected(&mut self, node: NodeId, dialled: bool, now: Duration, chance: &mut Chance) -> Sends {
-        self.now = now;
+        self.wake(now);
         self.active.connect(node, dialled, now);
         if self.probes.end(node) {
             self.probe(node);
@@ -191,7 +191,7 @@ impl Membership {
     /// The last connection with a fellow ended. `lost`: without a word, so that the fellow or the way to it may be broken; it is looked
     /// for at once. Otherwise somebody gave the connection up.
     pub fn on_disconnected(&mut self, node: NodeId, lost: bool, now: Duration, chance: &mut Chance) -> Sends {
-        self.now = now;
+        self.wake(now);
         self.active.disconnect(node);
         if lost {
             self.look_for(node, chance);
@@ -205,7 +205,7 @@ impl Membership {
     /// A node of [`wanted`](Self::wanted) could not be reached. Nobody may be connected with it, so this counts as a ping that was
     /// not answered: the record of somebody who died before all others restarted does not live for ever.
     pub fn on_unreached(&mut self, node: NodeId, now: Duration, chance: &mut Chance) -> Sends {
-        self.now = now;
+        self.wake(now);
         self.active.refused(node, now);
         self.look_for(node, chance);
         self.finish(chance)
@@ -262,7 +262,7 @@ impl Membership {
             }
         } else if members.reply {
             let beliefs = members.updates.iter().filter_map(|update| self.belief(update.node));
-            let updates = beliefs.collect();
+            let updates = beliefs.take(NEWS_PER_FRAME).collect();
             self.sends.push((from, Members { updates, reply: false }.into()));
         }
         self.finish(chance)
@@ -286,7 +286,7 @@ impl Membership {
 
     /// A fellow said that it stops.
     pub fn on_leave(&mut self, node: NodeId, now: Duration, chance: &mut Chance) -> Sends {
-        self.now = now;
+        self.wake(now);
         if let Some(member) = self.table.get(node).filter(|member| member.liveness != Liveness::Left) {
             self.believe(Member { liveness: Liveness::Left, ..member }, node, false, chance);
         }
@@ -302,14 +302,10 @@ impl Membership {
 
     /// Does what is due by `now`.
     pub fn on_time(&mut self, now: Duration, chance: &mut Chance) -> Sends {
-        self.now = now;
-        if now > self.probe_at + STALL {
-            self.on_stall();
-        } else {
-            self.act_on_probes(chance);
-            while let Some((node, hearsay)) = self.suspects.take_due(now) {
-                self.declare_down(node, hearsay, chance);
-            }
+        self.wake(now);
+        self.act_on_probes(chance);
+        while let Some((node, hearsay)) = self.suspects.take_due(now) {
+            self.declare_down(node, hearsay, chance);
         }
         if now >= self.probe_at {
             self.probe_at = now + chance.jitter(PROBE_INTERVAL);
@@ -396,7 +392,7 @@ impl Membership {
 /// What is believed, and how that changes.
 impl Membership {
     fn begin(&mut self, from: NodeId, updates: &[Update], now: Duration, chance: &mut Chance) {
-        self.now = now;
+        self.wake(now);
         self.on_heard(from);
         for update in updates {
             self.hear(*update, chance);
@@ -635,8 +631,14 @@ impl Membership {
         }
     }
 
-    /// This node was not run for a while: what it missed comes first, and nobody is accused of its own silence.
-    fn on_stall(&mut self) {
+    /// Every input begins here, because any may be the first after a sleep: what was missed comes first then, and nobody is accused
+    /// of this node's own silence.
+    fn wake(&mut self, now: Duration) {
+        self.now = now;
+        if now <= self.probe_at + STALL {
+            return;
+        }
+        self.probe_at = now;
         self.counts.stalled += 1;
         self.health = (self.health + 1).min(HEALTH_MAX);
         self.listen_until = self.now + STALL_GRACE;

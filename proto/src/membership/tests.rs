@@ -156,6 +156,41 @@ fn a_node_that_was_not_run_listens_before_it_accuses() {
     assert_eq!(node.counts().stalled, 1);
 }
 
+/// The first thing after a sleep may be that a connection was lost meanwhile; the probes of before it are no evidence either.
+#[test]
+fn a_node_that_was_not_run_accuses_nobody_whatever_comes_first() {
+    let inputs: [fn(&mut Membership, Duration, &mut Chance) -> Sends; 4] = [
+        |node, now, chance| node.on_disconnected(id(2), true, now, chance),
+        |node, now, chance| node.on_unreached(id(3), now, chance),
+        |node, now, chance| node.on_connected(id(3), true, now, chance),
+        |node, now, chance| node.on_members(id(2), &news(Vec::new()), now, chance),
+    ];
+    for input in inputs {
+        let (mut node, mut chance) = (node(4), chance());
+        for fellow in [1, 2] {
+            node.on_connected(id(fellow), true, Duration::ZERO, &mut chance);
+        }
+        for millis in [1000, 1500] {
+            node.on_time(Duration::from_millis(millis), &mut chance);
+        }
+        assert!(node.probes.is_probed(id(1)), "and no answer comes");
+        for now in [secs(31), secs(31), secs(32)] {
+            input(&mut node, now, &mut chance);
+            node.on_time(now, &mut chance);
+            assert_eq!((node.counts().failed, node.counts().stalled), (0, 1));
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_no_longer_than_news_however_much_is_asked() {
+    let mut node = node(3);
+    let ask = Members { updates: vec![update(1, 0, Liveness::Alive, 2); 10_000], reply: true };
+    let sends = node.on_members(id(2), &ask, Duration::ZERO, &mut chance());
+    let Message::Members(answer) = &sends[0].1 else { panic!("{sends:?}") };
+    assert_eq!(answer.updates.len(), NEWS_PER_FRAME);
+}
+
 /// T9: known to the first within 4 s, to all within 6 s.
 #[test]
 fn a_crash_in_a_zone_of_a_thousand_is_known_in_time() {

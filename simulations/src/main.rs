@@ -1,143 +1,258 @@
-//! `cargo sim`: one scenario of replicas, its figures on stdout.
+//! `cargo sim`: scenarios from files, storms of random faults, the table of figures.
 //!
-//! ```text
-//!  cargo sim run --nodes 64 --loss 0.1 --updates 200 --seed 7
-//!  cargo sim swarm --seconds 60 --seed 1        storms of one seed after the other; a failing seed is the last line
-//!  cargo sim swarm --count 1 --seed 4711        one of them again, told as it goes
-//! ```
-//!
-//! The same arguments give the same figures, trace hash included, on every machine; only the wall time differs.
+//! The same arguments give the same run, trace hash included, on every machine; only the wall time differs.
 
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use aop_proto::params::GOSSIP_INTERVAL;
-use aop_simulations::World;
-use aop_simulations::scenario::{acquainted, equal, replicas, updates};
-use aop_simulations::storm::storm;
+use aop_simulations::bench;
+use aop_simulations::scenario::file::Scenario;
+use aop_simulations::scenario::run::play;
+use aop_simulations::storm::shrink::shrink;
+use aop_simulations::storm::swarm::{Failure, Swarm};
+use aop_simulations::storm::{FAULTS, Fault, Plan};
+use aop_simulations::world::{Tell, Watch};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-const USAGE: &str = "usage: cargo sim run [--nodes N] [--loss SHARE] [--updates N] [--pause MS] [--seed N]
-       cargo sim swarm [--seconds N] [--seed N] [--count N]";
+/// Nodes of the protocol by the thousand, in virtual time, from one seed.
+#[derive(Parser)]
+#[command(name = "cargo sim", bin_name = "cargo sim", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
 
-/// What one run is made of.
+const EXAMPLES: &str = "Examples:
+  cargo sim run simulations/scenarios/partition.toml --seed 7
+  cargo sim run simulations/scenarios/old-backup.toml --trace
+  cargo sim swarm --minutes 10 --jobs 2
+  cargo sim swarm --seed 4711 --count 1 --trace
+  cargo sim bench --json";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Play scenarios from files.
+    Run(Run),
+    /// Play storms of random faults until the time is over or one ends badly.
+    Swarm(SwarmArgs),
+    /// Measure the table of figures.
+    Bench(Bench),
+}
+
+#[derive(Args)]
 struct Run {
-    nodes: u32,
-    /// Share of messages that vanish, and of datagrams that have to be sent again, while the updates are made.
-    loss: f64,
-    updates: u32,
-    pause: Duration,
+    /// The scenarios.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Of everything that is drawn; the same seed is the same run.
+    #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    told: Told,
+    /// What is checked on the way; the run is the same.
+    #[arg(long, value_enum, default_value = "everything")]
+    watch: WatchLevel,
+}
+
+#[derive(Args)]
+struct Told {
+    /// Tell what happens, one line an event; `--trace=frames` tells of every message too.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "events")]
+    trace: Option<TraceLevel>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TraceLevel {
+    Events,
+    Frames,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum WatchLevel {
+    Everything,
+    Digests,
+    Nothing,
+}
+
+impl Told {
+    const fn tell(&self) -> Tell {
+        match self.trace {
+            None => Tell::Nothing,
+            Some(TraceLevel::Events) => Tell::Events,
+            Some(TraceLevel::Frames) => Tell::Frames,
+        }
+    }
+}
+
+#[derive(Args)]
+struct SwarmArgs {
+    /// No storm begins after so many minutes.
+    #[arg(long, default_value_t = 1.0)]
+    minutes: f64,
+    /// The first seed, each storm has the next; from the clock when it is not said.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// No more storms than these.
+    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
+    count: u64,
+    /// Storms at once.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Drop what does not matter from a storm that ends badly.
+    #[arg(long)]
+    shrink: bool,
+    /// Only these faults, `crash,pause`, `none` or `all`, instead of those the seed draws.
+    #[arg(long)]
+    faults: Option<String>,
+    /// Only these events, by number, or `none`.
+    #[arg(long)]
+    events: Option<String>,
+    #[command(flatten)]
+    told: Told,
+}
+
+#[derive(Args)]
+struct Bench {
+    /// As JSON, for machines.
+    #[arg(long)]
+    json: bool,
+    /// The seed of the first run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only these figures, T1 to T10.
+    only: Vec<String>,
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(command) = parse(&arguments) else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
+    let went_well = match Cli::parse().command {
+        Command::Run(run) => {
+            run.files.iter().map(|file| simulate(file, &run)).fold(Ok(true), |all, one| Ok(all? & one?))
+        }
+        Command::Swarm(arguments) => swarm(&arguments),
+        Command::Bench(Bench { json, seed, only }) => Ok(bench::run(&bench::Options { json, seed, only })),
     };
-    let went_well = match command {
-        Command::Run(run) => simulate(&run),
-        Command::Swarm { time, seed, count } => swarm(time, seed, count),
-    };
-    if went_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-enum Command {
-    Run(Run),
-    Swarm { time: Duration, seed: u64, count: u64 },
-}
-
-fn parse(arguments: &[String]) -> Option<Command> {
-    let (command, options) = arguments.split_first()?;
-    match command.as_str() {
-        "run" => parse_run(options).map(Command::Run),
-        "swarm" => parse_swarm(options),
-        _ => None,
-    }
-}
-
-fn parse_swarm(options: &[String]) -> Option<Command> {
-    let (mut time, mut seed, mut count) = (Duration::from_secs(60), 1, u64::MAX);
-    for option in options.chunks(2) {
-        match (option[0].as_str(), option.get(1)?) {
-            ("--seconds", value) => time = Duration::from_secs(value.parse().ok()?),
-            ("--seed", value) => seed = value.parse().ok()?,
-            ("--count", value) => count = value.parse().ok()?,
-            _ => return None,
+    match went_well {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(what) => {
+            eprintln!("error: {what}");
+            ExitCode::from(2)
         }
     }
-    Some(Command::Swarm { time, seed, count })
+}
+
+/// Plays one scenario and prints what came of it.
+fn simulate(file: &Path, run: &Run) -> Result<bool, String> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{shown}: {error}"))?;
+    let scenario = Scenario::read(&text).map_err(|error| format!("{shown}: {error}"))?;
+    let watch = match run.watch {
+        WatchLevel::Everything => Watch::Everything,
+        WatchLevel::Digests => Watch::Digests,
+        WatchLevel::Nothing => Watch::Nothing,
+    };
+    let replay = format!("cargo sim run {shown} --seed {}", run.seed);
+    println!("{}\n{replay}", scenario.about);
+    let began = Instant::now();
+    let played = std::panic::catch_unwind(|| play(&scenario, run.seed, run.told.tell(), watch));
+    let Ok(played) = played else {
+        println!("failed; again: {replay} --trace");
+        return Ok(false);
+    };
+    let report = played.map_err(|error| format!("{shown}: {error}"))?;
+    report.lines.iter().for_each(|line| println!("  {line}"));
+    let (world, trace) = (&report.world, report.world.trace());
+    let (sent, handshakes) = (world.traffic(|_| true), world.hosts().map(|host| world.handshakes(host)).sum::<u64>());
+    println!(
+        "  {} hosts, {:.1} s in {:.2} s, {} events, {} messages of {} bytes, {handshakes} handshakes",
+        world.hosts().count(),
+        world.time().as_secs_f64(),
+        began.elapsed().as_secs_f64(),
+        trace.events(),
+        sent.messages,
+        sent.bytes,
+    );
+    println!("  trace {:016x}", trace.hash());
+    if !report.well {
+        println!("failed; again: {replay} --trace");
+    }
+    Ok(report.well)
 }
 
 /// Storms until the time is over or one ends badly.
-fn swarm(time: Duration, first: u64, count: u64) -> bool {
-    let began = Instant::now();
-    let mut seed = first;
-    while began.elapsed() < time && seed - first < count {
-        // A violated check ends the process in the middle of it: the seed stands on the line before.
-        println!("storm {seed}");
-        if let Err(what) = storm(seed, count == 1) {
-            println!("{what}\nfailed: seed {seed}");
-            return false;
-        }
-        seed += 1;
+fn swarm(arguments: &SwarmArgs) -> Result<bool, String> {
+    if !(0.0..=1e6).contains(&arguments.minutes) {
+        return Err(format!("{} minutes are no time", arguments.minutes));
     }
-    println!("{} storms, all well", seed - first);
-    true
-}
-
-fn parse_run(options: &[String]) -> Option<Run> {
-    let mut run = Run { nodes: 64, loss: 0.0, updates: 200, pause: Duration::from_millis(10), seed: 1 };
-    for option in options.chunks(2) {
-        let value = option.get(1)?;
-        match option[0].as_str() {
-            "--nodes" => run.nodes = value.parse().ok().filter(|nodes| (1..=100_000).contains(nodes))?,
-            "--loss" => run.loss = value.parse().ok().filter(|loss| (0.0..1.0).contains(loss))?,
-            "--updates" => run.updates = value.parse().ok()?,
-            "--pause" => run.pause = Duration::from_millis(value.parse().ok()?),
-            "--seed" => run.seed = value.parse().ok()?,
-            _ => return None,
-        }
-    }
-    Some(run)
-}
-
-/// Everybody meets, updates are made under loss, faults stop, and the clock runs until all hold the same.
-fn simulate(run: &Run) -> bool {
-    let began = Instant::now();
-    let mut world = World::new(run.seed);
-    let hosts = replicas(&mut world, "bench", 1, run.nodes);
-    let limit = Duration::from_secs(600);
-    let Some(met) = world.run_until(limit, |world| acquainted(world, &hosts)) else {
-        println!("not acquainted after {limit:?}");
-        return false;
+    let swarm = Swarm {
+        seed: arguments.seed.unwrap_or_else(fresh_seed),
+        count: arguments.count,
+        time: Duration::from_secs_f64(arguments.minutes * 60.0),
+        jobs: arguments.jobs,
+        faults: arguments.faults.as_deref().map(faults).transpose()?,
+        events: arguments.events.as_deref().map(events).transpose()?,
+        tell: arguments.told.tell(),
     };
-    let joined = world.traffic(|_| true);
-    world.weather.drop = (run.loss * 1000.0).round() as u64;
-    world.weather.loss = world.weather.drop;
-    updates(&mut world, &hosts, run.updates, run.pause);
-    world.run_for(Duration::from_millis(20));
-    world.weather.drop = 0;
-    world.weather.loss = 0;
-    let equal = world.run_until(limit, |world| equal(world, &hosts));
-    let spread = world.traffic(|_| true);
-    let nodes = u64::from(run.nodes);
-    println!("nodes        {:>12}   loss {}   updates {}   seed {}", run.nodes, run.loss, run.updates, run.seed);
-    println!("acquainted   {:>12.3} s", met.as_secs_f64());
-    match equal {
-        Some(took) => {
-            let rounds = took.as_secs_f64() / GOSSIP_INTERVAL.as_secs_f64();
-            println!("equal        {:>12.3} s after the last loss, {rounds:.1} rounds", took.as_secs_f64());
+    println!("storms from seed {}", swarm.seed);
+    // What is never true is told with the seed, not where it was found.
+    std::panic::set_hook(Box::new(|_| {}));
+    let began = Instant::now();
+    let bar = std::io::stderr().is_terminal() && swarm.tell == Tell::Nothing;
+    let tally = swarm.run(|storms| {
+        if bar {
+            let left = swarm.time.saturating_sub(began.elapsed()).as_secs();
+            eprint!("\r\x1b[K{storms} storms, {left} s left");
+            let _ = std::io::stderr().flush();
         }
-        None => println!("equal        not within {limit:?}"),
+    });
+    if bar {
+        eprint!("\r\x1b[K");
     }
-    println!("to meet      {:>12} messages per node, {} bytes", joined.messages / nodes, joined.bytes / nodes);
-    println!(
-        "to spread    {:>12} messages per node, {} bytes",
-        (spread.messages - joined.messages) / nodes,
-        (spread.bytes - joined.bytes) / nodes
-    );
-    println!("trace        {:016x} over {} events", world.trace().hash(), world.trace().events());
-    println!("simulated    {:>12.3} s in {:.1} s", world.time().as_secs_f64(), began.elapsed().as_secs_f64());
-    equal.is_some()
+    let Some(Failure { plan, what }) = tally.failure else {
+        println!(
+            "{} storms of {} events in {:.1} s, all well",
+            tally.storms,
+            tally.events,
+            began.elapsed().as_secs_f64()
+        );
+        return Ok(true);
+    };
+    println!("{what}\nseed {} ended badly; again: cargo sim swarm {} --trace", plan.seed, plan.arguments());
+    if arguments.shrink {
+        let least = shrink(&plan, |plan| plan.try_play(Tell::Nothing).is_err(), |plan| eprintln!("  {}", size(plan)));
+        println!("the least of it, {}: cargo sim swarm {} --trace", size(&least), least.arguments());
+    }
+    Ok(false)
+}
+
+fn size(plan: &Plan) -> String {
+    format!("{} kinds of faults, {} events", plan.faults.len(), plan.events.len())
+}
+
+/// A seed nobody has used, short enough to be read aloud.
+fn fresh_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    now.as_millis() as u64 % 1_000_000_000
+}
+
+fn faults(text: &str) -> Result<Vec<Fault>, String> {
+    match text {
+        "none" => Ok(Vec::new()),
+        "all" => Ok(FAULTS.to_vec()),
+        _ => text.split(',').map(|name| Fault::named(name).ok_or_else(|| unknown_fault(name))).collect(),
+    }
+}
+
+fn unknown_fault(name: &str) -> String {
+    let known: Vec<&str> = FAULTS.iter().map(|fault| fault.name()).collect();
+    format!("no fault `{name}`; known are {}", known.join(", "))
+}
+
+fn events(text: &str) -> Result<Vec<u32>, String> {
+    if text == "none" {
+        return Ok(Vec::new());
+    }
+    text.split(',').map(|number| number.parse().map_err(|_| format!("`{number}` is no event's number"))).collect()
 }

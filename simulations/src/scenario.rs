@@ -1,4 +1,7 @@
-//! Scenarios that tests and the command share: tools to register, and replicas of one zone that have to become equal.
+//! Scenarios: what tests and the command share to build one, and those that are written as files (see `file` and `run`).
+
+pub mod file;
+pub mod run;
 
 use std::time::Duration;
 

@@ -3,6 +3,13 @@
 //! Which faults a storm has is drawn from its seed, since uniform faults hide what a single kind finds. In the first act only
 //! safety is asked (see `checks`); in the second faults stop, every host runs, and within the stated time all replicas of a zone
 //! must be equal and every tool that was acknowledged must be found from everywhere.
+//!
+//! Every event has a chance of its own: a storm without some of its events is the same storm otherwise, which is how `shrink` finds
+//! those that matter.
+
+mod fault;
+pub mod shrink;
+pub mod swarm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,122 +17,175 @@ use std::time::Duration;
 
 use aop_proto::node::Write;
 use aop_proto::resolver::Terms;
+use aop_proto::selection::Chance;
 use aop_proto::wire::message::Form;
 
 use crate::scenario::{acquainted, equal, tool};
-use crate::world::{HostId, Spec, World, name, question, words};
+use crate::trace::Trace;
+use crate::world::{HostId, Spec, Tell, World, name, question, words};
 
-/// After the last fault, everything is well again within this time: connections are lost unnoticed for 10 s, dials take up to
+pub use fault::{FAULTS, Fault};
+
+/// After the last fault, everything is well again within this time: links are lost unnoticed for 10 s, dials take up to
 /// 5 s and pause up to 12 s, and a zone two levels down waits for the one above it.
 const CALM: Duration = Duration::from_secs(60);
 /// Things that happen in the first act.
 const EVENTS: u32 = 120;
+/// Hosts of one zone, late comers included.
+const REPLICAS_MAX: usize = 8;
 
-/// What can happen, each on or off for a whole storm.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Fault {
-    Crash,
-    LostDisk,
-    Partition,
-    Disconnect,
-    Loss,
-    Slow,
-    Clock,
-    Leave,
-    Noise,
+/// What a storm is made of; the same plan is the same storm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Of everything that is drawn.
+    pub seed: u64,
+    /// What can happen in it.
+    pub faults: BTreeSet<Fault>,
+    /// Which of its events happen, by number.
+    pub events: Vec<u32>,
 }
 
-const FAULTS: [Fault; 9] = [
-    Fault::Crash,
-    Fault::LostDisk,
-    Fault::Partition,
-    Fault::Disconnect,
-    Fault::Loss,
-    Fault::Slow,
-    Fault::Clock,
-    Fault::Leave,
-    Fault::Noise,
-];
+impl Plan {
+    /// The storm of a seed, with a third of all faults.
+    pub fn of(seed: u64) -> Self {
+        let mut chance = chance(seed, u32::MAX);
+        let faults = FAULTS.into_iter().filter(|_| chance.below(3) == 0).collect();
+        Self { seed, faults, events: (0..EVENTS).collect() }
+    }
+
+    /// The arguments of `cargo sim swarm` that play it again.
+    pub fn arguments(&self) -> String {
+        let whole = Self::of(self.seed);
+        let mut text = format!("--seed {} --count 1", self.seed);
+        if self.faults != whole.faults {
+            let faults: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
+            let _ = write!(text, " --faults {}", if faults.is_empty() { "none".to_owned() } else { faults.join(",") });
+        }
+        if self.events != whole.events {
+            let events: Vec<String> = self.events.iter().map(u32::to_string).collect();
+            let _ = write!(text, " --events {}", if events.is_empty() { "none".to_owned() } else { events.join(",") });
+        }
+        text
+    }
+
+    /// Plays the storm to its end.
+    ///
+    /// # Errors
+    /// In words, what was not true after it. What is never true ends the process with the check's own words.
+    pub fn play(&self, tell: Tell) -> Result<World, String> {
+        let mut storm = Storm::new(self, tell);
+        for event in &self.events {
+            storm.chance = chance(self.seed, *event);
+            storm.happen();
+            storm.notice();
+        }
+        storm.chance = chance(self.seed, EVENTS);
+        storm.calm()?;
+        Ok(storm.world)
+    }
+
+    /// The same, and what is never true is an error like any other.
+    ///
+    /// # Errors
+    /// In words, what was not true.
+    pub fn try_play(&self, tell: Tell) -> Result<Trace, String> {
+        let played = std::panic::catch_unwind(|| self.play(tell).map(|world| world.trace()));
+        played.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            Err(text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a check failed").to_owned())
+        })
+    }
+}
+
+/// Runs the storm of a seed to its end; `verbose` tells on stdout what happens.
+///
+/// # Errors
+/// As [`Plan::play`].
+pub fn storm(seed: u64, verbose: bool) -> Result<World, String> {
+    Plan::of(seed).play(if verbose { Tell::Events } else { Tell::Nothing })
+}
+
+fn chance(seed: u64, event: u32) -> Chance {
+    let mut bytes = [0x57; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..12].copy_from_slice(&event.to_le_bytes());
+    Chance::new(bytes)
+}
 
 /// One storm under way.
 struct Storm {
     world: World,
+    chance: Chance,
     zones: BTreeMap<String, Vec<HostId>>,
     zone_of: BTreeMap<HostId, String>,
-    faults: BTreeSet<Fault>,
+    faults: Vec<Fault>,
     /// Acknowledged and not removed since: full name and the host that serves it.
     standing: BTreeMap<String, HostId>,
     /// Writes whose end is not known yet.
     pending: Vec<(HostId, u64, String, bool)>,
-    /// Names whose last write was neither acknowledged nor refused before its host crashed.
-    unknown: BTreeSet<String>,
     number: u32,
 }
 
-/// Runs the storm of a seed to its end; `verbose` tells on stderr what happens.
-///
-/// # Errors
-/// In words, what was not true after it. What is never true ends the process with the check's own words.
-pub fn storm(seed: u64, verbose: bool) -> Result<World, String> {
-    let mut storm = Storm::new(seed, verbose);
-    for _ in 0..EVENTS {
-        storm.happen();
-        storm.notice();
-    }
-    storm.calm()?;
-    Ok(storm.world)
-}
-
 impl Storm {
-    fn new(seed: u64, verbose: bool) -> Self {
-        let mut world = World::new(seed);
-        world.tell = if verbose { crate::world::Tell::Events } else { crate::world::Tell::Nothing };
-        let faults = FAULTS.into_iter().filter(|_| world.below(3) == 0).collect();
+    fn new(plan: &Plan, tell: Tell) -> Self {
+        let mut world = World::new(plan.seed);
+        world.tell = tell;
         let mut storm = Self {
             world,
+            chance: chance(plan.seed, EVENTS + 1),
             zones: BTreeMap::new(),
             zone_of: BTreeMap::new(),
-            faults,
+            faults: plan.faults.iter().copied().collect(),
             standing: BTreeMap::new(),
             pending: Vec::new(),
-            unknown: BTreeSet::new(),
             number: 0,
         };
-        let mut host = 0;
         let mut first_of: BTreeMap<&str, u32> = BTreeMap::new();
         for (zone, parent) in [(".", None), ("lib", Some(".")), ("lab", Some(".")), ("ml.lib", Some("lib"))] {
-            let replicas = 1 + storm.world.below(3);
+            let replicas = 1 + storm.chance.below(3);
             for replica in 0..replicas {
-                host += 1;
+                let host = storm.next_address();
                 let mut spec = Spec::new(zone, host);
                 if replica == 0 {
                     first_of.insert(zone, host);
-                } else if parent.is_none() || storm.world.below(2) == 0 {
+                } else if parent.is_none() || storm.chance.below(2) == 0 {
                     spec = spec.join(first_of[zone]);
                 }
                 // Who joins may or may not be told of the parent.
                 if let Some(parent) = parent
-                    && (spec.joins.is_empty() || storm.world.below(2) == 0)
+                    && (spec.joins.is_empty() || storm.chance.below(2) == 0)
                 {
                     spec = spec.parent(first_of[parent]);
                 }
-                let id = storm.world.add(spec);
-                storm.zones.entry(zone.to_owned()).or_default().push(id);
-                storm.zone_of.insert(id, zone.to_owned());
+                storm.add(spec);
             }
         }
         let mut order: Vec<HostId> = storm.world.hosts().collect();
         while !order.is_empty() {
             let at = storm.pick(order.len());
             storm.world.start(order.swap_remove(at));
-            let pause = Duration::from_millis(storm.world.below(400));
+            let pause = Duration::from_millis(storm.chance.below(400));
             storm.world.run_for(pause);
         }
         storm
     }
 
+    fn next_address(&self) -> u32 {
+        self.world.hosts().count() as u32 + 1
+    }
+
+    fn add(&mut self, mut spec: Spec) -> HostId {
+        let zone = spec.zone.clone();
+        let replicas = self.zones.entry(zone.clone()).or_default();
+        spec.name = format!("{zone}/{}", replicas.len() + 1);
+        let id = self.world.add(spec);
+        replicas.push(id);
+        self.zone_of.insert(id, zone);
+        id
+    }
+
     fn pick(&mut self, of: usize) -> usize {
-        usize::try_from(self.world.below(of as u64)).unwrap_or(0)
+        usize::try_from(self.chance.below(of as u64)).unwrap_or(0)
     }
 
     fn any(&mut self) -> HostId {
@@ -135,19 +195,18 @@ impl Storm {
     }
 
     fn happen(&mut self) {
-        let faults: Vec<Fault> = self.faults.iter().copied().collect();
-        match self.world.below(6) {
-            0 | 1 if !faults.is_empty() => {
-                let at = self.pick(faults.len());
-                self.strike(faults[at]);
+        match self.chance.below(6) {
+            0 | 1 if !self.faults.is_empty() => {
+                let at = self.pick(self.faults.len());
+                self.strike(self.faults[at]);
             }
             2 => self.ask(),
             _ => self.write(),
         }
-        let pause = Duration::from_millis(match self.world.below(4) {
-            0 => self.world.below(5_000),
+        let pause = Duration::from_millis(match self.chance.below(4) {
+            0 => self.chance.below(5_000),
             1 => 0,
-            _ => self.world.below(200),
+            _ => self.chance.below(200),
         });
         self.world.run_for(pause);
     }
@@ -158,13 +217,13 @@ impl Storm {
         if self.world.node(host).is_none() {
             return;
         }
-        let number = self.world.below(u64::from(self.number) + 1);
-        let question = match self.world.below(3) {
+        let number = self.chance.below(u64::from(self.number) + 1);
+        let question = match self.chance.below(3) {
             0 => words(&format!("tool {number}")),
             1 => question(Form::List, ""),
             _ => name(&format!("tool_{number}.host{}.lib", host.0)),
         };
-        let cached = self.world.below(2) == 0;
+        let cached = self.chance.below(2) == 0;
         self.world.ask(host, question, |terms| Terms { cached, ..terms });
     }
 
@@ -177,7 +236,7 @@ impl Storm {
         let zone = self.zone_of[&host].clone();
         let own: Vec<String> =
             self.standing.iter().filter(|(_, served)| **served == host).map(|(name, _)| name.clone()).collect();
-        if !own.is_empty() && self.world.below(3) == 0 {
+        if !own.is_empty() && self.chance.below(3) == 0 {
             let at = self.pick(own.len());
             let token = self.world.write(host, Write::Remove(own[at].clone()));
             self.pending.push((host, token, own[at].clone(), false));
@@ -192,58 +251,6 @@ impl Storm {
         self.pending.push((host, token, full, true));
     }
 
-    fn strike(&mut self, fault: Fault) {
-        let (host, other) = (self.any(), self.any());
-        let runs = self.world.node(host).is_some();
-        match fault {
-            Fault::Crash if runs => self.world.crash(host),
-            Fault::LostDisk if runs && self.has_twin(host) => {
-                if self.world.below(2) == 0 {
-                    self.world.lose(host);
-                } else {
-                    self.world.replace(host);
-                }
-                self.standing.retain(|_, served| *served != host);
-            }
-            Fault::Leave if runs => self.world.leave(host),
-            Fault::Crash | Fault::LostDisk | Fault::Leave => {
-                if !runs {
-                    self.world.start(host);
-                }
-            }
-            Fault::Partition => {
-                let hosts: Vec<HostId> = self.world.hosts().collect();
-                let (mut one, mut two) = (Vec::new(), Vec::new());
-                for host in hosts {
-                    if self.world.below(2) == 0 { one.push(host) } else { two.push(host) }
-                }
-                if self.world.below(2) == 0 {
-                    self.world.heal();
-                } else {
-                    self.world.partition(&one, &two);
-                }
-            }
-            Fault::Disconnect => {
-                if host != other {
-                    self.world.disconnect(host, other);
-                }
-            }
-            Fault::Loss => {
-                self.world.weather.drop = [0, 50, 300][self.pick(3)];
-                self.world.weather.loss = [0, 100, 300][self.pick(3)];
-            }
-            Fault::Noise => self.world.weather.noise = [0, 20, 200][self.pick(3)],
-            Fault::Slow => {
-                let most = [5, 80, 700][self.pick(3)];
-                self.world.weather.latency.1 = Duration::from_millis(most);
-            }
-            Fault::Clock => {
-                let ahead = i64::try_from(self.world.below(1_200_000)).unwrap_or(0) - 600_000;
-                self.world.set_clock(host, ahead);
-            }
-        }
-    }
-
     /// Whether another replica holds all that this one holds, and this one was told where to find others: a zone whose last disk
     /// is lost, or whose first node begins anew all alone, does not come back by itself.
     fn has_twin(&self, host: HostId) -> bool {
@@ -253,6 +260,11 @@ impl Storm {
         let admitted = |host: HostId| self.world.view(host).is_some_and(|view| view.admitted);
         let fellows = self.zones[&self.zone_of[&host]].iter().filter(|fellow| **fellow != host);
         fellows.into_iter().any(|fellow| admitted(*fellow) && equal(&self.world, &[host, *fellow]))
+    }
+
+    /// What a host served is not promised any more.
+    fn forget(&mut self, host: HostId) {
+        self.standing.retain(|_, served| *served != host);
     }
 
     /// Takes note of writes that have ended, and of those that never will.
@@ -272,18 +284,14 @@ impl Storm {
                 // It crashed in between: either may be true.
                 None => {
                     self.standing.remove(&name);
-                    self.unknown.insert(name);
                 }
             }
         }
     }
 
     fn calm(&mut self) -> Result<(), String> {
-        self.world.heal();
+        self.world.calm();
         self.world.weather = crate::Weather::default();
-        for host in self.world.hosts() {
-            self.world.set_clock(host, 0);
-        }
         self.world.run_for(Duration::from_millis(100));
         for host in self.world.hosts() {
             if self.world.node(host).is_none() {
@@ -303,7 +311,7 @@ impl Storm {
     fn everything_is_found(&mut self) -> Result<(), String> {
         let standing: Vec<String> = self.standing.keys().cloned().collect();
         for host in self.world.hosts() {
-            let sample: Vec<&String> = standing.iter().filter(|_| self.world.below(4) == 0).take(8).collect();
+            let sample: Vec<&String> = standing.iter().filter(|_| self.chance.below(4) == 0).take(8).collect();
             for wanted in sample {
                 let answered = self.world.resolve(host, name(wanted));
                 if answered.names() != [wanted.clone()] {
@@ -325,18 +333,14 @@ impl Storm {
     fn report(&self, what: &str) -> String {
         let mut text = format!("{what}; faults {:?}", self.faults);
         for host in self.world.hosts() {
-            let zone = &self.zone_of[&host];
-            let _ = write!(text, "\n{host:?} of {zone}: {:?}", self.world.refusals(host));
+            let _ = write!(text, "\n{host:?} {}: {:?}", self.world.label(host), self.world.refusals(host));
             if let Some(view) = self.world.view(host) {
                 let members: Vec<String> =
                     view.members.iter().map(|member| format!("{} {}", member.node.short(), member.state)).collect();
-                let contacts: Vec<String> = view
-                    .contacts
-                    .iter()
-                    .map(|contact| {
-                        format!("{} {} {} {:?}", contact.address, contact.purpose, contact.state, contact.error)
-                    })
-                    .collect();
+                let contacts = view.contacts.iter().map(|contact| {
+                    format!("{} {} {} {:?}", contact.address, contact.purpose, contact.state, contact.error)
+                });
+                let contacts: Vec<String> = contacts.collect();
                 let _ = write!(
                     text,
                     "\n  {} admitted {} tools {} members {members:?}\n  contacts {contacts:#?}",
@@ -347,5 +351,25 @@ impl Storm {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_a_plan_name_what_was_dropped() {
+        let mut plan = Plan::of(7);
+        assert_eq!(plan.arguments(), "--seed 7 --count 1");
+        plan.events = vec![3, 9];
+        plan.faults = [Fault::Crash].into();
+        assert_eq!(plan.arguments(), "--seed 7 --count 1 --faults crash --events 3,9");
+    }
+
+    #[test]
+    fn every_fault_is_in_some_storm() {
+        let seen: BTreeSet<Fault> = (0..40).flat_map(|seed| Plan::of(seed).faults).collect();
+        assert_eq!(seen.len(), FAULTS.len());
     }
 }

@@ -75,6 +75,16 @@ impl World {
         token
     }
 
+    /// Whether a question is answered.
+    pub fn is_answered(&self, host: HostId, token: u64) -> bool {
+        self.hosts[host.0].answered.contains_key(&token)
+    }
+
+    /// Takes the answer to a question, once it is there.
+    pub fn answer(&mut self, host: HostId, token: u64) -> Option<Answered> {
+        self.hosts[host.0].answered.remove(&token)
+    }
+
     /// Asks and lets time pass until the answer is there.
     pub fn resolve(&mut self, host: HostId, question: Question) -> Answered {
         self.resolve_as(host, question, |terms| terms)
@@ -83,9 +93,9 @@ impl World {
     /// The same on other terms than a door's.
     pub fn resolve_as(&mut self, host: HostId, question: Question, terms: impl FnOnce(Terms) -> Terms) -> Answered {
         let token = self.ask(host, question, terms);
-        let done = self.run_until(DEADLINE * 4, |world| world.hosts[host.0].answered.contains_key(&token));
+        let done = self.run_until(DEADLINE * 4, |world| world.is_answered(host, token));
         assert!(done.is_some(), "every question is answered");
-        self.hosts[host.0].answered.remove(&token).expect("it is there")
+        self.answer(host, token).expect("it is there")
     }
 }
 

@@ -86,10 +86,21 @@ impl Disk {
         }
     }
 
+    /// What is on the plates.
+    pub(crate) fn records(&self) -> Records {
+        let base = self.base.iter().filter(|(place, _)| !self.since.contains_key(place));
+        let since = self.since.iter().filter_map(|(place, signed)| Some((place, signed.as_ref()?)));
+        base.chain(since).map(|(place, signed)| (*place, signed.clone())).collect()
+    }
+
+    /// Puts other records on the plates.
+    pub(crate) fn replace_records(&mut self, records: Records) {
+        (self.base, self.since) = (Arc::new(records), BTreeMap::new());
+    }
+
     /// What a node that starts on this store gets.
     pub(crate) fn restored(&self) -> Restored {
-        let base = self.base.iter().filter(|(place, _)| !self.since.contains_key(place)).map(|(_, signed)| signed);
-        let records = base.chain(self.since.values().flatten()).cloned().collect();
+        let records = self.records().into_values().collect();
         Restored { records, trust: self.trust.clone(), forks: self.forks.values().cloned().collect() }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Node, Refusal, WriteError, Wrote};
 use aop_proto::now::Now;
-use aop_proto::record::{NodeId, Origin};
+use aop_proto::record::NodeId;
 use aop_proto::resolver::Outcome;
 use aop_proto::search::Found;
 use aop_proto::selection::Chance;
@@ -16,6 +16,7 @@ use aop_proto::trust::{Opened, SigningKey};
 use aop_proto::view::View;
 
 use crate::disk::Disk;
+use crate::sabotage::Doctor;
 use crate::world::{Actor, Spec};
 
 /// The Unix time at which every simulation begins.
@@ -42,17 +43,6 @@ impl Answered {
     pub fn silent(&self) -> Vec<&str> {
         self.outcome.silent.iter().map(|silent| silent.zone.as_str()).collect()
     }
-}
-
-/// What is known from outside about one tool a host was told to serve.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Promise {
-    /// The host's log stood here when the write was acknowledged.
-    pub(crate) through: u64,
-    /// In this life of the log.
-    pub(crate) incarnation: u64,
-    /// Served, or removed.
-    pub(crate) stands: bool,
 }
 
 /// One host, whether it runs or not.
@@ -92,7 +82,9 @@ pub(crate) struct Host {
     pub(crate) answered: BTreeMap<u64, Answered>,
     pub(crate) written: BTreeMap<u64, Result<Wrote, WriteError>>,
     pub(crate) refusals: Vec<Refusal>,
-    pub(crate) promises: BTreeMap<String, Promise>,
+    /// It speaks as it likes: nothing it holds or says is held against the protocol.
+    pub(crate) hostile: bool,
+    pub(crate) doctor: Doctor,
 }
 
 /// How a wall clock goes wrong: it is ahead by so much, and gains so much since some time.
@@ -142,7 +134,8 @@ impl Host {
             answered: BTreeMap::new(),
             written: BTreeMap::new(),
             refusals: Vec::new(),
-            promises: BTreeMap::new(),
+            hostile: false,
+            doctor: Doctor::default(),
         }
     }
 
@@ -203,7 +196,6 @@ impl Host {
     pub(crate) fn lose_disk(&mut self) {
         self.disk = Disk::default();
         self.incarnation += 1;
-        self.promises.clear();
     }
 
     /// The keys are lost as well; what comes back is somebody else.
@@ -218,7 +210,6 @@ impl Host {
     pub(crate) fn restore_backup(&mut self) -> bool {
         let Some((disk, incarnation)) = self.backup.clone() else { return false };
         (self.disk, self.incarnation) = (disk, incarnation);
-        self.promises.clear();
         true
     }
 
@@ -247,17 +238,6 @@ impl Host {
     pub(crate) fn view(&self) -> Option<&Arc<View>> {
         let node = self.node.as_ref()?;
         Some(self.view.get_or_init(|| Arc::new(node.view())))
-    }
-
-    /// Takes what an acknowledged write promises.
-    pub(crate) fn promise(&mut self, wrote: &Wrote) {
-        let Some(node) = &self.node else { return };
-        let incarnation = node.registry().incarnation_of(self.id).unwrap_or(self.incarnation);
-        let through = node.registry().through(Origin { node: self.id, incarnation });
-        let standing = wrote.tools.iter().map(|(name, _)| (name, true));
-        for (name, stands) in standing.chain(wrote.removed.iter().map(|name| (name, false))) {
-            self.promises.insert(name.to_lowercase(), Promise { through, incarnation, stands });
-        }
     }
 }
 

@@ -34,12 +34,15 @@ pub mod bench;
 mod checks;
 mod disk;
 mod host;
+pub mod hostile;
 mod network;
 pub mod question;
+pub mod sabotage;
 pub mod scenario;
 pub mod storm;
 mod trace;
 pub mod world;
 
+pub use checks::{Bounds, Coverage};
 pub use network::Weather;
 pub use world::{Answered, HostId, Spec, World};

@@ -109,6 +109,9 @@ struct SwarmArgs {
     /// Only these events, by number, or `none`.
     #[arg(long)]
     events: Option<String>,
+    /// Print which branches were taken, and how often.
+    #[arg(long)]
+    coverage: bool,
     #[command(flatten)]
     told: Told,
 }
@@ -210,7 +213,10 @@ fn swarm(arguments: &SwarmArgs) -> Result<bool, String> {
     if bar {
         eprint!("\r\x1b[K");
     }
-    let Some(Failure { plan, what }) = tally.failure else {
+    if arguments.coverage {
+        print!("{}", tally.coverage);
+    }
+    let Some(failure) = tally.failure else {
         println!(
             "{} storms of {} events in {:.1} s, all well",
             tally.storms,
@@ -219,9 +225,10 @@ fn swarm(arguments: &SwarmArgs) -> Result<bool, String> {
         );
         return Ok(true);
     };
+    let Failure { plan, what } = &failure;
     println!("{what}\nseed {} ended badly; again: cargo sim swarm {} --trace", plan.seed, plan.arguments());
     if arguments.shrink {
-        let least = shrink(&plan, |plan| plan.try_play(Tell::Nothing).is_err(), |plan| eprintln!("  {}", size(plan)));
+        let least = shrink(plan, |plan| failure.is_of(plan), |plan| eprintln!("  {}", size(plan)));
         println!("the least of it, {}: cargo sim swarm {} --trace", size(&least), least.arguments());
     }
     Ok(false)

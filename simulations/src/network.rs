@@ -64,6 +64,11 @@ const WAITING_BYTES_MAX: usize = 1 << 20;
 const STREAMS: usize = 3;
 
 impl Weather {
+    /// Whether the network itself is a fault.
+    pub(crate) fn is_foul(&self) -> bool {
+        self.drop > 0 || self.noise > 0 || self.loss > 200 || self.latency.1 > Duration::from_millis(200)
+    }
+
     /// Whether a packet is lost.
     pub(crate) fn loses(&self, chance: &mut Chance) -> bool {
         happens(self.loss, chance)
@@ -303,6 +308,11 @@ impl Network {
     /// Everything that is cut.
     pub(crate) fn cuts(&self) -> Vec<(usize, usize)> {
         self.cuts.keys().copied().collect()
+    }
+
+    /// Whether everybody reaches everybody at the usual pace.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.cuts.is_empty() && self.slow.is_empty()
     }
 
     /// Keeps a message of a stream until the cut is mended.

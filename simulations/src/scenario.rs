@@ -3,9 +3,11 @@
 pub mod file;
 pub mod run;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aop_proto::node::{NewTool, Write};
+use aop_proto::record::NodeId;
 
 use crate::world::{HostId, Spec, World};
 
@@ -50,9 +52,11 @@ pub fn replicas(world: &mut World, name: &str, first: u32, count: u32) -> Vec<Ho
 
 /// Whether every one of these sees every other.
 pub fn acquainted(world: &World, hosts: &[HostId]) -> bool {
+    let ids: BTreeSet<NodeId> = hosts.iter().map(|host| world.id(*host)).collect();
     hosts.iter().all(|host| {
         world.view(*host).is_some_and(|view| {
-            view.admitted && view.members.iter().filter(|member| member.state == "alive").count() + 1 == hosts.len()
+            let alive = view.members.iter().filter(|member| member.state == "alive" && ids.contains(&member.node));
+            view.admitted && alive.count() + 1 == hosts.len()
         })
     })
 }

@@ -20,6 +20,8 @@ use aop_proto::resolver::Terms;
 use aop_proto::selection::Chance;
 use aop_proto::wire::message::Form;
 
+use crate::checks::Coverage;
+use crate::hostile::Enemy;
 use crate::scenario::{acquainted, equal, tool};
 use crate::trace::Trace;
 use crate::world::{HostId, Spec, Tell, World, name, question, words};
@@ -88,8 +90,9 @@ impl Plan {
     ///
     /// # Errors
     /// In words, what was not true.
-    pub fn try_play(&self, tell: Tell) -> Result<Trace, String> {
-        let played = std::panic::catch_unwind(|| self.play(tell).map(|world| world.trace()));
+    pub fn try_play(&self, tell: Tell) -> Result<(Trace, Coverage), String> {
+        let ended = |world: World| (world.trace(), world.coverage().clone());
+        let played = std::panic::catch_unwind(|| self.play(tell).map(ended));
         played.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             Err(text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a check failed").to_owned())
@@ -116,13 +119,17 @@ fn chance(seed: u64, event: u32) -> Chance {
 struct Storm {
     world: World,
     chance: Chance,
+    /// Honest hosts by zone.
     zones: BTreeMap<String, Vec<HostId>>,
     zone_of: BTreeMap<HostId, String>,
-    faults: Vec<Fault>,
+    /// What the seed drew, and what the plan has besides; of these the plan may have dropped some, which then do not happen.
+    drawn: Vec<Fault>,
+    faults: BTreeSet<Fault>,
     /// Acknowledged and not removed since: full name and the host that serves it.
     standing: BTreeMap<String, HostId>,
     /// Writes whose end is not known yet.
     pending: Vec<(HostId, u64, String, bool)>,
+    enemy: Option<Enemy>,
     number: u32,
 }
 
@@ -135,9 +142,11 @@ impl Storm {
             chance: chance(plan.seed, EVENTS + 1),
             zones: BTreeMap::new(),
             zone_of: BTreeMap::new(),
-            faults: plan.faults.iter().copied().collect(),
+            drawn: Plan::of(plan.seed).faults.union(&plan.faults).copied().collect(),
+            faults: plan.faults.clone(),
             standing: BTreeMap::new(),
             pending: Vec::new(),
+            enemy: None,
             number: 0,
         };
         let mut first_of: BTreeMap<&str, u32> = BTreeMap::new();
@@ -177,7 +186,8 @@ impl Storm {
     fn add(&mut self, mut spec: Spec) -> HostId {
         let zone = spec.zone.clone();
         let replicas = self.zones.entry(zone.clone()).or_default();
-        spec.name = format!("{zone}/{}", replicas.len() + 1);
+        let number = self.zone_of.values().filter(|other| **other == zone).count() + 1;
+        spec.name = format!("{zone}/{number}");
         let id = self.world.add(spec);
         replicas.push(id);
         self.zone_of.insert(id, zone);
@@ -196,9 +206,12 @@ impl Storm {
 
     fn happen(&mut self) {
         match self.chance.below(6) {
-            0 | 1 if !self.faults.is_empty() => {
-                let at = self.pick(self.faults.len());
-                self.strike(self.faults[at]);
+            0 | 1 if !self.drawn.is_empty() => {
+                let at = self.pick(self.drawn.len());
+                let fault = self.drawn[at];
+                if self.faults.contains(&fault) {
+                    self.strike(fault);
+                }
             }
             2 => self.ask(),
             _ => self.write(),
@@ -262,6 +275,10 @@ impl Storm {
         fellows.into_iter().any(|fellow| admitted(*fellow) && equal(&self.world, &[host, *fellow]))
     }
 
+    fn is_enemy(&self, host: HostId) -> bool {
+        self.enemy.as_ref().is_some_and(|enemy| enemy.host() == host)
+    }
+
     /// What a host served is not promised any more.
     fn forget(&mut self, host: HostId) {
         self.standing.retain(|_, served| *served != host);
@@ -271,6 +288,7 @@ impl Storm {
     fn notice(&mut self) {
         for (host, token, name, stands) in std::mem::take(&mut self.pending) {
             match self.world.written(host, token) {
+                _ if self.is_enemy(host) => {}
                 Some(Ok(_)) if stands => {
                     self.standing.insert(name, host);
                 }
@@ -300,7 +318,13 @@ impl Storm {
         }
         let zones: Vec<Vec<HostId>> = self.zones.values().cloned().collect();
         let well = |world: &World| zones.iter().all(|zone| acquainted(world, zone) && equal(world, zone));
-        if self.world.run_until(CALM, well).is_none() {
+        let mut is_well = self.world.run_until(CALM, well).is_some();
+        // A clock that was wrong may have stamped what it writes only now.
+        while !is_well && !self.world.held_back().is_zero() {
+            let most = CALM + self.world.held_back();
+            is_well = self.world.run_until(most, well).is_some();
+        }
+        if !is_well {
             return Err(self.report("replicas are not equal, or do not know each other"));
         }
         self.world.run_for(CALM);
@@ -310,13 +334,14 @@ impl Storm {
 
     fn everything_is_found(&mut self) -> Result<(), String> {
         let standing: Vec<String> = self.standing.keys().cloned().collect();
-        for host in self.world.hosts() {
+        let hosts: Vec<HostId> = self.zones.values().flatten().copied().collect();
+        for host in hosts {
             let sample: Vec<&String> = standing.iter().filter(|_| self.chance.below(4) == 0).take(8).collect();
             for wanted in sample {
                 let answered = self.world.resolve(host, name(wanted));
                 if answered.names() != [wanted.clone()] {
                     let silent = answered.outcome.silent.clone();
-                    return Err(self.report(&format!("{host:?} does not find {wanted}, silent {silent:?}")));
+                    return Err(self.report(&format!("not found: {host:?} misses {wanted}, silent {silent:?}")));
                 }
             }
             let answered = self.world.resolve(host, words(&format!("one of many tools for {}", host.0)));
@@ -324,30 +349,35 @@ impl Storm {
                 answered.outcome.answers.iter().map(|(_, checked)| checked.answer.zone.as_str()).collect();
             if zones.len() != self.zones.len() || answered.outcome.is_partial() {
                 let silent = answered.outcome.silent.clone();
-                return Err(self.report(&format!("{host:?} hears of {zones:?} only, silent {silent:?}")));
+                return Err(self.report(&format!("not heard: {host:?} knows {zones:?} only, silent {silent:?}")));
             }
         }
         Ok(())
     }
 
+    /// What is wrong, and of every host what an operator would look at first.
     fn report(&self, what: &str) -> String {
-        let mut text = format!("{what}; faults {:?}", self.faults);
+        let time = self.world.time();
+        let mut text = format!("{what}; at {time:?}, faults {:?}", self.faults);
         for host in self.world.hosts() {
-            let _ = write!(text, "\n{host:?} {}: {:?}", self.world.label(host), self.world.refusals(host));
-            if let Some(view) = self.world.view(host) {
-                let members: Vec<String> =
-                    view.members.iter().map(|member| format!("{} {}", member.node.short(), member.state)).collect();
-                let contacts = view.contacts.iter().map(|contact| {
-                    format!("{} {} {} {:?}", contact.address, contact.purpose, contact.state, contact.error)
-                });
-                let contacts: Vec<String> = contacts.collect();
-                let _ = write!(
-                    text,
-                    "\n  {} admitted {} tools {} members {members:?}\n  contacts {contacts:#?}",
-                    view.node.short(),
-                    view.admitted,
-                    view.tools.len()
-                );
+            let _ = write!(text, "\n{} {:?}", self.world.label(host), self.world.refusals(host));
+            let (Some(view), Some(node)) = (self.world.view(host), self.world.node(host)) else { continue };
+            let digest = u32::from_be_bytes(*node.registry().digest().first_chunk().unwrap_or(&[0; 4]));
+            let (short, tools) = (view.node.short(), view.tools.len());
+            let _ = write!(text, " {short} admitted {} digest {digest:08x} tools {tools}", view.admitted);
+            for member in view.members.iter().filter(|member| member.state != "alive") {
+                let _ = write!(text, "\n  {} is {}", member.node.short(), member.state);
+            }
+            for contact in view.contacts.iter().filter(|contact| contact.error.is_some()) {
+                let _ = write!(text, "\n  {} {} {:?}", contact.address, contact.purpose, contact.error);
+            }
+            let first = self.zones[&self.zone_of[&host]][0];
+            let Some(theirs) = self.world.node(first).map(aop_proto::node::Node::registry) else { continue };
+            for (origin, through) in node.registry().vector() {
+                let other = theirs.through(origin);
+                if other != through {
+                    let _ = write!(text, "\n  holds {origin:?} to {through}, {} to {other}", self.world.label(first));
+                }
             }
         }
         text

@@ -44,7 +44,7 @@ use traffic::Ledgers;
 pub use crate::question::{name, question, words};
 pub use doors::DEADLINE;
 pub use formed::FORMED_ZONE;
-pub use hooks::{Actor, Meddler, Meter, Spread, Tell, Watch};
+pub use hooks::{Actor, Meter, Spread, Tell, Watch};
 pub use traffic::{HANDSHAKE_BYTES, HANDSHAKE_ROUND_TRIPS, Traffic};
 
 /// A host's number.
@@ -99,26 +99,23 @@ pub struct World {
     pub weather: Weather,
     /// What is told on stdout as it happens.
     pub tell: Tell,
-    /// What is checked as it happens.
-    pub watch: Watch,
     /// Whether disks keep what nodes write; without, large worlds need less memory and no host may start again.
     pub keep_disks: bool,
     time: Duration,
     chances: Chances,
     queue: Queue<Event>,
-    hosts: Vec<Host>,
+    pub(crate) hosts: Vec<Host>,
     by_address: BTreeMap<String, usize>,
     by_id: HashMap<NodeId, u32, BuildHasherDefault<Identity>>,
     network: Network,
     /// What came to hosts that are paused.
     backlogs: BTreeMap<usize, Vec<Event>>,
-    checks: Checks,
+    pub(crate) checks: Checks,
     trace: Trace,
     traffic: Ledgers,
     shared: Arc<Shared>,
     next_token: u64,
     idle_wakes: (Duration, usize, u32),
-    meddler: Option<Box<dyn Meddler>>,
     spread: Option<Spread>,
     meter: Option<Meter>,
     /// Zone keys that were told.
@@ -147,7 +144,6 @@ impl World {
         Self {
             weather: Weather::default(),
             tell: Tell::Nothing,
-            watch: Watch::Everything,
             keep_disks: true,
             time: Duration::ZERO,
             chances: Chances { script: chance(0), winds: chance(1), births: chance(2) },
@@ -163,7 +159,6 @@ impl World {
             shared: Arc::default(),
             next_token: 0,
             idle_wakes: (Duration::ZERO, 0, 0),
-            meddler: None,
             spread: None,
             meter: None,
             told: BTreeMap::new(),
@@ -187,6 +182,11 @@ impl World {
         let host = self.add(spec);
         self.start(host);
         host
+    }
+
+    /// What is checked from now on; everything unless said. The run is the same.
+    pub const fn watch(&mut self, watch: Watch) {
+        self.checks.watch = watch;
     }
 
     /// A number below `bound`, from the world's seed.
@@ -240,7 +240,9 @@ impl World {
 
     /// The log a host writes, in its present life.
     pub fn origin(&self, host: HostId) -> Origin {
-        Origin { node: self.hosts[host.0].id, incarnation: self.hosts[host.0].incarnation }
+        let Host { id, incarnation, node, .. } = &self.hosts[host.0];
+        let held = node.as_ref().and_then(|node| node.registry().incarnation_of(*id));
+        Origin { node: *id, incarnation: held.unwrap_or(*incarnation) }
     }
 
     /// What a host's readers see, while it runs; built when somebody asks.
@@ -281,11 +283,6 @@ impl World {
     /// Handshakes a host began that were answered; each costs [`HANDSHAKE_BYTES`] and [`HANDSHAKE_ROUND_TRIPS`], charged apart.
     pub fn handshakes(&self, host: HostId) -> u64 {
         self.traffic.handshakes(host.0)
-    }
-
-    /// Lets `meddler` stand between all nodes and the world from now on.
-    pub fn meddle(&mut self, meddler: Box<dyn Meddler>) {
-        self.meddler = Some(meddler);
     }
 
     /// Notes from now on when each host holds that log up to there.
@@ -353,9 +350,19 @@ impl World {
     }
 
     fn check_all(&mut self) {
-        if self.watch != Watch::Nothing {
-            self.checks.all(self.time, &self.hosts);
+        if self.is_foul() {
+            self.checks.disturbed(self.time);
         }
+        if self.weather.noise > 0 {
+            self.checks.garbled();
+        }
+        self.checks.all(self.time, &self.hosts);
+    }
+
+    /// Whether something is wrong that lasts.
+    fn is_foul(&self) -> bool {
+        let hindered = |host: &Host| host.uplink.is_some() || host.paused.is_some();
+        self.weather.is_foul() || !self.network.is_whole() || self.hosts.iter().any(hindered)
     }
 
     fn tell(&self, what: std::fmt::Arguments<'_>) {

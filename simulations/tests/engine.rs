@@ -185,7 +185,7 @@ fn a_cut_is_noticed_by_both_ends_after_their_silence() {
 
 fn busy(seed: u64, watch: Watch) -> World {
     let mut world = World::new(seed);
-    world.watch = watch;
+    world.watch(watch);
     let hosts = replicas(&mut world, "research", 1, 8);
     world.run_for(SECOND);
     (world.weather.loss, world.weather.duplicate, world.weather.drop) = (50, 50, 50);
@@ -251,7 +251,7 @@ fn an_old_disk_is_as_it_was() {
 #[ignore = "a figure of the release build"]
 fn the_bare_loop_does_a_million_and_a_half_events_a_second() {
     let mut world = World::new(1);
-    world.watch = Watch::Nothing;
+    world.watch(Watch::Nothing);
     for number in 0..1000 {
         let dial = if number == 0 { None } else { Some(number - 1) };
         echo(&mut world, number, dial, [Class::Datagram, Class::Gossip][number as usize % 2], 10, true);

@@ -11,7 +11,8 @@ const NOT_YET: [&str; 1] = ["old-backup.toml"];
 
 fn scenarios() -> Vec<(String, Scenario)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let mut files: Vec<_> = std::fs::read_dir(folder).expect("it is there").flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("it is there").flatten().map(|entry| entry.path()).collect();
     files.sort();
     let read = |path: &Path| {
         let text = std::fs::read_to_string(path).expect("it can be read");

@@ -52,7 +52,8 @@ enum Due<'a> {
 impl Play {
     fn new(scenario: &Scenario, seed: u64, tell: Tell, watch: Watch) -> Self {
         let mut world = World::new(seed);
-        (world.tell, world.watch) = (tell, watch);
+        world.tell = tell;
+        world.watch(watch);
         let base = scenario.weather.over(&Weather::default());
         world.weather = base.clone();
         let mut play = Self { world, zones: BTreeMap::new(), base, number: 0, lines: Vec::new(), well: true };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{REPLICAS_MAX, Storm};
+use crate::hostile::{Enemy, TRICKS, Trick};
 use crate::world::{HostId, Spec};
 
 macro_rules! faults {
@@ -68,6 +69,8 @@ faults! {
     JoinStorm "join-storm",
     /// Messages arrive with a byte changed.
     Noise "noise",
+    /// An admitted host becomes an enemy, once in a storm, and plays its tricks on its zone.
+    Hostile "hostile",
 }
 
 impl Fault {
@@ -83,6 +86,7 @@ impl Storm {
         let runs = self.world.node(host).is_some();
         let which = self.pick(3);
         match fault {
+            Fault::LostDisk | Fault::OldDisk if self.is_enemy(host) => {}
             Fault::Crash | Fault::LostDisk | Fault::OldDisk | Fault::Leave if !runs => self.world.start(host),
             Fault::Crash => self.world.crash(host),
             Fault::LostDisk => self.lose_disk(host),
@@ -128,7 +132,28 @@ impl Storm {
                 let ahead = i64::try_from(self.chance.below(1_200_000)).unwrap_or(0) - 600_000;
                 self.world.set_clock(host, ahead);
             }
+            Fault::Hostile => self.play_a_trick(host),
             Fault::Drift => self.world.set_drift(host, [-50_000, 200, 50_000][which]),
+        }
+    }
+
+    /// The first enemy is one with two honest fellows; later it plays, whoever was struck.
+    fn play_a_trick(&mut self, host: HostId) {
+        if self.enemy.is_none() && self.zones[&self.zone_of[&host]].len() > 2 {
+            self.enemy = Enemy::take(&mut self.world, host);
+            if self.enemy.is_some() {
+                self.zones.values_mut().for_each(|hosts| hosts.retain(|honest| *honest != host));
+                self.forget(host);
+            }
+        }
+        let trick = TRICKS[self.pick(TRICKS.len())];
+        // Who may end the lives of others is decided by the zone, not by its replicas' proof.
+        if trick != Trick::Reap
+            && let Some(enemy) = &mut self.enemy
+            && self.world.node(enemy.host()).is_some()
+        {
+            let honest = self.zones[&self.zone_of[&enemy.host()]].clone();
+            enemy.play(&mut self.world, trick, &honest);
         }
     }
 

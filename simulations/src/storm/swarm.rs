@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Fault, Plan};
+use crate::checks::Coverage;
 use crate::world::Tell;
 
 /// How long, and from where.
@@ -35,6 +36,22 @@ pub struct Failure {
     pub what: String,
 }
 
+impl Failure {
+    /// What went wrong, without where: `invariant 7`.
+    pub fn kind(&self) -> &str {
+        kind(&self.what)
+    }
+
+    /// Whether this plan ends badly in the same way.
+    pub fn is_of(&self, plan: &Plan) -> bool {
+        plan.try_play(Tell::Nothing).is_err_and(|what| kind(&what) == self.kind())
+    }
+}
+
+fn kind(what: &str) -> &str {
+    what.split([':', ';']).next().unwrap_or_default()
+}
+
 /// How a swarm ended.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -42,6 +59,8 @@ pub struct Tally {
     pub storms: u64,
     /// Events of all of them.
     pub events: u64,
+    /// The branches they took.
+    pub coverage: Coverage,
     /// The one that ended badly; of several at once the one with the least seed.
     pub failure: Option<Failure>,
 }
@@ -75,7 +94,10 @@ impl Swarm {
                 let mut tally = tally.lock().expect("no job ends while it counts");
                 tally.storms += 1;
                 match played {
-                    Ok(trace) => tally.events += trace.events(),
+                    Ok((trace, coverage)) => {
+                        tally.events += trace.events();
+                        tally.coverage.merge(&coverage);
+                    }
                     Err(what) => {
                         stop.store(true, Ordering::Relaxed);
                         if tally.failure.as_ref().is_none_or(|failure| failure.plan.seed > plan.seed) {

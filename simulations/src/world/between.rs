@@ -18,7 +18,7 @@ use crate::network::{Link, between, pair};
 const HANDSHAKE_RETRY: Duration = Duration::from_millis(300);
 
 impl World {
-    pub(super) fn send(&mut self, from: usize, peer: NodeId, bytes: Bytes, class: Class) {
+    pub(crate) fn send(&mut self, from: usize, peer: NodeId, bytes: Bytes, class: Class) {
         let kind = bytes.get(3).copied().unwrap_or(0);
         let Some(to) = self.by_id.get(&peer).map(|to| *to as usize) else { return };
         let Some(at) = self.network.find(from, to) else { return };
@@ -29,6 +29,7 @@ impl World {
         }
         let number = link.number;
         self.traffic.count(from, to, kind, class, bytes.len());
+        self.checks.sent(&self.hosts[from], &self.hosts[to], &bytes, self.time);
         if self.tell == Tell::Frames {
             let (from, to) = (self.label(HostId(from)), self.label(HostId(to)));
             self.tell(format_args!("{from} to {to}: kind {kind}, {} bytes, {class:?}", bytes.len()));
@@ -282,6 +283,7 @@ impl World {
     /// A process ends. With a word to its peers they notice as soon as it arrives, without one after their silence.
     pub(super) fn stop(&mut self, host: usize, goodbye: bool) {
         self.hosts[host].stop(&mut self.chances.winds);
+        self.checks.stopped(host, self.time);
         self.backlogs.remove(&host);
         for with in self.network.of(host) {
             let goodbye = goodbye && !self.network.is_cut(host, with);

@@ -175,6 +175,7 @@ impl World {
                 if self.hosts[host].life == life
                     && let Some(token) = self.hosts[host].disk.sync(self.keep_disks)
                 {
+                    self.checks.persisted(host, &self.hosts[host], token, self.time);
                     self.input(host, Input::Persisted { token, durable: true });
                 }
             }
@@ -223,11 +224,7 @@ impl World {
     }
 
     pub(super) fn input(&mut self, host: usize, input: Input) {
-        let input = match &mut self.meddler {
-            Some(meddler) => meddler.input(HostId(host), input),
-            None => Some(input),
-        };
-        let Some(input) = input else { return };
+        let Some(input) = self.hosts[host].doctor.hear(input) else { return };
         let began = self.meter.map(|_| Instant::now());
         let host_at = &mut self.hosts[host];
         let now = host_at.now(self.time);
@@ -261,17 +258,16 @@ impl World {
                 (None, Some(actor)) => actor.poll_output(),
                 (None, None) => return,
             };
-            let output = match &mut self.meddler {
-                Some(meddler) => meddler.output(HostId(host), output),
-                None => Some(output),
-            };
-            match output {
-                Some(Output::Wait(deadline)) => {
-                    self.arm(host, deadline);
-                    return;
-                }
-                Some(output) => self.act(host, output),
-                None => {}
+            if let Output::Wait(deadline) = output {
+                self.checks.drained(host, &self.hosts[host]);
+                self.arm(host, deadline);
+                return;
+            }
+            if let Output::Persist { token, keep } = &output {
+                self.checks.persist(host, &self.hosts[host], *token, keep);
+            }
+            if let Some(output) = self.hosts[host].doctor.say(output) {
+                self.act(host, output);
             }
         }
     }
@@ -308,7 +304,7 @@ impl World {
             }
             Output::Written { token, result } => {
                 match &result {
-                    Ok(wrote) => self.hosts[host].promise(wrote),
+                    Ok(wrote) => self.checks.wrote(host, &self.hosts[host], wrote),
                     Err(error) => self.tell(format_args!("{} does not write: {error}", self.label(HostId(host)))),
                 }
                 self.hosts[host].written.insert(token, result);
@@ -316,7 +312,7 @@ impl World {
             Output::Resolved { token, outcome, found } => {
                 let took = self.hosts[host].asked.remove(&token).map_or(Duration::ZERO, |at| self.time - at);
                 let answered = Answered { outcome: *outcome, found, took };
-                self.checks.answered(host, &answered, &self.hosts);
+                self.checks.answered(host, &answered, &self.hosts, self.time);
                 self.hosts[host].answered.insert(token, answered);
             }
             Output::Close { peer } => {
@@ -336,13 +332,11 @@ impl World {
     /// What readers see has changed; it is built only for those who look.
     fn changed(&mut self, host: usize) {
         self.hosts[host].view.take();
-        if self.watch < Watch::Everything && self.tell == Tell::Nothing {
+        if self.checks.watch < Watch::Everything && self.tell == Tell::Nothing {
             return;
         }
         let Some(view) = self.hosts[host].view().cloned() else { return };
-        if self.watch == Watch::Everything {
-            self.checks.view(host, &self.hosts[host], &view);
-        }
+        self.checks.view(host, &self.hosts[host], &view);
         if self.tell != Tell::Nothing && self.told.insert(host, view.zone_key).flatten() != view.zone_key {
             let key = view.zone_key.map(|key| NodeId(key).short());
             self.tell(format_args!("{} of {} has zone key {key:?}", self.label(HostId(host)), view.zone));

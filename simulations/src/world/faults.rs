@@ -22,6 +22,7 @@ impl World {
         let opened = self.shared.clone();
         self.hosts[host.0].start(self.time, &mut self.chances.births, opened);
         self.hosts[host.0].first_token = self.next_token + 1;
+        self.checks.started(host.0, &self.hosts[host.0], self.time);
         self.drain(host.0);
     }
 
@@ -34,6 +35,7 @@ impl World {
         let place = &mut self.hosts[host.0];
         (place.id, place.key, place.actor) = (id, key.to_bytes(), Some(actor));
         place.begin(self.time);
+        self.possess(host);
         self.drain(host.0);
         host
     }
@@ -49,6 +51,7 @@ impl World {
         self.crash(host);
         self.tell(format_args!("{} loses its disk", self.label(host)));
         self.hosts[host.0].lose_disk();
+        self.checks.lost_disk(host.0);
     }
 
     /// A crash that takes disk and keys along: another node will come at that address.
@@ -56,6 +59,7 @@ impl World {
         self.crash(host);
         self.tell(format_args!("{} loses its disk and its keys", self.label(host)));
         self.hosts[host.0].lose_keys(&mut self.chances.births);
+        self.checks.lost_disk(host.0);
         self.by_id.insert(self.hosts[host.0].id, host.0 as u32);
     }
 
@@ -75,6 +79,7 @@ impl World {
             self.crash(host);
         }
         self.tell(format_args!("{} gets its old disk back", self.label(host)));
+        self.checks.rewound(host.0, self.hosts[host.0].id);
         self.hosts[host.0].restore_backup()
     }
 
@@ -92,6 +97,7 @@ impl World {
             return;
         }
         self.tell(format_args!("{} stands still for {time:?}", self.label(host)));
+        self.checks.stands_still(time);
         let pause = self.network.number();
         self.hosts[host.0].paused = Some(pause);
         self.at(self.time + time, host.0, Rare::Resume { pause });
@@ -108,6 +114,7 @@ impl World {
             return;
         }
         self.tell(format_args!("{} goes on", self.label(host)));
+        self.checks.disturbed(self.time);
         // Nobody is asked to answer while it stands still.
         let time = self.time;
         self.hosts[host.0].asked.values_mut().for_each(|since| *since = time);
@@ -156,6 +163,7 @@ impl World {
     /// Everybody can reach everybody again; what waited goes on its way.
     pub fn heal(&mut self) {
         self.tell(format_args!("no cuts"));
+        self.checks.disturbed(self.time);
         for (from, to) in self.network.cuts() {
             self.mend(from, to);
         }
@@ -164,6 +172,7 @@ impl World {
     /// The link of two hosts is lost, with what was in flight.
     pub fn disconnect(&mut self, a: HostId, b: HostId) {
         self.tell(format_args!("{} and {} are disconnected", self.label(a), self.label(b)));
+        self.checks.disturbed(self.time);
         self.lose_pair(a.0, b.0);
     }
 
@@ -174,6 +183,7 @@ impl World {
             self.network.set_slow(a.0, b.0, Some(latency));
             self.network.set_slow(b.0, a.0, Some(latency));
         }
+        self.checks.disturbed(self.time);
     }
 
     /// From now on a host sends so many bytes a second and no more.
@@ -187,6 +197,7 @@ impl World {
         if self.hosts[host.0].ahead_ms(self.time) != ahead_ms {
             self.tell(format_args!("the clock of {} is {ahead_ms} ms ahead", self.label(host)));
             self.hosts[host.0].set_clock(self.time, ahead_ms);
+            self.checks.disturbed(self.time);
         }
     }
 
@@ -194,11 +205,13 @@ impl World {
     pub fn set_drift(&mut self, host: HostId, drift_ppm: i64) {
         self.tell(format_args!("the clock of {} gains {drift_ppm} ppm", self.label(host)));
         self.hosts[host.0].set_drift(self.time, drift_ppm);
+        self.checks.disturbed(self.time);
     }
 
     /// Ends what lasts: cuts, slow links, caps, pauses, wrong clocks. The weather stays, and who does not run does not.
     pub fn calm(&mut self) {
         self.heal();
+        self.checks.disturbed(self.time);
         self.network.no_slow_links();
         for host in self.hosts() {
             self.hosts[host.0].uplink = None;
@@ -206,6 +219,11 @@ impl World {
             self.set_clock(host, 0);
             self.resume(host);
         }
+    }
+
+    /// How long it takes until every clock has come to the highest stamp that a wrong clock gave: until then logs may be held back.
+    pub fn held_back(&self) -> Duration {
+        self.checks.held_back(self.time, &self.hosts)
     }
 
     fn labels(&self, hosts: &[HostId]) -> String {

@@ -37,6 +37,7 @@ impl World {
         let records = world.hosts.iter().zip(&chains).map(|(host, chain)| node_record(host, chain));
         let base: Arc<Records> =
             Arc::new(records.map(|signed| ((signed.record.origin(), signed.record.seq), signed)).collect());
+        base.values().for_each(|signed| world.checks.founded(signed));
         let zone_key = zone_key.verifying_key().to_bytes();
         let pinned = vec![(zone.to_string(), Lineage::of(1, zone_key))];
         for (host, chain) in world.hosts.iter_mut().zip(chains) {

@@ -1,12 +1,10 @@
-//! Where others take hold of a world: what is checked and told, who sits at a node's place, who meddles with nodes, what is measured.
+//! Where others take hold of a world: what is checked and told, who sits at a node's place, what is measured.
 
 use std::time::Duration;
 
 use aop_proto::node::{Input, Node, Output};
 use aop_proto::now::Now;
 use aop_proto::record::Origin;
-
-use super::HostId;
 
 /// What is checked while a world runs. The run is the same whatever is watched.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -38,19 +36,6 @@ pub trait Actor {
     fn handle_timeout(&mut self, now: Now);
     /// As [`Node::poll_output`].
     fn poll_output(&mut self) -> Output;
-}
-
-/// Somebody between all nodes and the world, who sees, changes or swallows what passes: a planted bug.
-pub trait Meddler {
-    /// What a node is about to be given.
-    fn input(&mut self, _host: HostId, input: Input) -> Option<Input> {
-        Some(input)
-    }
-
-    /// What a node wants done.
-    fn output(&mut self, _host: HostId, output: Output) -> Option<Output> {
-        Some(output)
-    }
 }
 
 /// When each host first held one log up to some record.

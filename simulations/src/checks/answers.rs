@@ -1,0 +1,189 @@
+//! Invariant 10: no answer is older than it says or than it may be, none comes from where it may not, and every question ends.
+//!
+//! What a node says for its own zone is noted as it leaves; an answer that reaches a door later is held against the last time its
+//! node said that. (Content tags say less: they come back, and views follow them some milliseconds later.)
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher};
+use std::time::Duration;
+
+use aop_proto::name::{FullName, ZoneName};
+use aop_proto::params::{HOPS_MAX, TTL_L2, TTL_L3, TTL_NEGATIVE};
+use aop_proto::resolver::Source;
+use aop_proto::trust::{Verifier, verify_chain};
+use aop_proto::view::View;
+use aop_proto::wire::message::{Form, Message, Query, ZoneAnswer};
+
+use super::{Verdict, Violation, ensure};
+use crate::host::{Answered, Host};
+use crate::world::DEADLINE;
+
+/// What an answer may be older than it says: at every node that caches it, it may have waited for the slowest zone before it was kept,
+/// and that wait is not counted.
+const SLACK: Duration = Duration::from_secs(3 * DEADLINE.as_secs());
+/// Sayings remembered; above it some are forgotten, and not checked.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// What was said, and when it was last true.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    zone_keys: BTreeMap<String, BTreeSet<[u8; 32]>>,
+    verifier: Verifier,
+    /// When a node last said this of its own zone, by a hash of what it said.
+    said: BTreeMap<u64, Duration>,
+    /// Bytes were changed on their way at some time: what is not signed may say anything.
+    pub(super) garbled: bool,
+    /// The longest time a host stood still: what had come to it meanwhile is older by that, and nobody told it.
+    pub(super) stood_still: Duration,
+}
+
+impl Answers {
+    /// A host shows a view, and with it which key it believes its zone has.
+    pub(super) fn viewed(&mut self, view: &View) {
+        if let Some(key) = view.zone_key {
+            match self.zone_keys.get_mut(view.zone.as_str()) {
+                Some(keys) => drop(keys.insert(key)),
+                None => drop(self.zone_keys.insert(view.zone.to_string(), BTreeSet::from([key]))),
+            }
+        }
+    }
+
+    /// A frame leaves an honest host.
+    pub(super) fn sent(&mut self, from: &Host, to: &Host, bytes: &[u8], time: Duration) -> Verdict {
+        const QUERY: u8 = 32;
+        const ANSWER: u8 = 33;
+        match (bytes.get(3), bytes) {
+            (Some(&QUERY), bytes) => match Message::decode(bytes) {
+                Ok(Message::Query(query)) => asked(from, to, &query),
+                _ => Ok(()),
+            },
+            (Some(&ANSWER), bytes) => {
+                let Ok(Message::Answer(answer)) = Message::decode(bytes) else { return Ok(()) };
+                for zone in answer.zones.iter().filter(|zone| zone.node == from.id && zone.zone == from.spec.zone) {
+                    self.said.insert(hash_of(zone), time);
+                }
+                while self.said.len() > REMEMBERED_MAX {
+                    self.said.pop_first();
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A door has its answer.
+    pub(super) fn answered(&mut self, number: usize, answered: &Answered, hosts: &[Host], time: Duration) -> Verdict {
+        ensure(answered.took <= DEADLINE, 10, || format!("host {number} answered after {:?}", answered.took))?;
+        let nothing = answered.outcome.answers.iter().all(|(_, checked)| checked.answer.candidates.is_empty());
+        let negative = nothing && answered.outcome.question.form == Form::Exact;
+        for (source, checked) in &answered.outcome.answers {
+            self.believable(number, checked, hosts)?;
+            self.in_time(number, *source, &checked.answer, negative, answered.outcome.is_partial(), time)?;
+            in_bailiwick(number, *source, &checked.answer.zone, answered, hosts)?;
+        }
+        Ok(())
+    }
+
+    /// Every record in it verifies, up to a zone key that a node of that zone believes in.
+    fn believable(&mut self, number: usize, checked: &aop_proto::trust::answers::Checked, hosts: &[Host]) -> Verdict {
+        let answer = &checked.answer;
+        let zone = ZoneName::parse(&answer.zone)
+            .map_err(|_| Violation { number: 10, what: format!("host {number} has an answer of no zone") })?;
+        ensure(answer.candidates.len() == checked.records.len(), 10, || {
+            format!("host {number} shows records that are not those of its answer")
+        })?;
+        for (candidate, record) in answer.candidates.iter().zip(&checked.records) {
+            let opened = self.verifier.open(&candidate.envelope).ok();
+            ensure(opened.as_ref() == Some(record), 10, || format!("host {number} serves {record:?} unverified"))?;
+            if hosts[number].spec.zone == zone.as_str() {
+                continue;
+            }
+            let mut keys = self.zone_keys.get(zone.as_str()).into_iter().flatten();
+            let believed = keys.any(|key| verify_chain(&candidate.chain, &zone, key, record.record.node).is_ok());
+            ensure(believed, 10, || format!("host {number} serves {record:?} without a chain to a key of {zone}"))?;
+        }
+        Ok(())
+    }
+
+    fn in_time(
+        &self,
+        number: usize,
+        source: Source,
+        answer: &ZoneAnswer,
+        negative: bool,
+        partial: bool,
+        time: Duration,
+    ) -> Verdict {
+        if self.garbled {
+            return Ok(());
+        }
+        let (age, left) = (Duration::from_millis(answer.age_ms), Duration::from_millis(answer.ttl_ms));
+        let stale = answer.ttl_ms == 0;
+        let most = match source {
+            _ if stale => TTL_L3,
+            Source::L2 if negative && !partial => TTL_NEGATIVE,
+            Source::L2 | Source::Parent | Source::Child => TTL_L2,
+            Source::Local | Source::L3 => TTL_L3,
+        };
+        let slack = SLACK + self.stood_still;
+        ensure(age <= most + slack && age + left <= TTL_L3 + slack, 10, || {
+            format!(
+                "host {number} has an answer of {} that is {age:?} old and good for {left:?} ({source:?})",
+                answer.zone
+            )
+        })?;
+        let said = self.said.get(&hash_of(answer)).filter(|_| source != Source::Local);
+        // The last time it was said is the latest it can be from: what it really is is at least as old.
+        let real = said.map_or(Duration::ZERO, |said| time.saturating_sub(*said));
+        ensure(real <= age + slack, 10, || {
+            format!(
+                "host {number} has an answer of {} from {source:?} that says {age:?} and is {real:?} old",
+                answer.zone
+            )
+        })
+    }
+}
+
+/// A question goes where it has not been, and has hops left for it.
+fn asked(from: &Host, to: &Host, query: &Query) -> Verdict {
+    let been = query.visited.iter().filter(|zone| **zone == to.spec.zone).count();
+    // A replica that asks for its fellow stays in the zone for a hop.
+    let mut path = query.visited.clone();
+    path.dedup();
+    let unique: BTreeSet<&String> = path.iter().collect();
+    let circles = (been > 0 && !query.outside) || unique.len() < path.len();
+    let far = query.hops >= HOPS_MAX || query.visited.len() > usize::from(HOPS_MAX) + 1;
+    ensure(!circles && !far, 10, || {
+        format!("{} asks {} after {:?}, {} hops left", from.spec.address, to.spec.address, query.visited, query.hops)
+    })
+}
+
+/// An answer comes from a zone that the question leads to.
+fn in_bailiwick(number: usize, source: Source, zone: &str, answered: &Answered, hosts: &[Host]) -> Verdict {
+    let question = &answered.outcome.question;
+    let (own, Ok(zone)) = (&hosts[number].spec.zone, ZoneName::parse(zone)) else { return Ok(()) };
+    let Ok(own) = ZoneName::parse(own) else { return Ok(()) };
+    let below = zone.is_within(&own);
+    let fits = match source {
+        Source::Local => zone == own,
+        Source::Child => below,
+        Source::Parent | Source::L2 => !below,
+        Source::L3 => true,
+    };
+    let named = match (question.form, FullName::parse(&question.text)) {
+        (Form::Exact, Ok(name)) if source != Source::Local => name.is_in(&zone) || own.is_within(&zone),
+        _ => true,
+    };
+    ensure(fits && named, 10, || format!("host {number} of {own} has an answer of {zone} from {source:?}"))
+}
+
+/// What a zone said, without what changes on the way.
+fn hash_of(answer: &ZoneAnswer) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&answer.zone, answer.node, answer.tag, answer.documents, answer.total_length, answer.matches).hash(&mut hasher);
+    (&answer.frequencies, &answer.near).hash(&mut hasher);
+    for candidate in &answer.candidates {
+        candidate.envelope.hash(&mut hasher);
+    }
+    hasher.finish()
+}

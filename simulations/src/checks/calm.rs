@@ -1,0 +1,140 @@
+//! Invariants 6 and 9, and the end of 2: when nothing has happened to the world for long enough, replicas are equal, everybody knows
+//! who is there and who is not, and nobody shows a forked log.
+//!
+//! Until the bound has passed nothing is asserted here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aop_proto::record::{NodeId, SignedRef};
+
+use super::truth::Truth;
+use super::{Verdict, ensure};
+use crate::host::{EPOCH_MS, Host};
+
+/// How long things may take once the world is calm.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// From the last fault until everybody who knew each other is in contact and knows who runs and who does not. Losses are noticed
+    /// after 10 s, dials take up to 5 s and pause up to 12 s.
+    pub heal: Duration,
+    /// From the last write, in contact, until all hold it.
+    pub spread: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { heal: Duration::from_secs(60), spread: Duration::from_secs(5) }
+    }
+}
+
+/// Since when nothing happened.
+#[derive(Debug, Default)]
+pub(crate) struct Calm {
+    disturbed: Duration,
+    /// By zone.
+    written: BTreeMap<String, Duration>,
+    /// The highest stamp of each zone: until every clock has come there, its log may be held back.
+    stamp_ms: u64,
+}
+
+impl Calm {
+    pub(super) fn disturbed(&mut self, time: Duration) {
+        self.disturbed = self.disturbed.max(time);
+    }
+
+    pub(super) fn wrote(&mut self, signed: &SignedRef, time: Duration) {
+        self.stamp_ms = self.stamp_ms.max(signed.record.hlc >> 16);
+        match self.written.get_mut(&signed.record.zone) {
+            Some(at) => *at = time,
+            None => drop(self.written.insert(signed.record.zone.clone(), time)),
+        }
+    }
+
+    /// How long it takes until the slowest clock has come to the highest stamp, so that nothing is held back.
+    pub(super) fn held_back(&self, time: Duration, hosts: &[Host]) -> Duration {
+        let slowest = hosts.iter().map(|host| host.ahead_ms(time)).min().unwrap_or(0).min(0);
+        let wall_ms = EPOCH_MS.saturating_add_signed(slowest) + time.as_millis() as u64;
+        Duration::from_millis(self.stamp_ms.saturating_sub(wall_ms))
+    }
+
+    fn is_calm(&mut self, time: Duration, hosts: &[Host], bounds: &Bounds) -> bool {
+        if !self.held_back(time, hosts).is_zero() {
+            self.disturbed(time);
+        }
+        time > self.disturbed.saturating_add(bounds.heal)
+    }
+
+    /// Invariant 6: one hash for all that know each other.
+    pub(super) fn equal(&mut self, time: Duration, hosts: &[Host], bounds: &Bounds) -> Verdict {
+        if !self.is_calm(time, hosts, bounds) {
+            return Ok(());
+        }
+        // By zone and the zone's key: two zones of one name that never met are no replicas of each other.
+        let mut digests: BTreeMap<_, (usize, [u8; 16])> = BTreeMap::new();
+        for (number, host) in hosts.iter().enumerate().filter(|(_, host)| !host.hostile) {
+            let (Some(node), Some(view)) = (&host.node, host.view()) else { continue };
+            let Some(key) = view.zone_key.filter(|_| view.admitted) else { continue };
+            let zone = view.zone.as_str();
+            if self.written.get(zone).is_some_and(|at| time < *at + bounds.spread) {
+                continue;
+            }
+            let digest = node.registry().digest();
+            let (first, known) = *digests.entry((zone, key)).or_insert((number, digest));
+            ensure(known == digest, 6, || {
+                format!("at {time:?} hosts {first} and {number} of {zone} differ, calm since {:?}", self.disturbed)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Invariant 9: who runs is alive for everybody in its zone, who does not is not, who was reaped is forgotten.
+    pub(super) fn members(&mut self, time: Duration, hosts: &[Host], bounds: &Bounds, truth: &Truth) -> Verdict {
+        if !self.is_calm(time, hosts, bounds) {
+            return Ok(());
+        }
+        let by_id: BTreeMap<NodeId, &Host> = hosts.iter().map(|host| (host.id, host)).collect();
+        for (number, host) in hosts.iter().enumerate().filter(|(_, host)| !host.hostile && host.node.is_some()) {
+            let Some(view) = host.view().filter(|view| view.admitted) else { continue };
+            for member in &view.members {
+                let other = by_id.get(&member.node);
+                if other.is_some_and(|other| other.hostile) {
+                    continue;
+                }
+                let same_key = |other: &Host| {
+                    let theirs = other.view().filter(|view| view.admitted);
+                    other.node.is_some() && theirs.is_some_and(|theirs| theirs.zone_key == view.zone_key)
+                };
+                let runs = other.is_some_and(|other| same_key(other));
+                ensure(!(runs && member.state != "alive"), 9, || {
+                    format!(
+                        "at {time:?} host {number} believes {} is {}, and it runs",
+                        member.node.short(),
+                        member.state
+                    )
+                })?;
+                ensure(runs || member.state != "alive" || other.is_some_and(|o| o.node.is_some()), 9, || {
+                    format!("at {time:?} host {number} believes {} is alive, and it is not", member.node.short())
+                })?;
+                let ghost = truth.reaped().contains_key(&member.node) && !runs;
+                ensure(!ghost, 9, || format!("host {number} still lists {}, which was reaped", member.node.short()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Invariant 2, its end: of a log that forked nothing is shown.
+    pub(super) fn forks(&mut self, time: Duration, hosts: &[Host], bounds: &Bounds, truth: &Truth) -> Verdict {
+        if truth.forked().is_empty() || !self.is_calm(time, hosts, bounds) {
+            return Ok(());
+        }
+        for (number, host) in hosts.iter().enumerate().filter(|(_, host)| !host.hostile) {
+            let Some(view) = host.view() else { continue };
+            let tools = view.tools.all();
+            let mut shown = tools.iter().flat_map(|tool| tool.instances.values());
+            let forked = shown.find(|instance| truth.is_forked(instance.signed.record.origin()));
+            ensure(forked.is_none(), 2, || format!("host {number} still shows a log that forked: {forked:?}"))?;
+        }
+        Ok(())
+    }
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use aop_simulations::bench;
+use aop_simulations::bench::{self, curve};
 use aop_simulations::scenario::file::Scenario;
 use aop_simulations::scenario::run::play;
 use aop_simulations::storm::shrink::shrink;
@@ -29,7 +29,8 @@ const EXAMPLES: &str = "Examples:
   cargo sim run simulations/scenarios/old-backup.toml --trace
   cargo sim swarm --minutes 10 --jobs 2
   cargo sim swarm --seed 4711 --count 1 --trace
-  cargo sim bench --json";
+  cargo sim bench --json
+  cargo sim curve --nodes 1000 --loss 0.1 --svg curve.svg";
 
 #[derive(Subcommand)]
 enum Command {
@@ -39,6 +40,8 @@ enum Command {
     Swarm(SwarmArgs),
     /// Measure the table of figures.
     Bench(Bench),
+    /// Show how updates spread, as numbers or as a drawing.
+    Curve(Curve),
 }
 
 #[derive(Args)]
@@ -124,17 +127,43 @@ struct Bench {
     /// The seed of the first run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Worlds of ten thousand nodes as well.
+    #[arg(long)]
+    large: bool,
     /// Only these figures, T1 to T10.
     only: Vec<String>,
 }
 
+#[derive(Args)]
+struct Curve {
+    /// Nodes of the zone.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    nodes: u32,
+    /// Updates, one after the other.
+    #[arg(long, default_value_t = 20)]
+    updates: u32,
+    /// Share of messages that are lost for good, `0.1`.
+    #[arg(long, default_value_t = 0.0)]
+    loss: f64,
+    /// Links of 10 to 80 ms instead of 0.5 to 2 ms.
+    #[arg(long)]
+    wan: bool,
+    /// Of everything that is drawn by chance.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Draw it to this file.
+    #[arg(long)]
+    svg: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let went_well = match Cli::parse().command {
-        Command::Run(run) => {
-            run.files.iter().map(|file| simulate(file, &run)).fold(Ok(true), |all, one| Ok(all? & one?))
-        }
+        Command::Run(run) => run.files.iter().try_fold(true, |well, file| Ok(simulate(file, &run)? && well)),
         Command::Swarm(arguments) => swarm(&arguments),
-        Command::Bench(Bench { json, seed, only }) => Ok(bench::run(&bench::Options { json, seed, only })),
+        Command::Curve(curve) => draw(&curve),
+        Command::Bench(Bench { json, seed, large, only }) => {
+            Ok(bench::run(&bench::Options { json, seed, large, only }))
+        }
     };
     match went_well {
         Ok(true) => ExitCode::SUCCESS,
@@ -182,6 +211,20 @@ fn simulate(file: &Path, run: &Run) -> Result<bool, String> {
         println!("failed; again: {replay} --trace");
     }
     Ok(report.well)
+}
+
+/// Shows how updates spread.
+fn draw(&Curve { nodes, updates, loss, wan, seed, ref svg }: &Curve) -> Result<bool, String> {
+    if !(0.0..=0.9).contains(&loss) {
+        return Err(format!("{loss} is no share of messages to lose"));
+    }
+    let curves = curve::curves(curve::Options { nodes, updates, loss, wan, seed });
+    print!("{}", curves.table());
+    if let Some(file) = svg {
+        std::fs::write(file, curves.svg()).map_err(|error| format!("{}: {error}", file.display()))?;
+        println!("drawn to {}", file.display());
+    }
+    Ok(true)
 }
 
 /// Storms until the time is over or one ends badly.

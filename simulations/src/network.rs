@@ -225,6 +225,12 @@ impl Network {
         &mut self.links[at]
     }
 
+    /// Whether both ends believe in a link.
+    pub(crate) fn is_up(&self, at: usize) -> bool {
+        let link = &self.links[at];
+        !link.over && link.up == [true, true]
+    }
+
     /// The link of two hosts, if it is that one.
     pub(crate) fn numbered(&mut self, a: usize, b: usize, number: u64) -> Option<&mut Link> {
         let at = self.find(a, b)?;

@@ -17,6 +17,7 @@ mod faults;
 mod formed;
 mod hooks;
 mod queue;
+mod rounds;
 mod shared;
 mod traffic;
 
@@ -38,13 +39,14 @@ use crate::network::{Network, Weather};
 use crate::trace::Trace;
 use engine::Event;
 use queue::Queue;
+use rounds::Rounds;
 use shared::{Identity, Shared};
 use traffic::Ledgers;
 
 pub use crate::question::{name, question, words};
 pub use doors::DEADLINE;
 pub use formed::FORMED_ZONE;
-pub use hooks::{Actor, Meter, Spread, Tell, Watch};
+pub use hooks::{Actor, Belief, Meter, Spread, Tell, Watch};
 pub use traffic::{HANDSHAKE_BYTES, HANDSHAKE_ROUND_TRIPS, Traffic};
 
 /// A host's number.
@@ -117,6 +119,10 @@ pub struct World {
     next_token: u64,
     idle_wakes: (Duration, usize, u32),
     spread: Option<Spread>,
+    belief: Option<Belief>,
+    rounds: Option<Rounds>,
+    /// Whose frame a host is being given.
+    hears: Option<(usize, usize)>,
     meter: Option<Meter>,
     /// Zone keys that were told.
     told: BTreeMap<usize, Option<[u8; 32]>>,
@@ -160,6 +166,9 @@ impl World {
             next_token: 0,
             idle_wakes: (Duration::ZERO, 0, 0),
             spread: None,
+            belief: None,
+            rounds: None,
+            hears: None,
             meter: None,
             told: BTreeMap::new(),
         }
@@ -297,6 +306,21 @@ impl World {
     /// What was noted since [`follow`](Self::follow).
     pub const fn spread(&self) -> Option<&Spread> {
         self.spread.as_ref()
+    }
+
+    /// Notes from now on when each host believes that node to be down.
+    pub fn follow_belief(&mut self, node: NodeId) {
+        self.belief = Some(Belief::new(node, self.time, self.hosts.len()));
+    }
+
+    /// What was noted since [`follow_belief`](Self::follow_belief).
+    pub const fn belief(&self) -> Option<&Belief> {
+        self.belief.as_ref()
+    }
+
+    /// Whether two hosts both believe in the link between them.
+    pub fn are_linked(&self, a: HostId, b: HostId) -> bool {
+        self.network.find(a.0, b.0).is_some_and(|at| self.network.is_up(at))
     }
 
     /// Measures from now on what the nodes themselves take, apart from the world.

@@ -29,6 +29,9 @@ impl World {
         }
         let number = link.number;
         self.traffic.count(from, to, kind, class, bytes.len());
+        if let Some(spread) = &mut self.spread {
+            spread.sent(&bytes);
+        }
         self.checks.sent(&self.hosts[from], &self.hosts[to], &bytes, self.time);
         if self.tell == Tell::Frames {
             let (from, to) = (self.label(HostId(from)), self.label(HostId(to)));
@@ -38,6 +41,10 @@ impl World {
             return;
         }
         let bytes = self.weather.noise(kind, bytes, &mut self.chances.winds);
+        if self.rounds.is_some() {
+            self.travel_in_rounds([from, to], at, number, bytes);
+            return;
+        }
         self.travel([from, to], at, number, class, bytes);
     }
 
@@ -84,8 +91,10 @@ impl World {
         let link = self.network.link(at);
         let side = link.side(host);
         if link.number == number && link.up[side] && !link.deaf[side] {
-            let peer = link.ids[1 - side];
+            let (peer, from) = (link.ids[1 - side], link.hosts[1 - side] as usize);
+            self.hears = Some((host, from));
             self.input(host, Input::Frame { peer, bytes });
+            self.hears = None;
         }
     }
 

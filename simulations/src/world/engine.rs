@@ -332,10 +332,13 @@ impl World {
     /// What readers see has changed; it is built only for those who look.
     fn changed(&mut self, host: usize) {
         self.hosts[host].view.take();
-        if self.checks.watch < Watch::Everything && self.tell == Tell::Nothing {
+        if self.checks.watch < Watch::Everything && self.tell == Tell::Nothing && self.belief.is_none() {
             return;
         }
         let Some(view) = self.hosts[host].view().cloned() else { return };
+        if let Some(belief) = &mut self.belief {
+            belief.look(host, &view, self.time);
+        }
         self.checks.view(host, &self.hosts[host], &view);
         if self.tell != Tell::Nothing && self.told.insert(host, view.zone_key).flatten() != view.zone_key {
             let key = view.zone_key.map(|key| NodeId(key).short());

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use aop_proto::node::{Input, Node, Output};
 use aop_proto::now::Now;
-use aop_proto::record::Origin;
+use aop_proto::record::{NodeId, Origin};
+use aop_proto::view::{MemberView, View};
+use aop_proto::wire::message::{Message, Range, Ranges};
 
 /// What is checked while a world runs. The run is the same whatever is watched.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -38,6 +40,39 @@ pub trait Actor {
     fn poll_output(&mut self) -> Output;
 }
 
+/// The kind of frames that carry records.
+const RANGES: u8 = 19;
+
+/// When each host first believed that one node is down.
+#[derive(Clone, Debug)]
+pub struct Belief {
+    node: NodeId,
+    since: Duration,
+    at: Vec<Option<Duration>>,
+}
+
+impl Belief {
+    pub(super) fn new(node: NodeId, since: Duration, hosts: usize) -> Self {
+        Self { node, since, at: vec![None; hosts] }
+    }
+
+    pub(super) fn look(&mut self, host: usize, view: &View, time: Duration) {
+        let is_down = |member: &MemberView| member.node == self.node && member.state == "down";
+        if let Some(at @ None) = self.at.get_mut(host)
+            && view.members.iter().any(is_down)
+        {
+            *at = Some(time - self.since);
+        }
+    }
+
+    /// Time until each host that believes it did, sorted.
+    pub fn times(&self) -> Vec<Duration> {
+        let mut times: Vec<Duration> = self.at.iter().flatten().copied().collect();
+        times.sort_unstable();
+        times
+    }
+}
+
 /// When each host first held one log up to some record.
 #[derive(Clone, Debug)]
 pub struct Spread {
@@ -46,11 +81,12 @@ pub struct Spread {
     since: Duration,
     held: Vec<Option<Duration>>,
     missing: usize,
+    copies: u64,
 }
 
 impl Spread {
     pub(super) fn new(origin: Origin, seq: u64, since: Duration, hosts: usize) -> Self {
-        Self { origin, seq, since, held: vec![None; hosts], missing: hosts }
+        Self { origin, seq, since, held: vec![None; hosts], missing: hosts, copies: 0 }
     }
 
     pub(super) fn look(&mut self, host: usize, node: Option<&Node>, time: Duration) {
@@ -59,6 +95,21 @@ impl Spread {
             *held = Some(time - self.since);
             self.missing -= 1;
         }
+    }
+
+    /// A frame leaves a host.
+    pub(super) fn sent(&mut self, bytes: &[u8]) {
+        if bytes.get(3) != Some(&RANGES) {
+            return;
+        }
+        let Ok(Message::Ranges(Ranges { ranges, .. })) = Message::decode(bytes) else { return };
+        let has = |range: &Range| range.from_exclusive < self.seq && self.seq <= range.to_inclusive;
+        self.copies += ranges.iter().filter(|range| range.origin == self.origin && has(range)).count() as u64;
+    }
+
+    /// How often the record was sent.
+    pub const fn copies(&self) -> u64 {
+        self.copies
     }
 
     /// Hosts that do not hold it yet.

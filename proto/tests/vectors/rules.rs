@@ -26,6 +26,7 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
         let head = Head { seq: count, floor: 0, count: 1, root: [0x5e; 32] };
         ("flush", json!({"seed": 1, "records": records.to_json(), "head": head.to_json()}))
     };
+    let nested = |depth: usize| format!(r#"{{"inputSchema":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
     let certified = key(2).verifying_key().to_bytes();
     let pairs = [[[1, 1], [1, 1]], [[1, 3], [2, 5]], [[1, 1], [2, 5]], [[1, 9], [5, 4]]];
     [
@@ -46,6 +47,17 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
                 r#"{ "description": "x\u00e9\n", "name": "a", "extra": 1, "inputSchema": {"b": [1.0, -0.5, 1e21], "a": {}} }"#,
                 r#"{"outputSchema":null,"title":"t","annotations":{"readOnlyHint":true}}"#,
                 "[]",
+                r#"{"inputSchema":[333333333.33333329,1E30,4.50,2e-3,0.000000000000000000000000001]}"#,
+                r#"{"inputSchema":[1e-6,1e-7,-1.5e-6,1e16,1e20,1e21,123456789012345680000,-0,-0.0,1e-400]}"#,
+                r#"{"inputSchema":[9007199254740992,9007199254740993,18446744073709551615,-9223372036854775808]}"#,
+                r#"{"inputSchema":[5e-324,1.7976931348623157e308,122.416294033786585]}"#,
+                r#"{"inputSchema":1e400}"#,
+                r#"{"inputSchema":{"\u20ac":1,"\r":2,"\ufb33":3,"1":4,"\ud83d\ude00":5,"\u0080":6,"\u00f6":7}}"#,
+                r#"{"description":"\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/\b\t\u007f"}"#,
+                r#"{"description":"\ud83d"}"#,
+                r#"{"name":"a","name":"b","inputSchema":{"x":1,"x":2}}"#,
+                &nested(126),
+                &nested(127),
             ],
         ),
         [&[][..], &[1], &[15], &[16], &[1, 2, 3], &[1, 16, 17, 255, 256], &[3, 4096, 1 << 40], &[u64::MAX]]

@@ -19,7 +19,7 @@ const KINDS: &str = "1 Hello, 2 Admit, 3 Refuse, 4 Leave, 5 Fork, 8 Referral, 9 
 
 /// Structs and their fields in order (§6, §7, §8); an enum is its numbers and their names.
 const TYPES: &str = "
-Hello        zone: String, incarnation: u64, address: String, version: String, zone_key: Option<Key>, chain: Vec<Certificate>, manifests: Vec<ManifestBody>, founding: bool, held: Option<(u64, u64)>, versions: (u8, u8)
+Hello        zone: String, address: String, version: String, zone_key: Option<Key>, chain: Vec<Certificate>, manifests: Vec<ManifestBody>, founding: bool, held: Option<(u64, u64)>, versions: (u8, u8)
 Admit        zone_key: Key, chain: Vec<Certificate>, manifests: Vec<ManifestBody>
 Refuse       reason: String
 Leave        seq: u64

@@ -120,8 +120,6 @@ messages! {
 pub struct Hello {
     /// The zone the sender is a replica of.
     pub zone: String,
-    /// Its log's incarnation.
-    pub incarnation: u64,
     /// Where it can be dialled.
     pub address: String,
     /// Version of its software.

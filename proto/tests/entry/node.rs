@@ -257,7 +257,6 @@ impl World {
         let zone_key = self.chain.first().map(|certificate| certificate.issuer);
         let hello = Hello {
             zone: ["z", ".", "a.z", "b"][dice.below(8).saturating_sub(4)].into(),
-            incarnation: 1 + dice.number(),
             address: address(3),
             version: "0".into(),
             zone_key,

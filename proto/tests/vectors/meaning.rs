@@ -235,7 +235,7 @@ choices! {
 }
 
 structs! {
-    Hello { zone, incarnation, address, version, zone_key, chain, manifests, founding, held, versions }
+    Hello { zone, address, version, zone_key, chain, manifests, founding, held, versions }
     Admit { zone_key, chain, manifests }
     Refuse { reason }
     Leave { seq }

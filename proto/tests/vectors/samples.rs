@@ -176,7 +176,6 @@ fn open<T: Meaning + Clone + Into<Message>>(name: &str, value: &T) -> Value {
 fn connections() -> Vec<Value> {
     let hello = Hello {
         zone: "research".into(),
-        incarnation: WALL_MS,
         address: "127.0.0.1:7400".into(),
         version: "0.1.0".into(),
         zone_key: Some(node(9).0),

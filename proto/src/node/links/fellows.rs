@@ -163,7 +163,6 @@ impl Node {
         let held = self.held_of(peer);
         Hello {
             zone: self.config.zone.as_str().to_owned(),
-            incarnation: self.config.incarnation,
             address: self.config.address.clone(),
             version: self.config.version.clone(),
             zone_key: self.trust.zone_key,

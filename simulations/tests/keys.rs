@@ -1,14 +1,16 @@
 //! A zone's key is rotated: everybody follows, in whatever order they hear of it, nothing is lost on the way, and nothing goes back.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use aop_proto::node::{Output, WriteError};
+use aop_proto::node::WriteError;
 use aop_proto::record::ManifestBody;
 use aop_proto::resolver::Terms;
 use aop_proto::view::View;
 use aop_proto::wire::message::Message;
 use aop_simulations::scenario::{acquainted, equal, server};
-use aop_simulations::world::{HostId, Meddler, Spec, World, name};
+use aop_simulations::world::{HostId, Spec, World, name};
 
 const SOON: Duration = Duration::from_secs(10);
 /// Certificates that a rotation left behind are renewed once in a third of a lease.
@@ -56,8 +58,14 @@ impl Family {
 
     /// From now on the nodes of `lib` say what `change` makes of it.
     fn corrupt(&mut self, change: impl FnMut(&mut Message) + 'static) {
-        let hosts = self.lib.to_vec();
-        self.world.meddle(Box::new(Corrupt { hosts, change: Box::new(change) }));
+        let change = Rc::new(RefCell::new(change));
+        for host in self.lib {
+            let change = Rc::clone(&change);
+            self.world.doctor_frames(host, move |mut message| {
+                (change.borrow_mut())(&mut message);
+                Some(message)
+            });
+        }
     }
 
     fn view(&self, host: HostId) -> &View {
@@ -84,23 +92,6 @@ impl Family {
         for host in [self.root, self.lib[0], self.lib[1], self.writing] {
             assert!(self.world.refusals(host).is_empty(), "{host:?}: {:?}", self.world.refusals(host));
         }
-    }
-}
-
-/// Some hosts lie: what they send is changed on its way out.
-struct Corrupt {
-    hosts: Vec<HostId>,
-    change: Box<dyn FnMut(&mut Message)>,
-}
-
-impl Meddler for Corrupt {
-    fn output(&mut self, host: HostId, output: Output) -> Option<Output> {
-        let Output::Send { peer, bytes, class } = output else { return Some(output) };
-        let mut message = Message::decode(&bytes).expect("nodes say what can be read");
-        if self.hosts.contains(&host) {
-            (self.change)(&mut message);
-        }
-        Some(Output::Send { peer, bytes: message.encode().into(), class })
     }
 }
 

@@ -58,10 +58,9 @@ fn write_canonical(value: &serde_json::Value, out: &mut String) {
     }
 }
 
-/// ECMAScript's Number::toString of a double (RFC 8785 §3.2.2.3): the fewest digits that give it back, of these the nearest, as Rust
-/// finds them too; only where the point and the exponent stand differs.
+/// ECMAScript's Number::toString of a double (RFC 8785 §3.2.2.3).
 fn write_number(double: f64, out: &mut String) {
-    let scientific = format!("{:e}", double.abs());
+    let scientific = scientific(double.abs());
     let (mantissa, exponent) = scientific.split_once('e').expect("the form has an exponent");
     let exponent: i32 = exponent.parse().expect("the form ends in it");
     let digits = mantissa.replace('.', "");
@@ -78,11 +77,20 @@ fn write_number(double: f64, out: &mut String) {
     };
 }
 
+/// The fewest digits that give a double back, of these the nearest, of two that are as near the even one (ECMA-262, Number::toString,
+/// note 2). Rust finds how many; where it rounds them otherwise, rounding to that many is nearer, if that gives the double back at all.
+fn scientific(double: f64) -> String {
+    let shortest = format!("{double:e}");
+    let digits = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    let nearest = format!("{double:.*e}", digits - 1);
+    if nearest.parse() == Ok(double) { nearest } else { shortest }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// RFC 8785, appendix B.
+    /// RFC 8785, appendix B, and one more.
     #[test]
     fn doubles_are_written_as_the_rfc_writes_them() {
         for (bits, written) in [
@@ -110,6 +118,8 @@ mod tests {
             (0x41b3_de43_5555_5557, "333333333.33333343"),
             (0xbecb_f647_612f_3696, "-0.0000033333333333333333"),
             (0x4314_3ff3_c1cb_0959, "1424953923781206.2"),
+            // A power of two: the nearest sixteen digits are those of its smaller neighbour.
+            (0x3d30_0000_0000_0000, "5.684341886080802e-14"),
         ] {
             let mut text = String::new();
             write_number(f64::from_bits(bits), &mut text);

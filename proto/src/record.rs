@@ -152,7 +152,7 @@ impl Kind {
     }
 }
 
-/// Who may see a record. Only `Public` is used until zones have rules of admission.
+/// Who may see a record: anybody. Of every other value this build knows only that it is not that.
 pub const VISIBILITY_PUBLIC: u8 = 0;
 
 /// One entry of an origin's log (DESIGN D4, D12).

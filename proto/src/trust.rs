@@ -71,21 +71,21 @@ fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), Tr
 }
 
 #[cfg(test)]
-mod samples {
+pub(crate) mod samples {
     //! Keys and records that the tests of this folder share.
 
     use super::SigningKey;
     use crate::record::{Kind, NodeId, Record, VISIBILITY_PUBLIC};
 
-    pub(super) fn key(seed: u8) -> SigningKey {
+    pub(crate) fn key(seed: u8) -> SigningKey {
         SigningKey::from_bytes(&[seed; 32])
     }
 
-    pub(super) fn id(key: &SigningKey) -> NodeId {
+    pub(crate) fn id(key: &SigningKey) -> NodeId {
         NodeId(key.verifying_key().to_bytes())
     }
 
-    pub(super) fn record(node: NodeId, seq: u64, kind: Kind, zone: &str, name: &str, body: Vec<u8>) -> Record {
+    pub(crate) fn record(node: NodeId, seq: u64, kind: Kind, zone: &str, name: &str, body: Vec<u8>) -> Record {
         Record {
             zone: zone.into(),
             kind: kind.number(),

@@ -5,6 +5,8 @@
 //! merged. [`Tools`] is the part that readers get: cheap to clone, sharded, so that one change touches one shard.
 
 pub mod answer;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::codec::Wire;
 use crate::index::{DocId, Index, IndexSnapshot, Terms};
 use crate::name::{FullName, ZoneName, wire_name};
-use crate::record::{DelegationBody, Hash, Kind, NodeBody, NodeId, ServerBody, SignedRef, ToolBody};
+use crate::record::{DelegationBody, Hash, Kind, NodeBody, NodeId, ServerBody, SignedRef, ToolBody, VISIBILITY_PUBLIC};
 use crate::registry::Change;
 use crate::wire::message::{Health, Instance};
 
@@ -250,10 +252,11 @@ impl Default for Zone {
 }
 
 impl Zone {
-    /// Follows one change of the registry. A body this build cannot read changes nothing.
+    /// Follows one change of the registry. A record that this build cannot read, or may not show to everybody, shows nothing; what it
+    /// replaced is gone all the same.
     pub fn apply(&mut self, change: &Change) {
         let (signed, put) = match change {
-            Change::Put(signed) => (signed, true),
+            Change::Put(signed) => (signed, signed.record.visibility == VISIBILITY_PUBLIC),
             Change::Gone(signed) => (signed, false),
         };
         let counts = match signed.record.kind() {
@@ -269,14 +272,17 @@ impl Zone {
     }
 
     fn apply_tool(&mut self, signed: &SignedRef, put: bool) -> bool {
-        let Some((name, instance)) = ToolInstance::read(signed) else { return false };
+        let Ok(name) = FullName::parse(&signed.record.name) else { return false };
+        let read = if put { ToolInstance::read(signed) } else { None };
         let key: Key = Arc::from(name.key());
         let node = signed.record.node;
         let mut tool = self.take_tool(&key);
-        if let Some(old) = tool.as_mut().and_then(|tool| tool.instances.remove(&node)) {
+        let old = tool.as_mut().and_then(|tool| tool.instances.remove(&node));
+        let changed = old.is_some() || read.is_some();
+        if let Some(old) = old {
             self.toggle(&old.signed);
         }
-        if put {
+        if let Some((_, instance)) = read {
             self.toggle(signed);
             let tool = tool.get_or_insert_with(|| Tool {
                 name,
@@ -290,7 +296,7 @@ impl Zone {
         if let Some(tool) = tool.filter(|tool| !tool.instances.is_empty()) {
             self.keep_tool(key, tool);
         }
-        true
+        changed
     }
 
     /// Takes a tool out of every table, so that it can be changed and kept again.
@@ -337,20 +343,20 @@ impl Zone {
     }
 
     fn apply_server(&mut self, signed: &SignedRef, put: bool) -> bool {
-        let Some(body) = signed.record.body.as_deref().and_then(|b| ServerBody::decode(b).ok()) else { return false };
+        let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| ServerBody::decode(body).ok());
         let key = (signed.record.node, signed.record.name.clone());
         let servers = Arc::make_mut(&mut self.tools.servers);
-        let old = if put { servers.insert(key, body.clone()) } else { servers.remove(&key) };
-        let changed = old.as_ref() != put.then_some(&body);
+        let old = match &body {
+            Some(body) => servers.insert(key, body.clone()),
+            None => servers.remove(&key),
+        };
+        let changed = old != body;
         if changed {
             // Only what a reader sees counts, so the tag moves with the state and not with the record's number.
             let mark =
                 |body: &ServerBody| tag_hash(&[&signed.record.node.0, signed.record.name.as_bytes(), &body.encode()]);
-            if let Some(old) = &old {
-                self.toggle_hash(&mark(old));
-            }
-            if put {
-                self.toggle_hash(&mark(&body));
+            for body in old.iter().chain(&body) {
+                self.toggle_hash(&mark(body));
             }
         }
         changed
@@ -358,15 +364,12 @@ impl Zone {
 
     fn apply_delegation(&mut self, signed: &SignedRef, put: bool) -> bool {
         let Ok(name) = ZoneName::parse(&signed.record.name) else { return false };
-        let Some(body) = signed.record.body.as_deref().and_then(|b| DelegationBody::decode(b).ok()) else {
-            return false;
-        };
+        let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| DelegationBody::decode(body).ok());
         let child = self.children.entry(name.clone()).or_default();
         let known = !child.is_empty();
-        if put {
-            child.insert(signed.record.node, Child { signed: signed.clone(), body });
-        } else {
-            child.remove(&signed.record.node);
+        match body {
+            Some(body) => drop(child.insert(signed.record.node, Child { signed: signed.clone(), body })),
+            None => drop(child.remove(&signed.record.node)),
         }
         let is_known = !child.is_empty();
         if !is_known {

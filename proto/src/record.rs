@@ -54,6 +54,26 @@ impl NodeId {
         key.try_into().ok().map(Self).filter(|id: &Self| id.to_string() == text)
     }
 
+    /// Whether a record under that name is about this node: as keys are compared, in any case.
+    pub fn is_name(&self, name: &str) -> bool {
+        self.text().eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    fn text(&self) -> [u8; 53] {
+        let mut text = [b'n'; 53];
+        let (mut bits, mut held, mut bytes) = (0_u32, 0, self.0.iter());
+        for letter in &mut text[1..] {
+            if held < 5 {
+                // After the last byte come the bits to spare.
+                bits = bits << 8 | bytes.next().map_or(0, |byte| u32::from(*byte));
+                held += 8;
+            }
+            held -= 5;
+            *letter = BASE32[(bits >> held & 31) as usize];
+        }
+        text
+    }
+
     /// The first eight characters, for logs and tables.
     pub fn short(&self) -> String {
         self.to_string().chars().take(9).collect()
@@ -65,22 +85,7 @@ const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 impl fmt::Display for NodeId {
     /// `n` and the key in lower-case base32 without padding (RFC 4648 §6).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(53);
-        text.push('n');
-        let mut bits: u32 = 0;
-        let mut held = 0;
-        for byte in self.0 {
-            bits = (bits << 8) | u32::from(byte);
-            held += 8;
-            while held >= 5 {
-                held -= 5;
-                text.push(char::from(BASE32[((bits >> held) & 31) as usize]));
-            }
-        }
-        if held > 0 {
-            text.push(char::from(BASE32[((bits << (5 - held)) & 31) as usize]));
-        }
-        f.pad(&text)
+        f.pad(std::str::from_utf8(&self.text()).expect("base32 is ASCII"))
     }
 }
 
@@ -431,6 +436,8 @@ mod tests {
         assert_eq!((text.len(), NodeId::parse(&text)), (53, Some(id)));
         assert_eq!(NodeId::parse("nope"), None);
         assert_eq!(NodeId::parse(&text[1..]), None);
+        assert!(id.is_name(&text) && id.is_name(&text.to_uppercase()));
+        assert!(!id.is_name(&text[1..]) && !NodeId([0xa4; 32]).is_name(&text));
     }
 
     #[test]

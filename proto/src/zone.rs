@@ -41,7 +41,7 @@ impl ToolInstance {
     /// Reads a tool record; `None` when this build cannot read its body or its name.
     pub fn read(signed: &SignedRef) -> Option<(FullName, Self)> {
         let body = ToolBody::decode(signed.record.body.as_deref()?).ok()?;
-        let name = FullName::parse(&signed.record.name).ok()?;
+        let name = tool_name(signed)?;
         Some((name, Self { signed: signed.clone(), body: Arc::new(body) }))
     }
 
@@ -87,6 +87,11 @@ impl Tool {
         self.clash = self.instances.len() > 1
             && !self.instances.values().all(|i| i.body.replica && i.signed.record.def_hash == hash);
     }
+}
+
+/// The name of a tool's record. There is one spelling of a key: two records of one origin must not show one tool.
+fn tool_name(signed: &SignedRef) -> Option<FullName> {
+    FullName::parse(&signed.record.name).ok().filter(|name| name.key().eq_ignore_ascii_case(&signed.record.name))
 }
 
 /// Everything by which a tool is found exactly, lower case: full name, `server__tool`, `server/original`, the original name.
@@ -272,7 +277,7 @@ impl Zone {
     }
 
     fn apply_tool(&mut self, signed: &SignedRef, put: bool) -> bool {
-        let Ok(name) = FullName::parse(&signed.record.name) else { return false };
+        let Some(name) = tool_name(signed) else { return false };
         let read = if put { ToolInstance::read(signed) } else { None };
         let key: Key = Arc::from(name.key());
         let node = signed.record.node;
@@ -364,6 +369,9 @@ impl Zone {
 
     fn apply_delegation(&mut self, signed: &SignedRef, put: bool) -> bool {
         let Ok(name) = ZoneName::parse(&signed.record.name) else { return false };
+        if !name.as_str().eq_ignore_ascii_case(&signed.record.name) {
+            return false;
+        }
         let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| DelegationBody::decode(body).ok());
         let child = self.children.entry(name.clone()).or_default();
         let known = !child.is_empty();
@@ -382,6 +390,9 @@ impl Zone {
     }
 
     fn apply_node(&mut self, signed: &SignedRef, put: bool) -> bool {
+        if !signed.record.node.is_name(&signed.record.name) {
+            return false;
+        }
         let nodes = Arc::make_mut(&mut self.tools.nodes);
         if put {
             nodes.insert(signed.record.node, signed.clone());

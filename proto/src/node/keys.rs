@@ -82,25 +82,26 @@ impl Node {
             Change::Put(signed) => (signed, true),
             Change::Gone(signed) => (signed, false),
         };
+        let (node, name) = (signed.record.node, &signed.record.name);
         let Some(body) = signed.record.body.as_deref() else { return };
         match signed.record.kind() {
             Kind::Manifest => {
                 self.keys_changed();
-                let Ok(manifest) = ManifestBody::decode(body) else { return };
-                let key = (manifest.epoch, signed.record.node);
-                if put && manifest.zone == self.config.zone.as_str() {
-                    self.keys.logged.insert(key, manifest.clone());
+                let Some(epoch) = name.parse().ok().filter(|epoch: &u64| epoch.to_string() == *name) else { return };
+                self.keys.logged.remove(&(epoch, node));
+                let zone = self.config.zone.clone();
+                let is_own = |manifest: &ManifestBody| manifest.epoch == epoch && manifest.zone == zone.as_str();
+                if let Some(manifest) = ManifestBody::decode(body).ok().filter(is_own).filter(|_| put) {
+                    self.keys.logged.insert((epoch, node), manifest.clone());
                     if self.keys.logged.len() > 2 * MANIFESTS_MAX {
                         self.keys.logged.pop_first();
                     }
-                    self.follow_manifests(&self.config.zone.clone(), &[manifest]);
-                } else {
-                    self.keys.logged.remove(&key);
+                    self.follow_manifests(&zone, &[manifest]);
                 }
             }
-            Kind::Node if put => {
+            Kind::Node if put && node.is_name(name) => {
                 let chain = NodeBody::decode(body).map(|body| body.chain).unwrap_or_default();
-                self.take_chain(signed.record.node, chain);
+                self.take_chain(node, chain);
             }
             _ => {}
         }

@@ -47,20 +47,24 @@ impl Node {
     /// A node that may speak for the zone says that lives of a node are over for good, or takes that back.
     pub(super) fn on_reaped(&mut self, change: &Change) {
         let (Change::Put(signed) | Change::Gone(signed)) = change;
-        let Some(reap) = reap_in(signed) else { return };
-        let said = self.said_of(reap.node);
-        if reap.node == self.id {
-            if said.is_some_and(|incarnation| incarnation >= self.origin().incarnation) {
-                self.begin_life(reap.incarnation);
+        if signed.record.kind() != Kind::Reap {
+            return;
+        }
+        // By its name and not by its body: what stands there now may say nothing, and have replaced what did.
+        let Some(node) = NodeId::parse(&signed.record.name.to_ascii_lowercase()) else { return };
+        let said = self.said_of(node);
+        if node == self.id {
+            if let Some(incarnation) = said.filter(|incarnation| *incarnation >= self.origin().incarnation) {
+                self.begin_life(incarnation);
             }
             return;
         }
-        if self.registry.reaped(reap.node) > said {
-            self.registry.lift(reap.node);
+        if self.registry.reaped(node) > said {
+            self.registry.lift(node);
         }
         if let Some(incarnation) = said {
-            self.inherit_reaps(reap.node);
-            let applied = self.registry.reap(reap.node, incarnation);
+            self.inherit_reaps(node);
+            let applied = self.registry.reap(node, incarnation);
             self.take(&applied);
         }
     }
@@ -90,7 +94,7 @@ impl Node {
 
 fn reap_in(signed: &SignedRef) -> Option<ReapBody> {
     let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Reap)?;
-    ReapBody::decode(body).ok().filter(|reap| signed.record.name == reap.node.to_string())
+    ReapBody::decode(body).ok().filter(|reap| reap.node.is_name(&signed.record.name))
 }
 
 fn reap_of(origin: Origin) -> Draft {

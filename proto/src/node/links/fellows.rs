@@ -249,15 +249,15 @@ impl Node {
     pub(in crate::node) fn meet(&mut self, change: &Change) {
         let (Change::Put(signed) | Change::Gone(signed)) = change;
         let node = signed.record.node;
-        if signed.record.kind() != Kind::Node || node == self.id {
+        if signed.record.kind() != Kind::Node || node == self.id || !node.is_name(&signed.record.name) {
             return;
         }
-        let Change::Put(_) = change else {
+        let body = signed.record.body.as_deref().and_then(|body| NodeBody::decode(body).ok());
+        let (Change::Put(_), Some(body)) = (change, body) else {
             self.membership.on_gone(node);
             self.links.contacts.forget_fellow(node, None);
             return;
         };
-        let Some(body) = signed.record.body.as_deref().and_then(|body| NodeBody::decode(body).ok()) else { return };
         self.membership.on_member(node);
         self.chains.written(signed, &body.chain);
         self.links.contacts.forget_fellow(node, Some(&body.address));

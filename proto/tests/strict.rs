@@ -1,0 +1,197 @@
+//! What a node makes of a fellow that is certified and breaks a rule: one node, and somebody at the other end who says anything.
+
+use std::time::Duration;
+
+use aop_proto::codec::Wire;
+use aop_proto::name::ZoneName;
+use aop_proto::node::{Config, Input, Node, Output, Restored};
+use aop_proto::now::Now;
+use aop_proto::params::NODE_LEASE;
+use aop_proto::record::*;
+use aop_proto::trust::SigningKey;
+use aop_proto::wire::VERSIONS;
+use aop_proto::wire::message::{Hello, Message, Ranges};
+
+#[allow(dead_code, reason = "the fuzz targets use all of it")]
+#[path = "entry/author.rs"]
+mod author;
+
+use author::{Author, range_of};
+
+const WALL_MS: u64 = 1_790_000_000_000;
+/// Where the other end is.
+const THERE: &str = "127.0.0.1:7002";
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+fn id(seed: u8) -> NodeId {
+    NodeId(key(seed).verifying_key().to_bytes())
+}
+
+/// A node of `z` with nobody to ask, so it founds the zone; and one who was certified by it.
+struct Pair {
+    node: Node,
+    time: Duration,
+    other: Author,
+    chain: Vec<Certificate>,
+    /// What the node said; what it writes is durable at once.
+    said: Vec<Message>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mut pair = Self {
+            node: Node::new(config(), Restored::default(), Now { mono: Duration::ZERO, wall_ms: WALL_MS }),
+            time: Duration::ZERO,
+            other: Author::new(key(2), 1),
+            chain: Vec::new(),
+            said: Vec::new(),
+        };
+        pair.drain();
+        pair.meet();
+        pair
+    }
+
+    /// The other end connects and is admitted.
+    fn meet(&mut self) {
+        self.input(Input::PeerUp { peer: id(2), address: THERE.into(), dialed: false });
+        self.say(hello());
+        let admit = self.said.iter().find_map(|message| match message {
+            Message::Admit(admit) => Some(admit.clone()),
+            _ => None,
+        });
+        let admit = admit.expect("whoever comes is admitted");
+        self.chain.clone_from(&admit.chain);
+        self.say(Hello { zone_key: Some(admit.zone_key), chain: admit.chain, ..hello() });
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.time, wall_ms: WALL_MS + self.time.as_millis() as u64 }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.node.handle_input(self.now(), input);
+        self.drain();
+    }
+
+    fn say(&mut self, message: impl Into<Message>) {
+        self.input(Input::Frame { peer: id(2), bytes: message.into().encode().into() });
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.node.poll_output() {
+                Output::Wait(_) => return,
+                Output::Send { bytes, .. } => self.said.push(Message::decode(&bytes).expect("nodes say what is read")),
+                Output::Persist { token, .. } => {
+                    self.node.handle_input(self.now(), Input::Persisted { token, durable: true });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The other end writes records, and tells of them.
+    fn write(&mut self, records: Vec<Record>) {
+        let (from, hlc) = (self.other.through(), self.now().wall_ms << 16);
+        let records = records.into_iter().map(|record| Record { hlc, ..record }).collect();
+        let flush = self.other.flush(records, 0);
+        let range = range_of(from, false, &flush).expect("it has records");
+        self.say(Ranges { ranges: vec![range], chains: vec![self.chain.clone()], more: false, hop: 1 });
+        assert_eq!(self.node.registry().through(self.other.origin), self.other.through(), "it is held");
+    }
+
+    /// The node's members: who, and where.
+    fn members(&self) -> Vec<(NodeId, String)> {
+        self.node.view().members.into_iter().map(|member| (member.node, member.address)).collect()
+    }
+}
+
+fn config() -> Config {
+    Config {
+        zone: ZoneName::parse("z").expect("a zone"),
+        key: key(1),
+        zone_key: key(101),
+        spare_key: None,
+        incarnation: 1,
+        address: "127.0.0.1:7001".into(),
+        version: "0".into(),
+        seed: [1; 32],
+        parents: Vec::new(),
+        joins: Vec::new(),
+        opened: None,
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        zone: "z".into(),
+        address: THERE.into(),
+        version: "0".into(),
+        zone_key: None,
+        chain: Vec::new(),
+        manifests: Vec::new(),
+        founding: false,
+        held: None,
+        versions: VERSIONS,
+    }
+}
+
+fn record(kind: Kind, name: &str, body: Option<Vec<u8>>) -> Record {
+    Record {
+        zone: "z".into(),
+        kind: kind.number(),
+        name: name.into(),
+        node: id(2),
+        incarnation: 0,
+        seq: 0,
+        epoch: 0,
+        hlc: 0,
+        visibility: VISIBILITY_PUBLIC,
+        issued_ms: WALL_MS,
+        expires_ms: WALL_MS + NODE_LEASE.as_millis() as u64,
+        def_hash: None,
+        body,
+    }
+}
+
+/// A record of the other node, under any name.
+fn node_record(name: &str, address: &str) -> Record {
+    let body = NodeBody {
+        address: address.into(),
+        version: "0".into(),
+        chain: Vec::new(),
+        parents: vec!["127.0.0.1:1".into()],
+    };
+    record(Kind::Node, name, Some(body.encode()))
+}
+
+#[test]
+fn a_member_is_what_the_record_under_its_own_name_says() {
+    let mut pair = Pair::new();
+    let (name, other) = (id(2).to_string(), id(7).to_string());
+    pair.write(vec![node_record(&other, "127.0.0.1:9"), node_record("x", "127.0.0.1:8")]);
+    assert_eq!(pair.members(), [], "nobody is added");
+    assert!(pair.node.view().contacts.is_empty());
+    pair.write(vec![node_record(&name, THERE)]);
+    assert_eq!(pair.members(), [(id(2), THERE.to_owned())]);
+    pair.write(vec![node_record("x", "127.0.0.1:7")]);
+    assert_eq!(pair.members(), [(id(2), THERE.to_owned())], "nobody is moved");
+    pair.write(vec![record(Kind::Node, "x", None), record(Kind::Node, &other, None)]);
+    assert_eq!(pair.members(), [(id(2), THERE.to_owned())], "nobody is removed");
+    pair.write(vec![Record { body: Some(vec![9]), ..node_record(&name, THERE) }]);
+    assert_eq!(pair.members(), [], "what cannot be read says of nobody that it is there");
+}
+
+#[test]
+fn a_manifest_under_another_name_than_its_epoch_leads_nowhere() {
+    let zone = ZoneName::parse("z").expect("a zone");
+    let next = ManifestBody::issue(&zone, 2, &key(101), &key(102), WALL_MS);
+    for (name, epoch) in [("3", 1), ("02", 1), ("two", 1), ("2", 2)] {
+        let mut pair = Pair::new();
+        pair.write(vec![record(Kind::Manifest, name, Some(next.encode()))]);
+        assert_eq!(pair.node.view().keys.epoch, epoch, "{name}");
+    }
+}

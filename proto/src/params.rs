@@ -173,7 +173,7 @@ pub const CLOCK_NOTICE: Duration = Duration::from_secs(60);
 pub const LIFE_PAUSES_MAX: u64 = 8;
 /// Least time between the first two lives of one log in a run.
 pub const LIFE_PAUSE: Duration = Duration::from_secs(10);
-/// How far above the clock's seconds an incarnation that somebody claims is believed: 30 days of a clock gone wrong.
+/// How far above the clock's seconds an incarnation that somebody claims, or ends, is believed: 30 days of a clock gone wrong.
 pub const LIVES_AHEAD_MAX: u64 = 30 * 24 * 3600;
 /// Writes that wait while a new life of the log is made durable.
 pub const WRITES_WAITING_MAX: usize = 1024;

@@ -6,11 +6,11 @@ use aop_proto::codec::Wire;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Input, Node, Output, Restored};
 use aop_proto::now::Now;
-use aop_proto::params::NODE_LEASE;
+use aop_proto::params::{LIVES_AHEAD_MAX, NODE_LEASE};
 use aop_proto::record::*;
 use aop_proto::trust::SigningKey;
 use aop_proto::wire::VERSIONS;
-use aop_proto::wire::message::{Hello, Message, Ranges};
+use aop_proto::wire::message::{Fork, Hello, Message, Ranges};
 
 #[allow(dead_code, reason = "the fuzz targets use all of it")]
 #[path = "entry/author.rs"]
@@ -78,6 +78,13 @@ impl Pair {
 
     fn say(&mut self, message: impl Into<Message>) {
         self.input(Input::Frame { peer: id(2), bytes: message.into().encode().into() });
+    }
+
+    /// Time passes, and the node does what is due then.
+    fn pass(&mut self, time: Duration) {
+        self.time += time;
+        self.node.handle_timeout(self.now());
+        self.drain();
     }
 
     fn drain(&mut self) {
@@ -194,4 +201,43 @@ fn a_manifest_under_another_name_than_its_epoch_leads_nowhere() {
         pair.write(vec![record(Kind::Manifest, name, Some(next.encode()))]);
         assert_eq!(pair.node.view().keys.epoch, epoch, "{name}");
     }
+}
+
+fn reap(name: &str, node: NodeId, incarnation: u64) -> Record {
+    record(Kind::Reap, name, Some(ReapBody { node, incarnation }.encode()))
+}
+
+#[test]
+fn a_life_that_no_clock_could_have_led_to_is_not_ended() {
+    let (mut pair, name) = (Pair::new(), id(7).to_string());
+    let most = WALL_MS / 1000 + LIVES_AHEAD_MAX;
+    pair.write(vec![reap(&name, id(7), most + 1)]);
+    assert_eq!(pair.node.registry().reaped(id(7)), None);
+    pair.write(vec![reap(&name, id(7), most)]);
+    assert_eq!(pair.node.registry().reaped(id(7)), Some(most));
+    pair.write(vec![reap(&name, id(7), u64::MAX)]);
+    assert_eq!(pair.node.registry().reaped(id(7)), None, "it has replaced the one that counted");
+    pair.write(vec![reap(&name.to_uppercase(), id(7), 5)]);
+    assert_eq!(pair.node.registry().reaped(id(7)), Some(5));
+    pair.write(vec![reap(&name, id(8), 5)]);
+    assert_eq!((pair.node.registry().reaped(id(7)), pair.node.registry().reaped(id(8))), (None, None));
+}
+
+#[test]
+fn a_quarantined_life_is_ended_when_its_node_stays_away() {
+    let mut pair = Pair::new();
+    pair.write(vec![node_record(&id(2).to_string(), THERE)]);
+    let envelope = |name: &str| {
+        let record = Record { incarnation: 1, seq: 2, ..record(Kind::Server, name, None) };
+        pair.other.sign(record, Head::default()).envelope.to_vec()
+    };
+    let (one, other) = (envelope("a"), envelope("b"));
+    pair.say(Fork { chain: pair.chain.clone(), one, other });
+    assert!(pair.node.registry().is_quarantined(pair.other.origin));
+    pair.input(Input::PeerDown { peer: id(2), lost: true });
+    pair.pass(NODE_LEASE / 2);
+    assert_eq!(pair.node.registry().reaped(id(2)), None, "its node may still hear of it");
+    pair.pass(NODE_LEASE);
+    assert_eq!(pair.node.registry().reaped(id(2)), Some(1));
+    assert_eq!(pair.node.registry().forks().count(), 0);
 }

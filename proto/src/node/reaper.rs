@@ -7,9 +7,9 @@ use super::writes::Draft;
 use crate::codec::Wire;
 use crate::membership::Liveness;
 use crate::node::Node;
-use crate::params::REAP_INTERVAL;
+use crate::params::{LIVES_AHEAD_MAX, NODE_LEASE, REAP_INTERVAL};
 use crate::record::{Kind, NodeId, Origin, ReapBody, SignedRef};
-use crate::registry::Change;
+use crate::registry::{Change, Evidence};
 
 impl Node {
     /// Looks now and then for logs to end: their node is away and its record's lease is over. The least of those who are there does
@@ -22,8 +22,11 @@ impl Node {
         if !self.is_admitted() || !self.is_least() {
             return;
         }
-        let ends: Vec<Origin> = self.registry.vector().into_iter().map(|(origin, _)| origin).collect();
-        let drafts = ends.into_iter().filter(|origin| self.has_lapsed(*origin)).map(reap_of).collect();
+        let held =
+            self.registry.vector().into_iter().map(|(origin, _)| origin).filter(|origin| self.has_lapsed(*origin));
+        let forked = self.registry.forks().filter(|evidence| self.has_lapsed_forked(evidence)).map(Evidence::origin);
+        let may_end = |origin: &Origin| is_plausible(origin.incarnation, self.now.wall_ms);
+        let drafts = held.chain(forked).filter(may_end).map(reap_of).collect();
         self.write_reaps(drafts);
     }
 
@@ -39,9 +42,20 @@ impl Node {
     }
 
     fn has_lapsed(&self, origin: Origin) -> bool {
-        let away = self.membership.liveness(origin.node).is_none_or(Liveness::is_away);
         let record = self.registry.latest(origin, Kind::Node, &origin.node.to_string());
-        origin.node != self.id && away && record.is_none_or(|signed| signed.record.is_expired(self.now.wall_ms))
+        self.is_missed(origin.node) && record.is_none_or(|signed| signed.record.is_expired(self.now.wall_ms))
+    }
+
+    /// Of a quarantined log no node record is left: it is kept for as long as one would have stood, so that its node hears why.
+    fn has_lapsed_forked(&self, evidence: &Evidence) -> bool {
+        let (one, other) = evidence.records();
+        let issued_ms = one.record.issued_ms.max(other.record.issued_ms);
+        let ends_ms = issued_ms.saturating_add(NODE_LEASE.as_millis() as u64);
+        self.is_missed(evidence.origin().node) && ends_ms <= self.now.wall_ms
+    }
+
+    fn is_missed(&self, node: NodeId) -> bool {
+        node != self.id && self.membership.liveness(node).is_none_or(Liveness::is_away)
     }
 
     /// A node that may speak for the zone says that lives of a node are over for good, or takes that back.
@@ -92,9 +106,16 @@ impl Node {
     }
 }
 
+/// What a record says of the end of a node, if that is believed; a function of the record alone, since marks are hashed.
 fn reap_in(signed: &SignedRef) -> Option<ReapBody> {
     let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Reap)?;
-    ReapBody::decode(body).ok().filter(|reap| reap.node.is_name(&signed.record.name))
+    let reap = ReapBody::decode(body).ok().filter(|reap| reap.node.is_name(&signed.record.name))?;
+    is_plausible(reap.incarnation, signed.record.hlc >> 16).then_some(reap)
+}
+
+/// Whether a clock could have led to that life by then. A mark above it would shut out a node whose own clock is right.
+const fn is_plausible(incarnation: u64, wall_ms: u64) -> bool {
+    incarnation <= wall_ms / 1000 + LIVES_AHEAD_MAX
 }
 
 fn reap_of(origin: Origin) -> Draft {

@@ -10,7 +10,7 @@ use aop_proto::params::{LIVES_AHEAD_MAX, NODE_LEASE};
 use aop_proto::record::*;
 use aop_proto::trust::SigningKey;
 use aop_proto::wire::VERSIONS;
-use aop_proto::wire::message::{Fork, Hello, Message, Ranges};
+use aop_proto::wire::message::{Fork, Hello, Message, Ranges, Refuse};
 
 #[allow(dead_code, reason = "the fuzz targets use all of it")]
 #[path = "entry/author.rs"]
@@ -36,21 +36,29 @@ struct Pair {
     time: Duration,
     other: Author,
     chain: Vec<Certificate>,
-    /// What the node said; what it writes is durable at once.
+    /// What the node said, and wants done; what it writes is durable at once.
     said: Vec<Message>,
+    done: Vec<Output>,
 }
 
 impl Pair {
     fn new() -> Self {
+        let mut pair = Self::of(config());
+        pair.meet();
+        pair
+    }
+
+    /// Before they meet.
+    fn of(config: Config) -> Self {
         let mut pair = Self {
-            node: Node::new(config(), Restored::default(), Now { mono: Duration::ZERO, wall_ms: WALL_MS }),
+            node: Node::new(config, Restored::default(), Now { mono: Duration::ZERO, wall_ms: WALL_MS }),
             time: Duration::ZERO,
             other: Author::new(key(2), 1),
             chain: Vec::new(),
             said: Vec::new(),
+            done: Vec::new(),
         };
         pair.drain();
-        pair.meet();
         pair
     }
 
@@ -95,7 +103,7 @@ impl Pair {
                 Output::Persist { token, .. } => {
                     self.node.handle_input(self.now(), Input::Persisted { token, durable: true });
                 }
-                _ => {}
+                other => self.done.push(other),
             }
         }
     }
@@ -108,6 +116,12 @@ impl Pair {
         let range = range_of(from, false, &flush).expect("it has records");
         self.say(Ranges { ranges: vec![range], chains: vec![self.chain.clone()], more: false, hop: 1 });
         assert_eq!(self.node.registry().through(self.other.origin), self.other.through(), "it is held");
+    }
+
+    /// How often the node dialled since this was asked last.
+    fn dials(&mut self) -> usize {
+        let done = std::mem::take(&mut self.done);
+        done.into_iter().filter(|output| matches!(output, Output::Dial { .. })).count()
     }
 
     /// The node's members: who, and where.
@@ -240,4 +254,56 @@ fn a_quarantined_life_is_ended_when_its_node_stays_away() {
     pair.pass(NODE_LEASE);
     assert_eq!(pair.node.registry().reaped(id(2)), Some(1));
     assert_eq!(pair.node.registry().forks().count(), 0);
+}
+
+/// A node that joins the other end, which has answered.
+fn joining() -> Pair {
+    let mut pair = Pair::of(Config { joins: vec![THERE.into()], ..config() });
+    pair.input(Input::PeerUp { peer: id(2), address: THERE.into(), dialed: true });
+    pair.said.clear();
+    pair
+}
+
+/// Both greeted each other every second, for ever.
+#[test]
+fn whoever_greets_in_a_way_that_cannot_be_followed_is_told_why_and_given_up() {
+    let bad = [
+        Hello { versions: (2, 2), ..hello() },
+        Hello { versions: (2, 1), ..hello() },
+        Hello { zone: "a..b".into(), ..hello() },
+        Hello { zone: "a".repeat(1 << 19), ..hello() },
+        Hello { address: "a".repeat(261), ..hello() },
+    ];
+    for hello in bad {
+        let mut pair = joining();
+        pair.say(hello);
+        assert!(matches!(&pair.said[..], [Message::Refuse(_)]), "{:?}", pair.said);
+        assert!(pair.done.iter().any(|output| matches!(output, Output::Close { peer } if *peer == id(2))));
+        assert_eq!(pair.node.view().counts.bad_frames, 1);
+        pair.said.clear();
+        pair.pass(Duration::from_secs(3));
+        assert_eq!(pair.said, [], "nothing more is said");
+        pair.input(Input::PeerDown { peer: id(2), lost: false });
+        is_dialled_rarely(&mut pair);
+    }
+}
+
+#[test]
+fn whoever_refused_this_node_is_left_in_peace_for_a_while() {
+    let mut pair = joining();
+    pair.say(Refuse { reason: "another version".into() });
+    pair.pass(Duration::from_secs(3));
+    assert_eq!(pair.said, [], "it is not greeted again");
+    pair.input(Input::PeerDown { peer: id(2), lost: false });
+    is_dialled_rarely(&mut pair);
+    let contact = pair.node.view().contacts.remove(0);
+    assert_eq!((contact.state, contact.error.as_deref()), ("refused", Some("another version")));
+}
+
+fn is_dialled_rarely(pair: &mut Pair) {
+    pair.dials();
+    pair.pass(Duration::from_secs(20));
+    assert_eq!(pair.dials(), 0);
+    pair.pass(Duration::from_secs(20));
+    assert_eq!(pair.dials(), 1);
 }

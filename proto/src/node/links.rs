@@ -61,6 +61,8 @@ struct Link {
     hello: Option<Hello>,
     /// When it was last told who we are.
     greeted: Duration,
+    /// One of both has refused the other.
+    refused: bool,
     /// A parent that knows no key of our zone.
     undelegated: bool,
     /// A parent that was asked to delegate to our key.
@@ -79,10 +81,16 @@ impl Link {
             proven: false,
             hello: None,
             greeted,
+            refused: false,
             undelegated: false,
             asked: false,
             told: None,
         }
+    }
+
+    /// Whether it is still to say who it is.
+    const fn is_silent(&self) -> bool {
+        self.hello.is_none() && !self.refused
     }
 }
 
@@ -168,6 +176,12 @@ impl Links {
         self.by_peer.get(&peer).is_some_and(|link| link.proven)
     }
 
+    fn mark_refused(&mut self, peer: NodeId) {
+        let Some(link) = self.by_peer.get_mut(&peer) else { return };
+        self.silent -= usize::from(link.is_silent());
+        link.refused = true;
+    }
+
     fn catch_up(&mut self, now: Duration) {
         self.catching_up = Some(CatchUp { goal: None, until: now + CATCH_UP_MAX });
     }
@@ -209,7 +223,7 @@ impl Links {
     /// When the next address is to be tried, or somebody greeted again.
     pub(super) fn next_due(&self) -> Option<Duration> {
         let greetings = (self.silent > 0).then(|| {
-            let silent = self.by_peer.values().filter(|link| link.hello.is_none());
+            let silent = self.by_peer.values().filter(|link| link.is_silent());
             silent.map(|link| link.greeted + GREETED_LATELY).min()
         });
         let catch_up = self.catching_up.as_ref().map(|catch_up| catch_up.until);
@@ -311,33 +325,31 @@ impl Node {
         });
         self.set_role(peer, Role::Unknown);
         let Some(link) = self.links.by_peer.remove(&peer) else { return };
-        self.links.silent -= usize::from(link.hello.is_none());
+        self.links.silent -= usize::from(link.is_silent());
         if let Some(zone) = former
             && self.links.of_zone(&zone).is_empty()
         {
             self.tell_unreachable(&zone);
         }
-        // A seed of a large zone that has no room is asked again later.
-        let full = !lost && self.membership.count() > VIEW_ALL_AGAIN;
-        let pause = if full { SEED_PAUSE } else { self.chance.jitter(DIAL_BACKOFF_MIN) };
+        // A seed of a large zone that has no room is asked again later, and so is whoever cannot be talked with.
+        let unwanted = !lost && (link.refused || self.membership.count() > VIEW_ALL_AGAIN);
+        let pause = if unwanted { SEED_PAUSE } else { self.chance.jitter(DIAL_BACKOFF_MIN) };
         self.links.contacts.lost(peer, self.now.mono, pause);
         self.questions_on_peer_lost(peer);
     }
 
     pub(super) fn on_hello(&mut self, peer: NodeId, hello: Hello) {
-        let zone = ZoneName::parse(&hello.zone).ok().filter(|_| hello.address.len() <= ADDRESS_CHARS_MAX);
-        let Some(zone) = zone else {
-            self.counts.bad_frames += 1;
-            return;
+        let zone = match readable(&hello) {
+            Ok(zone) => zone,
+            Err(reason) => {
+                self.turn_away(peer, &reason);
+                return;
+            }
         };
-        if common_version(VERSIONS, hello.versions).is_none() {
-            let (least, most) = VERSIONS;
-            self.refuse(peer, &format!("this node speaks aop/{least} to aop/{most}; one of both has to be updated"));
-            return;
-        }
         let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
+        let was_silent = link.is_silent();
         let again = link.hello.replace(hello.clone()).is_some();
-        self.links.silent -= usize::from(!again);
+        self.links.silent -= usize::from(was_silent);
         if again && self.links.by_peer.get(&peer).is_some_and(|link| self.now.mono >= link.greeted + GREETED_LATELY) {
             // The peer may have lost the connection where we have not: it starts anew and waits for our greeting.
             self.greet(peer);
@@ -374,6 +386,18 @@ impl Node {
         self.outputs.push_back(Output::Close { peer });
     }
 
+    /// Gives up the connection with somebody whose greeting cannot be followed, in words: there is nothing else to say to it.
+    fn turn_away(&mut self, peer: NodeId, reason: &str) {
+        self.counts.bad_frames += 1;
+        self.links.mark_refused(peer);
+        self.refuse(peer, reason);
+        if self.is_fellow(peer) {
+            self.let_go(peer);
+        } else {
+            self.outputs.push_back(Output::Close { peer });
+        }
+    }
+
     /// Tells an operator when the peer was meant to be our parent or fellow and is not.
     fn misfit(&mut self, peer: NodeId, reason: &str) {
         for (address, purpose) in self.links.contacts.refuse(peer, reason) {
@@ -396,4 +420,16 @@ impl Node {
             _ => {}
         }
     }
+}
+
+/// The zone of a greeting that can be followed; otherwise why it cannot.
+fn readable(hello: &Hello) -> Result<ZoneName, String> {
+    if common_version(VERSIONS, hello.versions).is_none() {
+        let (least, most) = VERSIONS;
+        return Err(format!("this node speaks aop/{least} to aop/{most}; one of both has to be updated"));
+    }
+    if hello.address.len() > ADDRESS_CHARS_MAX {
+        return Err(format!("the address of a node has at most {ADDRESS_CHARS_MAX} bytes"));
+    }
+    ZoneName::parse(&hello.zone).map_err(|_| "what it calls its zone is no name".to_owned())
 }

@@ -146,6 +146,7 @@ impl Contacts {
         contact.backoff = DIAL_BACKOFF_MIN;
         contact.error = None;
         let news = contact.peer.replace(peer) != Some(peer);
+        contact.refused &= !news;
         self.settle();
         news
     }
@@ -190,7 +191,9 @@ impl Contacts {
         for contact in self.by_address.values_mut().filter(|contact| contact.peer == Some(peer)) {
             contact.peer = None;
             contact.next_try = now + pause;
-            contact.error = Some("the connection was lost".to_owned());
+            if !contact.refused {
+                contact.error = Some("the connection was lost".to_owned());
+            }
         }
         self.settle();
     }

@@ -310,6 +310,7 @@ impl Node {
             // The key that was refused was given up in the meantime.
             return;
         }
+        self.links.mark_refused(peer);
         self.misfit(peer, &refuse.reason);
     }
 

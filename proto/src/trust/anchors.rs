@@ -1,5 +1,6 @@
 //! Keys of zones: those that are pinned, and those that a chain of delegations proves from them.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::codec::Wire;
@@ -21,8 +22,12 @@ pub struct Anchors {
 #[derive(Debug, Clone)]
 struct Proven {
     lineage: Lineage,
-    since_ms: u64,
+    /// The delegation that stands, of all that were seen.
+    by: Rank,
 }
+
+/// Which of several delegations of one zone stands, the least: the rule of `Zone::child`, since keys must not depend on who came first.
+type Rank = (u64, Reverse<u64>, [u8; 32]);
 
 /// One zone's key, for whoever looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,16 +165,22 @@ impl Anchors {
         }
     }
 
-    /// A delegation's key, unless it is an earlier one than is known: an old delegation takes nothing back.
+    /// A delegation's key, if none is known that stands before it: an old delegation takes nothing back.
     fn take_proven(&mut self, zone: &ZoneName, body: &DelegationBody) {
-        let known = self.proven.get(zone);
-        let is_known = known.is_some_and(|known| known.lineage.epoch_of(&body.zone_key).is_some());
-        let is_older = known.is_some_and(|known| body.epoch < known.lineage.epoch() && body.since_ms <= known.since_ms);
-        if is_known || is_older || (known.is_none() && self.proven.len() >= PROVEN_MAX) {
-            return;
+        let by = (body.since_ms, Reverse(body.epoch), body.zone_key);
+        let has_room = self.proven.len() < PROVEN_MAX;
+        match self.proven.get_mut(zone) {
+            Some(known) if by >= known.by => return,
+            Some(known) if known.lineage.epoch_of(&body.zone_key).is_some() => {
+                // It came that far by manifests.
+                known.by = by;
+                return;
+            }
+            None if !has_room => return,
+            _ => {}
         }
         let lineage = Lineage::of(body.epoch, body.zone_key);
-        self.proven.insert(zone.clone(), Proven { lineage, since_ms: body.since_ms });
+        self.proven.insert(zone.clone(), Proven { lineage, by });
         self.changes += 1;
     }
 
@@ -229,10 +240,20 @@ mod tests {
         assert_eq!(anchors.key_of(&ZoneName::parse("writing").unwrap()), None);
     }
 
-    fn delegation(parent: &SigningKey, node: &SigningKey, seq: u64, key: &SigningKey, epoch: u64) -> ZoneProof {
+    fn delegation(parent: &SigningKey, node: &SigningKey, key: &SigningKey, epoch: u64) -> ZoneProof {
+        delegation_since(5, parent, node, key, epoch)
+    }
+
+    fn delegation_since(
+        since_ms: u64,
+        parent: &SigningKey,
+        node: &SigningKey,
+        key: &SigningKey,
+        epoch: u64,
+    ) -> ZoneProof {
         let zone_key = key.verifying_key().to_bytes();
-        let body = DelegationBody { zone_key, epoch, gateways: vec![], tools: 0, since_ms: 5 }.encode();
-        let record = record(id(node), seq, Kind::Delegation, ".", "research", body);
+        let body = DelegationBody { zone_key, epoch, gateways: vec![], tools: 0, since_ms }.encode();
+        let record = record(id(node), 1, Kind::Delegation, ".", "research", body);
         ZoneProof {
             zone: "research".into(),
             delegation: sign_flush(node, vec![record], Head::default())[0].envelope.to_vec(),
@@ -267,12 +288,39 @@ mod tests {
         let research = ZoneName::parse("research").unwrap();
         let mut anchors = Anchors::default();
         anchors.pin(ZoneName::root(), root_key.verifying_key().to_bytes(), &[]).unwrap();
-        let (old, new) =
-            (delegation(&root_key, &root_node, 1, &key(3), 1), delegation(&root_key, &root_node, 2, &key(4), 2));
+        let (old, new) = (delegation(&root_key, &root_node, &key(3), 1), delegation(&root_key, &root_node, &key(4), 2));
         for proof in [&old, &new, &old] {
             anchors.learn(std::slice::from_ref(proof), &mut Verifier::default(), 1);
         }
         assert_eq!(anchors.key_of(&research), Some(key(4).verifying_key().to_bytes()));
+    }
+
+    /// Two askers that heard the same in another order took different keys for one zone's.
+    #[test]
+    fn of_two_founders_the_same_stands_whoever_comes_first() {
+        let research = ZoneName::parse("research").unwrap();
+        let public = |seed| key(seed).verifying_key().to_bytes();
+        let learned = |proofs: &[&ZoneProof]| {
+            let mut anchors = Anchors::default();
+            anchors.pin(ZoneName::root(), public(1), &[]).unwrap();
+            for proof in proofs {
+                anchors.learn(&[(*proof).clone()], &mut Verifier::default(), 1);
+            }
+            anchors.key_of(&research)
+        };
+        let of = |since_ms, seed, epoch| delegation_since(since_ms, &key(1), &key(2), &key(seed), epoch);
+        let (early, late) = (of(5, 3, 1), of(6, 4, 7));
+        let (one, other) = (of(5, 3, 1), of(5, 4, 1));
+        let least = public(3).min(public(4));
+        // One founder rotates after the other was seen.
+        let mut moved = other.clone();
+        moved.manifests = vec![ManifestBody::issue(&research, 2, &key(4), &key(5), 2)];
+        let stands = if least == public(4) { public(5) } else { public(3) };
+        for (a, b, key) in [(&early, &late, public(3)), (&one, &other, least), (&one, &moved, stands)] {
+            for order in [&[a, b][..], &[b, a], &[a, b, a], &[b, a, b]] {
+                assert_eq!(learned(order), Some(key));
+            }
+        }
     }
 
     #[test]
@@ -281,7 +329,7 @@ mod tests {
         let root = ZoneName::root();
         let mut anchors = Anchors::default();
         anchors.pin(root.clone(), key(1).verifying_key().to_bytes(), &[]).unwrap();
-        let proof = delegation(&key(8), &key(2), 1, &key(3), 1);
+        let proof = delegation(&key(8), &key(2), &key(3), 1);
         anchors.learn(std::slice::from_ref(&proof), &mut Verifier::default(), 1);
         assert_eq!(anchors.key_of(&research), None, "nobody said that this is the parent's key");
         let manifests = vec![ManifestBody::issue(&root, 2, &key(1), &key(8), 1)];

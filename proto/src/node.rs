@@ -587,7 +587,7 @@ impl Node {
         let mut views = BTreeMap::new();
         for zone in self.zone.children().keys() {
             let Some(child) = self.zone.child(zone) else { continue };
-            let gateways = child.body.gateways.iter().map(|gateway| gateway.address.clone()).collect();
+            let gateways = child.gateways().map(|gateway| gateway.address.clone()).collect();
             let view = ChildView {
                 zone: zone.clone(),
                 connected: self.links.of_zone(zone).len(),

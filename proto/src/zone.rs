@@ -17,7 +17,10 @@ use sha2::{Digest, Sha256};
 use crate::codec::Wire;
 use crate::index::{DocId, Index, IndexSnapshot, Terms};
 use crate::name::{FullName, ZoneName, wire_name};
-use crate::record::{DelegationBody, Hash, Kind, NodeBody, NodeId, ServerBody, SignedRef, ToolBody, VISIBILITY_PUBLIC};
+use crate::record::{
+    DelegationBody, GATEWAYS_MAX, Gateway, Hash, Kind, NodeBody, NodeId, ServerBody, SignedRef, ToolBody,
+    VISIBILITY_PUBLIC,
+};
 use crate::registry::Change;
 use crate::wire::message::{Health, Instance};
 
@@ -213,6 +216,13 @@ pub struct Child {
     pub signed: SignedRef,
     /// What it says.
     pub body: DelegationBody,
+}
+
+impl Child {
+    /// The gateways it names, as many of them as are read.
+    pub fn gateways(&self) -> impl Iterator<Item = &Gateway> {
+        self.body.gateways.iter().take(GATEWAYS_MAX)
+    }
 }
 
 /// What one zone shows.

@@ -8,9 +8,10 @@ use aop_proto::node::{Config, Input, Node, Output, Restored};
 use aop_proto::now::Now;
 use aop_proto::params::{LIVES_AHEAD_MAX, NODE_LEASE};
 use aop_proto::record::*;
+use aop_proto::resolver::Terms;
 use aop_proto::trust::SigningKey;
 use aop_proto::wire::VERSIONS;
-use aop_proto::wire::message::{Fork, Hello, Message, Ranges, Refuse};
+use aop_proto::wire::message::{Fork, Form, Hello, Message, Question, Ranges, Refuse};
 
 #[allow(dead_code, reason = "the fuzz targets use all of it")]
 #[path = "entry/author.rs"]
@@ -306,4 +307,27 @@ fn is_dialled_rarely(pair: &mut Pair) {
     assert_eq!(pair.dials(), 0);
     pair.pass(Duration::from_secs(20));
     assert_eq!(pair.dials(), 1);
+}
+
+/// One record named as many addresses as fit it, and a question made this node dial them all.
+#[test]
+fn as_many_gateways_of_a_delegation_are_dialled_as_a_parent_would_write() {
+    let mut pair = Pair::new();
+    let gateways = (0..100).map(|n| Gateway { node: id(n), address: format!("127.0.0.1:{}", 8000 + u16::from(n)) });
+    let body =
+        DelegationBody { zone_key: [7; 32], epoch: 1, gateways: gateways.collect(), tools: 0, since_ms: WALL_MS };
+    pair.write(vec![record(Kind::Delegation, "a.z", Some(body.encode()))]);
+    assert_eq!(pair.dials(), 0);
+    let question = Question {
+        form: Form::Words,
+        text: "anything".into(),
+        zone: None,
+        limit: 10,
+        tags: Vec::new(),
+        capabilities: Vec::new(),
+        after: String::new(),
+    };
+    let terms = Terms::of_door(question.form, pair.time + Duration::from_secs(2));
+    pair.input(Input::Resolve { token: 1, question, terms });
+    assert_eq!(pair.dials(), GATEWAYS_MAX);
 }

@@ -12,6 +12,7 @@ use crate::resolver::{Act, Around, Asker, Route, Routes, Terms};
 use crate::search::rank;
 use crate::trust::answers::Checked;
 use crate::wire::message::{Answer, Query, Question};
+use crate::zone::Child;
 use crate::zone::answer::Answerer;
 
 /// Filters of one question.
@@ -128,7 +129,7 @@ impl Node {
             if !self.links.is_leased(zone, self.now.mono) && peers.is_empty() {
                 continue;
             }
-            let gateways = by_node.values().flat_map(|child| &child.body.gateways).map(|g| g.address.clone());
+            let gateways = by_node.values().flat_map(Child::gateways).map(|g| g.address.clone());
             let stale = self.links.failed_lately(gateways);
             children.push((zone.clone(), Route { zone: zone.to_string(), peers, stale }));
         }

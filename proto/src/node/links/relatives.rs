@@ -12,6 +12,7 @@ use crate::record::{DelegationBody, GATEWAYS_MAX, Gateway, Kind, ManifestBody, N
 use crate::registry::Change;
 use crate::trust::{Lineage, TrustError};
 use crate::wire::message::{Delegate, Referral, ReferredChild, Serial, Serials, TAG_UNREACHABLE};
+use crate::zone::Child;
 
 /// Changes told in one frame.
 const SERIALS_PER_FRAME: usize = 1_000;
@@ -110,7 +111,7 @@ impl Node {
             zone_key: body.zone_key,
             epoch: body.epoch,
             manifests: self.anchors.manifests(zone),
-            gateways: body.gateways,
+            gateways: body.gateways.into_iter().take(GATEWAYS_MAX).collect(),
         });
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
             link.told = delegation.as_ref().map(|child| child.zone_key);
@@ -370,7 +371,7 @@ impl Node {
 
     /// How our zone came to its key, if it had another, and proofs of our children's keys, for those who ask through us.
     pub(in crate::node) fn proofs(&self) -> Vec<ZoneProof> {
-        let proof = |child: &crate::zone::Child| {
+        let proof = |child: &Child| {
             let chain = self.chains.get(child.signed.record.node)?.into_owned();
             let zone = child.signed.record.name.clone();
             let manifests = self.anchors.manifests(&ZoneName::parse(&zone).ok()?);
@@ -389,7 +390,7 @@ impl Node {
         // Every replica of ours says whom it has seen; which of that is the newest no clock can tell.
         let by_node = self.zone.children().get(zone).into_iter().flat_map(BTreeMap::values);
         let same_key = by_node.filter(|child| child.body.zone_key == key);
-        let gateways: Vec<Gateway> = same_key.flat_map(|child| child.body.gateways.clone()).collect();
+        let gateways: Vec<Gateway> = same_key.flat_map(Child::gateways).cloned().collect();
         let connected: BTreeSet<NodeId> = self.links.of_zone(zone).into_iter().collect();
         for gateway in gateways.into_iter().filter(|gateway| !connected.contains(&gateway.node)) {
             self.links.contacts.keep(&gateway.address, Purpose::Gateway, Some(gateway.node));

@@ -37,9 +37,9 @@ pub fn common_version(ours: (u8, u8), theirs: (u8, u8)) -> Option<u8> {
 pub enum Class {
     /// One datagram: may be lost, overtaken and doubled; at most [`DATAGRAM_BYTES_MAX`](crate::params::DATAGRAM_BYTES_MAX).
     Datagram,
-    /// Beginnings, exchanges of hashes, small news.
+    /// Beginnings, exchanges of hashes, announcements.
     Gossip,
-    /// Parts of logs that were asked for.
+    /// Parts of logs, asked for or pushed as news.
     Bulk,
     /// Questions and answers.
     Question,

@@ -6,12 +6,12 @@ use aop_proto::codec::Wire;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Input, Node, Output, Restored};
 use aop_proto::now::Now;
-use aop_proto::params::{LIVES_AHEAD_MAX, NODE_LEASE};
+use aop_proto::params::{BUCKETS, LIVES_AHEAD_MAX, NODE_LEASE};
 use aop_proto::record::*;
 use aop_proto::resolver::Terms;
 use aop_proto::trust::SigningKey;
 use aop_proto::wire::VERSIONS;
-use aop_proto::wire::message::{Fork, Form, Hello, Message, Question, Ranges, Refuse};
+use aop_proto::wire::message::{Buckets, Fork, Form, Hello, Message, Question, Ranges, Refuse};
 
 #[allow(dead_code, reason = "the fuzz targets use all of it")]
 #[path = "entry/author.rs"]
@@ -330,4 +330,13 @@ fn as_many_gateways_of_a_delegation_are_dialled_as_a_parent_would_write() {
     let terms = Terms::of_door(question.form, pair.time + Duration::from_secs(2));
     pair.input(Input::Resolve { token: 1, question, terms });
     assert_eq!(pair.dials(), GATEWAYS_MAX);
+}
+
+#[test]
+fn buckets_of_another_number_are_a_bad_frame() {
+    let mut pair = Pair::new();
+    for (count, bad) in [(BUCKETS, 0), (BUCKETS - 1, 1), (0, 2), (BUCKETS + 1, 3)] {
+        pair.say(Buckets { hashes: vec![1; count] });
+        assert_eq!(pair.node.view().counts.bad_frames, bad);
+    }
 }

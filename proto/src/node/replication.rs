@@ -7,7 +7,7 @@
 use crate::gossip::{Exchange, Gossip, News, Replica, Sends, fork_of};
 use crate::node::Output;
 use crate::node::{Keep, Node, Refusal};
-use crate::params::{CLOCK_NOTICE, FANOUT, ORIGINS_MAX};
+use crate::params::{BUCKETS, CLOCK_NOTICE, FANOUT, ORIGINS_MAX};
 use crate::record::{Certificate, NodeId, SignedRef};
 use crate::registry::{Applied, Evidence, RangeError, Standing};
 use crate::selection::Chance;
@@ -40,6 +40,10 @@ impl Node {
     }
 
     pub(super) fn on_buckets(&mut self, peer: NodeId, buckets: &Buckets) {
+        if buckets.hashes.len() != BUCKETS {
+            self.counts.bad_frames += 1;
+            return;
+        }
         let now = self.now.mono;
         self.with_gossip(|gossip, replica, _| (gossip.on_buckets(now, peer, buckets, replica), ()));
     }

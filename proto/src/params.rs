@@ -47,7 +47,7 @@ pub const DEFERRED_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const STAGED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// A sender that was silent for so long while a log was put together from its parts is given up for another.
 pub const STAGE_PATIENCE: Duration = Duration::from_secs(5);
-/// Tombstones that not every member acknowledged are collected after this time (research: 24 h).
+/// Tombstones are collected by their writer after this time (research: 24 h).
 pub const TOMBSTONE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Addresses of a parent that one node record names.
 pub const PARENTS_MAX: usize = 8;

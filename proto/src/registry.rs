@@ -397,13 +397,12 @@ impl Registry {
         self.toggle(node);
     }
 
-    /// The highest floor that the writer of a log may publish: tombstones up to it are acknowledged by every member
-    /// (`acknowledged`, a sequence number), or older than [`TOMBSTONE_KEPT`].
-    pub fn collectable(&self, origin: Origin, acknowledged: u64, wall_ms: u64) -> u64 {
+    /// The highest floor that the writer of a log may publish: tombstones up to it are older than [`TOMBSTONE_KEPT`].
+    pub fn collectable(&self, origin: Origin, wall_ms: u64) -> u64 {
         let Some(log) = self.log(origin) else { return 0 };
         let kept_ms = TOMBSTONE_KEPT.as_millis() as u64;
         let is_old = |seq| log.get(seq).is_some_and(|signed| signed.record.issued_ms + kept_ms <= wall_ms);
-        let collectable = log.tombstones().take_while(|seq| *seq <= acknowledged || is_old(*seq));
+        let collectable = log.tombstones().take_while(|seq| is_old(*seq));
         collectable.filter(|seq| *seq < log.through()).last().unwrap_or(0).max(log.floor())
     }
 

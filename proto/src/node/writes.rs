@@ -538,7 +538,7 @@ impl Node {
     /// The log as it is once these records, which follow everything written so far, stand in it.
     fn head_after(&mut self, records: &[Record]) -> Head {
         let origin = self.origin();
-        self.writes.floor = self.writes.floor.max(self.registry.collectable(origin, 0, self.now.wall_ms));
+        self.writes.floor = self.writes.floor.max(self.registry.collectable(origin, self.now.wall_ms));
         for seq in self.registry.tombstones_of(origin).take_while(|seq| *seq <= self.writes.floor) {
             self.writes.tree.remove(seq);
         }

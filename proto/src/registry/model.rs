@@ -100,11 +100,13 @@ impl Model {
         let names: Vec<String> = (0..=self.below(4)).map(|_| format!("t{}.z", self.chance.below(25))).collect();
         let writes: Vec<(&str, Option<&[u8]>)> =
             names.iter().map(|name| (name.as_str(), (self.chance.below(3) > 0).then_some(&b"body"[..]))).collect();
-        let (wall_ms, through) = (self.now.wall_ms, self.acknowledged(at));
+        // When its tombstones of some seconds ago were a day old.
+        let wall_ms = self.now.wall_ms;
+        let later_ms = wall_ms + TOMBSTONE_KEPT.as_millis() as u64 - self.chance.below(10_000);
         let Replica { author, registry, .. } = &mut self.replicas[at];
         author.wall_ms = wall_ms;
         if self.chance.below(4) == 0 {
-            author.floor = author.floor.max(registry.collectable(author.origin, through, wall_ms));
+            author.floor = author.floor.max(registry.collectable(author.origin, later_ms));
         }
         let (from, records) = (author.seq, author.flush(&writes));
         self.history.entry(author.origin).or_default().insert(author.seq, contents(author.held().iter()));
@@ -118,11 +120,6 @@ impl Model {
                 self.deliver(at, to, &range(from, &records), &records);
             }
         }
-    }
-
-    fn acknowledged(&self, at: usize) -> u64 {
-        let origin = self.replicas[at].author.origin;
-        self.replicas.iter().map(|replica| replica.registry.through(origin)).min().unwrap_or(0)
     }
 
     fn deliver(&mut self, from: usize, to: usize, range: &Range, records: &[SignedRef]) {

@@ -643,18 +643,19 @@ fn what_stands_in_a_vector_is_read_as_it_was_written() {
 }
 
 #[test]
-fn tombstones_are_collectable_when_acknowledged_or_old() {
+fn tombstones_are_collectable_when_they_are_old() {
     let (mut author, mut registry) = (Author::new(1, 1), registry());
-    assert_eq!(registry.collectable(author.origin, 9, u64::MAX), 0);
+    assert_eq!(registry.collectable(author.origin, u64::MAX), 0);
     for name in ["a.z", "b.z", "c.z"] {
         registry.append(&author.put(name, b"1"));
         registry.append(&author.delete(name));
+        author.wall_ms += 10;
     }
-    let collectable = |acknowledged, wall_ms| registry.collectable(author.origin, acknowledged, wall_ms);
-    assert_eq!(collectable(1, NOW.wall_ms), 0);
-    assert_eq!(collectable(3, NOW.wall_ms), 2);
-    assert_eq!(collectable(6, NOW.wall_ms), 4, "the last record stays");
-    assert_eq!(collectable(0, NOW.wall_ms + TOMBSTONE_KEPT.as_millis() as u64), 4);
+    let kept_ms = TOMBSTONE_KEPT.as_millis() as u64;
+    let collectable = |passed_ms| registry.collectable(author.origin, NOW.wall_ms + kept_ms + passed_ms);
+    assert_eq!(registry.collectable(author.origin, NOW.wall_ms + kept_ms - 1), 0);
+    assert_eq!((collectable(0), collectable(9), collectable(10)), (2, 2, 4));
+    assert_eq!(collectable(1000), 4, "the last record stays");
 }
 
 #[test]

@@ -338,7 +338,7 @@ fn verify(key: &Value, text: &[u8], signature: &[u8]) {
     key.verify_strict(text, &Signature::from_slice(signature).unwrap()).unwrap();
 }
 
-/// Ids, log roots, flushes, versions.
+/// Ids, log roots, flushes, versions, members.
 #[test]
 fn rules_without_a_table_give_what_their_vectors_say() {
     for entry in entries("rules") {
@@ -352,6 +352,7 @@ fn rules_without_a_table_give_what_their_vectors_say() {
                 verify(&hex(&key.verifying_key().to_bytes()).into(), &text, &unhex(signature.as_str().unwrap()));
                 assert!(hex(&text).contains(output["root"].as_str().unwrap()));
             }
+            "member token" => assert_eq!(*output, member_token(input)),
             "common version" => {
                 let number = |at: usize, end: usize| input[at][end].as_u64().unwrap();
                 let (low, high) = (number(0, 0).max(number(1, 0)), number(0, 1).min(number(1, 1)));
@@ -360,6 +361,14 @@ fn rules_without_a_table_give_what_their_vectors_say() {
             _ => {}
         }
     }
+}
+
+/// Nothing of a member that everybody believes of it anyway; a suspicion is not told apart from alive.
+fn member_token(input: &Value) -> u64 {
+    let (counter, state) = (input["counter"].as_u64().unwrap() as u32, input["state"].as_u64().unwrap() as u8);
+    let state = if state == 1 { 0 } else { state };
+    let hash = sha(&[&unhex(input["node"].as_str().unwrap()), &counter.to_le_bytes(), &[state]]);
+    if (counter, state) == (0, 0) { 0 } else { u64::from_le_bytes(hash[..8].try_into().unwrap()) }
 }
 
 fn base32(bytes: &[u8]) -> String {

@@ -1,11 +1,16 @@
 //! Golden vectors that are no encodings: names, texts, hashes and signatures, each an input and what the rule makes of it.
 
+use std::time::Duration;
+
 use aop_proto::codec::Wire;
+use aop_proto::membership::Membership;
 use aop_proto::name::{FullName, ZoneName, fit_label, fit_tool_labels, wire_name};
 use aop_proto::record::{Certificate, Envelope, Hash, Head, ManifestBody, NodeId, Record};
 use aop_proto::registry::root::root_of;
+use aop_proto::selection::Chance;
 use aop_proto::trust::{definition_hash, sign_flush};
 use aop_proto::wire::common_version;
+use aop_proto::wire::message::{Members, Update};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -71,6 +76,7 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
             json!({"issuer_seed": 9, "zone": "research", "node": hex(&certified), "issued_ms": 1_790_000_000_000_u64}),
         )],
         [(1, 6, 6), (2, 6, 9)].into_iter().map(manifest_input).collect(),
+        [(0, 0), (0, 1), (0, 2), (3, 0), (3, 1), (1, 3), (u32::MAX, 2)].into_iter().map(member).collect(),
     ]
     .concat()
 }
@@ -104,11 +110,33 @@ pub(crate) fn output(rule: &str, input: &Value) -> Value {
             let (ours, theirs) = Meaning::from_json(input);
             common_version(ours, theirs).into()
         }
+        "member token" => member_token(input).into(),
         "flush" => flush(input),
         "certificate" => certificate(input),
         "manifest" => manifest(input),
         _ => panic!("no rule {rule}"),
     }
+}
+
+fn member((counter, state): (u32, u8)) -> (&'static str, Value) {
+    ("member token", json!({"node": hex(&[7; 32]), "counter": counter, "state": state}))
+}
+
+/// What one member adds to the hash of somebody who believes that of it, and of himself nothing special.
+fn member_token(input: &Value) -> u64 {
+    let (node, state) = (NodeId::from_json(&input["node"]), u8::from_json(&input["state"]));
+    let (mut me, mut chance) = (Membership::new(NodeId([0; 32]), Duration::ZERO), Chance::new([0; 32]));
+    me.on_member(node);
+    let update = Update { node, counter: u32::from_json(&input["counter"]), state, by: node };
+    me.on_members(node, &Members { updates: vec![update], reply: false }, Duration::ZERO, &mut chance);
+    // What is heard as down is suspected first.
+    for tenth in 1..=50 {
+        if state == 2 {
+            me.on_time(Duration::from_millis(100 * tenth), &mut chance);
+        }
+    }
+    assert_eq!(me.liveness(node).map(|liveness| liveness.number()), Some(state));
+    me.hash()
 }
 
 /// Records signed together: the text that is signed, and each record's envelope.

@@ -19,7 +19,7 @@ use meaning::{Meaning, Visit, bincode_bytes, bincode_value, with_type};
 use support::{ENCODED, Vector, all, entries, path, vectors};
 
 /// Whether `aop/1` is frozen: from then on vectors are only added.
-const FROZEN: bool = false;
+const FROZEN: bool = true;
 
 /// One vector, both ways, by both serializers.
 struct BothWays<'a>(&'a Vector);

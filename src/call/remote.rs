@@ -152,7 +152,7 @@ impl Calls {
             return Err(Failure { problem, not_sent: true });
         }
         call.hops -= 1;
-        let address = self.handle.view().tools.node(call.home).map(|node| node.address);
+        let address = self.handle.view().tools.node(call.home).map(|node| node.address.clone());
         let served = self.call_there(call, &address.unwrap_or_default(), progress).await?;
         Ok(Served { hops: served.hops + 1, ..served })
     }

@@ -557,7 +557,7 @@ impl Node {
         let tools = self.zone.tools_as_taken();
         let members = self.membership.all().map(|(node, liveness)| {
             let body = tools.node(node);
-            let (address, version) = body.map(|body| (body.address, body.version)).unwrap_or_default();
+            let (address, version) = body.map(|body| (body.address.clone(), body.version.clone())).unwrap_or_default();
             MemberView { node, state: liveness.name(), address, version }
         });
         let members = members.collect();

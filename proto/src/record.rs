@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -244,7 +244,7 @@ pub struct Envelope {
 }
 
 /// A record and the bytes it came in. Made only by `trust`, after the signature held, or from the node's own store.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Signed {
     /// What it says.
     pub record: Record,
@@ -254,9 +254,16 @@ pub struct Signed {
     pub hash: Hash,
     /// The origin's log after the flush it was signed with.
     pub head: Head,
+    /// See [`Signed::node_body`].
+    node_body: OnceLock<Option<Box<NodeBody>>>,
 }
 
 impl Signed {
+    /// A record, its bytes, their hash and the head they were signed with, which the caller knows to belong together.
+    pub(crate) const fn new(record: Record, envelope: Bytes, hash: Hash, head: Head) -> Self {
+        Self { record, envelope, hash, head, node_body: OnceLock::new() }
+    }
+
     /// Reads an envelope whose signature somebody else has checked, or will.
     ///
     /// # Errors
@@ -269,9 +276,28 @@ impl Signed {
         let record = Record::decode(&envelope.payload)?;
         let hash = Sha256::digest(&envelope.payload).into();
         let head = envelope.head;
-        Ok((Self { record, envelope: Bytes::copy_from_slice(bytes), hash, head }, envelope))
+        Ok((Self::new(record, Bytes::copy_from_slice(bytes), hash, head), envelope))
+    }
+
+    /// What a node's record says of it; `None` for a tombstone, a body of a later version and every other kind. Of all bodies these
+    /// are read most often, so they are decoded once, when somebody first asks, for all who share the record.
+    pub fn node_body(&self) -> Option<&NodeBody> {
+        let decode = || {
+            let body = self.record.body.as_deref().filter(|_| self.record.kind() == Kind::Node)?;
+            NodeBody::decode(body).ok().map(Box::new)
+        };
+        self.node_body.get_or_init(decode).as_deref()
     }
 }
+
+/// Whether somebody has asked for its body yet makes no difference.
+impl PartialEq for Signed {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.record, &self.envelope, self.hash, self.head) == (&other.record, &other.envelope, other.hash, other.head)
+    }
+}
+
+impl Eq for Signed {}
 
 impl fmt::Debug for Signed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -438,6 +464,37 @@ mod tests {
         assert_eq!(NodeId::parse(&text[1..]), None);
         assert!(id.is_name(&text) && id.is_name(&text.to_uppercase()));
         assert!(!id.is_name(&text[1..]) && !NodeId([0xa4; 32]).is_name(&text));
+    }
+
+    #[test]
+    fn a_nodes_body_is_read_from_its_record_and_from_no_other() {
+        let body = NodeBody { address: "a:1".into(), version: "0".into(), chain: Vec::new(), parents: Vec::new() };
+        let signed = |kind: Kind, body: Option<Vec<u8>>| {
+            let record = Record {
+                zone: "z".into(),
+                kind: kind.number(),
+                name: "n".into(),
+                node: NodeId([1; 32]),
+                incarnation: 1,
+                seq: 1,
+                epoch: 0,
+                hlc: 0,
+                visibility: VISIBILITY_PUBLIC,
+                issued_ms: 0,
+                expires_ms: 0,
+                def_hash: None,
+                body,
+            };
+            Signed::new(record, Bytes::new(), [0; 32], Head::default())
+        };
+        let node = signed(Kind::Node, Some(body.encode()));
+        assert_eq!(node.node_body(), Some(&body));
+        assert_eq!(node, signed(Kind::Node, Some(body.encode())), "nobody has asked the other one yet");
+        for other in
+            [signed(Kind::Tool, Some(body.encode())), signed(Kind::Node, None), signed(Kind::Node, Some(vec![1]))]
+        {
+            assert_eq!(other.node_body(), None);
+        }
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Tools {
         };
         Instance {
             node,
-            address: self.node(node).map(|body| body.address).unwrap_or_default(),
+            address: self.node(node).map(|body| body.address.clone()).unwrap_or_default(),
             health,
             error,
             since_ms: server.map_or(0, |s| s.since_ms),
@@ -198,8 +198,8 @@ impl Tools {
     }
 
     /// What a node says of itself.
-    pub fn node(&self, node: NodeId) -> Option<NodeBody> {
-        NodeBody::decode(self.nodes.get(&node)?.record.body.as_deref()?).ok()
+    pub fn node(&self, node: NodeId) -> Option<&NodeBody> {
+        self.nodes.get(&node)?.node_body()
     }
 }
 

@@ -215,7 +215,7 @@ fn a_long_row_of_joins_leaves_short_chains() {
     grown(&mut world, &hosts, "row");
     world.run_for(READERS * 10);
     let tools = &world.view(hosts[0]).unwrap().tools;
-    let chains = tools.nodes().keys().filter_map(|node| tools.node(*node)).map(|body| body.chain.len());
+    let chains = tools.nodes().values().filter_map(|signed| signed.node_body()).map(|body| body.chain.len());
     assert_eq!(chains.max(), Some(2));
 }
 

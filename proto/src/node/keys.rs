@@ -17,7 +17,7 @@ use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::{Node, Output, Refusal, WriteError, Wrote};
 use crate::params::MANIFESTS_MAX;
-use crate::record::{Certificate, Kind, ManifestBody, NodeBody, NodeId};
+use crate::record::{Certificate, Kind, ManifestBody, NodeId};
 use crate::registry::Change;
 use crate::trust::{Anchor, Lineage, SigningKey, TrustError};
 use crate::view::KeysView;
@@ -100,7 +100,7 @@ impl Node {
                 }
             }
             Kind::Node if put && node.is_name(name) => {
-                let chain = NodeBody::decode(body).map(|body| body.chain).unwrap_or_default();
+                let chain = signed.node_body().map_or(&[][..], |body| &body.chain);
                 self.take_chain(node, chain);
             }
             _ => {}
@@ -113,15 +113,19 @@ impl Node {
     }
 
     /// Remembers why a node may speak for the own zone. Certificates of an earlier key do not replace those of a later one.
-    pub(super) fn take_chain(&mut self, node: NodeId, chain: Vec<Certificate>) {
+    pub(super) fn take_chain(&mut self, node: NodeId, chain: &[Certificate]) {
+        let known = self.chains.get(node);
+        if known.as_deref() == Some(chain) {
+            return;
+        }
         let zone = &self.config.zone;
         let epoch = |chain: &[Certificate]| {
             let issuer = chain.first().map(|certificate| certificate.issuer)?;
             self.anchors.lineage(zone)?.epoch_of(&issuer)
         };
-        let is_older = self.chains.get(node).is_some_and(|held| epoch(&held) > epoch(&chain));
-        if !is_older && self.verifier.check_node(&self.anchors, zone, node, &chain, self.now.wall_ms).is_ok() {
-            self.chains.insert(node, chain);
+        let is_older = known.is_some_and(|known| epoch(&known) > epoch(chain));
+        if !is_older && self.verifier.check_node(&self.anchors, zone, node, chain, self.now.wall_ms).is_ok() {
+            self.chains.insert(node, chain.to_vec());
         }
     }
 

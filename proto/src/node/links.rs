@@ -373,8 +373,8 @@ impl Node {
     /// Dials a member where its record says that it lives.
     pub(super) fn dial_member(&mut self, node: NodeId) {
         let body = self.zone.tools_as_taken().node(node);
-        match body.map(|body| body.address).filter(|address| *address != self.config.address) {
-            Some(address) => self.links.contacts.want(&address, Purpose::Fellow, node, self.now.mono),
+        match body.map(|body| &body.address).filter(|address| **address != self.config.address) {
+            Some(address) => self.links.contacts.want(address, Purpose::Fellow, node, self.now.mono),
             None => self.on_unreached(node),
         }
     }

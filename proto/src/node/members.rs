@@ -93,7 +93,7 @@ impl Node {
     pub(super) fn own_gateways(&self, count: usize) -> Vec<Gateway> {
         let tools = self.zone.tools_as_taken();
         let here = self.membership.all().filter(|(_, liveness)| !liveness.is_away());
-        let gateway = |node| tools.node(node).map(|body| Gateway { node, address: body.address });
+        let gateway = |node| tools.node(node).map(|body| Gateway { node, address: body.address.clone() });
         let own = Gateway { node: self.id, address: self.config.address.clone() };
         std::iter::once(own).chain(here.filter_map(|(node, _)| gateway(node))).take(count).collect()
     }

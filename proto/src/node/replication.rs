@@ -142,7 +142,7 @@ impl Node {
     pub(super) fn learn_chains(&mut self, chains: &[Vec<Certificate>]) {
         for chain in chains {
             let Some(node) = chain.last().map(|certificate| certificate.node) else { continue };
-            self.take_chain(node, chain.clone());
+            self.take_chain(node, chain);
         }
     }
 

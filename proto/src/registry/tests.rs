@@ -103,7 +103,7 @@ impl Author {
             body: body.map(<[u8]>::to_vec),
         };
         let hash = Sha256::digest(record.encode()).into();
-        Signed { record, envelope: Bytes::new(), hash, head: Head::default() }
+        Signed::new(record, Bytes::new(), hash, Head::default())
     }
 
     fn stand(&mut self, signed: &Signed) {
@@ -117,7 +117,7 @@ impl Author {
 fn under(head: Head, signed: Signed) -> SignedRef {
     let envelope =
         Envelope { payload: signed.record.encode(), index: 0, path: Vec::new(), head, signature: [0; 64] }.encode();
-    Arc::new(Signed { envelope: envelope.into(), head, ..signed })
+    Arc::new(Signed::new(signed.record, envelope.into(), signed.hash, head))
 }
 
 pub(super) fn range(from: u64, records: &[SignedRef]) -> Range {
@@ -438,8 +438,8 @@ fn parts_of_logs_are_bounded() {
     let large = Bytes::from(vec![0; RECORD_BYTES_MAX]);
     let mut from = 0;
     let refused = loop {
-        let record = author.flush(&[("a.z", Some(b"1"))]);
-        let records = [Arc::new(Signed { envelope: large.clone(), ..Signed::clone(&record[0]) })];
+        let signed = author.flush(&[("a.z", Some(b"1"))]).remove(0);
+        let records = [Arc::new(Signed::new(signed.record.clone(), large.clone(), signed.hash, signed.head))];
         let cut = Range { cut: true, ..range(from, &records) };
         from = cut.to_inclusive;
         match registry.apply(A, &cut, &records, NOW) {

@@ -5,8 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::codec::Wire;
-use crate::record::{Certificate, NodeBody, NodeId, SignedRef};
+use crate::record::{Certificate, NodeId, SignedRef};
 
 #[derive(Debug)]
 enum Known {
@@ -32,9 +31,7 @@ impl Chains {
     pub fn get(&self, node: NodeId) -> Option<Cow<'_, [Certificate]>> {
         match self.by_node.get(&node)? {
             Known::Told(chain) => Some(Cow::Borrowed(chain)),
-            Known::Written(signed) => {
-                NodeBody::decode(signed.record.body.as_deref()?).ok().map(|body| Cow::Owned(body.chain))
-            }
+            Known::Written(signed) => signed.node_body().map(|body| Cow::Borrowed(&*body.chain)),
         }
     }
 
@@ -77,8 +74,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::codec::Wire;
     use crate::name::ZoneName;
-    use crate::record::{Head, Kind, Record, VISIBILITY_PUBLIC};
+    use crate::record::{Head, Kind, NodeBody, Record, VISIBILITY_PUBLIC};
     use crate::trust::samples::{id, key};
     use crate::trust::sign_flush;
 

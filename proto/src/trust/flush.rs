@@ -64,7 +64,7 @@ pub fn sign_flush(key: &SigningKey, records: Vec<Record>, head: Head) -> Vec<Sig
             let hash = Sha256::digest(&payload).into();
             let (index, path) = path_of(&levels, place);
             let envelope = Envelope { payload, index, path, head, signature }.encode();
-            Signed { record, envelope: envelope.into(), hash, head }
+            Signed::new(record, envelope.into(), hash, head)
         })
         .collect()
 }

@@ -135,7 +135,7 @@ fn candidate(tools: &Tools, tool: &Tool) -> Candidate {
 }
 
 fn chain_of(tools: &Tools, node: NodeId) -> Vec<Certificate> {
-    tools.node(node).map(|body| body.chain).unwrap_or_default()
+    tools.node(node).map(|body| body.chain.clone()).unwrap_or_default()
 }
 
 fn near_names(tools: &Tools, text: &str) -> Vec<String> {

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use super::contacts::{Contact, Purpose};
 use super::{CatchUp, GREETED_LATELY, Link, Role};
-use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, TrustState};
 use crate::params::{CHAIN_MAX, PARENTS_MAX};
-use crate::record::{Certificate, Kind, ManifestBody, NodeBody, NodeId, Origin};
+use crate::record::{Certificate, Kind, ManifestBody, NodeId, Origin};
 use crate::registry::Change;
 use crate::trust::Lineage;
 use crate::wire::VERSIONS;
@@ -195,7 +194,7 @@ impl Node {
             }
             (Some(ours), Some(_)) if self.verifier.check_node(anchors, zone, peer, &hello.chain, wall_ms).is_ok() => {
                 let (steps, current) = (hello.chain.len(), self.is_current(&hello.chain));
-                self.take_chain(peer, hello.chain);
+                self.take_chain(peer, &hello.chain);
                 self.on_held(hello.held);
                 let dialed = self.links.by_peer.get(&peer).is_some_and(|link| link.dialed);
                 if !self.welcome(peer, dialed) {
@@ -252,8 +251,7 @@ impl Node {
         if signed.record.kind() != Kind::Node || node == self.id || !node.is_name(&signed.record.name) {
             return;
         }
-        let body = signed.record.body.as_deref().and_then(|body| NodeBody::decode(body).ok());
-        let (Change::Put(_), Some(body)) = (change, body) else {
+        let (Change::Put(_), Some(body)) = (change, signed.node_body()) else {
             self.membership.on_gone(node);
             self.links.contacts.forget_fellow(node, None);
             return;

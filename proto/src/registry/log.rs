@@ -16,8 +16,11 @@ const FEW: usize = 8;
 /// The records of one origin. Never empty.
 #[derive(Debug)]
 pub(super) enum Log {
+    /// Most origins serve nothing: this is the record of their node.
+    One(SignedRef),
     /// Sorted by number.
-    Few(Vec<SignedRef>),
+    #[expect(clippy::box_collection, reason = "a log of one record is smaller for it, and these are the most")]
+    Few(Box<Vec<SignedRef>>),
     /// With tables. A log does not shrink back.
     Many(Box<Many>),
 }
@@ -41,22 +44,39 @@ pub(super) struct Step {
 impl Log {
     /// The log of these records, sorted by number; `None` for none.
     pub(super) fn of(records: &[SignedRef]) -> Option<Self> {
-        let Step { mut put, .. } = Self::Few(Vec::new()).step(records);
-        if put.len() <= FEW {
-            put.shrink_to_fit();
-            return (!put.is_empty()).then(|| Self::Few(put));
+        Self::standing(step(None, records).put)
+    }
+
+    /// The log of records that all stand, sorted by number; `None` for none.
+    fn standing(mut records: Vec<SignedRef>) -> Option<Self> {
+        if records.len() > FEW {
+            let mut many = Many::default();
+            for signed in records {
+                many.tree.insert(signed.record.seq, signed.hash);
+                many.insert(signed);
+            }
+            return Some(Self::Many(Box::new(many)));
         }
-        let mut many = Many::default();
-        for signed in put {
-            many.tree.insert(signed.record.seq, signed.hash);
-            many.insert(signed);
+        if records.len() > 1 {
+            records.shrink_to_fit();
+            return Some(Self::Few(Box::new(records)));
         }
-        Some(Self::Many(Box::new(many)))
+        records.pop().map(Self::One)
+    }
+
+    /// Its records, as the list of a small log or as the tables of a large one.
+    fn parts(&self) -> (&[SignedRef], Option<&Many>) {
+        match self {
+            Self::One(signed) => (std::slice::from_ref(signed), None),
+            Self::Few(records) => (records, None),
+            Self::Many(many) => (&[], Some(many)),
+        }
     }
 
     /// The last record, which is never overwritten or collected.
     pub(super) fn last(&self) -> &SignedRef {
         let last = match self {
+            Self::One(signed) => Some(signed),
             Self::Few(records) => records.last(),
             Self::Many(many) => many.records.last_key_value().map(|(_, signed)| signed),
         };
@@ -79,44 +99,36 @@ impl Log {
     }
 
     pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Few(records) => records.len(),
-            Self::Many(many) => many.records.len(),
-        }
+        let (few, many) = self.parts();
+        few.len() + many.map_or(0, |many| many.records.len())
     }
 
     pub(super) fn get(&self, seq: u64) -> Option<&SignedRef> {
-        match self {
-            Self::Few(records) => records.iter().find(|signed| signed.record.seq == seq),
-            Self::Many(many) => many.records.get(&seq),
+        match self.parts() {
+            (few, None) => few.iter().find(|signed| signed.record.seq == seq),
+            (_, Some(many)) => many.records.get(&seq),
         }
     }
 
     /// The record under a key, in whatever case the name is written.
     pub(super) fn latest(&self, kind: Kind, name: &str) -> Option<&SignedRef> {
-        match self {
-            Self::Few(records) => records
-                .iter()
-                .find(|signed| signed.record.kind() == kind && signed.record.name.eq_ignore_ascii_case(name)),
-            Self::Many(many) => many.records.get(many.by_key.get(&kind)?.get(&*lower(name))?),
+        let is = |signed: &&SignedRef| signed.record.kind() == kind && signed.record.name.eq_ignore_ascii_case(name);
+        match self.parts() {
+            (few, None) => few.iter().find(is),
+            (_, Some(many)) => many.records.get(many.by_key.get(&kind)?.get(&*lower(name))?),
         }
     }
 
     /// All records after number `from`, by number.
     pub(super) fn after(&self, from: u64) -> impl Iterator<Item = &SignedRef> {
-        let (few, many) = match self {
-            Self::Few(records) => (&records[records.partition_point(|signed| signed.record.seq <= from)..], None),
-            Self::Many(many) => (&[][..], Some(&**many)),
-        };
-        few.iter().chain(many.into_iter().flat_map(move |many| many.records.range(from + 1..).map(|(_, s)| s)))
+        let (few, many) = self.parts();
+        let few = few.iter().skip_while(move |signed| signed.record.seq <= from);
+        few.chain(many.into_iter().flat_map(move |many| many.records.range(from + 1..).map(|(_, s)| s)))
     }
 
     /// Numbers of the tombstones held, in order.
     pub(super) fn tombstones(&self) -> impl Iterator<Item = u64> {
-        let (few, many) = match self {
-            Self::Few(records) => (&records[..], None),
-            Self::Many(many) => (&[][..], Some(&**many)),
-        };
+        let (few, many) = self.parts();
         let few = few.iter().filter(|signed| signed.record.body.is_none()).map(|signed| signed.record.seq);
         few.chain(many.into_iter().flat_map(|many| many.tombstones.iter().copied()))
     }
@@ -125,8 +137,8 @@ impl Log {
     pub(super) fn head(&mut self) -> Head {
         let (seq, floor) = (self.through(), self.last().head.floor);
         match self {
-            Self::Few(records) => head_of(seq, floor, records),
             Self::Many(many) => many.tree.head(seq, floor),
+            small => head_of(seq, floor, small.parts().0),
         }
     }
 
@@ -137,7 +149,7 @@ impl Log {
 
     /// Takes records that follow its own, if the head of the last of them confirms what is held then. Otherwise it is unchanged.
     pub(super) fn extend(&mut self, fresh: &[SignedRef]) -> Option<Step> {
-        let step = self.step(fresh);
+        let step = step(Some(self), fresh);
         let head = fresh.last()?.head;
         let ends = fresh.last()?.record.seq == head.seq;
         let fits =
@@ -146,44 +158,45 @@ impl Log {
     }
 
     fn take(&mut self, step: &Step, head: &Head) -> bool {
-        match self {
-            Self::Few(records) => {
-                let stays = |signed: &&SignedRef| !step.gone.iter().any(|gone| gone.record.seq == signed.record.seq);
-                let mut next = Vec::with_capacity(head.count as usize);
-                next.extend(records.iter().filter(stays).chain(&step.put).cloned());
-                if head_of(head.seq, head.floor, &next) != *head {
-                    return false;
-                }
-                *self = if next.len() <= FEW { Self::Few(next) } else { Self::of(&next).expect("it has many records") };
-                true
-            }
-            Self::Many(many) => many.take(step, head),
+        if let Self::Many(many) = self {
+            return many.take(step, head);
         }
+        let stays = |signed: &&SignedRef| !step.gone.iter().any(|gone| gone.record.seq == signed.record.seq);
+        let (few, _) = self.parts();
+        let next: Vec<SignedRef> = few.iter().filter(stays).chain(&step.put).cloned().collect();
+        if head_of(head.seq, head.floor, &next) != *head {
+            return false;
+        }
+        *self = Self::standing(next).expect("the last record stands");
+        true
     }
+}
 
-    /// What `fresh`, sorted by number and after everything held, would do: the last record of a key stands, and tombstones up to the
-    /// floor of the last record's head do not.
-    fn step(&self, fresh: &[SignedRef]) -> Step {
-        let mut step = Step::default();
-        let Some(last) = fresh.last() else { return step };
-        let floor = floor_at(last);
-        let mut keys = BTreeSet::new();
-        for signed in fresh.iter().rev() {
-            let (kind, name) = (signed.record.kind(), &signed.record.name);
-            if fresh.len() > 1 && !keys.insert((kind, lower(name))) {
-                continue;
-            }
-            step.gone.extend(self.latest(kind, name).cloned());
-            if signed.record.body.is_some() || signed.record.seq > floor {
-                step.put.push(signed.clone());
-            }
+/// What `fresh`, sorted by number and after everything held, would do: the last record of a key stands, and tombstones up to the
+/// floor of the last record's head do not.
+fn step(held: Option<&Log>, fresh: &[SignedRef]) -> Step {
+    let mut step = Step::default();
+    let Some(last) = fresh.last() else { return step };
+    let floor = floor_at(last);
+    let mut keys = BTreeSet::new();
+    for signed in fresh.iter().rev() {
+        let (kind, name) = (signed.record.kind(), &signed.record.name);
+        if fresh.len() > 1 && !keys.insert((kind, lower(name))) {
+            continue;
         }
-        step.put.reverse();
-        step.gone.extend(self.tombstones().take_while(|seq| *seq <= floor).filter_map(|seq| self.get(seq).cloned()));
-        step.gone.sort_by_key(|signed| signed.record.seq);
-        step.gone.dedup_by_key(|signed| signed.record.seq);
-        step
+        step.gone.extend(held.and_then(|held| held.latest(kind, name)).cloned());
+        if signed.record.body.is_some() || signed.record.seq > floor {
+            step.put.push(signed.clone());
+        }
     }
+    step.put.reverse();
+    if let Some(held) = held {
+        let collected = held.tombstones().take_while(|seq| *seq <= floor);
+        step.gone.extend(collected.filter_map(|seq| held.get(seq).cloned()));
+    }
+    step.gone.sort_by_key(|signed| signed.record.seq);
+    step.gone.dedup_by_key(|signed| signed.record.seq);
+    step
 }
 
 impl Many {
@@ -256,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_log_is_three_words_beside_its_list() {
-        assert_eq!(size_of::<Log>(), 3 * size_of::<usize>());
+    fn a_log_of_one_record_is_two_words() {
+        assert_eq!(size_of::<Log>(), 2 * size_of::<usize>());
     }
 }

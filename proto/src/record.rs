@@ -3,12 +3,16 @@
 //! A record is written once, by its origin, and never re-encoded (I10): the exact bytes are signed, stored, relayed and served. What a
 //! body *means* is decided by the readers of its kind; a body this build cannot read is kept and relayed all the same (DESIGN D12).
 
+mod by_node;
+
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+
+pub use by_node::{ByNode, OfNode};
 
 use crate::codec::{DecodeError, Wire, WireRead, WireWrite};
 use crate::params::RECORD_BYTES_MAX;

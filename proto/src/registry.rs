@@ -34,7 +34,7 @@ use sha2::{Digest, Sha256};
 use crate::name::ZoneName;
 use crate::now::Now;
 use crate::params::{BUCKETS, CLOCK_AHEAD_MAX, ORIGINS_MAX, TOMBSTONE_KEPT};
-use crate::record::{Hash, Head, Kind, NodeId, Origin, SignedRef};
+use crate::record::{ByNode, Hash, Head, Kind, NodeId, OfNode, Origin, SignedRef};
 use crate::wire::message::Range;
 
 /// Why a range was not taken. The registry shows and holds what it did before.
@@ -138,13 +138,29 @@ impl Slot {
             Self::Forked(evidence) => evidence.origin(),
         }
     }
+
+    const fn log(&self) -> Option<&Log> {
+        match self {
+            Self::Held(log) => Some(log),
+            Self::Forked(_) => None,
+        }
+    }
+}
+
+impl OfNode for Slot {
+    fn node(&self) -> &NodeId {
+        match self {
+            Self::Held(log) => log.last().node(),
+            Self::Forked(evidence) => evidence.one.node(),
+        }
+    }
 }
 
 /// All logs of one zone.
 #[derive(Debug)]
 pub struct Registry {
     zone: ZoneName,
-    slots: BTreeMap<NodeId, Slot>,
+    slots: ByNode<Slot>,
     /// Those of them that are quarantined: usually none.
     forked: BTreeSet<NodeId>,
     /// Nodes whose logs up to a life were ended for good.
@@ -165,7 +181,7 @@ impl Registry {
     pub fn new(zone: ZoneName) -> Self {
         Self {
             zone,
-            slots: BTreeMap::new(),
+            slots: ByNode::default(),
             forked: BTreeSet::new(),
             reaped: BTreeMap::new(),
             unsure: BTreeSet::new(),
@@ -229,7 +245,7 @@ impl Registry {
 
     /// The life of a node that is held or quarantined, if any.
     pub fn incarnation_of(&self, node: NodeId) -> Option<u64> {
-        self.slots.get(&node).map(|slot| slot.origin().incarnation)
+        self.slots.get(node).map(|slot| slot.origin().incarnation)
     }
 
     /// The version vector: complete-through by origin, sorted.
@@ -244,7 +260,7 @@ impl Registry {
 
     /// Quarantined origins, and why.
     pub fn forks(&self) -> impl Iterator<Item = &Evidence> {
-        self.forked.iter().filter_map(|node| match self.slots.get(node) {
+        self.forked.iter().filter_map(|node| match self.slots.get(*node) {
             Some(Slot::Forked(evidence)) => Some(&**evidence),
             _ => None,
         })
@@ -252,7 +268,7 @@ impl Registry {
 
     /// Whether two contents for one dot of this life were seen.
     pub fn is_quarantined(&self, origin: Origin) -> bool {
-        matches!(self.slots.get(&origin.node), Some(Slot::Forked(evidence)) if evidence.origin() == origin)
+        matches!(self.slots.get(origin.node), Some(Slot::Forked(evidence)) if evidence.origin() == origin)
     }
 
     /// Logs that are asked for again, from their beginning, by every vector: no head confirms what the store had of them, or it does
@@ -333,11 +349,10 @@ impl Registry {
         applied
     }
 
-    /// Takes back one origin's records from the store, in any order. They are believed, but a log that no head confirms is
+    /// Takes back one origin's records from the store, sorted by number. They are believed, but a log that no head confirms is
     /// [`incomplete`](Registry::incomplete).
-    pub fn restore(&mut self, mut records: Vec<SignedRef>) -> Applied {
-        records.sort_by_key(|signed| signed.record.seq);
-        let Some(mut log) = Log::of(&records).filter(|log| self.is_next_life(log.origin())) else {
+    pub fn restore(&mut self, records: &[SignedRef]) -> Applied {
+        let Some(mut log) = Log::of(records).filter(|log| self.is_next_life(log.origin())) else {
             return Applied::default();
         };
         let (node, confirmed) = (log.origin().node, log.is_confirmed());
@@ -354,7 +369,7 @@ impl Registry {
     /// on is the same for everybody who knows.
     pub fn quarantine(&mut self, evidence: Evidence) -> Applied {
         let origin = evidence.origin();
-        let full = self.slots.len() >= ORIGINS_MAX && !self.slots.contains_key(&origin.node);
+        let full = self.slots.len() >= ORIGINS_MAX && !self.slots.contains(origin.node);
         let of_zone = [&evidence.one, &evidence.other].iter().all(|signed| signed.record.zone == self.zone.as_str());
         if full || !of_zone || self.is_quarantined(origin) || self.is_over(origin) {
             return Applied::default();
@@ -371,7 +386,7 @@ impl Registry {
         self.toggle(node);
         self.reaped.insert(node, incarnation);
         let ends = self.incarnation_of(node).is_some_and(|held| held <= incarnation);
-        let ended = if ends { self.slots.remove(&node) } else { None };
+        let ended = if ends { self.slots.remove(node) } else { None };
         if ends {
             self.forked.remove(&node);
             self.trust_again(node);
@@ -407,10 +422,7 @@ impl Registry {
     }
 
     fn log(&self, origin: Origin) -> Option<&Log> {
-        match self.slots.get(&origin.node)? {
-            Slot::Held(log) if log.origin() == origin => Some(log),
-            _ => None,
-        }
+        self.slots.get(origin.node)?.log().filter(|log| log.origin() == origin)
     }
 
     /// A log that may be sent.
@@ -419,10 +431,7 @@ impl Registry {
     }
 
     fn logs(&self) -> impl Iterator<Item = &Log> {
-        self.slots.values().filter_map(|slot| match slot {
-            Slot::Held(log) => Some(log),
-            Slot::Forked(_) => None,
-        })
+        self.slots.values().filter_map(Slot::log)
     }
 
     /// Whether a log is asked for again from its beginning: the store had it in a state that no head confirms, or it turned out twice
@@ -467,7 +476,7 @@ impl Registry {
         if self.is_quarantined(range.origin) {
             return Err(RangeError::Quarantined);
         }
-        if self.slots.len() >= ORIGINS_MAX && !self.slots.contains_key(&range.origin.node) {
+        if self.slots.len() >= ORIGINS_MAX && !self.slots.contains(range.origin.node) {
             return Err(RangeError::TooManyOrigins);
         }
         let Some(log) = self.log(range.origin) else { return Ok(()) };
@@ -557,7 +566,7 @@ impl Registry {
     /// Takes records that follow a log.
     fn extend(&mut self, node: NodeId, fresh: &[SignedRef]) -> Option<Applied> {
         self.toggle(node);
-        let step = match self.slots.get_mut(&node) {
+        let step = match self.slots.get_mut(node) {
             Some(Slot::Held(log)) => log.extend(fresh),
             _ => None,
         };
@@ -586,7 +595,7 @@ impl Registry {
             Slot::Held(_) => self.forked.remove(&origin.node),
             Slot::Forked(_) => self.forked.insert(origin.node),
         };
-        let old = self.slots.insert(origin.node, new);
+        let old = self.slots.insert(new);
         self.toggle(origin.node);
         let old = match old {
             Some(Slot::Held(log)) => Some(log),
@@ -611,10 +620,7 @@ impl Registry {
     fn gone(&self, signed: &SignedRef, applied: &mut Applied) {
         let record = &signed.record;
         applied.dropped.push((record.origin(), record.seq));
-        let log = self.slots.get(&record.node).and_then(|slot| match slot {
-            Slot::Held(log) => Some(log),
-            Slot::Forked(_) => None,
-        });
+        let log = self.slots.get(record.node).and_then(Slot::log);
         let latest = log.and_then(|log| log.latest(record.kind(), &record.name));
         let stands = latest.is_some_and(|latest| latest.record.body.is_some());
         if record.body.is_some() && !stands {
@@ -632,7 +638,7 @@ impl Registry {
     /// Takes what is hashed of one node into the digests, or out of them: once before a change of it, once after.
     fn toggle(&mut self, node: NodeId) {
         let mark = self.reaped.get(&node).map_or(0, |incarnation| mix(2, node, *incarnation, &Head::default()));
-        let slot = match self.slots.get_mut(&node) {
+        let slot = match self.slots.get_mut(node) {
             None => 0,
             // A function of the origin alone: all who know agree, whichever of the records they had.
             Some(Slot::Forked(evidence)) => mix(1, node, evidence.origin().incarnation, &Head::default()),

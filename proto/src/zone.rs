@@ -18,7 +18,7 @@ use crate::codec::Wire;
 use crate::index::{DocId, Index, IndexSnapshot, Terms};
 use crate::name::{FullName, ZoneName, wire_name};
 use crate::record::{
-    DelegationBody, GATEWAYS_MAX, Gateway, Hash, Kind, NodeBody, NodeId, ServerBody, SignedRef, ToolBody,
+    ByNode, DelegationBody, GATEWAYS_MAX, Gateway, Hash, Kind, NodeBody, NodeId, ServerBody, SignedRef, ToolBody,
     VISIBILITY_PUBLIC,
 };
 use crate::registry::Change;
@@ -116,7 +116,7 @@ pub struct Tools {
     documents: Vec<Arc<Vec<Option<Key>>>>,
     index: Arc<IndexSnapshot>,
     servers: Arc<BTreeMap<(NodeId, String), ServerBody>>,
-    nodes: Arc<BTreeMap<NodeId, SignedRef>>,
+    nodes: Arc<ByNode<SignedRef>>,
     /// Nodes that are down or have left: usually none, however many there are.
     away: Arc<BTreeSet<NodeId>>,
     count: usize,
@@ -193,13 +193,13 @@ impl Tools {
     }
 
     /// Node records of the zone. They are read when somebody asks: most never are.
-    pub fn nodes(&self) -> &BTreeMap<NodeId, SignedRef> {
+    pub fn nodes(&self) -> &ByNode<SignedRef> {
         &self.nodes
     }
 
     /// What a node says of itself.
     pub fn node(&self, node: NodeId) -> Option<&NodeBody> {
-        self.nodes.get(&node)?.node_body()
+        self.nodes.get(node)?.node_body()
     }
 }
 
@@ -405,9 +405,9 @@ impl Zone {
         }
         let nodes = Arc::make_mut(&mut self.tools.nodes);
         if put {
-            nodes.insert(signed.record.node, signed.clone());
+            nodes.insert(signed.clone());
         } else {
-            nodes.remove(&signed.record.node);
+            nodes.remove(signed.record.node);
         }
         false
     }

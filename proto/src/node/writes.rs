@@ -256,15 +256,12 @@ impl Node {
     }
 
     /// Takes back what an earlier run stored: every log is complete through its last record.
-    pub(super) fn restore(&mut self, records: Vec<SignedRef>) {
-        let mut logs: BTreeMap<Origin, Vec<SignedRef>> = BTreeMap::new();
-        for signed in records {
-            logs.entry(signed.record.origin()).or_default().push(signed);
-        }
-        for (origin, records) in logs {
-            let applied = self.registry.restore(records);
-            let node = self.registry.latest(origin, Kind::Node, &origin.node.to_string());
-            if let Some(signed) = node.filter(|signed| signed.record.body.is_some()) {
+    pub(super) fn restore(&mut self, mut records: Vec<SignedRef>) {
+        records.sort_by_key(|signed| (signed.record.origin(), signed.record.seq));
+        for log in records.chunk_by(|one, next| one.record.origin() == next.record.origin()) {
+            let applied = self.registry.restore(log);
+            let is_node = |record: &Record| record.kind() == Kind::Node && record.body.is_some();
+            if let Some(signed) = applied.stored.iter().find(|signed| is_node(&signed.record)) {
                 self.chains.restore(signed);
             }
             self.follow(&applied);

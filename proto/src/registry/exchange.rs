@@ -65,7 +65,7 @@ pub const fn bucket_of(node: NodeId) -> usize {
 impl Registry {
     /// The entries of a vector for `to`, of the buckets whose bits are set, sorted.
     pub fn entries(&self, to: NodeId, mask: u64, now: Duration) -> Vec<(Origin, u64)> {
-        let held = self.in_buckets(mask).map(|(_, slot)| slot.origin());
+        let held = self.in_buckets(mask).map(Slot::origin);
         let coming = self.stages.origins().chain(self.deferred.origins());
         let coming = coming.filter(|origin| mask >> bucket_of(origin.node) & 1 == 1);
         let mut origins: Vec<Origin> = held.chain(coming).collect();
@@ -115,7 +115,7 @@ impl Registry {
     /// The last record of each log of these buckets. Two logs that end in one number and differ, differ in it: for a peer whose
     /// buckets still differ after the vectors agreed.
     pub fn tails(&self, mask: u64) -> Vec<Range> {
-        let held = self.in_buckets(mask).filter_map(|(_, slot)| self.confirmed(slot.origin()));
+        let held = self.in_buckets(mask).filter_map(|slot| self.confirmed(slot.origin()));
         let tail = |log: &Log| Range {
             origin: log.origin(),
             from_exclusive: log.through() - 1,
@@ -148,7 +148,7 @@ impl Registry {
         self.forks().filter(unknown).collect()
     }
 
-    fn in_buckets(&self, mask: u64) -> impl Iterator<Item = (&NodeId, &Slot)> {
+    fn in_buckets(&self, mask: u64) -> impl Iterator<Item = &Slot> {
         (0..BUCKETS).filter(move |bucket| mask >> bucket & 1 == 1).flat_map(|bucket| {
             let width = 256 / BUCKETS;
             let (mut first, mut last) = ([0; 32], [255; 32]);
@@ -161,10 +161,10 @@ impl Registry {
     /// Logs that may be sent: those of the vector's buckets, or of its entries when it has none.
     fn logs_asked_for<'a>(&'a self, vector: &'a Vector) -> impl Iterator<Item = (Origin, &'a Log)> {
         let singles = vector.entries.iter().filter(|_| vector.buckets == 0).map(|(origin, _)| origin.node);
-        let singles = singles.filter_map(|node| self.slots.get_key_value(&node));
+        let singles = singles.filter_map(|node| self.slots.get(node));
         self.in_buckets(vector.buckets)
             .chain(singles)
-            .filter_map(|(_, slot)| Some((slot.origin(), self.confirmed(slot.origin())?)))
+            .filter_map(|slot| Some((slot.origin(), self.confirmed(slot.origin())?)))
     }
 }
 

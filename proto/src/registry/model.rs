@@ -234,7 +234,7 @@ impl Model {
         let before = std::mem::replace(&mut self.replicas[at].registry, registry());
         self.replicas[at].shown.clear();
         for records in by_origin.into_values() {
-            let applied = self.replicas[at].registry.restore(records);
+            let applied = self.replicas[at].registry.restore(&records);
             let shown = Applied { stored: Vec::new(), dropped: Vec::new(), ..applied };
             self.replicas[at].follow(&shown);
         }

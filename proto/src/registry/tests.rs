@@ -543,8 +543,8 @@ fn a_log_that_the_store_has_only_in_part_is_shown_and_asked_for_again() {
     let (author, mut damaged, mut good) = (long(1, 20), registry(), registry());
     let mut less = author.held();
     less.remove(7);
-    assert_eq!(damaged.restore(less).changes.len(), 19);
-    good.restore(author.held().into_iter().rev().collect());
+    assert_eq!(damaged.restore(&less).changes.len(), 19);
+    good.restore(&author.held());
     assert_ne!(damaged.digest(), good.digest());
     assert_eq!(damaged.standing(author.origin, A, NOW.mono), Standing::Through(0));
     assert!(damaged.frames_for(&all_of(&registry(), A, NOW), usize::MAX).0.is_empty(), "it is not passed on");

@@ -5,67 +5,64 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::record::{Certificate, NodeId, SignedRef};
-
-#[derive(Debug)]
-enum Known {
-    /// As it was told.
-    Told(Box<[Certificate]>),
-    /// As that node record says.
-    Written(SignedRef),
-}
+use crate::record::{ByNode, Certificate, NodeId, SignedRef};
 
 /// Certificates by node, as far as they were verified.
 #[derive(Debug, Default)]
 pub struct Chains {
-    by_node: BTreeMap<NodeId, Known>,
+    /// As they were told.
+    told: BTreeMap<NodeId, Box<[Certificate]>>,
+    /// As these node records say, of all others.
+    written: ByNode<SignedRef>,
 }
 
 impl Chains {
     /// Whether anything is known of a node.
     pub fn contains(&self, node: NodeId) -> bool {
-        self.by_node.contains_key(&node)
+        self.written.contains(node) || self.told.contains_key(&node)
     }
 
     /// Certificates from the zone's key to a node.
     pub fn get(&self, node: NodeId) -> Option<Cow<'_, [Certificate]>> {
-        match self.by_node.get(&node)? {
-            Known::Told(chain) => Some(Cow::Borrowed(chain)),
-            Known::Written(signed) => signed.node_body().map(|body| Cow::Borrowed(&*body.chain)),
-        }
+        let written = || self.written.get(node)?.node_body().map(|body| &*body.chain);
+        self.told.get(&node).map(|chain| &**chain).or_else(written).map(Cow::Borrowed)
     }
 
     /// Number of nodes.
     pub fn len(&self) -> usize {
-        self.by_node.len()
+        self.told.len() + self.written.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.by_node.is_empty()
+        self.len() == 0
     }
 
     /// Takes a chain that was verified.
     pub fn insert(&mut self, node: NodeId, chain: Vec<Certificate>) {
-        self.by_node.insert(node, Known::Told(chain.into()));
+        if self.get(node).as_deref() != Some(&chain) {
+            self.written.remove(node);
+            self.told.insert(node, chain.into());
+        }
     }
 
     /// Takes what a stored record of the zone says: it was verified before it was stored.
     pub fn restore(&mut self, signed: &SignedRef) {
-        self.by_node.insert(signed.record.node, Known::Written(signed.clone()));
+        self.told.remove(&signed.record.node);
+        self.written.insert(signed.clone());
     }
 
     /// A node's record says what is known already: that is held there from now on.
     pub fn written(&mut self, signed: &SignedRef, chain: &[Certificate]) {
-        let node = signed.record.node;
-        if self.get(node).is_some_and(|known| *known == *chain) {
+        if self.get(signed.record.node).as_deref() == Some(chain) {
             self.restore(signed);
         }
     }
 
     /// Forgets a node.
     pub fn remove(&mut self, node: NodeId) {
-        self.by_node.remove(&node);
+        self.told.remove(&node);
+        self.written.remove(node);
     }
 }
 
@@ -116,6 +113,6 @@ mod tests {
         assert_eq!(chains.get(node).as_deref(), Some(&told[..]));
         chains.written(&node_record(&told), &told);
         assert_eq!(chains.get(node).as_deref(), Some(&told[..]));
-        assert!(matches!(chains.by_node[&node], Known::Written(_)));
+        assert!(chains.told.is_empty() && chains.len() == 1, "it is held once");
     }
 }

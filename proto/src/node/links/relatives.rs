@@ -145,10 +145,10 @@ impl Node {
     /// A delegation can be read now: the zone's key can be proven from it, and its nodes hear whose key was taken.
     pub(in crate::node) fn on_delegated(&mut self, change: &Change) {
         let (Change::Put(signed) | Change::Gone(signed)) = change;
-        let Ok(zone) = ZoneName::parse(&signed.record.name) else { return };
         if signed.record.kind() != Kind::Delegation {
             return;
         }
+        let Ok(zone) = ZoneName::parse(&signed.record.name) else { return };
         let coming = self.links.delegating.get(&zone).map(Wire::encode);
         if signed.record.node == self.id && coming == signed.record.body {
             self.links.delegating.remove(&zone);

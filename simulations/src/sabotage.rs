@@ -74,8 +74,10 @@ impl World {
         self.doctor_saying(host, move |output| match output {
             Output::Send { peer, bytes, class } => {
                 let Ok(message) = Message::decode(&bytes) else { return Some(Output::Send { peer, bytes, class }) };
-                let bytes = change(message)?.try_encode()?;
-                Some(Output::Send { peer, class: class_of(bytes[3]), bytes: bytes.into() })
+                let changed = change(message)?.try_encode()?;
+                // The sender chose among the classes of this kind.
+                let class = if changed.get(3) == bytes.get(3) { class } else { class_of(changed[3]) };
+                Some(Output::Send { peer, class, bytes: changed.into() })
             }
             other => Some(other),
         });

@@ -324,6 +324,8 @@ fn a_zone_that_was_seen_signed_is_not_believed_unsigned() {
         if rotated {
             family.world.rotate_through(family.lib[0]).unwrap();
             family.world.run_for(RENEWED);
+            // Askers hear of it with the next answer.
+            family.check("before anything is left out");
         }
         let epoch = Some(1 + u64::from(rotated));
         family.corrupt(|message| {

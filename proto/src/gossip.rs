@@ -115,9 +115,8 @@ pub struct Gossip {
     wants: wants::Wants,
     pulls: pulls::Pulls,
     past: past::Past,
-    /// The longest time there and back of late, whoever the fellow: the guess for one that was never probed. Too short a guess fetches
-    /// records twice, too long a one only waits where somebody is silent.
-    longest_rtt: Duration,
+    /// How long answers take, whoever gives them: the first guess for a fellow that was never asked.
+    rtt: Duration,
     counts: Counts,
 }
 
@@ -262,6 +261,7 @@ impl Gossip {
 
     fn request(&mut self, now: Duration, peer: NodeId, buckets: u64, reply: bool, replica: &Replica<'_>) -> Sends {
         self.counts.pulls += 1;
+        self.peer(peer).on_asked(now);
         vec![(peer, Vector { buckets, entries: replica.registry.entries(peer, buckets, now), reply }.into())]
     }
 
@@ -276,6 +276,11 @@ impl Gossip {
         chance: &mut Chance,
     ) -> Exchange {
         let mut exchange = Exchange::default();
+        if ranges.hop == 0
+            && let Some(took) = self.peer(from).on_answered(now)
+        {
+            self.rtt = if self.rtt.is_zero() { took } else { (self.rtt * 7 + took) / 8 };
+        }
         for range in &ranges.ranges {
             let through = replica.registry.through(range.origin);
             self.peer(from).holds(range.origin, range.to_inclusive, through);
@@ -344,12 +349,6 @@ impl Gossip {
         sends
     }
 
-    /// The time to a fellow and back, as probes of it say.
-    pub fn on_rtt(&mut self, peer: NodeId, rtt: Duration) {
-        self.peer(peer).rtt = Some(rtt);
-        self.longest_rtt = rtt.max(self.longest_rtt * 31 / 32);
-    }
-
     /// A fellow is no longer connected: what it was asked for is asked of others.
     pub fn forget(&mut self, peer: NodeId, now: Duration) {
         if let Some(at) = self.peers.remove(&peer).and_then(|peer| peer.flush_at) {
@@ -365,7 +364,7 @@ impl Gossip {
 
     /// How long an answer is waited for.
     fn patience(&self, peer: NodeId) -> Duration {
-        let rtt = self.peers.get(&peer).and_then(|peer| peer.rtt).unwrap_or(self.longest_rtt);
+        let rtt = self.peers.get(&peer).and_then(peer::Peer::rtt).unwrap_or(self.rtt);
         (rtt * 2).clamp(ASK_PATIENCE_MIN, PULL_PATIENCE)
     }
 }

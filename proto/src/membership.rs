@@ -39,7 +39,7 @@ use self::suspicion::Suspects;
 use self::table::{Member, Table};
 use crate::params::{
     FANOUT, HEALTH_MAX, INDIRECT_PROBES, NEWS_PER_FRAME, NEWS_PER_PROBE, PROBE_INTERVAL, REPAIR_PATIENCE, REPAIR_PAUSE,
-    RTT_UNKNOWN, STALL, STALL_GRACE, SUMMARY_PER_FRAME, VIEW_SIZE,
+    STALL, STALL_GRACE, SUMMARY_PER_FRAME, VIEW_SIZE,
 };
 use crate::record::NodeId;
 use crate::selection::Chance;
@@ -371,11 +371,6 @@ impl Membership {
     /// Everybody, sorted. Walks over all: for views and lists, never for a wake.
     pub fn all(&self) -> impl Iterator<Item = (NodeId, Liveness)> + '_ {
         self.table.iter().map(|member| (member.node, member.liveness))
-    }
-
-    /// The time to a connected member and back, once it was measured.
-    pub fn rtt(&self, node: NodeId) -> Option<Duration> {
-        Some(self.active.rtt(node)).filter(|rtt| *rtt != RTT_UNKNOWN)
     }
 
     /// Members, this node not counted.

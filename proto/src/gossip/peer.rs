@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::params::{
-    ANNOUNCE_DOTS_MAX, OUTBOX_BYTES_MAX, OUTBOX_LOGS_MAX, RANGES_BYTES_PER_ROUND, RANGES_BYTES_TARGET,
+    ANNOUNCE_DOTS_MAX, OUTBOX_BYTES_MAX, OUTBOX_LOGS_MAX, PULL_PATIENCE, RANGES_BYTES_PER_ROUND, RANGES_BYTES_TARGET,
     SERVE_BYTES_BURST, SERVE_BYTES_PER_REQUEST, SERVE_BYTES_PER_SECOND, STRANGE_EXCHANGES,
 };
 use crate::record::Origin;
@@ -39,8 +39,8 @@ pub(super) struct Peer {
     pub(super) busy_until: Duration,
     /// Exchanges in a row that found nothing though the hashes differed.
     pub(super) strange: u32,
-    /// The time to it and back, once it was probed.
-    pub(super) rtt: Option<Duration>,
+    asked: Option<Duration>,
+    rtt: Option<Duration>,
     served: Allowance,
 }
 
@@ -90,6 +90,31 @@ impl Peer {
     pub(super) const fn on_strange(&mut self) -> bool {
         self.strange += 1;
         self.strange.is_multiple_of(STRANGE_EXCHANGES * 16) || self.strange == STRANGE_EXCHANGES
+    }
+
+    /// It was asked for something.
+    pub(super) fn on_asked(&mut self, now: Duration) {
+        self.asked = Some(now);
+    }
+
+    /// It answered; returns how long that took. What took longer than anybody waits is the answer to something else.
+    pub(super) fn on_answered(&mut self, now: Duration) -> Option<Duration> {
+        let took = now.saturating_sub(self.asked.take()?);
+        if took > PULL_PATIENCE {
+            return None;
+        }
+        self.learn_rtt(took);
+        Some(took)
+    }
+
+    /// One more measurement of the time there and back (smoothed as in RFC 6298 §2).
+    pub(super) fn learn_rtt(&mut self, took: Duration) {
+        self.rtt = Some(self.rtt.map_or(took, |rtt| (rtt * 7 + took) / 8));
+    }
+
+    /// How long an answer takes, when that was ever seen.
+    pub(super) const fn rtt(&self) -> Option<Duration> {
+        self.rtt
     }
 
     /// What it may be sent for one request now, or when it may ask again.

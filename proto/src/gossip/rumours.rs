@@ -65,8 +65,7 @@ impl Gossip {
             if hop > 0 || from.is_none() {
                 self.spread(now, item, hop, &knowing, replica, chance);
                 // A node in some hundreds is missed by everybody; a look at one more fellow each finds it before its own round does.
-                let after = LOOK_AFTER.max(self.longest_rtt);
-                self.look_at.get_or_insert_with(|| now + chance.jitter(after));
+                self.look_at.get_or_insert_with(|| now + chance.jitter(LOOK_AFTER));
             }
             self.settle_want(item.origin, asked == from, now, replica, chance);
         }
@@ -222,6 +221,7 @@ impl Gossip {
         let entries: Vec<(Origin, u64)> = entries.map(standing).collect();
         if !entries.is_empty() {
             self.counts.pulls += 1;
+            self.peer(peer).on_asked(now);
             sends.push((peer, Vector { buckets: 0, entries, reply: false }.into()));
         }
     }

@@ -19,9 +19,6 @@ impl Node {
     pub(super) fn on_ack(&mut self, peer: NodeId, ack: &Ack) {
         let sends = self.membership.on_ack(peer, ack, self.now.mono, &mut self.chance);
         self.send_all(sends);
-        if let Some(rtt) = self.membership.rtt(peer) {
-            self.gossip.on_rtt(peer, rtt);
-        }
     }
 
     pub(super) fn on_ping_request(&mut self, peer: NodeId, ask: &PingRequest) {

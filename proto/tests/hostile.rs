@@ -142,7 +142,7 @@ fn a_record_longer_than_the_limit_is_refused_and_one_at_it_is_not() {
 /// Runs an entry point on seeded inputs: noise, and vectors cut, spliced and overwritten.
 fn many(count: usize, seed: u8, seeds: &[Vec<u8>], entry: fn(&[u8])) {
     let mut chance = Chance::new([seed; 32]);
-    let below = |chance: &mut Chance, bound: usize| usize::try_from(chance.below(bound as u64)).unwrap();
+    let below = |chance: &mut Chance, bound: usize| usize::try_from(chance.below(bound as u64)).expect("below a usize");
     for _ in 0..count {
         let mut bytes: Vec<u8> = if seeds.is_empty() || chance.below(8) == 0 {
             (0..below(&mut chance, 2_000)).map(|_| chance.number() as u8).collect()

@@ -2,7 +2,7 @@
 //!
 //! Nothing is merged here and nothing is decided by time: equal vectors are equal logs (I2), because every log has one writer, who
 //! signs with every flush what the log holds then (its head). A log is changed only to a state that such a head confirms, so a relay
-//! can neither leave a record out nor serve an old one; what is not confirmed yet waits in [`pending`] and is not shown.
+//! can neither leave a record out nor serve an old one; what is not confirmed yet waits in `pending` and is not shown.
 //!
 //! ```text
 //!  Range ─▶ apply ─┬─ from what is held (I1) ──┐ its last head confirms what would be held: taken, whole

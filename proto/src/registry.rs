@@ -18,6 +18,8 @@ mod pending;
 pub mod root;
 
 #[cfg(test)]
+pub(crate) mod author;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! out, or lie about being cut; clocks that are behind; stores that come back; lives that end; writers that write one dot twice. Then
 //! all faults stop, and everything must become equal.
 
-use super::tests::{Author, NOW, opened, range, registry};
+use super::author::{Author, NOW, opened, range, registry};
 use super::*;
 use crate::selection::Chance;
 use crate::wire::message::Vector;

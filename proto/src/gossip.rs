@@ -29,7 +29,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::params::{ASK_PATIENCE_MIN, BUSY_MAX, FANOUT, GOSSIP_INTERVAL, PULL_PATIENCE, SMALL_ZONE_LOGS};
+use crate::params::{
+    ASK_PATIENCE_MIN, BUSY_MAX, FANOUT, GOSSIP_INTERVAL, PULL_PATIENCE, RANGES_BYTES_TARGET, SMALL_ZONE_LOGS,
+};
 use crate::record::{NodeId, Origin, SignedRef};
 use crate::registry::{Evidence, Registry, range_bytes};
 use crate::selection::Chance;
@@ -226,11 +228,19 @@ impl Gossip {
         }
         let found = sends.iter().any(|(_, message)| !is_closing(message));
         if vector.buckets != 0 && vector.reply && !found && self.peer(from).on_strange() {
-            // The vectors agree and the hashes do not: somewhere one number has two contents, and it is the last of its log.
-            let tails = replica.registry.tails(vector.buckets);
-            sends.insert(0, (from, with_chains(tails, replica.chains, 0).into()));
+            sends.insert(0, (from, self.tails(from, vector.buckets, replica).into()));
         }
         sends
+    }
+
+    /// The vectors agree and the hashes do not: somewhere one number has two contents, and it is the last of its log. One frame of
+    /// last records at a time; the next goes on where it ended.
+    fn tails(&mut self, peer: NodeId, buckets: u64, replica: &Replica<'_>) -> Ranges {
+        let state = self.peer(peer);
+        let tails = replica.registry.tails(buckets, state.tails_told, RANGES_BYTES_TARGET);
+        state.tails_told = state.tails_told.wrapping_add(tails.len());
+        state.on_served(tails.iter().map(range_bytes).sum());
+        with_chains(tails, replica.chains, 0)
     }
 
     /// Whole parts are closed by an empty frame, so that the asker knows that this was all of it; single logs only when there is more.

@@ -39,6 +39,8 @@ pub(super) struct Peer {
     pub(super) busy_until: Duration,
     /// Exchanges in a row that found nothing though the hashes differed.
     pub(super) strange: u32,
+    /// How many last records it was sent for that.
+    pub(super) tails_told: usize,
     asked: Option<Duration>,
     rtt: Option<Duration>,
     served: Allowance,

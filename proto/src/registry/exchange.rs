@@ -112,10 +112,13 @@ impl Registry {
         frames.open.pop()
     }
 
-    /// The last record of each log of these buckets. Two logs that end in one number and differ, differ in it: for a peer whose
-    /// buckets still differ after the vectors agreed.
-    pub fn tails(&self, mask: u64) -> Vec<Range> {
+    /// The last records of the logs of these buckets, about `bytes_max` of them from the one in place `from` on, all round. Two logs that
+    /// end in one number and differ, differ in it: for a peer whose buckets still differ after the vectors agreed.
+    pub fn tails(&self, mask: u64, from: usize, bytes_max: usize) -> Vec<Range> {
         let held = self.in_buckets(mask).filter_map(|slot| self.confirmed(slot.origin()));
+        let mut held: Vec<&Log> = held.collect();
+        let first = from.checked_rem(held.len()).unwrap_or(0);
+        held.rotate_left(first);
         let tail = |log: &Log| Range {
             origin: log.origin(),
             from_exclusive: log.through() - 1,
@@ -123,7 +126,14 @@ impl Registry {
             cut: false,
             records: vec![log.last().envelope.to_vec()],
         };
-        held.map(tail).collect()
+        let mut left = bytes_max;
+        let fits = |range: &Range| {
+            let bytes = range_bytes(range);
+            let fits = bytes <= left;
+            left = left.saturating_sub(bytes);
+            fits
+        };
+        held.into_iter().map(tail).take_while(fits).collect()
     }
 
     /// Whether somebody with these entries has anything that is not held, on its way, or refused here.

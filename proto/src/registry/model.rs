@@ -175,7 +175,8 @@ impl Model {
         let mut ranges: Vec<Range> = frames.into_iter().flatten().collect();
         if ranges.is_empty() && evidence.is_empty() {
             let differ = |at: &usize| sender.buckets()[*at] != self.replicas[to].registry.buckets()[*at];
-            ranges = sender.tails((0..BUCKETS).filter(differ).fold(0, |mask, at| mask | 1 << at));
+            let mask = (0..BUCKETS).filter(differ).fold(0, |mask, at| mask | 1 << at);
+            ranges = sender.tails(mask, 0, usize::MAX);
         }
         let any = !ranges.is_empty() || !evidence.is_empty();
         for evidence in evidence {

@@ -80,10 +80,10 @@ fn two_heads_for_one_dot_are_a_fork_as_well() {
 fn logs_that_end_in_one_number_and_differ_find_out_by_their_tails() {
     let (left, mut right, ..) = forked();
     assert!(left.frames_for(&all_of(&right, A, NOW), usize::MAX).0.is_empty(), "their vectors agree");
-    let tails = left.tails(1 << bucket_of(NodeId([1; 32])));
+    let tails = left.tails(1 << bucket_of(NodeId([1; 32])), 0, 9_000);
     let records = opened(&tails[0]);
     assert!(matches!(right.apply(A, &tails[0], &records, NOW), Err(RangeError::Fork(_))));
-    assert!(left.tails(!(1 << bucket_of(NodeId([1; 32])))).is_empty());
+    assert!(left.tails(!(1 << bucket_of(NodeId([1; 32]))), 7, 9_000).is_empty());
 }
 
 #[test]

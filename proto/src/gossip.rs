@@ -29,6 +29,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::rumours::told_since;
 use crate::params::{
     ASK_PATIENCE_MIN, BUSY_MAX, FANOUT, GOSSIP_INTERVAL, PULL_PATIENCE, RANGES_BYTES_TARGET, SMALL_ZONE_LOGS,
 };
@@ -189,8 +190,9 @@ impl Gossip {
             return exchange;
         }
         self.counts.differing += 1;
-        if let Some(origins) = self.past.since(&digest.hash) {
-            exchange.sends = self.tell_since(from, &origins, replica);
+        if let Some(news) = self.past.since(&digest.hash).and_then(|origins| told_since(&origins, replica)) {
+            self.counts.announcements += 1;
+            exchange.sends = vec![(from, news.into())];
         } else if replica.registry.origins() <= SMALL_ZONE_LOGS {
             exchange.sends = self.pull(now, from, u64::MAX, true, replica);
         } else if self.peer(from).compared.is_none_or(|at| now >= at + GOSSIP_INTERVAL / 2) {

@@ -172,14 +172,6 @@ impl Gossip {
         self.schedule(peer, now);
     }
 
-    /// A fellow that lacks a few changes is told which, as news that nobody need push any more.
-    pub(super) fn tell_since(&mut self, peer: NodeId, origins: &[Origin], replica: &Replica<'_>) -> Sends {
-        let hop = push_hops(replica.count);
-        let dots = announced(origins.iter(), replica);
-        self.counts.announcements += 1;
-        vec![(peer, Announce { dots, hop }.into())]
-    }
-
     /// An idle peer is flushed at once; one that was sent something a moment ago when that moment is over.
     fn schedule(&mut self, peer: NodeId, now: Duration) {
         let state = self.peers.entry(peer).or_default();
@@ -239,6 +231,13 @@ impl Gossip {
 fn announced<'a>(origins: impl Iterator<Item = &'a Origin>, replica: &Replica<'_>) -> Vec<Announced> {
     let dots = origins.map(|origin| Announced { origin: *origin, through: replica.registry.through(*origin) });
     dots.filter(|dot| dot.through > 0).collect()
+}
+
+/// What a fellow that lacks a few changes is told, as news that nobody need push any more; `None` when one of them cannot be told: the
+/// log is no longer held, or is forked.
+pub(super) fn told_since(origins: &[Origin], replica: &Replica<'_>) -> Option<Announce> {
+    let dots = announced(origins.iter(), replica);
+    (dots.len() == origins.len()).then(|| Announce { dots, hop: push_hops(replica.count) })
 }
 
 fn lacks(replica: &Replica<'_>, origin: Origin, through: u64) -> bool {

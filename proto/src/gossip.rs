@@ -303,6 +303,9 @@ impl Gossip {
             }
         }
         self.take_news(now, fresh, ranges.hop, Some(from), replica, chance);
+        for range in &ranges.ranges {
+            self.settle_want(range, from, fresh, now, replica, chance);
+        }
         if ranges.ranges.is_empty() || ranges.more {
             exchange = self.on_closed(now, from, ranges.more, replica, chance);
         } else {

@@ -10,11 +10,11 @@ use super::peer::{Told, datagrams};
 use super::wants::Heard;
 use super::{Gossip, News, Replica, Sends, pick, with_chains};
 use crate::params::{
-    ANNOUNCE_DOTS_MAX, ANNOUNCE_FANOUT, COALESCE, FANOUT, LOOK_AFTER, PUSH_BYTES_MAX, PUSH_BYTES_SMALL,
+    ANNOUNCE_DOTS_MAX, ANNOUNCE_FANOUT, COALESCE, FANOUT, LOOK_AFTER, PULL_PATIENCE, PUSH_BYTES_MAX, PUSH_BYTES_SMALL,
 };
 use crate::record::{NodeId, Origin};
 use crate::selection::Chance;
-use crate::wire::message::{Announce, Announced, Vector};
+use crate::wire::message::{Announce, Announced, Range, Vector};
 
 /// Hops in which records travel whole, in a zone of so many: `max(1, ⌊log₄ n⌋ − 1)` (research §4, rule D).
 pub(super) const fn push_hops(count: usize) -> u8 {
@@ -56,8 +56,8 @@ impl Gossip {
         }
         self.past.on_change(news.iter().map(|item| item.origin), replica.registry.digest());
         for item in news {
-            let want = self.wants.get(item.origin).map(|want| (want.hop, want.holders(), want.asked));
-            let (announced, mut knowing, asked) = want.unwrap_or_default();
+            let want = self.wants.get(item.origin).map(|want| (want.hop, want.holders()));
+            let (announced, mut knowing) = want.unwrap_or_default();
             knowing.extend(from);
             // What was asked for comes without a hop of its own and goes on with that of its announcement. What has neither is a
             // repair: everybody else may have had it for long.
@@ -67,7 +67,6 @@ impl Gossip {
                 // A node in some hundreds is missed by everybody; a look at one more fellow each finds it before its own round does.
                 self.look_at.get_or_insert_with(|| now + chance.jitter(LOOK_AFTER));
             }
-            self.settle_want(item.origin, asked == from, now, replica, chance);
         }
     }
 
@@ -91,20 +90,24 @@ impl Gossip {
         }
     }
 
-    /// A log went on here: its want is over, or whoever was asked for it has given what it had.
-    fn settle_want(
+    /// Part of a log came from a fellow: its want is over, or goes on with whoever is next when that fellow has given what it had. After
+    /// a part that was cut the next one is on its way, and nobody else is asked meanwhile.
+    pub(super) fn settle_want(
         &mut self,
-        origin: Origin,
-        answered: bool,
+        range: &Range,
+        from: NodeId,
+        fresh: &[News],
         now: Duration,
         replica: &Replica<'_>,
         chance: &mut Chance,
     ) {
-        let Some(want) = self.wants.get(origin) else { return };
-        if !lacks(replica, origin, want.through) {
-            self.wants.remove(origin);
-        } else if answered {
-            self.ask(origin, now, replica, chance);
+        let Some(want) = self.wants.get(range.origin) else { return };
+        if !lacks(replica, range.origin, want.through) {
+            self.wants.remove(range.origin);
+        } else if want.asked == Some(from) && range.cut {
+            self.wants.retry_at(range.origin, now + PULL_PATIENCE);
+        } else if want.asked == Some(from) && fresh.iter().any(|news| news.origin == range.origin) {
+            self.ask(range.origin, now, replica, chance);
         }
     }
 

@@ -273,7 +273,7 @@ impl Gossip {
 
     fn request(&mut self, now: Duration, peer: NodeId, buckets: u64, reply: bool, replica: &Replica<'_>) -> Sends {
         self.counts.pulls += 1;
-        self.peer(peer).on_asked(now);
+        self.peer(peer).on_asked(now, replica.registry.pending_bytes());
         vec![(peer, Vector { buckets, entries: replica.registry.entries(peer, buckets, now), reply }.into())]
     }
 
@@ -306,6 +306,7 @@ impl Gossip {
         for range in &ranges.ranges {
             self.settle_want(range, from, fresh, now, replica, chance);
         }
+        self.peer(from).moved |= !fresh.is_empty();
         if ranges.ranges.is_empty() || ranges.more {
             exchange = self.on_closed(now, from, ranges.more, replica, chance);
         } else {
@@ -315,7 +316,7 @@ impl Gossip {
         exchange
     }
 
-    /// An answer ended: the rest is asked for, or the pull is over.
+    /// An answer ended: the rest is asked for if something of this was taken, or the pull is over.
     fn on_closed(
         &mut self,
         now: Duration,
@@ -324,7 +325,7 @@ impl Gossip {
         replica: &Replica<'_>,
         chance: &mut Chance,
     ) -> Exchange {
-        if more {
+        if more && self.peer(from).has_moved(replica.registry.pending_bytes()) {
             for origin in self.wants.asked_of(from) {
                 self.ask_of(from, origin, now);
             }

@@ -42,6 +42,10 @@ pub(super) struct Peer {
     /// How many last records it was sent for that.
     pub(super) tails_told: usize,
     asked: Option<Duration>,
+    /// What waited to be taken when it was last asked.
+    pending: (usize, usize),
+    /// Something that it sent since was new.
+    pub(super) moved: bool,
     rtt: Option<Duration>,
     served: Allowance,
 }
@@ -94,9 +98,14 @@ impl Peer {
         self.strange.is_multiple_of(STRANGE_EXCHANGES * 16) || self.strange == STRANGE_EXCHANGES
     }
 
-    /// It was asked for something.
-    pub(super) fn on_asked(&mut self, now: Duration) {
-        self.asked = Some(now);
+    /// It was asked for something, while so many bytes waited to be taken.
+    pub(super) const fn on_asked(&mut self, now: Duration, pending: (usize, usize)) {
+        (self.asked, self.pending, self.moved) = (Some(now), pending, false);
+    }
+
+    /// Whether its answer changed anything: whoever says "more" and sends nothing, or nothing that can be taken, is not asked for ever.
+    pub(super) fn has_moved(&self, pending: (usize, usize)) -> bool {
+        self.moved || self.pending != pending
     }
 
     /// It answered; returns how long that took. What took longer than anybody waits is the answer to something else.

@@ -14,8 +14,6 @@ struct Pull {
     /// Given up then; a fellow that was busy is compared with again then.
     until: Duration,
     waits: bool,
-    /// Something came since the last request: whoever says "more" and sends nothing is not asked for ever.
-    moved: bool,
     /// Something of it was new.
     fresh: bool,
 }
@@ -48,7 +46,7 @@ impl Pulls {
         }
         let taken = self.by_peer.values().filter(|pull| !pull.waits).fold(0, |taken, pull| taken | pull.buckets);
         let free = buckets & !taken;
-        let pull = Pull { buckets: free, whole: free == buckets, until, waits: false, moved: false, fresh: false };
+        let pull = Pull { buckets: free, whole: free == buckets, until, waits: false, fresh: false };
         (free != 0).then(|| {
             self.by_peer.insert(peer, pull);
             free
@@ -58,7 +56,6 @@ impl Pulls {
     /// Part of the answer came.
     pub(super) fn on_part(&mut self, peer: NodeId, fresh: bool, until: Duration) {
         if let Some(pull) = self.by_peer.get_mut(&peer) {
-            pull.moved = true;
             pull.fresh |= fresh;
             pull.until = until;
         }
@@ -66,8 +63,7 @@ impl Pulls {
 
     /// The answer ended and there is more: returns the parts to ask for again.
     pub(super) fn go_on(&mut self, peer: NodeId, until: Duration) -> Option<u64> {
-        let pull = self.by_peer.get_mut(&peer).filter(|pull| pull.moved)?;
-        pull.moved = false;
+        let pull = self.by_peer.get_mut(&peer)?;
         pull.until = until;
         Some(pull.buckets)
     }

@@ -216,7 +216,7 @@ impl Gossip {
         let entries: Vec<(Origin, u64)> = entries.map(standing).collect();
         if !entries.is_empty() {
             self.counts.pulls += 1;
-            self.peer(peer).on_asked(now);
+            self.peer(peer).on_asked(now, replica.registry.pending_bytes());
             sends.push((peer, Vector { buckets: 0, entries, reply: false }.into()));
         }
     }

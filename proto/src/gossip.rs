@@ -23,6 +23,8 @@ mod past;
 mod peer;
 mod pulls;
 mod rumours;
+#[cfg(test)]
+mod tests;
 mod wants;
 
 use std::borrow::Cow;

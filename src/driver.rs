@@ -260,10 +260,10 @@ impl Driver {
 
     fn on_peer_event(&mut self, event: PeerEvent) {
         match event {
-            PeerEvent::Up { peer, address, dialed } => {
+            PeerEvent::Up { peer, address, dialed, rtt } => {
                 let peer = NodeId(peer);
                 let address = self.name_of(peer, address, dialed);
-                self.input(Input::PeerUp { peer, address, dialed });
+                self.input(Input::PeerUp { peer, address, dialed, rtt });
                 self.note_connection();
             }
             PeerEvent::Reached { peer, address } => {

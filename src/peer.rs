@@ -53,6 +53,8 @@ pub enum PeerEvent {
         address: SocketAddr,
         /// Whether we dialled it.
         dialed: bool,
+        /// What the handshake took there and back.
+        rtt: Duration,
     },
     /// A dial reached that peer, by a new connection or by finding one that stood. Comes after its `Up`.
     Reached {

@@ -32,9 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::rumours::told_since;
-use crate::params::{
-    ASK_PATIENCE_MIN, BUSY_MAX, FANOUT, GOSSIP_INTERVAL, PULL_PATIENCE, RANGES_BYTES_TARGET, SMALL_ZONE_LOGS,
-};
+use crate::params::{BUSY_MAX, FANOUT, GOSSIP_INTERVAL, PULL_PATIENCE, RANGES_BYTES_TARGET, SMALL_ZONE_LOGS};
 use crate::record::{NodeId, Origin, SignedRef};
 use crate::registry::{Evidence, Registry, range_bytes};
 use crate::selection::Chance;
@@ -120,8 +118,6 @@ pub struct Gossip {
     wants: wants::Wants,
     pulls: pulls::Pulls,
     past: past::Past,
-    /// How long answers take, whoever gives them: the first guess for a fellow that was never asked.
-    rtt: Duration,
     counts: Counts,
 }
 
@@ -148,17 +144,22 @@ impl Gossip {
         self.counts
     }
 
+    /// A fellow is connected; the handshake took so long there and back.
+    pub fn meet(&mut self, peer: NodeId, rtt: Duration) {
+        self.peer(peer).met(rtt);
+    }
+
     /// Does what is due: the round, requests that were not answered, news that waited for company.
     pub fn on_time(&mut self, now: Duration, replica: &Replica<'_>, chance: &mut Chance) -> Sends {
         let mut sends = Sends::new();
         if now >= self.next_round {
             self.next_round = now + chance.jitter(GOSSIP_INTERVAL);
             self.counts.rounds += 1;
-            sends.extend(self.compare_with_any(now, replica, chance));
+            sends.extend(self.compare_with_any(1, now, replica, chance));
         }
         if self.look_at.is_some_and(|at| now >= at) {
             self.look_at = None;
-            sends.extend(self.compare_with_any(now, replica, chance));
+            sends.extend(self.compare_with_any(FANOUT, now, replica, chance));
         }
         for peer in self.pulls.expire(now) {
             sends.extend(self.compare(now, peer, replica));
@@ -170,9 +171,9 @@ impl Gossip {
         sends
     }
 
-    fn compare_with_any(&mut self, now: Duration, replica: &Replica<'_>, chance: &mut Chance) -> Sends {
-        let peer = pick(replica.fellows, 1, |_| true, chance);
-        peer.first().map(|peer| self.compare(now, *peer, replica)).unwrap_or_default()
+    fn compare_with_any(&mut self, count: usize, now: Duration, replica: &Replica<'_>, chance: &mut Chance) -> Sends {
+        let peers = pick(replica.fellows, count, |_| true, chance);
+        peers.into_iter().flat_map(|peer| self.compare(now, peer, replica)).collect()
     }
 
     /// Tells a fellow what is held here, to hear whether it differs: the rounds do, and whoever just came.
@@ -268,14 +269,14 @@ impl Gossip {
         if now < self.peer(peer).busy_until {
             return Sends::new();
         }
-        let until = now + self.patience(peer).max(GOSSIP_INTERVAL);
+        let until = now + self.peer(peer).patience().max(GOSSIP_INTERVAL);
         let Some(buckets) = self.pulls.begin(peer, buckets, until) else { return Sends::new() };
         self.request(now, peer, buckets, reply, replica)
     }
 
     fn request(&mut self, now: Duration, peer: NodeId, buckets: u64, reply: bool, replica: &Replica<'_>) -> Sends {
         self.counts.pulls += 1;
-        self.peer(peer).on_asked(now, replica.registry.pending_bytes());
+        self.peer(peer).on_asked(replica.registry.pending_bytes());
         vec![(peer, Vector { buckets, entries: replica.registry.entries(peer, buckets, now), reply }.into())]
     }
 
@@ -290,11 +291,6 @@ impl Gossip {
         chance: &mut Chance,
     ) -> Exchange {
         let mut exchange = Exchange::default();
-        if ranges.hop == 0
-            && let Some(took) = self.peer(from).on_answered(now)
-        {
-            self.rtt = if self.rtt.is_zero() { took } else { (self.rtt * 7 + took) / 8 };
-        }
         for range in &ranges.ranges {
             let through = replica.registry.through(range.origin);
             self.peer(from).holds(range.origin, range.to_inclusive, through);
@@ -331,7 +327,7 @@ impl Gossip {
             for origin in self.wants.asked_of(from) {
                 self.ask_of(from, origin, now);
             }
-            let until = now + self.patience(from).max(GOSSIP_INTERVAL);
+            let until = now + self.peer(from).patience().max(GOSSIP_INTERVAL);
             if let Some(buckets) = self.pulls.go_on(from, until) {
                 return Exchange { sends: self.request(now, from, buckets, false, replica), ..Exchange::default() };
             }
@@ -378,12 +374,6 @@ impl Gossip {
 
     fn peer(&mut self, peer: NodeId) -> &mut peer::Peer {
         self.peers.entry(peer).or_default()
-    }
-
-    /// How long an answer is waited for.
-    fn patience(&self, peer: NodeId) -> Duration {
-        let rtt = self.peers.get(&peer).and_then(peer::Peer::rtt).unwrap_or(self.rtt);
-        (rtt * 2).clamp(ASK_PATIENCE_MIN, PULL_PATIENCE)
     }
 }
 

@@ -178,9 +178,16 @@ impl Membership {
     }
 
     /// A connection with a fellow stands. Who is held for anything but alive hears so at once and can say that it is not.
-    pub fn on_connected(&mut self, node: NodeId, dialled: bool, now: Duration, chance: &mut Chance) -> Sends {
+    pub fn on_connected(
+        &mut self,
+        node: NodeId,
+        dialled: bool,
+        rtt: Duration,
+        now: Duration,
+        chance: &mut Chance,
+    ) -> Sends {
         self.wake(now);
-        self.active.connect(node, dialled, now);
+        self.active.connect(node, dialled, rtt, now);
         if self.probes.end(node) {
             self.probe(node);
         }

@@ -119,6 +119,8 @@ pub enum Input {
         address: String,
         /// Whether this node dialled.
         dialed: bool,
+        /// What the handshake took there and back.
+        rtt: Duration,
     },
     /// A dial of ours reached a peer, by a new connection or by finding one that stood.
     Reached {
@@ -343,7 +345,7 @@ impl Node {
     pub fn handle_input(&mut self, now: Now, input: Input) {
         self.now = now;
         match input {
-            Input::PeerUp { peer, address, dialed } => self.on_peer_up(peer, address, dialed),
+            Input::PeerUp { peer, address, dialed, rtt } => self.on_peer_up(peer, address, dialed, rtt),
             Input::Reached { peer, address } => self.on_reached(peer, &address),
             Input::PeerDown { peer, lost } => self.on_peer_down(peer, lost),
             Input::DialFailed { address, reason } => self.on_dial_failed(&address, reason),

@@ -81,7 +81,7 @@ pub const WANTS_MAX: usize = 4096;
 pub const ANNOUNCERS_MAX: usize = 3;
 /// Fellows asked for one of them before it is left to the digests.
 pub const ASKED_MAX: u8 = 6;
-/// Shortest time after which another is asked; otherwise twice the round trip (research §4).
+/// Shortest time after which another is asked; otherwise three handshakes, the first timeout of RFC 6298 §2.
 pub const ASK_PATIENCE_MIN: Duration = Duration::from_millis(50);
 /// Changes of the own logs that are remembered with the hash before them: a fellow that is behind by as little is told in a line.
 pub const PAST_MAX: usize = 16;
@@ -99,7 +99,8 @@ pub const SERVE_BYTES_PER_REQUEST: u64 = 1024;
 pub const BUSY_MAX: Duration = Duration::from_secs(10);
 /// Pause between two push-pull rounds; ± 20 % jitter (research: T = 200 ms).
 pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
-/// News are followed by one more exchange of hashes, so that whoever they missed hears of them before its own round; ± 20 %.
+/// News are followed by one more exchange of hashes with [`FANOUT`] fellows, so that whoever they missed hears of them before its own
+/// round; ± 20 %.
 pub const LOOK_AFTER: Duration = Duration::from_millis(75);
 /// Exchanges with one fellow that found nothing though the hashes differ, after which the last records are compared.
 pub const STRANGE_EXCHANGES: u32 = 3;
@@ -115,7 +116,7 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 pub const PROBE_TIMEOUT: (Duration, u32) = (Duration::from_millis(100), 3);
 /// Least time that is left for the indirect answers; otherwise twice the direct one. Two lost packets of a stream fit in.
 pub const PROBE_INDIRECT_MIN: Duration = Duration::from_millis(400);
-/// Round trip of a connection before it was measured (research §8).
+/// Round trip to somebody who is not connected (research §8).
 pub const RTT_UNKNOWN: Duration = Duration::from_millis(100);
 /// Fellows asked to probe somebody who does not answer (SWIM's k; Das et al. 2002).
 pub const INDIRECT_PROBES: usize = 3;

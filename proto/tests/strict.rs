@@ -22,6 +22,8 @@ use author::{Author, range_of};
 const WALL_MS: u64 = 1_790_000_000_000;
 /// Where the other end is.
 const THERE: &str = "127.0.0.1:7002";
+/// What a handshake is said to take.
+const RTT: Duration = Duration::from_millis(2);
 
 fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
@@ -65,7 +67,7 @@ impl Pair {
 
     /// The other end connects and is admitted.
     fn meet(&mut self) {
-        self.input(Input::PeerUp { peer: id(2), address: THERE.into(), dialed: false });
+        self.input(Input::PeerUp { peer: id(2), address: THERE.into(), dialed: false, rtt: RTT });
         self.say(hello());
         let admit = self.said.iter().find_map(|message| match message {
             Message::Admit(admit) => Some(admit.clone()),
@@ -260,7 +262,7 @@ fn a_quarantined_life_is_ended_when_its_node_stays_away() {
 /// A node that joins the other end, which has answered.
 fn joining() -> Pair {
     let mut pair = Pair::of(Config { joins: vec![THERE.into()], ..config() });
-    pair.input(Input::PeerUp { peer: id(2), address: THERE.into(), dialed: true });
+    pair.input(Input::PeerUp { peer: id(2), address: THERE.into(), dialed: true, rtt: RTT });
     pair.said.clear();
     pair
 }

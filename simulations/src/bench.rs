@@ -154,10 +154,15 @@ fn is_wanted(options: &Options, number: &str) -> bool {
 
 /// A zone of so many that have known each other for some time, with links of a local network.
 fn zone(count: u32, seed: u64) -> (World, Vec<HostId>) {
+    zone_over(LAN, count, seed)
+}
+
+/// One over such links.
+fn zone_over(latency: (Duration, Duration), count: u32, seed: u64) -> (World, Vec<HostId>) {
     let mut world = World::formed(count, seed);
     world.watch(Watch::Nothing);
     world.keep_disks = false;
-    world.weather.latency = LAN;
+    world.weather.latency = latency;
     world.start_all();
     world.run_for(Duration::from_secs(20));
     let hosts = world.hosts().collect();

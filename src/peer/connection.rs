@@ -268,9 +268,9 @@ async fn take_over(shared: &Arc<Shared>, peer: &Arc<Peer>, tasks: &mut LinkTasks
     };
     peer.choose(&shared.me);
     if first {
-        let (address, dialed) = (connection.remote_address(), dialed.is_some());
+        let (address, dialed, rtt) = (connection.remote_address(), dialed.is_some(), connection.rtt());
         tracing::debug!(peer = %short(&peer.key), %address, dialed, "peer is up");
-        shared.emit(PeerEvent::Up { peer: peer.key, address, dialed }).await;
+        shared.emit(PeerEvent::Up { peer: peer.key, address, dialed, rtt }).await;
     }
     if let Some(address) = dialed {
         shared.emit(PeerEvent::Reached { peer: peer.key, address }).await;

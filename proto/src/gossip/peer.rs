@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::params::{
-    ANNOUNCE_DOTS_MAX, OUTBOX_BYTES_MAX, OUTBOX_LOGS_MAX, PULL_PATIENCE, RANGES_BYTES_PER_ROUND, RANGES_BYTES_TARGET,
-    SERVE_BYTES_BURST, SERVE_BYTES_PER_REQUEST, SERVE_BYTES_PER_SECOND, STRANGE_EXCHANGES,
+    ANNOUNCE_DOTS_MAX, ASK_PATIENCE_MIN, OUTBOX_BYTES_MAX, OUTBOX_LOGS_MAX, PULL_PATIENCE, RANGES_BYTES_PER_ROUND,
+    RANGES_BYTES_TARGET, SERVE_BYTES_BURST, SERVE_BYTES_PER_REQUEST, SERVE_BYTES_PER_SECOND, STRANGE_EXCHANGES,
 };
 use crate::record::Origin;
 
@@ -41,12 +41,11 @@ pub(super) struct Peer {
     pub(super) strange: u32,
     /// How many last records it was sent for that.
     pub(super) tails_told: usize,
-    asked: Option<Duration>,
     /// What waited to be taken when it was last asked.
     pending: (usize, usize),
     /// Something that it sent since was new.
     pub(super) moved: bool,
-    rtt: Option<Duration>,
+    rtt: Duration,
     served: Allowance,
 }
 
@@ -99,8 +98,8 @@ impl Peer {
     }
 
     /// It was asked for something, while so many bytes waited to be taken.
-    pub(super) const fn on_asked(&mut self, now: Duration, pending: (usize, usize)) {
-        (self.asked, self.pending, self.moved) = (Some(now), pending, false);
+    pub(super) const fn on_asked(&mut self, pending: (usize, usize)) {
+        (self.pending, self.moved) = (pending, false);
     }
 
     /// Whether its answer changed anything: whoever says "more" and sends nothing, or nothing that can be taken, is not asked for ever.
@@ -108,24 +107,14 @@ impl Peer {
         self.moved || self.pending != pending
     }
 
-    /// It answered; returns how long that took. What took longer than anybody waits is the answer to something else.
-    pub(super) fn on_answered(&mut self, now: Duration) -> Option<Duration> {
-        let took = now.saturating_sub(self.asked.take()?);
-        if took > PULL_PATIENCE {
-            return None;
-        }
-        self.learn_rtt(took);
-        Some(took)
+    /// It is connected; the handshake took so long there and back.
+    pub(super) fn met(&mut self, took: Duration) {
+        self.rtt = took;
     }
 
-    /// One more measurement of the time there and back (smoothed as in RFC 6298 §2).
-    pub(super) fn learn_rtt(&mut self, took: Duration) {
-        self.rtt = Some(self.rtt.map_or(took, |rtt| (rtt * 7 + took) / 8));
-    }
-
-    /// How long an answer takes, when that was ever seen.
-    pub(super) const fn rtt(&self) -> Option<Duration> {
-        self.rtt
+    /// How long its answer is waited for.
+    pub(super) fn patience(&self) -> Duration {
+        (self.rtt * 3).clamp(ASK_PATIENCE_MIN, PULL_PATIENCE)
     }
 
     /// What it may be sent for one request now, or when it may ask again.

@@ -64,7 +64,7 @@ impl Gossip {
             let hop = if hop == 0 { announced } else { hop };
             if hop > 0 || from.is_none() {
                 self.spread(now, item, hop, &knowing, replica, chance);
-                // A node in some hundreds is missed by everybody; a look at one more fellow each finds it before its own round does.
+                // A node in some hundreds is missed by everybody; a look at a few more fellows each finds it before its own round does.
                 self.look_at.get_or_insert_with(|| now + chance.jitter(LOOK_AFTER));
             }
         }
@@ -170,7 +170,8 @@ impl Gossip {
     }
 
     pub(super) fn ask_of(&mut self, peer: NodeId, origin: Origin, now: Duration) {
-        self.wants.retry_at(origin, now + self.patience(peer));
+        let patience = self.peer(peer).patience();
+        self.wants.retry_at(origin, now + patience);
         self.peer(peer).asks.insert(origin);
         self.schedule(peer, now);
     }
@@ -216,7 +217,7 @@ impl Gossip {
         let entries: Vec<(Origin, u64)> = entries.map(standing).collect();
         if !entries.is_empty() {
             self.counts.pulls += 1;
-            self.peer(peer).on_asked(now, replica.registry.pending_bytes());
+            self.peer(peer).on_asked(replica.registry.pending_bytes());
             sends.push((peer, Vector { buckets: 0, entries, reply: false }.into()));
         }
     }

@@ -98,10 +98,10 @@ impl Active {
         self.place(node).map_or(RTT_UNKNOWN, |place| self.links[place].rtt)
     }
 
-    /// A measured round trip: the first stands for itself, later ones weigh an eighth (RFC 6298 §2).
+    /// One more measured round trip weighs an eighth (RFC 6298 §2).
     pub(super) fn on_rtt(&mut self, node: NodeId, sample: Duration) {
         if let Some(link) = self.get_mut(node) {
-            link.rtt = if link.rtt == RTT_UNKNOWN { sample } else { (link.rtt * 7 + sample) / 8 };
+            link.rtt = (link.rtt * 7 + sample) / 8;
         }
     }
 
@@ -111,7 +111,7 @@ impl Active {
         chance.sample(&others, count)
     }
 
-    pub(super) fn connect(&mut self, node: NodeId, own: bool, now: Duration) {
+    pub(super) fn connect(&mut self, node: NodeId, own: bool, rtt: Duration, now: Duration) {
         self.wishes.remove(&node);
         self.stale = true;
         match self.place(node) {
@@ -120,7 +120,9 @@ impl Active {
                 self.links[place].own |= own;
             }
             Err(place) => {
-                let link = Link { node, own, since: now, rtt: RTT_UNKNOWN, summary_at: now };
+                // Whoever takes its time with a handshake is not probed the slower for it.
+                let rtt = rtt.min(PROBE_INTERVAL);
+                let link = Link { node, own, since: now, rtt, summary_at: now };
                 self.links.insert(place, link);
                 self.own += usize::from(own);
             }
@@ -279,7 +281,7 @@ mod tests {
         let mut dials = 0;
         while active.next_look() <= now {
             for node in active.wanted(table, &[], now, chance) {
-                active.connect(node, true, now);
+                active.connect(node, true, RTT_UNKNOWN, now);
                 dials += 1;
             }
             for node in active.surplus(table) {
@@ -303,7 +305,7 @@ mod tests {
         let (mut active, table, mut chance) = zone(3);
         let (stranger, missing) = (id(70), id(2));
         for node in [stranger, id(1)] {
-            active.connect(node, false, Duration::ZERO);
+            active.connect(node, false, RTT_UNKNOWN, Duration::ZERO);
         }
         assert_eq!(active.wanted(&table, &[], Duration::ZERO, &mut chance), [missing]);
         active.refused(missing, Duration::ZERO);
@@ -357,7 +359,7 @@ mod tests {
         while let Some(node) = others.next().filter(|_| accepted < VIEW_SIZE) {
             if !active.is_linked(node) {
                 assert!(active.accepts(node, &table));
-                active.connect(node, false, Duration::ZERO);
+                active.connect(node, false, RTT_UNKNOWN, Duration::ZERO);
                 accepted += 1;
             }
         }
@@ -365,7 +367,7 @@ mod tests {
         assert!(!active.accepts(refused, &table) && active.accepts(watcher, &table));
         table.set(Member { node: refused, counter: 0, liveness: Liveness::Down });
         assert!(active.accepts(refused, &table));
-        active.connect(refused, false, Duration::from_secs(1));
+        active.connect(refused, false, RTT_UNKNOWN, Duration::from_secs(1));
         let given_up = active.surplus(&table);
         assert_eq!(given_up.len(), 1);
         assert_ne!(given_up[0], refused);

@@ -4,7 +4,7 @@ mod world;
 
 use super::*;
 use crate::wire::message::Update;
-use world::{World, id, secs};
+use world::{RTT, World, id, secs};
 
 fn update(of: usize, counter: u32, liveness: Liveness, by: usize) -> Update {
     Update { node: id(of), counter, state: liveness.number(), by: id(by) }
@@ -77,7 +77,7 @@ fn however_many_say_that_somebody_is_down_it_has_its_time_to_say_that_it_is_not(
 #[test]
 fn a_node_refutes_what_is_worse_than_alive_with_a_higher_counter() {
     let mut node = node(3);
-    node.on_connected(id(1), true, Duration::ZERO, &mut chance());
+    node.on_connected(id(1), true, RTT, Duration::ZERO, &mut chance());
     // Of an earlier life: alive needs no refuting, only its counter.
     node.on_members(id(1), &news(vec![update(0, 7, Liveness::Alive, 1)]), Duration::ZERO, &mut chance());
     assert_eq!(node.summary(), [update(0, 7, Liveness::Alive, 0)]);
@@ -92,7 +92,7 @@ fn a_node_refutes_what_is_worse_than_alive_with_a_higher_counter() {
 #[test]
 fn who_leaves_refutes_nothing() {
     let mut node = node(2);
-    node.on_connected(id(1), true, Duration::ZERO, &mut chance());
+    node.on_connected(id(1), true, RTT, Duration::ZERO, &mut chance());
     assert_eq!(node.leave().len(), 1);
     node.on_members(id(1), &news(vec![update(0, 0, Liveness::Left, 0)]), Duration::ZERO, &mut chance());
     assert_eq!(node.summary(), [update(0, 0, Liveness::Left, 0)]);
@@ -141,7 +141,7 @@ fn the_hash_does_not_depend_on_order_and_suspicion_is_no_part_of_it() {
 fn a_node_that_was_not_run_listens_before_it_accuses() {
     let mut node = node(3);
     let mut chance = chance();
-    node.on_connected(id(1), true, Duration::ZERO, &mut chance);
+    node.on_connected(id(1), true, RTT, Duration::ZERO, &mut chance);
     node.on_members(id(1), &news(vec![update(2, 0, Liveness::Suspect, 1)]), Duration::ZERO, &mut chance);
     for millis in [1000, 1400] {
         node.on_time(Duration::from_millis(millis), &mut chance);
@@ -162,13 +162,13 @@ fn a_node_that_was_not_run_accuses_nobody_whatever_comes_first() {
     let inputs: [fn(&mut Membership, Duration, &mut Chance) -> Sends; 4] = [
         |node, now, chance| node.on_disconnected(id(2), true, now, chance),
         |node, now, chance| node.on_unreached(id(3), now, chance),
-        |node, now, chance| node.on_connected(id(3), true, now, chance),
+        |node, now, chance| node.on_connected(id(3), true, RTT, now, chance),
         |node, now, chance| node.on_members(id(2), &news(Vec::new()), now, chance),
     ];
     for input in inputs {
         let (mut node, mut chance) = (node(4), chance());
         for fellow in [1, 2] {
-            node.on_connected(id(fellow), true, Duration::ZERO, &mut chance);
+            node.on_connected(id(fellow), true, RTT, Duration::ZERO, &mut chance);
         }
         for millis in [1000, 1500] {
             node.on_time(Duration::from_millis(millis), &mut chance);

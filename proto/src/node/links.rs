@@ -55,6 +55,8 @@ struct Link {
     role: Role,
     /// Whether this node dialled.
     dialed: bool,
+    /// What the handshake took there and back.
+    rtt: Duration,
     /// Its certificates lead to the key known for its zone.
     proven: bool,
     address: String,
@@ -72,11 +74,12 @@ struct Link {
 }
 
 impl Link {
-    const fn new(address: String, dialed: bool) -> Self {
+    const fn new(address: String, dialed: bool, rtt: Duration) -> Self {
         let greeted = Duration::ZERO;
         Self {
             role: Role::Unknown,
             dialed,
+            rtt,
             address,
             proven: false,
             hello: None,
@@ -143,6 +146,11 @@ impl Links {
 
     pub(super) fn connected(&self) -> Vec<NodeId> {
         self.by_peer.keys().copied().collect()
+    }
+
+    /// Whether this node dialled the connection, and what the handshake took there and back.
+    pub(super) fn handshake(&self, peer: NodeId) -> Option<(bool, Duration)> {
+        self.by_peer.get(&peer).map(|link| (link.dialed, link.rtt))
     }
 
     /// Number of addresses that contact is kept with.
@@ -284,11 +292,11 @@ impl Node {
         }
     }
 
-    pub(super) fn on_peer_up(&mut self, peer: NodeId, address: String, dialed: bool) {
+    pub(super) fn on_peer_up(&mut self, peer: NodeId, address: String, dialed: bool, rtt: Duration) {
         if dialed {
             self.links.contacts.reached(&address, peer);
         }
-        self.links.by_peer.insert(peer, Link::new(address, dialed));
+        self.links.by_peer.insert(peer, Link::new(address, dialed, rtt));
         self.links.silent += 1;
         self.greet(peer);
         self.view_dirty = true;

@@ -32,13 +32,15 @@ impl Node {
     }
 
     /// A fellow is connected and admitted. False when there is no room for it, and the connection is given up.
-    pub(super) fn welcome(&mut self, peer: NodeId, dialed: bool) -> bool {
+    pub(super) fn welcome(&mut self, peer: NodeId) -> bool {
+        let Some((dialed, rtt)) = self.links.handshake(peer) else { return false };
         if !dialed && !self.membership.accepts(peer) {
             self.outputs.push_back(Output::Close { peer });
             return false;
         }
-        let sends = self.membership.on_connected(peer, dialed, self.now.mono, &mut self.chance);
+        let sends = self.membership.on_connected(peer, dialed, rtt, self.now.mono, &mut self.chance);
         self.send_all(sends);
+        self.gossip.meet(peer, rtt);
         self.compare_with(peer);
         true
     }

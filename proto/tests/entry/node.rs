@@ -99,6 +99,11 @@ fn host(seed: u8) -> Host {
     Host { node, persist: VecDeque::new(), due: Duration::ZERO, through: BTreeMap::new() }
 }
 
+/// What a handshake took: nothing, or longer than anybody waits.
+fn rtt(dice: &mut Dice<'_>) -> Duration {
+    Duration::from_millis(u64::from(dice.byte()) * 100)
+}
+
 fn address(seed: u8) -> String {
     format!("127.0.0.1:{}", 7000 + u16::from(seed))
 }
@@ -253,7 +258,7 @@ impl World {
 
     fn greet(&mut self, at: usize, dice: &mut Dice<'_>) {
         let peer = self.rogue();
-        self.input(at, Input::PeerUp { peer, address: address(3), dialed: dice.yes() });
+        self.input(at, Input::PeerUp { peer, address: address(3), dialed: dice.yes(), rtt: rtt(dice) });
         let zone_key = self.chain.first().map(|certificate| certificate.issuer);
         let hello = Hello {
             zone: ["z", ".", "a.z", "b"][dice.below(8).saturating_sub(4)].into(),
@@ -414,7 +419,7 @@ impl World {
             let peer = self.hosts[other].node.id();
             let seed = u8::try_from(other).expect("two of them") + 1;
             let input = match up {
-                true => Input::PeerUp { peer, address: address(seed), dialed: at == 1 },
+                true => Input::PeerUp { peer, address: address(seed), dialed: at == 1, rtt: Duration::ZERO },
                 false => Input::PeerDown { peer, lost: true },
             };
             self.input(at, input);
@@ -426,7 +431,7 @@ impl World {
         let peer = if dice.yes() { self.rogue() } else { NodeId([dice.byte(); 32]) };
         let address = address(dice.byte());
         let input = match dice.below(5) {
-            0 => Input::PeerUp { peer, address, dialed: true },
+            0 => Input::PeerUp { peer, address, dialed: true, rtt: rtt(dice) },
             1 => Input::Reached { peer, address },
             2 => Input::PeerDown { peer, lost: dice.yes() },
             3 => Input::DialFailed { address, reason: "no".into() },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aop_proto::node::Write;
 
-use super::{Figure, LAN, Options, WAN, mean, most, ms, record_of, zone};
+use super::{Figure, LAN, Options, WAN, mean, most, ms, record_of, zone, zone_over};
 use crate::world::{HostId, World};
 
 const NODES: u32 = 1000;
@@ -67,7 +67,7 @@ pub(super) fn all(options: &Options) -> Vec<Figure> {
     let (mut world, hosts) = zone(NODES, options.seed);
     let mut figures = lan(&mut world, &hosts);
     figures.extend(lossy(&mut world, &hosts));
-    world.weather.drop = 0;
+    let (mut world, hosts) = zone_over(WAN, NODES, options.seed);
     figures.extend(wan(&mut world, &hosts));
     figures.sort_by_key(|figure| figure.number);
     figures
@@ -124,8 +124,6 @@ fn lossy(world: &mut World, hosts: &[HostId]) -> Vec<Figure> {
 }
 
 fn wan(world: &mut World, hosts: &[HostId]) -> Vec<Figure> {
-    world.weather.latency = WAN;
-    world.run_for(Duration::from_secs(5));
     let spreads = updates(world, hosts, 3 * UPDATES);
     vec![
         Figure::new(

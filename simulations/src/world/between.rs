@@ -117,9 +117,9 @@ impl World {
                     return;
                 }
                 self.traffic.handshake(from);
-                let way = self.ways(from, to) + self.ways(to, from);
+                let took = self.ways(from, to) + self.ways(to, from);
                 let lives = [self.hosts[from].life, self.hosts[to].life];
-                self.at(self.time + way, from, Rare::Settle { with: to, lives });
+                self.at(self.time + took, from, Rare::Settle { with: to, lives, took });
                 None
             }
             None if self.time >= since + self.weather.patience => Some("no answer".to_owned()),
@@ -143,7 +143,7 @@ impl World {
 
     /// A handshake is through. A second connection of the same two processes only ends the dial; one of another process ends the
     /// first link.
-    pub(super) fn settle(&mut self, from: usize, to: usize, lives: [u32; 2]) {
+    pub(super) fn settle(&mut self, from: usize, to: usize, lives: [u32; 2], took: Duration) {
         let living = [self.hosts[from].life, self.hosts[to].life] == lives && self.hosts[from].runs();
         let (peer, address) = (self.hosts[to].id, self.hosts[to].spec.address.clone());
         if !living || !self.is_reachable(from, to) {
@@ -171,18 +171,18 @@ impl World {
             }
             self.network.remove(from, to);
         }
-        self.begin(from, to, up);
+        self.begin(from, to, up, took);
         self.at(self.time, from, Rare::Input { life: self.hosts[from].life, input: Input::Reached { peer, address } });
     }
 
-    /// A new link, made by `from`; `up` says which end believes in one already.
-    fn begin(&mut self, from: usize, to: usize, up: [bool; 2]) {
+    /// A new link, made by `from` in so long; `up` says which end believes in one already.
+    fn begin(&mut self, from: usize, to: usize, up: [bool; 2], took: Duration) {
         let hosts = pair(from, to);
         let number = self.network.number();
         let (ids, lives) = (hosts.map(|host| self.hosts[host].id), hosts.map(|host| self.hosts[host].life));
         // The dialler knows first; what it says arrives after its last word of the handshake.
         let later = self.time + self.ways(from, to);
-        let mut link = Link::new(number, hosts, ids, lives);
+        let mut link = Link::new(number, hosts, ids, lives, took);
         link.up = up;
         link.open_at(link.side(to), later);
         self.network.insert(link);
@@ -199,8 +199,8 @@ impl World {
         let Some(link) = self.network.numbered(host, with, number).filter(|link| !link.over) else { return };
         let side = link.side(host);
         if !std::mem::replace(&mut link.up[side], true) {
-            let peer = link.ids[1 - side];
-            self.input(host, Input::PeerUp { peer, address, dialed });
+            let (peer, rtt) = (link.ids[1 - side], link.took);
+            self.input(host, Input::PeerUp { peer, address, dialed, rtt });
         }
     }
 

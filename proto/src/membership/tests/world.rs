@@ -17,6 +17,8 @@ use crate::wire::message::{Digest, Message};
 const DIGESTS: Duration = Duration::from_secs(1);
 /// Time after which the ends of a connection notice that nothing comes any more.
 const SILENCE: Duration = Duration::from_secs(10);
+/// What handshakes are said to take.
+pub(super) const RTT: Duration = Duration::from_millis(100);
 const RETRANSMIT: Duration = Duration::from_millis(25);
 
 #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -230,12 +232,12 @@ impl World {
             return;
         }
         linked.insert(to);
-        let mut sends = member.on_connected(id(to), true, now, chance);
+        let mut sends = member.on_connected(id(to), true, RTT, now, chance);
         let welcome = self.hosts[to].member.accepts(id(host));
         if welcome {
             self.hosts[to].linked.insert(host);
             let Host { member, chance, .. } = &mut self.hosts[to];
-            let theirs = member.on_connected(id(host), false, now, chance);
+            let theirs = member.on_connected(id(host), false, RTT, now, chance);
             self.settle(to, theirs);
         } else {
             let Host { member, chance, linked, .. } = &mut self.hosts[host];

@@ -196,8 +196,7 @@ impl Node {
                 let (steps, current) = (hello.chain.len(), self.is_current(&hello.chain));
                 self.take_chain(peer, &hello.chain);
                 self.on_held(hello.held);
-                let dialed = self.links.by_peer.get(&peer).is_some_and(|link| link.dialed);
-                if !self.welcome(peer, dialed) {
+                if !self.welcome(peer) {
                     return;
                 }
                 self.set_role(peer, Role::Fellow);

@@ -268,7 +268,7 @@ impl Checks {
             return;
         }
         if self.full() {
-            Self::judge(self.promises.everywhere(time, hosts));
+            Self::judge(self.promises.everywhere(time, hosts, &self.truth));
             Self::judge(self.logs_of_all(hosts));
             Self::judge(self.calm.forks(time, hosts, &self.bounds, &self.truth));
             Self::judge(self.calm.members(time, hosts, &self.bounds, &self.truth));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aop_proto::node::{Node, Wrote};
 use aop_proto::record::{Kind, Origin};
 
+use super::truth::Truth;
 use super::{Verdict, ensure};
 use crate::host::Host;
 
@@ -48,15 +49,17 @@ impl Promises {
         })
     }
 
-    /// Every reader that has come as far holds what was promised, or a later word on it.
-    pub(super) fn everywhere(&self, time: Duration, hosts: &[Host]) -> Verdict {
+    /// Every reader that has come as far holds what was promised, or a later word on it. Where a number has two contents, others may
+    /// hold the other one until the writer's next life says it again.
+    pub(super) fn everywhere(&self, time: Duration, hosts: &[Host], truth: &Truth) -> Verdict {
         for (number, promises) in &self.by_host {
             let zone = &hosts[*number].spec.zone;
             let readers = hosts.iter().enumerate().filter(|(_, host)| host.spec.zone == *zone && !host.hostile);
             for (at, reader) in readers {
                 let Some(node) = &reader.node else { continue };
                 for (name, promise) in promises {
-                    if at == *number || node.registry().through(promise.origin) >= promise.through {
+                    let heard = || node.registry().through(promise.origin) >= promise.through;
+                    if at == *number || (heard() && !truth.is_forked(promise.origin)) {
                         kept(node, name, promise, || {
                             format!("at {time:?} host {at} holds another state of {name} than host {number} promised")
                         })?;

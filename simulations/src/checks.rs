@@ -140,7 +140,8 @@ impl Checks {
     }
 
     /// A disk is gone, with everything it promised.
-    pub(crate) fn lost_disk(&mut self, number: usize) {
+    pub(crate) fn lost_disk(&mut self, number: usize, node: NodeId) {
+        self.truth.forgets(node);
         self.coverage.hit("disk lost");
         self.order.forget(number);
         self.promises.forget(number);
@@ -149,7 +150,7 @@ impl Checks {
     /// A host's disk is what it was some time ago: it may write numbers again that are known, which is a fork to be healed.
     pub(crate) fn rewound(&mut self, number: usize, node: NodeId) {
         self.coverage.hit("old disk");
-        self.lost_disk(number);
+        self.lost_disk(number, node);
         self.truth.excuse(node);
     }
 

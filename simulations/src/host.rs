@@ -192,15 +192,18 @@ impl Host {
         self.disk.crash(chance);
     }
 
-    /// The store is lost; what comes back is another life of the log.
-    pub(crate) fn lose_disk(&mut self) {
+    /// The store is lost; what comes back is another life of the log, named after the clock as a real node does. False when the
+    /// clock gives a name that may have been used.
+    pub(crate) fn lose_disk(&mut self, time: Duration) -> bool {
+        let last = self.disk.incarnation().unwrap_or(0).max(self.incarnation);
         self.disk = Disk::default();
-        self.incarnation += 1;
+        self.incarnation = self.now(time).wall_ms / 1000;
+        self.incarnation > last
     }
 
     /// The keys are lost as well; what comes back is somebody else.
-    pub(crate) fn lose_keys(&mut self, chance: &mut Chance) {
-        self.lose_disk();
+    pub(crate) fn lose_keys(&mut self, time: Duration, chance: &mut Chance) {
+        self.lose_disk(time);
         self.backup = None;
         (self.key, self.zone_key, self.spare_key) = (bytes(chance), bytes(chance), None);
         self.id = NodeId(SigningKey::from_bytes(&self.key).verifying_key().to_bytes());

@@ -62,6 +62,8 @@ pub(crate) struct Truth {
     relayed: BTreeSet<u64>,
     distrusted: BTreeSet<NodeId>,
     excused: BTreeSet<NodeId>,
+    /// Nodes that may not know their former lives: until others tell them, they may begin an earlier one.
+    forgetful: BTreeSet<NodeId>,
     forked: BTreeSet<Origin>,
     reaped: BTreeMap<NodeId, u64>,
 }
@@ -73,6 +75,10 @@ impl Truth {
 
     pub(super) fn excuse(&mut self, node: NodeId) {
         self.excused.insert(node);
+    }
+
+    pub(super) fn forgets(&mut self, node: NodeId) {
+        self.forgetful.insert(node);
     }
 
     /// Whether this node's records are held against what it wrote.
@@ -180,7 +186,8 @@ impl Truth {
         let origin = signed.record.origin();
         let lives = Origin { node: origin.node, incarnation: 0 }..=Origin { node: origin.node, incarnation: u64::MAX };
         let last_life = self.logs.range(lives).next_back().map_or(0, |(origin, _)| origin.incarnation);
-        ensure(last_life <= origin.incarnation || self.excused.contains(&origin.node), 1, || {
+        let excused = self.excused.contains(&origin.node) || self.forgetful.contains(&origin.node);
+        ensure(last_life <= origin.incarnation || excused, 1, || {
             format!("{signed:?} is written after life {last_life} of its node began")
         })?;
         let Some((_, last)) = self.logs.get(&origin).and_then(|log| log.records.last_key_value()) else {

@@ -50,16 +50,19 @@ impl World {
     pub fn lose(&mut self, host: HostId) {
         self.crash(host);
         self.tell(format_args!("{} loses its disk", self.label(host)));
-        self.hosts[host.0].lose_disk();
-        self.checks.lost_disk(host.0);
+        let (is_new, id) = (self.hosts[host.0].lose_disk(self.time), self.hosts[host.0].id);
+        self.checks.lost_disk(host.0, id);
+        if !is_new {
+            self.checks.rewound(host.0, id);
+        }
     }
 
     /// A crash that takes disk and keys along: another node will come at that address.
     pub fn replace(&mut self, host: HostId) {
         self.crash(host);
         self.tell(format_args!("{} loses its disk and its keys", self.label(host)));
-        self.hosts[host.0].lose_keys(&mut self.chances.births);
-        self.checks.lost_disk(host.0);
+        self.hosts[host.0].lose_keys(self.time, &mut self.chances.births);
+        self.checks.lost_disk(host.0, self.hosts[host.0].id);
         self.by_id.insert(self.hosts[host.0].id, host.0 as u32);
     }
 

@@ -129,7 +129,7 @@ impl Checks {
         self.answers.garbled = true;
     }
 
-    /// A host stands still for so long.
+    /// A host stands still for so long, or what is said to it.
     pub(crate) fn stands_still(&mut self, time: Duration) {
         self.answers.stood_still = self.answers.stood_still.max(time);
     }

@@ -33,7 +33,7 @@ pub(crate) struct Answers {
     said: BTreeMap<u64, Duration>,
     /// Bytes were changed on their way at some time: what is not signed may say anything.
     pub(super) garbled: bool,
-    /// The longest time a host stood still: what had come to it meanwhile is older by that, and nobody told it.
+    /// The longest time that a host stood still or a message waited behind a cut: what comes then is older by that, and nobody knows.
     pub(super) stood_still: Duration,
 }
 

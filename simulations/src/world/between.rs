@@ -238,6 +238,8 @@ impl World {
     /// Nothing goes from one host to the other any more.
     pub(super) fn cut(&mut self, from: usize, to: usize) {
         let Some(cut) = self.network.cut(from, to) else { return };
+        // What is sent behind a cut waits until it is mended or the link is lost.
+        self.checks.stands_still(self.weather.silence);
         if let Some(link) = self.network.between(from, to).filter(|link| !link.over) {
             let number = link.number;
             let at = self.time + self.silence();

@@ -215,7 +215,12 @@ impl Gossip {
         }
         let differing = (0..ours.len()).filter(|at| ours[*at] != buckets.hashes[*at]);
         let differing = differing.fold(0, |mask, at| mask | 1 << at);
-        if differing == 0 { Sends::new() } else { self.pull(now, from, differing, true, replica) }
+        if differing == 0 {
+            // Mostly both became equal meanwhile. But these hashes are short: whoever writes logs can make them agree.
+            let strange = self.peer(from).on_strange();
+            return if strange { self.pull(now, from, u64::MAX, true, replica) } else { Sends::new() };
+        }
+        self.pull(now, from, differing, true, replica)
     }
 
     /// A fellow's vector: it gets what it lacks, as much as it may have now, and is asked for what is lacked here.

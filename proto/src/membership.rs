@@ -348,7 +348,8 @@ impl Membership {
     }
 
     /// XOR of a hash of everybody who is away or has ever refuted, this node included: order-free, equal where beliefs are.
-    /// A suspicion counts as alive.
+    /// A suspicion counts as alive. Who wanted two different beliefs to hash alike could, but whoever can raise counters of others
+    /// can lie about them outright (PROTOCOL.md §16, T17).
     pub fn hash(&self) -> u64 {
         self.table.hash() ^ self.me.token()
     }

@@ -12,6 +12,7 @@
 //!
 //! What the logs *show* is the business of `zone`; who may write one, and who may end one, of `node` and `trust`.
 
+mod digest;
 mod exchange;
 mod log;
 mod pending;
@@ -27,16 +28,16 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use digest::{Sums, Term};
 pub(crate) use exchange::range_bytes;
 pub use exchange::{Standing, bucket_of};
 use log::{Log, Step};
 use pending::{Deferred, Stage, Stages, Waiting};
-use sha2::{Digest, Sha256};
 
 use crate::name::ZoneName;
 use crate::now::Now;
 use crate::params::{BUCKETS, CLOCK_AHEAD_MAX, ORIGINS_MAX, TOMBSTONE_KEPT};
-use crate::record::{ByNode, Hash, Head, Kind, NodeId, OfNode, Origin, SignedRef};
+use crate::record::{ByNode, Head, Kind, NodeId, OfNode, Origin, SignedRef};
 use crate::wire::message::Range;
 
 /// Why a range was not taken. The registry shows and holds what it did before.
@@ -173,9 +174,7 @@ pub struct Registry {
     doubts: BTreeMap<NodeId, u8>,
     stages: Stages,
     deferred: Deferred,
-    /// XOR of a hash of each log, fork and reap mark: see [`Registry::toggle`].
-    total: u128,
-    buckets: [u64; BUCKETS],
+    sums: Sums,
 }
 
 impl Registry {
@@ -190,8 +189,7 @@ impl Registry {
             doubts: BTreeMap::new(),
             stages: Stages::default(),
             deferred: Deferred::default(),
-            total: 0,
-            buckets: [0; BUCKETS],
+            sums: Sums::new(),
         }
     }
 
@@ -201,13 +199,13 @@ impl Registry {
     }
 
     /// Hash of the vector and of all contents, forks and reap marks. Equal hashes: equal registries.
-    pub const fn digest(&self) -> [u8; 16] {
-        self.total.to_le_bytes()
+    pub fn digest(&self) -> [u8; 16] {
+        self.sums.digest()
     }
 
     /// The same, of the parts of the vector one by one; see [`bucket_of`].
     pub const fn buckets(&self) -> &[u64; BUCKETS] {
-        &self.buckets
+        self.sums.buckets()
     }
 
     /// Complete-through of one origin, 0 when nothing of it is held.
@@ -360,9 +358,9 @@ impl Registry {
         let (node, confirmed) = (log.origin().node, log.is_confirmed());
         let applied = self.swap(Slot::Held(log));
         if !confirmed {
-            self.toggle(node);
+            self.take_out(node);
             self.unsure.insert(node);
-            self.toggle(node);
+            self.put_in(node);
         }
         applied
     }
@@ -385,7 +383,7 @@ impl Registry {
         if full || self.reaped.get(&node).is_some_and(|mark| *mark >= incarnation) {
             return Applied::default();
         }
-        self.toggle(node);
+        self.take_out(node);
         self.reaped.insert(node, incarnation);
         let ends = self.incarnation_of(node).is_some_and(|held| held <= incarnation);
         let ended = if ends { self.slots.remove(node) } else { None };
@@ -393,7 +391,7 @@ impl Registry {
             self.forked.remove(&node);
             self.trust_again(node);
         }
-        self.toggle(node);
+        self.put_in(node);
         self.forget_pending(node, Some(incarnation));
         let mut applied = Applied::default();
         if let Some(Slot::Held(log)) = ended {
@@ -409,9 +407,9 @@ impl Registry {
 
     /// Takes a reap mark back, when no record says so any more: marks are hashed, and must follow from what is held.
     pub fn lift(&mut self, node: NodeId) {
-        self.toggle(node);
+        self.take_out(node);
         self.reaped.remove(&node);
-        self.toggle(node);
+        self.put_in(node);
     }
 
     /// The highest floor that the writer of a log may publish: tombstones up to it are older than [`TOMBSTONE_KEPT`].
@@ -567,7 +565,7 @@ impl Registry {
 
     /// Takes records that follow a log.
     fn extend(&mut self, node: NodeId, fresh: &[SignedRef]) -> Option<Applied> {
-        self.toggle(node);
+        self.take_out(node);
         let step = match self.slots.get_mut(node) {
             Some(Slot::Held(log)) => log.extend(fresh),
             _ => None,
@@ -575,7 +573,7 @@ impl Registry {
         if step.is_some() {
             self.trust_again(node);
         }
-        self.toggle(node);
+        self.put_in(node);
         let Step { put, gone } = step?;
         let mut applied = Applied::default();
         gone.iter().for_each(|signed| self.gone(signed, &mut applied));
@@ -591,14 +589,14 @@ impl Registry {
             Slot::Forked(_) => Some(origin.incarnation),
         };
         self.forget_pending(origin.node, forgotten);
-        self.toggle(origin.node);
+        self.take_out(origin.node);
         self.trust_again(origin.node);
         match new {
             Slot::Held(_) => self.forked.remove(&origin.node),
             Slot::Forked(_) => self.forked.insert(origin.node),
         };
         let old = self.slots.insert(new);
-        self.toggle(origin.node);
+        self.put_in(origin.node);
         let old = match old {
             Some(Slot::Held(log)) => Some(log),
             _ => None,
@@ -637,20 +635,31 @@ impl Registry {
         self.deferred.forget(lives);
     }
 
-    /// Takes what is hashed of one node into the digests, or out of them: once before a change of it, once after.
-    fn toggle(&mut self, node: NodeId) {
-        let mark = self.reaped.get(&node).map_or(0, |incarnation| mix(2, node, *incarnation, &Head::default()));
-        let slot = match self.slots.get_mut(node) {
-            None => 0,
+    /// Takes what is hashed of one node out of the digests: before every change of it.
+    fn take_out(&mut self, node: NodeId) {
+        for term in self.terms(node) {
+            self.sums.subtract(node, &term);
+        }
+    }
+
+    /// Takes it in: after every change.
+    fn put_in(&mut self, node: NodeId) {
+        for term in self.terms(node) {
+            self.sums.add(node, &term);
+        }
+    }
+
+    fn terms(&mut self, node: NodeId) -> impl Iterator<Item = Term> + use<> {
+        let mark = self.reaped.get(&node).map(|incarnation| Term::of(2, node, *incarnation, &Head::default()));
+        let slot = self.slots.get_mut(node).map(|slot| match slot {
             // A function of the origin alone: all who know agree, whichever of the records they had.
-            Some(Slot::Forked(evidence)) => mix(1, node, evidence.origin().incarnation, &Head::default()),
-            Some(Slot::Held(log)) => {
+            Slot::Forked(evidence) => Term::of(1, node, evidence.origin().incarnation, &Head::default()),
+            Slot::Held(log) => {
                 let head = if self.unsure.contains(&node) { log.head() } else { log.last().head };
-                mix(0, node, log.origin().incarnation, &head)
+                Term::of(0, node, log.origin().incarnation, &head)
             }
-        };
-        self.total ^= mark ^ slot;
-        self.buckets[bucket_of(node)] ^= (mark ^ slot) as u64;
+        });
+        mark.into_iter().chain(slot)
     }
 }
 
@@ -671,17 +680,4 @@ fn has(log: &Log, signed: &SignedRef) -> bool {
 fn ahead_ms(records: &[SignedRef], wall_ms: u64) -> u64 {
     let latest = records.iter().map(|signed| signed.record.hlc >> 16).max().unwrap_or(0);
     latest.saturating_sub(wall_ms.saturating_add(CLOCK_AHEAD_MAX.as_millis() as u64))
-}
-
-/// What is hashed of a log: whose it is, and the state that its last head confirms. `what` tells logs, forks and reap marks apart.
-fn mix(what: u8, node: NodeId, incarnation: u64, head: &Head) -> u128 {
-    let mut hasher = Sha256::new();
-    hasher.update([what]);
-    hasher.update(node.0);
-    for number in [incarnation, head.seq, head.floor, head.count] {
-        hasher.update(number.to_le_bytes());
-    }
-    hasher.update(head.root);
-    let hash: Hash = hasher.finalize().into();
-    u128::from_le_bytes(std::array::from_fn(|at| hash[at]))
 }

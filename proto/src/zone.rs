@@ -233,7 +233,8 @@ pub struct Zone {
     free: Vec<u32>,
     next: u32,
     children: BTreeMap<ZoneName, BTreeMap<NodeId, Child>>,
-    /// XOR over what a cached answer depends on: tools, servers, children; leases and node records do not count.
+    /// XOR over what a cached answer depends on: tools, servers, children; leases and node records do not count. Who writes very many
+    /// tools could make changes cancel out; an answer that is kept for that ends with its lifetime, and nothing is repaired by it.
     content: Hash,
     /// The tag of that, until it changes.
     tag: OnceLock<u64>,

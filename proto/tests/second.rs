@@ -338,7 +338,7 @@ fn verify(key: &Value, text: &[u8], signature: &[u8]) {
     key.verify_strict(text, &Signature::from_slice(signature).unwrap()).unwrap();
 }
 
-/// Ids, log roots, flushes, versions, members.
+/// Ids, log roots, flushes, versions, members, digests.
 #[test]
 fn rules_without_a_table_give_what_their_vectors_say() {
     for entry in entries("rules") {
@@ -353,6 +353,7 @@ fn rules_without_a_table_give_what_their_vectors_say() {
                 assert!(hex(&text).contains(output["root"].as_str().unwrap()));
             }
             "member token" => assert_eq!(*output, member_token(input)),
+            "digest" => assert_eq!(*output, digest(input)),
             "common version" => {
                 let number = |at: usize, end: usize| input[at][end].as_u64().unwrap();
                 let (low, high) = (number(0, 0).max(number(1, 0)), number(0, 1).min(number(1, 1)));
@@ -369,6 +370,50 @@ fn member_token(input: &Value) -> u64 {
     let state = if state == 1 { 0 } else { state };
     let hash = sha(&[&unhex(input["node"].as_str().unwrap()), &counter.to_le_bytes(), &[state]]);
     if (counter, state) == (0, 0) { 0 } else { u64::from_le_bytes(hash[..8].try_into().unwrap()) }
+}
+
+/// Sixteen sums over all that is held, hashed; and sixty-four of the first of them (§10.10).
+fn digest(input: &Value) -> Value {
+    let (mut sums, mut buckets) = ([0_u64; 16], [0_u64; 64]);
+    let mut term = |what: u8, node: &Value, incarnation: &Value, head: &Value| {
+        let node = unhex(node.as_str().unwrap());
+        let mut text = [&[what], &node[..], &incarnation.as_u64().unwrap().to_le_bytes()].concat();
+        for number in ["seq", "floor", "count"] {
+            text.extend(head[number].as_u64().unwrap().to_le_bytes());
+        }
+        text.extend(unhex(head["root"].as_str().unwrap()));
+        let hashes: Vec<u8> = (0..4).flat_map(|part| sha(&[&text, &[part]])).collect();
+        for (at, eight) in hashes.chunks(8).enumerate() {
+            sums[at] = sums[at].wrapping_add(u64::from_le_bytes(eight.try_into().unwrap()));
+        }
+        let bucket = &mut buckets[usize::from(node[0] >> 2)];
+        *bucket = bucket.wrapping_add(u64::from_le_bytes(hashes[..8].try_into().unwrap()));
+    };
+    let list = |of: &str| input[of].as_array().unwrap().clone();
+    let opened = |bytes: &Value| {
+        let envelope = read("Envelope", &unhex(bytes.as_str().unwrap()));
+        let payload = unhex(envelope["payload"].as_str().unwrap());
+        (read("Record", &payload), envelope["head"].clone(), hex(&sha(&[&payload])))
+    };
+    for log in list("logs") {
+        let held: Vec<_> = log.as_array().unwrap().iter().map(opened).collect();
+        let (last, head, _) = held.last().unwrap();
+        let leaves = held.iter().map(|(record, _, hash)| json!([record["seq"], hash])).collect();
+        let is =
+            json!({"seq": last["seq"], "floor": head["floor"], "count": held.len(), "root": hex(&log_root(&leaves))});
+        // The head of its last record, unless that is not what is held: then what is.
+        term(0, &last["node"], &last["incarnation"], &is);
+    }
+    let nothing = json!({"seq": 0, "floor": 0, "count": 0, "root": hex(&[0; 32])});
+    for fork in list("forks") {
+        let (record, ..) = opened(&fork[0]);
+        term(1, &record["node"], &record["incarnation"], &nothing);
+    }
+    for mark in list("reaped") {
+        term(2, &mark[0], &mark[1], &nothing);
+    }
+    let sums: Vec<u8> = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+    json!({"digest": hex(&sha(&[&sums])[..16]), "buckets": buckets.to_vec()})
 }
 
 fn base32(bytes: &[u8]) -> String {

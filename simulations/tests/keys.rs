@@ -354,7 +354,8 @@ fn a_zone_that_was_seen_signed_is_not_believed_unsigned() {
         family.corrupt(|_| {});
         family.world.crash(family.root);
         family.world.start(family.root);
-        family.world.run_for(SOON);
+        // Whoever could not be reached, or refused, is dialled again after up to 12 s.
+        family.world.run_for(2 * SOON);
         family.check("signed again");
     }
 }

@@ -183,6 +183,7 @@ fn who_asks_for_too_much_is_told_when_to_come_back_and_gets_it_all() {
 #[test]
 fn who_is_busy_is_not_asked_before_its_time_and_then_is() {
     let (mut node, other) = (Node::new(1, 2..3), Node::new(2, 1..2));
+    node.compare(id(2));
     node.write(1);
     assert_eq!(summary(&node.hear(id(2), &other.digest())), [(id(2), "Announce", 3)]);
     let unknown = Message::from(Digest { hash: [9; 16], members: 0 });
@@ -237,6 +238,22 @@ fn parts_are_compared_only_where_the_vector_is_longer_than_their_hashes() {
             let sends = node.hear(id(2), &Buckets { hashes }.into());
             assert!(matches!(&sends[..], [(_, Message::Vector(vector))] if vector.buckets == 1 << 3 && vector.reply));
         }
+    }
+}
+
+/// The hashes of the parts are short: whoever writes logs can make them agree where the logs do not.
+#[test]
+fn parts_that_seem_equal_again_and_again_are_all_compared() {
+    let mut node = Node::new(1, 2..5);
+    node.write(1);
+    let same = Message::from(Buckets { hashes: node.registry.buckets().to_vec() });
+    for exchange in 1..=STRANGE_EXCHANGES {
+        let sends = node.hear(id(2), &same);
+        let looks = exchange == STRANGE_EXCHANGES;
+        assert_eq!(summary(&sends), if looks { vec![(id(2), "Vector", 0)] } else { Vec::new() });
+        assert!(
+            sends.iter().all(|(_, sent)| matches!(sent, Message::Vector(all) if all.buckets == u64::MAX && all.reply))
+        );
     }
 }
 

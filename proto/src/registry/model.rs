@@ -6,6 +6,7 @@
 
 use super::author::{Author, NOW, opened, range, registry};
 use super::*;
+use crate::record::Hash;
 use crate::selection::Chance;
 use crate::wire::message::Vector;
 

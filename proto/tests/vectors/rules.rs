@@ -1,12 +1,14 @@
 //! Golden vectors that are no encodings: names, texts, hashes and signatures, each an input and what the rule makes of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aop_proto::codec::Wire;
 use aop_proto::membership::Membership;
 use aop_proto::name::{FullName, ZoneName, fit_label, fit_tool_labels, wire_name};
-use aop_proto::record::{Certificate, Envelope, Hash, Head, ManifestBody, NodeId, Record};
+use aop_proto::record::{Certificate, Envelope, Hash, Head, ManifestBody, NodeId, Record, Signed, SignedRef};
 use aop_proto::registry::root::root_of;
+use aop_proto::registry::{Evidence, Registry};
 use aop_proto::selection::Chance;
 use aop_proto::trust::{definition_hash, sign_flush};
 use aop_proto::wire::common_version;
@@ -77,6 +79,7 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
         )],
         [(1, 6, 6), (2, 6, 9)].into_iter().map(manifest_input).collect(),
         [(0, 0), (0, 1), (0, 2), (3, 0), (3, 1), (1, 3), (u32::MAX, 2)].into_iter().map(member).collect(),
+        digests(),
     ]
     .concat()
 }
@@ -111,6 +114,7 @@ pub(crate) fn output(rule: &str, input: &Value) -> Value {
             common_version(ours, theirs).into()
         }
         "member token" => member_token(input).into(),
+        "digest" => digest(input),
         "flush" => flush(input),
         "certificate" => certificate(input),
         "manifest" => manifest(input),
@@ -153,6 +157,59 @@ fn flush(input: &Value) -> Value {
     let text = pre_authentication("application/vnd.aop.flush.v1", &bincode_bytes(&(root, (origin, head))));
     check(&key.verifying_key(), &text, &envelopes[0].signature);
     json!({"root": hex(&root), "signed": hex(&text), "signature": envelopes[0].signature.to_json(), "paths": paths.to_json()})
+}
+
+/// What one writer's log holds: servers of these names, under a head that is right.
+fn log(seed: u8, incarnation: u64, floor: u64, numbers: &[u64]) -> Vec<String> {
+    let key = key(seed);
+    let node = NodeId(key.verifying_key().to_bytes());
+    let record = |seq: &u64| {
+        let [record] = server_records(1).try_into().expect("one");
+        Record { node, incarnation, seq: *seq, name: format!("s{seq}"), ..record }
+    };
+    let records: Vec<Record> = numbers.iter().map(record).collect();
+    let root = root_of(records.iter().map(|record| (record.seq, hash_of(&[&record.encode()]))));
+    let head = Head { seq: *numbers.last().expect("a log is never empty"), floor, count: numbers.len() as u64, root };
+    sign_flush(&key, records, head).iter().map(|signed| hex(&signed.envelope)).collect()
+}
+
+/// Registries: of nothing; of a log; of logs in two buckets, of which the store lost a record of one, with a quarantined one and with
+/// marks of a node that is gone and of one that came back.
+fn digests() -> Vec<(&'static str, Value)> {
+    let (one, two, damaged) = (log(1, 7, 0, &[1]), log(2, 1_790_000_000, 250, &[251, 300]), log(3, 9, 0, &[1, 2, 3]));
+    let forked = [&log(4, 5, 0, &[1])[0], &log(4, 5, 0, &[1, 2])[0]].map(String::clone);
+    let node = |seed| hex(&key(seed).verifying_key().to_bytes());
+    let held = json!({
+        "logs": [one, two, [&damaged[0], &damaged[2]]],
+        "forks": [forked],
+        "reaped": [[node(5), 1_790_000_000], [node(1), 6]]
+    });
+    vec![
+        ("digest", json!({"logs": [], "forks": [], "reaped": []})),
+        ("digest", json!({"logs": [one], "forks": [], "reaped": []})),
+        ("digest", held),
+    ]
+}
+
+/// What a registry that holds these hashes to: the logs by their envelopes, the quarantines by their evidence, the marks.
+fn digest(input: &Value) -> Value {
+    let read = |bytes: &Value| -> SignedRef {
+        let bytes: Vec<u8> = Meaning::from_json(bytes);
+        Arc::new(Signed::read(&bytes).expect("an envelope").0)
+    };
+    let lists = |of: &str| input[of].as_array().expect("a list").clone();
+    let mut registry = Registry::new(ZoneName::parse("research").expect("a zone"));
+    for log in lists("logs") {
+        registry.restore(&log.as_array().expect("envelopes").iter().map(read).collect::<Vec<_>>());
+    }
+    for fork in lists("forks") {
+        registry.quarantine(Evidence::of(&read(&fork[0]), &read(&fork[1])).expect("they differ"));
+    }
+    for mark in lists("reaped") {
+        let (node, incarnation) = Meaning::from_json(&mark);
+        registry.reap(node, incarnation);
+    }
+    json!({"digest": hex(&registry.digest()), "buckets": registry.buckets().to_vec()})
 }
 
 fn certificate(input: &Value) -> Value {
@@ -199,7 +256,11 @@ fn root(payloads: &[Vec<u8>]) -> Hash {
 }
 
 fn hash(domain: u8, bytes: &[u8]) -> Hash {
-    Sha256::new().chain_update([domain]).chain_update(bytes).finalize().into()
+    hash_of(&[&[domain], bytes])
+}
+
+fn hash_of(parts: &[&[u8]]) -> Hash {
+    parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into()
 }
 
 /// DSSE v1.

@@ -189,7 +189,7 @@ impl Membership {
         self.wake(now);
         self.active.connect(node, dialled, rtt, now);
         if self.probes.end(node) {
-            self.probe(node);
+            self.probe(node, chance);
         }
         self.tell(node);
         self.finish(chance)
@@ -233,7 +233,7 @@ impl Membership {
 
     /// The answer to a probe of ours, or to one we made for another.
     pub fn on_ack(&mut self, from: NodeId, ack: &Ack, now: Duration, chance: &mut Chance) -> Sends {
-        if let Some(probe) = self.probes.take(ack.number) {
+        if let Some(probe) = self.probes.take(ack.number, from) {
             self.health = self.health.saturating_sub(1);
             if probe.target == from {
                 self.active.on_rtt(from, now.saturating_sub(probe.sent));
@@ -249,9 +249,8 @@ impl Membership {
     /// A fellow asks us to probe somebody. Over a connection that stands, or not at all.
     pub fn on_ping_request(&mut self, from: NodeId, ask: &PingRequest, now: Duration, chance: &mut Chance) -> Sends {
         self.begin(from, &ask.updates, now, chance);
-        if self.active.is_linked(ask.target)
-            && let Some(number) = self.probes.relay(ask.target, from, ask.number, now)
-        {
+        let number = number_of(chance);
+        if self.active.is_linked(ask.target) && self.probes.relay(number, ask.target, (from, ask.number), now) {
             let updates = self.beside(ask.target);
             self.sends.push((ask.target, Ping { number, updates }.into()));
         }
@@ -491,7 +490,7 @@ impl Membership {
         if by == self.me.node {
             self.tell(suspect);
         } else if chance.below(self.active.nodes().len() as u64) < VIEW_SIZE as u64 {
-            self.probe(suspect);
+            self.probe(suspect, chance);
         }
     }
 
@@ -571,7 +570,7 @@ impl Membership {
         let watched = self.table.after(self.me.node).filter(|node| self.active.is_linked(*node));
         let in_turn = self.next_in_turn(chance);
         for node in [watched, in_turn].into_iter().flatten() {
-            self.probe(node);
+            self.probe(node, chance);
         }
     }
 
@@ -589,11 +588,10 @@ impl Membership {
         None
     }
 
-    fn probe(&mut self, node: NodeId) {
-        let warm = self.active.is_linked(node);
-        let rtt = self.active.rtt(node);
-        let begun = self.probes.begin(node, warm, rtt, self.health + 1, self.listen_until, self.now);
-        if let Some(number) = begun.filter(|_| warm) {
+    fn probe(&mut self, node: NodeId, chance: &mut Chance) {
+        let (number, warm, rtt) = (number_of(chance), self.active.is_linked(node), self.active.rtt(node));
+        let begun = self.probes.begin((number, node), warm, rtt, self.health + 1, self.listen_until, self.now);
+        if begun && warm {
             let updates = self.beside(node);
             self.sends.push((node, Ping { number, updates }.into()));
         }
@@ -603,7 +601,7 @@ impl Membership {
     fn look_for(&mut self, node: NodeId, chance: &mut Chance) {
         let is_here = self.table.get(node).is_some_and(|member| !member.liveness.is_away());
         if is_here && !self.active.is_linked(node) {
-            self.probe(node);
+            self.probe(node, chance);
             self.act_on_probes(chance);
         }
     }
@@ -611,22 +609,24 @@ impl Membership {
     fn act_on_probes(&mut self, chance: &mut Chance) {
         for due in self.probes.take_due(self.now) {
             match due {
-                Due::Ask(number, target) => self.ask_for(number, target, chance),
+                Due::Ask(target) => self.ask_for(target, chance),
                 Due::Failed(target) => self.on_failed(target, chance),
             }
         }
     }
 
     /// The second part of a probe: the stream loses nothing, fellows may have another way, and who has no connection is dialled.
-    fn ask_for(&mut self, number: u32, target: NodeId, chance: &mut Chance) {
+    fn ask_for(&mut self, target: NodeId, chance: &mut Chance) {
         if self.active.is_linked(target) {
             let updates = self.belief(target).into_iter().collect();
             self.sends.push((target, Members { updates, reply: true }.into()));
         } else {
             self.active.stale = true;
         }
-        for fellow in self.active.sample(INDIRECT_PROBES, Some(target), chance) {
-            self.sends.push((fellow, PingRequest { number, target, updates: Vec::new() }.into()));
+        let relays = self.active.sample(INDIRECT_PROBES, Some(target), chance);
+        if let Some(number) = self.probes.ask(target, &relays) {
+            let ask: Message = PingRequest { number, target, updates: Vec::new() }.into();
+            self.sends.extend(relays.into_iter().map(|fellow| (fellow, ask.clone())));
         }
     }
 
@@ -653,4 +653,9 @@ impl Membership {
         self.probes.postpone(self.listen_until);
         self.suspects.postpone(self.listen_until);
     }
+}
+
+/// The number of a probe: one that nobody can guess.
+fn number_of(chance: &mut Chance) -> u32 {
+    chance.number() as u32
 }

@@ -2,6 +2,9 @@
 //!
 //! A probe has two parts. A ping goes as a datagram; when no answer comes in time the same is asked over the connection's stream, which
 //! loses nothing, and of some fellows. Any word of the target ends it: it lives.
+//!
+//! The word of another counts only if it was asked, and under the probe's number, which nobody can guess: otherwise one liar could
+//! answer for all who died. Who was asked may still lie; the next probe asks others.
 
 use std::time::Duration;
 
@@ -9,9 +12,9 @@ use crate::params::{PROBE_INDIRECT_MIN, PROBE_TIMEOUT, PROBES_MAX};
 use crate::record::NodeId;
 
 /// A probe of this node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Probe {
-    pub(super) number: u32,
+    number: u32,
     pub(super) target: NodeId,
     pub(super) sent: Duration,
     /// When the second part begins.
@@ -19,6 +22,8 @@ pub(super) struct Probe {
     /// When it has failed.
     end: Duration,
     asked: bool,
+    /// Who was asked to probe it as well.
+    relays: Vec<NodeId>,
 }
 
 /// A probe for a fellow.
@@ -34,8 +39,8 @@ struct Relay {
 /// What a probe that is due came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Due {
-    /// Its second part is to be sent.
-    Ask(u32, NodeId),
+    /// Its second part is to be sent, see [`Probes::ask`].
+    Ask(NodeId),
     /// Nobody has heard of the target.
     Failed(NodeId),
 }
@@ -45,36 +50,36 @@ pub(super) enum Due {
 pub(super) struct Probes {
     mine: Vec<Probe>,
     others: Vec<Relay>,
-    last: u32,
 }
 
 impl Probes {
-    /// Begins a probe over a path of this round trip; `None` when the target is probed already or too many are.
+    /// Begins a probe of this number over a path of this round trip; false when the target is probed already or too many are.
     /// `warm`: a connection stands. Nothing ends before `not_before`.
     pub(super) fn begin(
         &mut self,
-        target: NodeId,
+        (number, target): (u32, NodeId),
         warm: bool,
         rtt: Duration,
         patience: u32,
         not_before: Duration,
         now: Duration,
-    ) -> Option<u32> {
+    ) -> bool {
         if self.mine.len() >= PROBES_MAX || self.is_probed(target) {
-            return None;
+            return false;
         }
         let direct = (rtt * PROBE_TIMEOUT.1).max(PROBE_TIMEOUT.0) * patience;
         let indirect = (direct * 2).max(PROBE_INDIRECT_MIN * patience);
         let ask_at = if warm { now + direct } else { now };
         let end = (now + direct + indirect).max(not_before);
-        let number = self.next_number();
-        self.mine.push(Probe { number, target, sent: now, ask_at, end, asked: false });
-        Some(number)
+        self.mine.push(Probe { number, target, sent: now, ask_at, end, asked: false, relays: Vec::new() });
+        true
     }
 
-    const fn next_number(&mut self) -> u32 {
-        self.last = self.last.wrapping_add(1);
-        self.last
+    /// These fellows are asked to probe somebody as well: the number to ask under.
+    pub(super) fn ask(&mut self, target: NodeId, relays: &[NodeId]) -> Option<u32> {
+        let probe = self.mine.iter_mut().find(|probe| probe.target == target)?;
+        probe.relays = relays.to_vec();
+        Some(probe.number)
     }
 
     pub(super) fn is_probed(&self, target: NodeId) -> bool {
@@ -93,21 +98,22 @@ impl Probes {
         self.mine.len() != before
     }
 
-    /// An answer, from the target or from a fellow.
-    pub(super) fn take(&mut self, number: u32) -> Option<Probe> {
-        let at = self.mine.iter().position(|probe| probe.number == number)?;
+    /// An answer, from the target or from a fellow that was asked to probe it.
+    pub(super) fn take(&mut self, number: u32, from: NodeId) -> Option<Probe> {
+        let may_answer = |probe: &Probe| probe.target == from || probe.relays.contains(&from);
+        let at = self.mine.iter().position(|probe| probe.number == number && may_answer(probe))?;
         Some(self.mine.swap_remove(at))
     }
 
-    /// Takes on a probe for `asker`; `None` when there are too many.
-    pub(super) fn relay(&mut self, target: NodeId, asker: NodeId, theirs: u32, now: Duration) -> Option<u32> {
+    /// Takes on a probe for a fellow that asks under a number of its own; false when there are too many.
+    pub(super) fn relay(&mut self, number: u32, target: NodeId, asked: (NodeId, u32), now: Duration) -> bool {
         self.others.retain(|relay| now < relay.until);
-        if self.others.len() >= PROBES_MAX {
-            return None;
+        let fits = self.others.len() < PROBES_MAX;
+        if fits {
+            let (asker, theirs) = asked;
+            self.others.push(Relay { number, target, asker, theirs, until: now + PROBE_TIMEOUT.0 * 20 });
         }
-        let number = self.next_number();
-        self.others.push(Relay { number, target, asker, theirs, until: now + PROBE_TIMEOUT.0 * 20 });
-        Some(number)
+        fits
     }
 
     /// The target of such a probe answered: who is to hear it, and under which number.
@@ -133,7 +139,7 @@ impl Probes {
                 probe.asked = true;
                 // Who was woken late still gives the second part its time.
                 probe.end = probe.end.max(now + PROBE_INDIRECT_MIN);
-                due.push(Due::Ask(probe.number, probe.target));
+                due.push(Due::Ask(probe.target));
             }
             true
         });
@@ -161,10 +167,11 @@ mod tests {
     #[test]
     fn a_probe_asks_twice_and_then_fails() {
         let mut probes = Probes::default();
-        let number = probes.begin(TARGET, true, millis(2), 1, Duration::ZERO, Duration::ZERO).unwrap();
-        assert_eq!(probes.begin(TARGET, true, millis(2), 1, Duration::ZERO, Duration::ZERO), None);
+        assert!(probes.begin((9, TARGET), true, millis(2), 1, Duration::ZERO, Duration::ZERO));
+        assert!(!probes.begin((8, TARGET), true, millis(2), 1, Duration::ZERO, Duration::ZERO));
         assert_eq!(probes.next_due(), Some(millis(100)));
-        assert_eq!(probes.take_due(millis(100)), [Due::Ask(number, TARGET)]);
+        assert_eq!(probes.take_due(millis(100)), [Due::Ask(TARGET)]);
+        assert_eq!(probes.ask(TARGET, &[]), Some(9));
         assert_eq!(probes.next_due(), Some(millis(500)));
         assert_eq!(probes.missed(), [TARGET]);
         assert_eq!(probes.take_due(millis(500)), [Due::Failed(TARGET)]);
@@ -175,7 +182,7 @@ mod tests {
     fn far_fellows_and_sick_nodes_wait_longer() {
         let ends = |rtt, patience| {
             let mut probes = Probes::default();
-            probes.begin(TARGET, true, millis(rtt), patience, Duration::ZERO, Duration::ZERO);
+            probes.begin((9, TARGET), true, millis(rtt), patience, Duration::ZERO, Duration::ZERO);
             let asked = probes.next_due().unwrap();
             probes.take_due(asked);
             (asked, probes.next_due().unwrap())
@@ -187,9 +194,23 @@ mod tests {
     #[test]
     fn a_relayed_answer_counts_only_from_its_target() {
         let mut probes = Probes::default();
-        let number = probes.relay(TARGET, NodeId([2; 32]), 77, Duration::ZERO).unwrap();
-        assert_eq!(probes.take_relay(number, NodeId([3; 32])), None);
-        assert_eq!(probes.take_relay(number, TARGET), Some((NodeId([2; 32]), 77)));
-        assert_eq!(probes.take_relay(number, TARGET), None);
+        assert!(probes.relay(5, TARGET, (NodeId([2; 32]), 77), Duration::ZERO));
+        assert_eq!(probes.take_relay(5, NodeId([3; 32])), None);
+        assert_eq!(probes.take_relay(5, TARGET), Some((NodeId([2; 32]), 77)));
+        assert_eq!(probes.take_relay(5, TARGET), None);
+    }
+
+    #[test]
+    fn an_answer_counts_from_the_target_or_from_who_was_asked_and_under_the_number_only() {
+        let [relay, other] = [2, 3].map(|byte| NodeId([byte; 32]));
+        let takes = |number, from| {
+            let mut probes = Probes::default();
+            probes.begin((9, TARGET), true, millis(2), 1, Duration::ZERO, Duration::ZERO);
+            probes.begin((10, other), true, millis(2), 1, Duration::ZERO, Duration::ZERO);
+            probes.ask(TARGET, &[relay]);
+            probes.take(number, from).map(|probe| probe.target)
+        };
+        assert_eq!([takes(9, TARGET), takes(9, relay), takes(10, other)], [Some(TARGET), Some(TARGET), Some(other)]);
+        assert_eq!([takes(9, other), takes(10, relay), takes(8, relay), takes(10, TARGET)], [None; 4]);
     }
 }

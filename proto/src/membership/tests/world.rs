@@ -11,7 +11,7 @@ use crate::record::NodeId;
 use crate::selection::Chance;
 use crate::wire::Class;
 use crate::wire::class_of;
-use crate::wire::message::{Digest, Message};
+use crate::wire::message::{Ack, Digest, Message, Ping, PingRequest};
 
 /// Pause between two digests of one node. Longer than the product's, so that membership has to help itself.
 const DIGESTS: Duration = Duration::from_secs(1);
@@ -66,6 +66,8 @@ pub(super) struct World {
     pub(super) drop: u64,
     /// One way.
     pub(super) cut: BTreeSet<(usize, usize)>,
+    /// They see every probe and say that its target lives, whether they were asked or not.
+    pub(super) liars: BTreeSet<usize>,
     pub(super) log: Vec<Entry>,
     pub(super) frames: u64,
     pub(super) bytes: u64,
@@ -122,6 +124,7 @@ impl World {
             loss: 0,
             drop: 0,
             cut: BTreeSet::new(),
+            liars: BTreeSet::new(),
             log: Vec::new(),
             frames: 0,
             bytes: 0,
@@ -294,7 +297,22 @@ impl World {
         }
     }
 
+    /// A liar is as fast as anybody.
+    fn lie(&mut self, to: usize, message: &Message) {
+        let (Message::Ping(Ping { number, .. }) | Message::PingRequest(PingRequest { number, .. })) = message else {
+            return;
+        };
+        let liars: Vec<usize> = self.liars.iter().copied().filter(|liar| *liar != to).collect();
+        for liar in liars {
+            self.ties += 1;
+            self.messages.insert(self.ties, Ack { number: *number, updates: Vec::new() }.into());
+            let at = self.now + self.way();
+            self.push(at, Event::Deliver(to, liar, self.ties));
+        }
+    }
+
     fn send(&mut self, from: usize, to: usize, message: Message) {
+        self.lie(from, &message);
         self.frames += 1;
         let is_datagram = matches!(message, Message::Ping(_) | Message::Ack(_) | Message::PingRequest(_));
         if self.weigh {

@@ -183,7 +183,7 @@ pub struct Record {
     pub epoch: u64,
     /// Hybrid logical clock: 48 bits of milliseconds, 16 of counter.
     pub hlc: u64,
-    /// [`VISIBILITY_PUBLIC`].
+    /// [`VISIBILITY_PUBLIC`]. About readers only: what replicas do with records of nodes, reaps and manifests does not depend on it.
     pub visibility: u8,
     /// When it was signed, milliseconds since the Unix epoch.
     pub issued_ms: u64,

@@ -199,6 +199,8 @@ pub enum Keep {
     Incarnation(u64),
     /// Proof that an origin wrote two records under one number; back with [`Restored::forks`].
     Fork(Origin, Fork),
+    /// Forget it: that life is over. So what is kept is what is held, of one life of a node at most.
+    DropFork(Origin),
 }
 
 /// What is to be done.

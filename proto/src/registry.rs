@@ -123,6 +123,8 @@ pub struct Applied {
     pub stored: Vec<SignedRef>,
     /// Records that are no longer held, to be deleted from the store.
     pub dropped: Vec<(Origin, u64)>,
+    /// Lives whose quarantine ended, because a later one began or they were reaped: their evidence is no longer held.
+    pub absolved: Vec<Origin>,
     /// The range is held back: its origin's clock is so many milliseconds ahead of the local one. 0 when it is not.
     pub ahead_ms: u64,
 }
@@ -394,8 +396,10 @@ impl Registry {
         self.put_in(node);
         self.forget_pending(node, Some(incarnation));
         let mut applied = Applied::default();
-        if let Some(Slot::Held(log)) = ended {
-            log.after(0).for_each(|signed| self.gone(signed, &mut applied));
+        match ended {
+            Some(Slot::Held(log)) => log.after(0).for_each(|signed| self.gone(signed, &mut applied)),
+            Some(Slot::Forked(evidence)) => applied.absolved.push(evidence.origin()),
+            None => {}
         }
         applied
     }
@@ -597,11 +601,15 @@ impl Registry {
         };
         let old = self.slots.insert(new);
         self.put_in(origin.node);
+        let mut applied = Applied::default();
         let old = match old {
             Some(Slot::Held(log)) => Some(log),
-            _ => None,
+            Some(Slot::Forked(evidence)) => {
+                applied.absolved.push(evidence.origin());
+                None
+            }
+            None => None,
         };
-        let mut applied = Applied::default();
         for signed in old.iter().flat_map(|log| log.after(0)) {
             if !self.holds_record(signed) {
                 self.gone(signed, &mut applied);

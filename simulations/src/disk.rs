@@ -81,6 +81,7 @@ impl Disk {
                 Keep::Fork(origin, fork) => {
                     self.forks.insert(origin, fork);
                 }
+                Keep::DropFork(origin) => _ = self.forks.remove(&origin),
                 Keep::Trust(trust) => self.trust = Some(trust.encode()),
             }
         }

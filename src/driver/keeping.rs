@@ -58,6 +58,7 @@ pub(super) fn op_of(keep: Keep) -> Op {
         Keep::Drop(origin, seq) => Op::Delete { table: Table::Records, key: record_key(origin, seq) },
         Keep::Incarnation(incarnation) => keep_incarnation(incarnation),
         Keep::Fork(origin, fork) => keep_fork(origin, fork.encode()),
+        Keep::DropFork(origin) => Op::Delete { table: Table::Meta, key: [FORK_PREFIX, &origin_key(origin)].concat() },
         Keep::Trust(trust) => put(TRUST_KEY.to_vec(), trust.encode()),
     }
 }

@@ -65,8 +65,12 @@ impl Node {
         for fork in forks {
             self.learn_chains(std::slice::from_ref(&fork.chain));
             if let Some(evidence) = self.evidence_of(fork).filter(|evidence| evidence.origin().node != self.id) {
+                let origin = evidence.origin();
                 let applied = self.registry.quarantine(evidence);
                 self.take(&applied);
+                if !self.registry.is_quarantined(origin) {
+                    self.persist(vec![Keep::DropFork(origin)]);
+                }
             }
         }
     }

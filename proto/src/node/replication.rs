@@ -198,7 +198,8 @@ impl Node {
         self.follow(applied);
         let kept = applied.stored.iter().cloned().map(Keep::Record);
         let dropped = applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq));
-        let keep: Vec<Keep> = kept.chain(dropped).collect();
+        let absolved = applied.absolved.iter().copied().map(Keep::DropFork);
+        let keep: Vec<Keep> = kept.chain(dropped).chain(absolved).collect();
         if !keep.is_empty() {
             self.persist(keep);
         }

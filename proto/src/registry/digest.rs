@@ -7,8 +7,8 @@
 //!
 //! The sums are not what is told, and not short, because logs are written by others. Of sums by XOR, or of 128 bits, whoever writes
 //! some logs finds states of them that cancel out: by linear algebra, or by Wagner's generalized birthdays (2002; 16 logs, some 2^30
-//! hashes). 1024 bits hold against both for as many logs as a zone may have (the reckoning of LtHash, Lewi et al. 2019). The bucket hashes are
-//! short and promise nothing: they only tell where to look, and who finds them equal though the digests differ looks everywhere.
+//! hashes). 1024 bits hold against both for as many logs as a zone may have. The bucket hashes are short and promise nothing: they only
+//! tell where to look, and who finds them equal though the digests differ looks everywhere.
 
 use sha2::{Digest as _, Sha256};
 

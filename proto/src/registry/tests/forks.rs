@@ -103,3 +103,29 @@ fn a_log_that_nothing_fits_any_more_is_asked_for_again_and_shows_its_fork() {
     let error = right.apply(A, &frames[0][0], &opened(&frames[0][0]), NOW).unwrap_err();
     assert!(matches!(error, RangeError::Fork(_)));
 }
+
+/// Evidence was kept for every life: who wrote two contents in life after life filled the stores of all others.
+#[test]
+fn of_one_node_one_quarantine_is_held_however_many_lives_it_forks() {
+    let (mut holder, mut late) = (registry(), registry());
+    let mut kept = BTreeSet::new();
+    let forked_in = |life| {
+        let (one, other) = (Author::new(1, life).put("a.z", b"1"), Author::new(1, life).put("a.z", b"2"));
+        Evidence::of(&one[0], &other[0]).unwrap()
+    };
+    for life in 1..=100 {
+        let applied = holder.quarantine(forked_in(life));
+        kept.insert(Origin { node: NodeId([1; 32]), incarnation: life });
+        applied.absolved.iter().for_each(|origin| _ = kept.remove(origin));
+        assert_eq!((holder.forks().count(), kept.len(), holder.origins()), (1, 1, 1));
+    }
+    // Whoever only hears of the last agrees, and nobody goes back to an earlier one.
+    late.quarantine(forked_in(100));
+    assert!(holder.quarantine(forked_in(99)).absolved.is_empty() && late.quarantine(forked_in(7)).absolved.is_empty());
+    assert_eq!((holder.digest(), holder.forks().count()), (late.digest(), 1));
+    let node = NodeId([1; 32]);
+    assert_eq!(late.reap(node, 100).absolved, [Origin { node, incarnation: 100 }]);
+    let mut author = Author::new(1, 101);
+    assert_eq!(taken(&mut holder, 0, &author.put("a.z", b"1")).absolved.len(), 1);
+    assert_eq!((holder.forks().count(), late.forks().count()), (0, 0));
+}

@@ -125,10 +125,10 @@ pub(crate) fn range(from: u64, records: &[SignedRef]) -> Range {
 }
 
 pub(crate) fn registry() -> Registry {
-    Registry::new(ZoneName::parse("z").unwrap())
+    Registry::new(ZoneName::parse("z").expect("a zone"))
 }
 
 /// The records of a range, as they are read back from the wire.
 pub(crate) fn opened(range: &Range) -> Vec<SignedRef> {
-    range.records.iter().map(|bytes| Arc::new(Signed::read(bytes).unwrap().0)).collect()
+    range.records.iter().map(|bytes| Arc::new(Signed::read(bytes).expect("it was written").0)).collect()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Around, Via, Waiting, bounds};
 use crate::cache::{Level, Quality, lifetime};
-use crate::name::ZoneName;
+use crate::name::{FullName, ZoneName};
 use crate::record::ZoneProof;
 use crate::trust::answers::{Checked, check};
 use crate::wire::message::{Answer, Form, Question, Silent};
@@ -32,6 +32,10 @@ pub(super) fn accept(mut answer: Answer, waiting: &Waiting, around: &mut Around<
         Via::Child => ZoneName::parse(&waiting.zone).is_ok_and(|asked| zone.is_within(&asked)),
         Via::Parent | Via::Fellow => !zone.is_within(own),
     };
+    // Whoever is asked for a name may speak for a zone it is in, or for those between here and the root.
+    let name = Some(&waiting.query.question).filter(|question| question.form == Form::Exact);
+    let name = name.and_then(|question| FullName::parse(&question.text).ok());
+    let concerns = |zone: &ZoneName| name.as_ref().is_none_or(|name| name.is_in(zone) || own.is_within(zone));
     // A parent that was never reached has no name; its label is passed on as it is.
     answer
         .silent
@@ -47,7 +51,7 @@ pub(super) fn accept(mut answer: Answer, waiting: &Waiting, around: &mut Around<
             *refused += 1;
             continue;
         };
-        if !in_bailiwick(&zone) {
+        if !in_bailiwick(&zone) || !concerns(&zone) {
             *refused += 1;
             continue;
         }

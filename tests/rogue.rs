@@ -1,0 +1,16 @@
+//! A scripted rogue against real nodes: it speaks aop/1 over QUIC with bytes it makes itself, and tells lies.
+//!
+//! It comes as a stranger without a certificate, and as a member that was properly admitted. After everything it does the honest
+//! nodes still resolve and call, show nothing forged by any door and pass nothing forged on, have counted what they refused, have
+//! not panicked, and have stayed below [`zone::CEILING_MIB`] of resident memory. What a rogue inside the *simulated* zone does is in
+//! `simulations/`.
+
+#[path = "rogue/enemy.rs"]
+mod enemy;
+#[path = "rogue/forgery.rs"]
+mod forgery;
+#[path = "rogue/link.rs"]
+mod link;
+mod support;
+#[path = "rogue/zone.rs"]
+mod zone;

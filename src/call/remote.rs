@@ -154,7 +154,7 @@ impl Calls {
         call.hops -= 1;
         let address = self.handle.view().tools.node(call.home).map(|node| node.address.clone());
         let served = self.call_there(call, &address.unwrap_or_default(), progress).await?;
-        Ok(Served { hops: served.hops + 1, ..served })
+        Ok(Served { hops: served.hops.saturating_add(1), ..served })
     }
 }
 
@@ -204,7 +204,7 @@ async fn read_result(
 
 fn ended(last: CallResult, whole: Vec<u8>, broken: &impl Fn(&str) -> Failure) -> Result<Served, Failure> {
     if !last.failed {
-        return Ok(Served { result: whole.into(), by: last.served_by, hops: last.hops + 1 });
+        return Ok(Served { result: whole.into(), by: last.served_by, hops: last.hops.saturating_add(1) });
     }
     let told = serde_json::from_slice(&whole).ok().and_then(|value| Problem::from_json(&value));
     match told {

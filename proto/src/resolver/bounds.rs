@@ -17,10 +17,18 @@ const NEAR_MAX: usize = 5;
 /// Characters of the reason why a zone was silent.
 const REASON_CHARS_MAX: usize = 200;
 
+/// Tools, milliseconds and whatever else an answer counts: above all that there is, and the sum of all zones still fits.
+const COUNT_MAX: u64 = 1 << 40;
+
 /// Cuts what a peer said to what an honest one says.
 pub(super) fn take(answer: &mut Answer) {
     answer.zones.truncate(ZONES_MAX);
     for zone in &mut answer.zones {
+        let times = [&mut zone.age_ms, &mut zone.ttl_ms, &mut zone.took_us];
+        let counts = [&mut zone.documents, &mut zone.total_length, &mut zone.matches];
+        for count in times.into_iter().chain(counts).chain(&mut zone.frequencies) {
+            *count = (*count).min(COUNT_MAX);
+        }
         zone.frequencies.truncate(QUERY_TERMS_MAX);
         zone.near.retain(|near| near.len() <= NAME_CHARS_MAX);
         zone.near.truncate(NEAR_MAX);
@@ -96,6 +104,31 @@ mod tests {
             candidates: vec![candidate; candidates],
             near: vec!["n".repeat(NAME_CHARS_MAX); 1000],
         }
+    }
+
+    /// Counts of two zones were added as they came, which ended whoever asked.
+    #[test]
+    fn whatever_zones_count_it_can_be_added() {
+        let mut answer = Answer {
+            id: 1,
+            zones: vec![zone(1); ZONES_MAX],
+            silent: Vec::new(),
+            skipped: 0,
+            proofs: Vec::new(),
+            from_cache: false,
+        };
+        take(&mut answer);
+        let sum = |of: fn(&ZoneAnswer) -> u64| answer.zones.iter().try_fold(0_u64, |sum, zone| sum.checked_add(of(zone)));
+        let counts: [fn(&ZoneAnswer) -> u64; 7] = [
+            |zone| zone.age_ms,
+            |zone| zone.ttl_ms,
+            |zone| zone.took_us,
+            |zone| zone.documents,
+            |zone| zone.total_length,
+            |zone| zone.matches,
+            |zone| zone.frequencies.iter().sum(),
+        ];
+        assert!(counts.into_iter().all(|of| sum(of).is_some()));
     }
 
     /// Answers of children were put together as they came: enough of them, or one that lied about its size, made a frame

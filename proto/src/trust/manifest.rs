@@ -162,7 +162,8 @@ impl Lineage {
 
     fn step(&mut self, zone: &ZoneName, manifest: &ManifestBody) -> Result<(), TrustError> {
         let before = self.manifests.last().map_or(0, |last| last.issued_ms);
-        if manifest.epoch != self.epoch + 1 || manifest.issued_ms < before || self.epoch_of(&manifest.key).is_some() {
+        let follows = follows(manifest.epoch, self.epoch);
+        if !follows || manifest.issued_ms < before || self.epoch_of(&manifest.key).is_some() {
             return Err(TrustError::Manifest(zone.clone()));
         }
         if self.is_frozen() {
@@ -196,7 +197,7 @@ impl Lineage {
     /// Takes the epochs before those that are held: the key that is believed vouches for the one before it.
     fn look_back(&mut self, zone: &ZoneName, manifests: &[ManifestBody]) {
         // A key that came without manifests was taken for the zone's first; it says itself which one it is.
-        let is_this = |pair: &&[ManifestBody]| pair[1].key == self.key && pair[1].epoch == pair[0].epoch + 1;
+        let is_this = |pair: &&[ManifestBody]| pair[1].key == self.key && follows(pair[1].epoch, pair[0].epoch);
         if let Some(pair) = manifests.windows(2).find(is_this)
             && self.manifests.is_empty()
             && pair[1].epoch > self.epoch
@@ -204,20 +205,20 @@ impl Lineage {
         {
             self.epoch = pair[1].epoch;
         }
-        let held = self.manifests.first().map_or(self.epoch + 1, |first| first.epoch);
+        let held = self.manifests.first().map_or(self.epoch.saturating_add(1), |first| first.epoch);
         let first = manifests.first().map_or(0, |first| first.epoch);
         let ascending = (first..held).zip(manifests).take_while(|(epoch, manifest)| manifest.epoch == *epoch);
         let past: Vec<&ManifestBody> = ascending.map(|(_, manifest)| manifest).collect();
-        let Some(last) = past.last().filter(|last| last.epoch + 1 == held) else { return };
+        let Some(last) = past.last().filter(|last| follows(held, last.epoch)) else { return };
         let leads_here = match self.manifests.first() {
             Some(first) => first.check(zone, &last.key),
             None if last.key == self.key => Ok(()),
             None => Err(TrustError::OtherKey(zone.clone())),
         };
-        let follows = |pair: &[&ManifestBody]| {
+        let leads_on = |pair: &[&ManifestBody]| {
             pair[1].issued_ms >= pair[0].issued_ms && pair[1].check(zone, &pair[0].key).is_ok()
         };
-        if leads_here.is_err() || !past.windows(2).all(follows) {
+        if leads_here.is_err() || !past.windows(2).all(leads_on) {
             return;
         }
         // Nothing here checks the oldest one, unless it is the zone's first: it has served to check the next.
@@ -253,6 +254,11 @@ impl Lineage {
         let following = ManifestBody::issue(zone, self.epoch + 1, current, next, issued_ms);
         Ok(first.into_iter().chain([following]).collect())
     }
+}
+
+/// Whether one epoch is directly after another; what anybody says of epochs is read before it is believed.
+fn follows(epoch: u64, before: u64) -> bool {
+    before.checked_add(1) == Some(epoch)
 }
 
 #[cfg(test)]
@@ -292,6 +298,22 @@ mod tests {
             let mut lineage = Lineage::of(epoch, public(seed));
             lineage.follow(&zone(), &all).unwrap();
             assert_eq!((lineage.epoch(), lineage.key(), lineage.manifests()), (4, public(4), all.clone()));
+        }
+    }
+
+    /// Whoever greets may say it: counting on from there ended the node that read it.
+    #[test]
+    fn the_last_epoch_there_is_leads_nowhere() {
+        let (zone, known) = (zone(), key(1));
+        let last = ManifestBody::issue(&zone, u64::MAX, &key(2), &key(3), 1);
+        let around = ManifestBody::issue(&zone, 0, &key(3), &known, 1);
+        for manifests in [vec![last.clone()], vec![last.clone(), around.clone()], vec![around, last.clone()]] {
+            let mut lineage = Lineage::of(1, known.verifying_key().to_bytes());
+            let before = lineage.clone();
+            drop(lineage.follow(&zone, &manifests));
+            assert_eq!(lineage, before);
+            // At first use its sender is believed about the epoch, and hurts its own zone only.
+            drop(Lineage::begin(&zone, last.key, &manifests));
         }
     }
 

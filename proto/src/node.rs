@@ -417,7 +417,7 @@ impl Node {
         match message {
             Message::Hello(hello) => self.on_hello(peer, hello),
             Message::Admit(admit) => self.on_admit(peer, admit),
-            Message::Refuse(refuse) => self.on_refuse(peer, refuse),
+            Message::Refuse(refuse) => self.on_refuse(peer, &refuse),
             Message::Leave(_) => self.on_peer_leave(peer),
             Message::Referral(referral) => self.on_referral(peer, referral),
             Message::Delegate(delegate) => self.on_delegate(peer, delegate),

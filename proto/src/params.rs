@@ -13,7 +13,7 @@ pub const WIRE_NAME_CHARS_MAX: usize = 64;
 
 /// Bytes of one record's payload (DESIGN D17).
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
-/// Characters kept of an upstream's error.
+/// Characters kept of an upstream's error, or of a peer's reason to refuse.
 pub const ERROR_CHARS_MAX: usize = 500;
 /// Bytes of one frame, header included.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;

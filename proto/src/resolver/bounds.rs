@@ -118,7 +118,8 @@ mod tests {
             from_cache: false,
         };
         take(&mut answer);
-        let sum = |of: fn(&ZoneAnswer) -> u64| answer.zones.iter().try_fold(0_u64, |sum, zone| sum.checked_add(of(zone)));
+        let sum =
+            |of: fn(&ZoneAnswer) -> u64| answer.zones.iter().try_fold(0_u64, |sum, zone| sum.checked_add(of(zone)));
         let counts: [fn(&ZoneAnswer) -> u64; 7] = [
             |zone| zone.age_ms,
             |zone| zone.ttl_ms,

@@ -207,15 +207,16 @@ impl Contacts {
         self.settle();
     }
 
-    /// The peer is not what it was meant to be; the addresses it was meant at, and for what.
+    /// The peer is not what it was meant to be; the addresses it was meant at, and for what. Those that are news: a peer that goes on
+    /// refusing fills no log.
     pub(super) fn refuse(&mut self, peer: NodeId, reason: &str) -> Vec<(String, Purpose)> {
         let contacts = self.by_address.iter_mut();
         let meant = contacts.filter(|(_, contact)| contact.peer == Some(peer) && contact.purpose != Purpose::Gateway);
         meant
-            .map(|(address, contact)| {
-                contact.refused = true;
+            .filter_map(|(address, contact)| {
                 contact.error = Some(reason.to_owned());
-                (address.clone(), contact.purpose)
+                let news = !std::mem::replace(&mut contact.refused, true);
+                news.then(|| (address.clone(), contact.purpose))
             })
             .collect()
     }

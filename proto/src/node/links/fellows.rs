@@ -9,7 +9,7 @@ use super::contacts::{Contact, Purpose};
 use super::{CatchUp, GREETED_LATELY, Link, Role};
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, TrustState};
-use crate::params::{CHAIN_MAX, PARENTS_MAX};
+use crate::params::{CHAIN_MAX, ERROR_CHARS_MAX, PARENTS_MAX};
 use crate::record::{Certificate, Kind, ManifestBody, NodeId, Origin};
 use crate::registry::Change;
 use crate::trust::Lineage;
@@ -302,13 +302,15 @@ impl Node {
         self.misfit(peer, reason);
     }
 
-    pub(in crate::node) fn on_refuse(&mut self, peer: NodeId, refuse: Refuse) {
+    pub(in crate::node) fn on_refuse(&mut self, peer: NodeId, refuse: &Refuse) {
         if self.trust.zone_key.is_none() && self.has_role(peer, &Role::Applicant) {
             // The key that was refused was given up in the meantime.
             return;
         }
         self.links.mark_refused(peer);
-        self.misfit(peer, &refuse.reason);
+        // For a person to read, and kept: no longer than an error of an upstream, and nothing that a terminal obeys.
+        let reason: String = refuse.reason.chars().filter(|c| !c.is_control()).take(ERROR_CHARS_MAX).collect();
+        self.misfit(peer, &reason);
     }
 
     pub(in crate::node) fn on_admit(&mut self, peer: NodeId, admit: Admit) {

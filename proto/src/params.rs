@@ -42,9 +42,10 @@ pub const CLOCK_AHEAD_MAX: Duration = Duration::from_millis(500);
 /// Own stamps further ahead of the own clock than this end the log's life; less is waited for.
 pub const CLOCK_BACK_MAX: Duration = Duration::from_secs(10);
 /// Bytes held back for the clock, of all origins; above it only *that* an origin waits is remembered.
-pub const DEFERRED_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of logs that are being put together from parts, of all origins; so no log that comes in parts may be larger.
-pub const STAGED_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub const DEFERRED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of logs that are being put together from parts, of all origins, each record as it came and as it was read: together with
+/// everything else that is less than the 512 MiB a node may take. No log that comes in parts may have more than half of it.
+pub const STAGED_BYTES_MAX: usize = 384 * 1024 * 1024;
 /// A sender that was silent for so long while a log was put together from its parts is given up for another.
 pub const STAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// Tombstones are collected by their writer after this time (research: 24 h).

@@ -11,7 +11,7 @@ use crate::params::{DEFERRED_BYTES_MAX, ORIGINS_MAX, STAGE_PATIENCE, STAGED_BYTE
 use crate::record::{NodeId, Origin, SignedRef};
 use crate::wire::message::Range;
 
-/// What a record is reckoned to take beside its envelope.
+/// What a record is reckoned to take beside its envelope, which is held twice: as it came, and as it was read.
 const RECORD_BYTES_OVERHEAD: usize = 256;
 
 /// The parts of one log from one sender, put together until a head confirms them.
@@ -197,5 +197,5 @@ impl Deferred {
 }
 
 fn bytes_of(records: &[SignedRef]) -> usize {
-    records.iter().map(|signed| signed.envelope.len() + RECORD_BYTES_OVERHEAD).sum()
+    records.iter().map(|signed| 2 * signed.envelope.len() + RECORD_BYTES_OVERHEAD).sum()
 }

@@ -329,7 +329,7 @@ fn parts_of_logs_are_bounded() {
         }
     };
     assert_eq!((refused, registry.pending_bytes()), (RangeError::Full, (0, 0)));
-    assert!(from as usize > STAGED_BYTES_MAX / RECORD_BYTES_MAX * 9 / 10);
+    assert!(from as usize > STAGED_BYTES_MAX / (2 * RECORD_BYTES_MAX) * 9 / 10);
 }
 
 #[test]

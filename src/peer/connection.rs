@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::endpoint::Shared;
 use super::frame::FrameError;
 use super::lanes::{self, Lane};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Total};
 use super::tls::{self, raw_key};
 use super::{PeerEvent, request};
 
@@ -91,10 +91,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(key: [u8; 32]) -> (Arc<Self>, mpsc::Receiver<Visit>) {
+    pub(super) fn new(key: [u8; 32], total: Total) -> (Arc<Self>, mpsc::Receiver<Visit>) {
         let (visits, visiting) = mpsc::channel(VISITS_MAX);
         let peer =
-            Self { key, outbox: Outbox::default(), visits, links: Mutex::default(), preferred: watch::Sender::new(0) };
+            Self { key, outbox: Outbox::new(total), visits, links: Mutex::default(), preferred: watch::Sender::new(0) };
         (Arc::new(peer), visiting)
     }
 
@@ -358,10 +358,11 @@ async fn take_request(
     receive: RecvStream,
     reading: Arc<Semaphore>,
 ) {
-    match request::read(send, receive, reading).await {
-        Some(Ok((request, stream))) => {
+    match request::read(&shared, send, receive, reading).await {
+        Some(Ok((request, stream, share))) => {
             shared.counters.request_received();
             let room = shared.room(request.len(), Lane::Question).await;
+            drop(share);
             shared.emit(PeerEvent::Request { peer, request, stream, room }).await;
         }
         Some(Err(error)) => drop(violated(&shared, &connection, &error)),

@@ -18,8 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{self, FULL, Peer, Visit, describe, greet, peer_key};
 use super::counters::Counters;
-use super::frame::FRAME_BYTES_MAX;
+use super::frame::{FIRST_ALLOCATION_BYTES_MAX, FRAME_BYTES_MAX};
 use super::lanes::Lane;
+use super::outbox::Total;
 use super::tls::{SERVER_NAME, Tls};
 use super::{PeerError, PeerEvent, Room};
 use crate::entropy::NodeKey;
@@ -28,6 +29,15 @@ use crate::entropy::NodeKey;
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// What all streams of one connection may have in flight, in each direction.
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Accepted connections above which further ones get windows of a small share: all of them together are bounded, and whoever fills
+/// the house with connections slows nobody who was there.
+const ROOMY_CONNECTIONS_MAX: usize = 64;
+/// What one of their streams may have in flight, what all of them may, and what may be on its way to their peer.
+const SMALL_STREAM_WINDOW_BYTES: u32 = 32 << 10;
+const SMALL_CONNECTION_WINDOW_BYTES: u32 = 96 << 10;
+const SMALL_SEND_WINDOW_BYTES: u64 = 64 << 10;
+/// Bytes of messages and requests that may be half read, of all peers together; small ones are not counted.
+const READING_BYTES_MAX: usize = 32 * FRAME_BYTES_MAX;
 /// Requests one peer may have open on a connection. Well above what gossip and queries need, because a tool call may hold its
 /// stream for minutes and must not keep a query from starting; the connection's window bounds the memory.
 const REQUESTS_OPEN_MAX: u32 = 256;
@@ -84,6 +94,12 @@ pub(super) struct Shared {
     /// Bytes that may still be put into events.
     room: Arc<Semaphore>,
     bulk_room: Arc<Semaphore>,
+    /// Bytes that may still be half read.
+    reading: Arc<Semaphore>,
+    /// Bytes that wait to be sent.
+    waiting: Total,
+    /// How further connections are accepted where there is a crowd already.
+    crowded: Arc<quinn::ServerConfig>,
 }
 
 impl Shared {
@@ -92,9 +108,17 @@ impl Shared {
         let bind = |source| PeerError::Bind { source };
         udp.set_nonblocking(true).map_err(bind)?;
         let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint = Endpoint::new(endpoint_config(key), Some(server_config(&tls)?), udp, runtime).map_err(bind)?;
+        let endpoint =
+            Endpoint::new(endpoint_config(key), Some(server_config(&tls, transport_config())?), udp, runtime)
+                .map_err(bind)?;
         let mut process = [0; 8];
         process.copy_from_slice(&crate::entropy::seed().map_err(|e| bind(io::Error::other(e)))?[..8]);
+        let mut small = transport_config();
+        small
+            .stream_receive_window(VarInt::from_u32(SMALL_STREAM_WINDOW_BYTES))
+            .receive_window(VarInt::from_u32(SMALL_CONNECTION_WINDOW_BYTES))
+            .send_window(SMALL_SEND_WINDOW_BYTES);
+        let crowded = Arc::new(server_config(&tls, small)?);
         let shared = Arc::new(Self {
             me: key.public(),
             endpoint,
@@ -108,6 +132,9 @@ impl Shared {
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             room: Arc::new(Semaphore::new(EVENT_BYTES_MAX)),
             bulk_room: Arc::new(Semaphore::new(BULK_EVENT_BYTES_MAX)),
+            reading: Arc::new(Semaphore::new(READING_BYTES_MAX)),
+            waiting: Total::default(),
+            crowded,
             events,
         });
         shared.tasks.spawn(accept(shared.clone()));
@@ -136,6 +163,17 @@ impl Shared {
             // Nobody reads on while the node stops, so nothing may wait for it.
             () = self.stop.cancelled() => Room { _share: None },
         }
+    }
+
+    /// Leave to read a frame of that length; waits while too many are half read. Each is read within a time, so that leave is given
+    /// back whatever peers do.
+    pub(super) async fn reading(&self, bytes: usize) -> Room {
+        if bytes <= FIRST_ALLOCATION_BYTES_MAX {
+            return Room { _share: None };
+        }
+        let share = u32::try_from(bytes.min(READING_BYTES_MAX)).unwrap_or(u32::MAX);
+        // The semaphore is never closed; were it, there would be nothing to bound any more.
+        Room { _share: self.reading.clone().acquire_many_owned(share).await.ok() }
     }
 
     /// Hands an event over; waits while the receiver is busy, which slows exactly the connection it came from.
@@ -185,7 +223,7 @@ impl Shared {
         let arrival = greet(connection.clone(), self.process, dialed).await?;
         let mut peers = self.peers();
         let peer = peers.entry(key).or_insert_with(|| {
-            let (peer, visits) = Peer::new(key);
+            let (peer, visits) = Peer::new(key, self.waiting.clone());
             self.tasks.spawn(connection::run(self.clone(), peer.clone(), visits));
             peer
         });
@@ -261,7 +299,9 @@ async fn accept(shared: Arc<Shared>) {
 async fn shake_hands(shared: &Arc<Shared>, incoming: quinn::Incoming) {
     let address = incoming.remote_address();
     let settled = async {
-        let connecting = incoming.accept().map_err(|e| describe(&e))?;
+        let crowd = shared.endpoint.open_connections() >= ROOMY_CONNECTIONS_MAX;
+        let accepted = if crowd { incoming.accept_with(shared.crowded.clone()) } else { incoming.accept() };
+        let connecting = accepted.map_err(|e| describe(&e))?;
         let connection = timeout(HANDSHAKE_TIMEOUT, connecting)
             .await
             .map_err(|_| "it did not finish the handshake in time".to_owned())?
@@ -274,13 +314,13 @@ async fn shake_hands(shared: &Arc<Shared>, incoming: quinn::Incoming) {
     }
 }
 
-fn server_config(tls: &Tls) -> Result<quinn::ServerConfig, PeerError> {
+fn server_config(tls: &Tls, transport: TransportConfig) -> Result<quinn::ServerConfig, PeerError> {
     let server = tls.server().map_err(PeerError::Tls)?;
     let crypto = QuicServerConfig::try_from(server)
         .map_err(|_| PeerError::Tls(rustls::Error::General("no cipher suite for QUIC".to_owned())))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(Arc::new(transport_config()))
+        .transport_config(Arc::new(transport))
         // A peer that changes its address dials again, which proves its key again.
         .migration(false)
         .max_incoming(HANDSHAKES_MAX)

@@ -17,7 +17,7 @@ use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// How much is allocated at most for a frame of which nothing has arrived yet.
-const FIRST_ALLOCATION_BYTES_MAX: usize = 16 << 10;
+pub(crate) const FIRST_ALLOCATION_BYTES_MAX: usize = 16 << 10;
 
 /// Why no further frame can be read from a stream.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,8 @@ pub(crate) enum FrameError {
     TooLarge(u32),
     #[error("the stream ended inside a frame")]
     Truncated,
+    #[error("a frame was begun and not ended in time")]
+    Slow,
     #[error("the other side gave the stream up (code {0})")]
     Reset(VarInt),
     #[error("the connection is lost: {0}")]

@@ -14,6 +14,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use aop_proto::wire::Class;
 use bytes::Bytes;
@@ -26,8 +27,11 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{BYE, DISMISSED, Ending, Peer, violated};
 use super::endpoint::Shared;
 use super::frame::{FrameError, FrameReader, write_frames};
+use super::outbox::Batch;
 use super::{LAST_WORDS_TIMEOUT, PeerEvent};
 
+/// A message whose length was read must have arrived whole within this time: what is half read is held.
+const FRAME_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// A stream of a kind this build does not know, or one too many.
 const UNKNOWN_STREAM: VarInt = VarInt::from_u32(3);
 
@@ -140,7 +144,11 @@ async fn receive_gossip(shared: &Shared, peer: &Peer, connection: &Connection, s
 
 async fn receive_lane(shared: &Shared, peer: &Peer, lane: Lane, stream: RecvStream) -> Result<(), FrameError> {
     let mut frames = FrameReader::new(stream);
-    while let Some(bytes) = frames.next().await? {
+    while let Some(length) = frames.length().await? {
+        // Kept until the message has found its room: whoever waits for that holds all of it.
+        let _share = shared.reading(length).await;
+        let frame = timeout(FRAME_READ_TIMEOUT, frames.next()).await.map_err(|_| FrameError::Slow)??;
+        let Some(bytes) = frame else { break };
         deliver(shared, peer, lane, bytes).await;
     }
     Ok(())
@@ -227,7 +235,7 @@ impl Writer<'_> {
         }
         while *preferred.borrow() == self.number {
             let batch = self.peer.outbox.try_take(self.lane);
-            if batch.is_empty() || !self.write(batch).await {
+            if batch.messages.is_empty() || !self.write(batch).await {
                 break;
             }
         }
@@ -238,7 +246,7 @@ impl Writer<'_> {
         }
     }
 
-    async fn next_batch(&self, preferred: &mut watch::Receiver<u64>) -> Vec<Bytes> {
+    async fn next_batch(&self, preferred: &mut watch::Receiver<u64>) -> Batch {
         loop {
             // The sender lives in `peer`, so waiting for it cannot fail.
             let _ = preferred.wait_for(|chosen| *chosen == self.number).await;
@@ -249,12 +257,13 @@ impl Writer<'_> {
         }
     }
 
-    async fn write(&mut self, batch: Vec<Bytes>) -> bool {
-        let bytes = batch.iter().map(Bytes::len).sum();
-        let written = self.try_write(&batch).await;
+    async fn write(&mut self, batch: Batch) -> bool {
+        let messages = &batch.messages;
+        let bytes = messages.iter().map(Bytes::len).sum();
+        let written = self.try_write(messages).await;
         match written {
-            true => self.shared.counters.messages_sent(batch.len(), bytes),
-            false => self.shared.counters.messages_lost(batch.len()),
+            true => self.shared.counters.messages_sent(messages.len(), bytes),
+            false => self.shared.counters.messages_lost(messages.len()),
         }
         written
     }

@@ -12,9 +12,10 @@ use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt, WriteEr
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::PeerError;
 use super::connection::describe;
+use super::endpoint::Shared;
 use super::frame::{FRAME_BYTES_MAX, FrameError, FrameReader, write_frames};
+use super::{PeerError, Room};
 
 /// The asker no longer wants the answer.
 const CANCELLED: VarInt = VarInt::from_u32(1);
@@ -120,12 +121,13 @@ impl Drop for Responder {
     }
 }
 
-/// Reads one request; `None` when there was none to answer: given up, cut short, too slow or too large.
+/// Reads one request, and gives the share of all reading that it keeps until it has found its room; `None` when there was none to answer: given up, cut short, too slow or too large.
 pub(crate) async fn read(
+    shared: &Shared,
     send: SendStream,
     receive: RecvStream,
     reading: Arc<Semaphore>,
-) -> Option<Result<(Bytes, Responder), FrameError>> {
+) -> Option<Result<(Bytes, Responder, Room), FrameError>> {
     let responder = Responder { stream: send, finished: false };
     let mut frames = FrameReader::new(receive);
     let request = async {
@@ -133,10 +135,11 @@ pub(crate) async fn read(
         let share = u32::try_from(length).unwrap_or(u32::MAX);
         // The semaphore is never closed; were it, there would be nothing to bound any more.
         let _permit = reading.acquire_many(share).await.ok();
-        frames.next().await
+        let share = shared.reading(length).await;
+        Ok(frames.next().await?.map(|bytes| (bytes, share)))
     };
     match timeout(REQUEST_READ_TIMEOUT, request).await {
-        Ok(Ok(Some(bytes))) => Some(Ok((bytes, responder))),
+        Ok(Ok(Some((bytes, share)))) => Some(Ok((bytes, responder, share))),
         Ok(Err(error @ FrameError::TooLarge(_))) => Some(Err(error)),
         Ok(Ok(None) | Err(_)) | Err(_) => None,
     }

@@ -7,10 +7,16 @@
 
 #[path = "rogue/enemy.rs"]
 mod enemy;
+#[path = "rogue/flood.rs"]
+mod flood;
 #[path = "rogue/forgery.rs"]
 mod forgery;
+#[path = "rogue/history.rs"]
+mod history;
 #[path = "rogue/link.rs"]
 mod link;
+#[path = "rogue/stranger.rs"]
+mod stranger;
 mod support;
 #[path = "rogue/zone.rs"]
 mod zone;

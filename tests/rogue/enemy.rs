@@ -9,8 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aop_proto::codec::Wire;
 use aop_proto::record::{
-    Certificate, Envelope, Head, Kind, NodeBody, NodeId, Origin, Record, Signed, SignedRef, ToolBody,
-    VISIBILITY_PUBLIC,
+    Certificate, Envelope, Head, Kind, NodeBody, NodeId, Origin, Record, Signed, SignedRef, ToolBody, VISIBILITY_PUBLIC,
 };
 use aop_proto::registry::root::root_of;
 use aop_proto::trust::{SigningKey, Verifier, definition_hash, sign_flush, verify_chain};
@@ -277,11 +276,25 @@ impl<'s> Enemy<'s> {
             told.iter().map(|bytes| verifier.open(bytes).expect("what it serves verifies")).collect();
         for signed in &opened {
             let record = &signed.record;
-            let certified = chains.iter().any(|chain| verify_chain(chain, &zone_name(), &self.zone_key, record.node).is_ok());
+            let certified =
+                chains.iter().any(|chain| verify_chain(chain, &zone_name(), &self.zone_key, record.node).is_ok());
             assert!(certified, "{signed:?} is of nobody in the zone");
             assert_eq!(record.zone, ZONE, "{signed:?}");
             assert!(!record.name.contains(super::zone::FORGED), "{signed:?}");
         }
         opened
     }
+}
+
+/// The log of a node as it is served, whole.
+#[track_caller]
+pub(crate) fn log_of(enemy: &Enemy<'_>, node: &str) -> Vec<SignedRef> {
+    let mut log: Vec<SignedRef> = Vec::new();
+    for signed in enemy.was_told_only_the_truth() {
+        if signed.record.node.to_string() == node && !log.iter().any(|known| known.hash == signed.hash) {
+            log.push(signed);
+        }
+    }
+    log.sort_by_key(|signed| signed.record.seq);
+    log
 }

@@ -4,28 +4,14 @@ use std::sync::Arc;
 
 use aop_proto::codec::Wire;
 use aop_proto::params::CHAIN_MAX;
-use aop_proto::record::{Certificate, Head, Kind, ManifestBody, NodeBody, Origin, ReapBody, Record, SignedRef};
-use aop_proto::trust::{Verifier, sign_flush};
-use aop_proto::wire::message::{Admit, Delegate, Fork, Message, Range, Ranges, Referral, ReferredChild};
+use aop_proto::record::{Certificate, Head, Kind, Record, SignedRef};
+use aop_proto::trust::sign_flush;
+use aop_proto::wire::message::Ranges;
 
-use super::enemy::{Author, Enemy, doctored, hello, ranges, tool_body, wall_ms};
+use super::enemy::{Author, Enemy, doctored, log_of, ranges, tool_body, wall_ms};
 use super::link::{Socket, any_key, id_of};
-use super::zone::{Victims, ZONE, counter, counts, zone_name};
+use super::zone::{REFUSED, Victims, counter, zone_name};
 use crate::support::{SOON, eventually};
-
-const REFUSED: &str = "aop_records_refused_total";
-
-/// The log of a node as it serves it, whole.
-fn log_of(enemy: &Enemy<'_>, node: &str) -> Vec<SignedRef> {
-    let mut log: Vec<SignedRef> = Vec::new();
-    for signed in enemy.was_told_only_the_truth() {
-        if signed.record.node.to_string() == node && !log.iter().any(|known| known.hash == signed.hash) {
-            log.push(signed);
-        }
-    }
-    log.sort_by_key(|signed| signed.record.seq);
-    log
-}
 
 /// What is to be refused, each for one reason.
 fn forgeries(enemy: &Enemy<'_>, one: &[SignedRef], other: &[SignedRef]) -> Vec<(&'static str, Ranges)> {
@@ -76,7 +62,8 @@ fn forgeries(enemy: &Enemy<'_>, one: &[SignedRef], other: &[SignedRef]) -> Vec<(
     lie("another definition than its hash names", author.lie(hashless.clone()));
     hashless.def_hash = None;
     lie("a definition without a hash", author.lie(hashless.clone()));
-    hashless.body = Some(aop_proto::record::ToolBody { definition: b"[]".to_vec(), ..tool_body("forged", "x") }.encode());
+    hashless.body =
+        Some(aop_proto::record::ToolBody { definition: b"[]".to_vec(), ..tool_body("forged", "x") }.encode());
     lie("a definition that is none", author.lie(hashless));
 
     let record = author.tool("forged_head");
@@ -91,9 +78,11 @@ fn forgeries(enemy: &Enemy<'_>, one: &[SignedRef], other: &[SignedRef]) -> Vec<(
     }
 
     let last = Record { seq: u64::MAX, ..author.tool("forged_number") };
-    let signed: Vec<_> = sign_flush(&author.key, vec![last], Head { seq: u64::MAX, ..honest }).into_iter().map(Arc::new).collect();
+    let signed: Vec<_> =
+        sign_flush(&author.key, vec![last], Head { seq: u64::MAX, ..honest }).into_iter().map(Arc::new).collect();
     lie("the last number there is", ranges(u64::MAX - 1, &signed));
-    let two = author.sign(vec![author.tool("forged_one"), Record { seq: author.last() + 2, ..author.tool("forged_two") }]);
+    let two =
+        author.sign(vec![author.tool("forged_one"), Record { seq: author.last() + 2, ..author.tool("forged_two") }]);
     let mut backwards = author.news(&two);
     backwards.ranges[0].records.reverse();
     lie("records that do not ascend", backwards);
@@ -187,11 +176,10 @@ fn what_is_not_signed_by_a_member_is_refused_counted_and_passed_to_nobody() {
     let mut tap = Enemy::certified(&socket, &victims.one.address, any_key());
     let (one, other) = (log_of(&tap, &victims.one.id), log_of(&tap, &victims.other.id));
 
-    let mut refused = counter(&victims.one, REFUSED);
-    for (what, forgery) in forgeries(&enemy, &one, &other) {
+    let before = counter(&victims.one, REFUSED);
+    for (refused, (what, forgery)) in (before + 1..).zip(forgeries(&enemy, &one, &other)) {
         enemy.say(forgery);
         enemy.link.is_read();
-        refused += 1;
         // Numbers are published with the next change at the latest.
         tap.write_again();
         eventually(&format!("{what} is counted as refused"), SOON, || {

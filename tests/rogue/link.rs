@@ -11,6 +11,7 @@ use aop_proto::record::NodeId;
 use aop_proto::trust::SigningKey;
 use aop_proto::wire::message::{Ack, Message, Ping};
 use ed25519_dalek::pkcs8::EncodePrivateKey;
+use futures::StreamExt;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use rustls::client::AlwaysResolvesClientRawPublicKeys;
@@ -26,8 +27,16 @@ use crate::support::{SOON, eventually};
 /// What comes before the 32 bytes of an Ed25519 key. Source: RFC 8410 §4.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
+/// What the first stream begins with: its kind, and the name of a process, another one each time.
+fn greeting() -> Vec<u8> {
+    [&b"aop\x01"[..], &any_key().to_bytes()[..8]].concat()
+}
+
 /// Longest time that one thing said may take: a node that takes nothing in holds us up, which it may.
 const SAYING: Duration = Duration::from_secs(20);
+
+/// Time in which what is begun and never ended has to be taken in.
+const BEGINNING: Duration = Duration::from_secs(3);
 
 /// What is kept of what one node says; beyond it the oldest go.
 const HEARD_MAX: usize = 20_000;
@@ -61,9 +70,13 @@ impl Socket {
 
     /// A connection on which nothing was said yet, or why there is none.
     pub(crate) fn connect(&self, address: &str, key: &SigningKey) -> Result<Connection, String> {
+        self.connect_by(address, client_config(key))
+    }
+
+    fn connect_by(&self, address: &str, config: quinn::ClientConfig) -> Result<Connection, String> {
         let address = address.parse().expect("an address of ours");
         let entered = self.runtime.enter();
-        let connecting = self.endpoint.connect_with(client_config(key), address, "node.invalid");
+        let connecting = self.endpoint.connect_with(config, address, "node.invalid");
         drop(entered);
         let connecting = connecting.map_err(|error| error.to_string())?;
         self.runtime.block_on(connecting).map_err(|error| error.to_string())
@@ -72,17 +85,53 @@ impl Socket {
     /// A connection with the greeting of §3.2.
     #[track_caller]
     pub(crate) fn link(&self, address: &str, key: &SigningKey) -> Link<'_> {
-        let connection = self.connect(address, key).unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
+        let connection =
+            self.connect(address, key).unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
         self.greeted(connection)
+    }
+
+    /// The same with a window for a handful of bytes, and nobody who reads them.
+    #[track_caller]
+    pub(crate) fn deaf_link(&self, address: &str, key: &SigningKey) -> Link<'_> {
+        let mut config = client_config(key);
+        let mut transport = quinn::TransportConfig::default();
+        transport.stream_receive_window(VarInt::from_u32(64)).keep_alive_interval(Some(Duration::from_secs(2)));
+        config.transport_config(Arc::new(transport));
+        let connection = self.connect_by(address, config).unwrap_or_else(|error| panic!("no connection: {error}"));
+        let gossip = Arc::new(tokio::sync::Mutex::new(self.greet(&connection)));
+        Link { socket: self, connection, gossip, heard: Arc::default() }
+    }
+
+    /// So many connections at once, each by a key of its own and greeted; those that are refused are left out.
+    pub(crate) fn crowd(&self, address: &str, count: usize) -> Vec<Connection> {
+        let address: SocketAddr = address.parse().expect("an address of ours");
+        let one = || async move {
+            let connection =
+                self.endpoint.connect_with(client_config(&any_key()), address, "node.invalid").ok()?.await.ok()?;
+            let mut gossip = connection.open_uni().await.ok()?;
+            gossip.write_all(&greeting()).await.ok()?;
+            // A stream that is dropped is finished, which would be its last word.
+            std::mem::forget(gossip);
+            Some(connection)
+        };
+        self.runtime.block_on(async {
+            let attempts = futures::stream::iter((0..count).map(|_| one()));
+            attempts.buffer_unordered(100).filter_map(std::future::ready).collect().await
+        })
+    }
+
+    #[track_caller]
+    fn greet(&self, connection: &Connection) -> SendStream {
+        self.runtime.block_on(async {
+            let mut gossip = connection.open_uni().await.expect("a first stream");
+            gossip.write_all(&greeting()).await.expect("room for a greeting");
+            gossip
+        })
     }
 
     #[track_caller]
     fn greeted(&self, connection: Connection) -> Link<'_> {
-        let gossip = self.runtime.block_on(async {
-            let mut gossip = connection.open_uni().await.expect("a first stream");
-            gossip.write_all(b"aop\x01rogue<>!").await.expect("room for a greeting");
-            gossip
-        });
+        let gossip = self.greet(&connection);
         let heard = Arc::new(Mutex::new(Heard::default()));
         let gossip = Arc::new(tokio::sync::Mutex::new(gossip));
         self.runtime.spawn(listen(connection.clone(), heard.clone(), gossip.clone()));
@@ -102,6 +151,8 @@ type Answering = Box<dyn FnMut(&Message) -> Option<Message> + Send>;
 struct Heard {
     messages: Vec<Message>,
     answering: Option<Answering>,
+    /// Streams that stay open.
+    kept: Vec<SendStream>,
 }
 
 impl Heard {
@@ -177,6 +228,28 @@ impl Link<'_> {
         })
     }
 
+    /// Writes these bytes on the gossip stream as far as they are taken in within [`BEGINNING`].
+    pub(crate) async fn begin_on_gossip(&self, bytes: &[u8]) {
+        let write = async { drop(self.gossip.lock().await.write_all(bytes).await) };
+        drop(tokio::time::timeout(BEGINNING, write).await);
+    }
+
+    /// The same on a stream of its own, which is kept open.
+    pub(crate) async fn begin(&self, bytes: &[u8]) {
+        if let Ok(mut stream) = self.connection.open_uni().await {
+            drop(tokio::time::timeout(BEGINNING, stream.write_all(bytes)).await);
+            self.heard().kept.push(stream);
+        }
+    }
+
+    /// The same as a request.
+    pub(crate) async fn begin_request(&self, bytes: &[u8]) {
+        if let Ok((mut stream, _)) = self.connection.open_bi().await {
+            drop(tokio::time::timeout(BEGINNING, stream.write_all(bytes)).await);
+            self.heard().kept.push(stream);
+        }
+    }
+
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,11 +257,6 @@ impl Link<'_> {
     /// Everything it said so far.
     pub(crate) fn all_heard(&self) -> Vec<Message> {
         self.heard().messages.clone()
-    }
-
-    /// Forgets what it said so far.
-    pub(crate) fn forget(&self) {
-        self.heard().messages.clear();
     }
 
     /// Says what this makes of what is heard from now on.
@@ -329,7 +397,12 @@ impl ServerCertVerifier for Anybody {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let spki = SubjectPublicKeyInfoDer::from(shown.as_ref());
-        verify_tls13_signature_with_raw_key(message, &spki, signature, &aws_lc_rs::default_provider().signature_verification_algorithms)
+        verify_tls13_signature_with_raw_key(
+            message,
+            &spki,
+            signature,
+            &aws_lc_rs::default_provider().signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -13,6 +13,12 @@ pub(crate) const FORGED: &str = "forged";
 /// Resident memory of a node at its highest, whatever comes in. Source: research on security §2.8, the default profile.
 pub(crate) const CEILING_MIB: u64 = 512;
 
+/// What was not believed.
+pub(crate) const REFUSED: &str = "aop_records_refused_total";
+
+/// What could not be read, or was not its sender's to say.
+pub(crate) const BAD_FRAMES: &str = "aop_frames_bad_total";
+
 pub(crate) const ZONE: &str = "research";
 
 pub(crate) fn zone_name() -> ZoneName {
@@ -23,7 +29,6 @@ pub(crate) fn zone_name() -> ZoneName {
 pub(crate) struct Victims {
     pub(crate) one: Node,
     pub(crate) other: Node,
-    pub(crate) fixture: Fixture,
     pub(crate) world: World,
 }
 
@@ -32,10 +37,9 @@ impl Victims {
         let world = World::new();
         let one = world.node("one").zone(ZONE).start();
         let other = world.node("other").zone(ZONE).args(["--join", &one.address]).start();
-        let fixture = Fixture::new(&world, "papers");
-        one.register("papers", &fixture.command());
+        one.register("papers", &Fixture::new(&world, "papers").command());
         other.register("shop", &Fixture::new(&world, "shop").command());
-        let victims = Self { one, other, fixture, world };
+        let victims = Self { one, other, world };
         victims.serve();
         victims
     }
@@ -81,7 +85,8 @@ impl Victims {
     pub(crate) fn are_honest_to_users(&self) {
         self.are_honest();
         for node in self.both() {
-            for ran in [node.aop(["ls", "-o", "name"]), node.aop(["resolve", "forged tool of an enemy", "-o", "name"])] {
+            for ran in [node.aop(["ls", "-o", "name"]), node.aop(["resolve", "forged tool of an enemy", "-o", "name"])]
+            {
                 is_silent_about_it(&ran);
             }
             node.try_resolve("forged.enemy.research", &["--exact"]).exits(6);

@@ -1,0 +1,286 @@
+//! Whoever has no certificate: it may ask and call, and nothing else it says counts. And relatives that speak of what is not theirs.
+
+use aop_proto::codec::Wire;
+use aop_proto::name::ZoneName;
+use aop_proto::record::{Certificate, Gateway, Kind, NodeId, Record};
+use aop_proto::trust::{SigningKey, sign_flush};
+use aop_proto::wire::message::{
+    Ack, Admit, Announce, Announced, Answer, Buckets, Busy, Candidate, ClockAhead, Delegate, Digest, Fork, Form,
+    Health, Instance, Leave, Members, Message, Ping, PingRequest, Query, Question, Ranges, Refuse, Serial, Serials,
+    Silent, Update, Vector, ZoneAnswer,
+};
+
+use super::enemy::{Author, Enemy, greeting, hello, tool_body, wall_ms};
+use super::link::{Link, Socket, any_key, id_of};
+use super::zone::{BAD_FRAMES, REFUSED, Victims, ZONE, answer, counter, counts};
+use crate::support::{Node, SOON, eventually};
+
+/// Everything that only a fellow may say, as one would say it.
+pub(crate) fn words_of_a_fellow(author: &Author, victim: NodeId) -> Vec<Message> {
+    let update = Update { node: victim, counter: 9, state: 2, by: author.id() };
+    let chain = vec![Certificate::issue(&author.key, &super::zone::zone_name(), author.id(), wall_ms())];
+    let written = author.lie(author.tool("forged_by_a_stranger"));
+    let envelope = written.ranges[0].records[0].clone();
+    vec![
+        Ranges { chains: vec![chain.clone()], ..written }.into(),
+        Fork { chain, one: envelope.clone(), other: envelope }.into(),
+        Digest { hash: [7; 16], members: 7 }.into(),
+        Buckets { hashes: vec![7; 64] }.into(),
+        Vector { buckets: u64::MAX, entries: Vec::new(), reply: true }.into(),
+        Announce { dots: vec![Announced { origin: author.origin(), through: 7 }], hop: 1 }.into(),
+        Busy { retry_ms: u32::MAX }.into(),
+        ClockAhead { ahead_ms: u64::MAX }.into(),
+        Ping { number: 7, updates: vec![update] }.into(),
+        Ack { number: 7, updates: vec![update] }.into(),
+        PingRequest { number: 7, target: victim, updates: vec![update] }.into(),
+        Members { updates: vec![update], reply: true }.into(),
+    ]
+}
+
+/// What anybody may say and nobody need follow.
+pub(crate) fn words_of_anybody(author: &Author, victim: NodeId) -> Vec<Message> {
+    let key = author.key.verifying_key().to_bytes();
+    let chain = vec![Certificate::issue(&author.key, &super::zone::zone_name(), victim, wall_ms())];
+    vec![
+        Admit { zone_key: key, chain: chain.clone(), manifests: Vec::new() }.into(),
+        Refuse { reason: "go away\u{1b}[2J".to_owned() }.into(),
+        Leave { seq: u64::MAX }.into(),
+        Delegate {
+            zone: ZONE.to_owned(),
+            zone_key: key,
+            chain,
+            manifests: Vec::new(),
+            gateways: vec![Gateway { node: author.id(), address: "127.0.0.1:1".to_owned() }],
+            tools: u64::MAX,
+        }
+        .into(),
+        Answer {
+            id: 1,
+            zones: Vec::new(),
+            silent: vec![Silent { zone: ZONE.to_owned(), reason: "gone".to_owned() }],
+            skipped: 1,
+            proofs: Vec::new(),
+            from_cache: false,
+        }
+        .into(),
+        Serials { zones: vec![Serial { zone: ZONE.to_owned(), node: victim, stamp: u64::MAX, tag: 0 }] }.into(),
+        Message::Unknown(200),
+    ]
+}
+
+pub(crate) fn question(id: u64, text: &str) -> Query {
+    Query {
+        id,
+        question: Question {
+            form: Form::Words,
+            text: text.to_owned(),
+            zone: None,
+            limit: 5,
+            tags: Vec::new(),
+            capabilities: Vec::new(),
+            after: String::new(),
+        },
+        deadline_ms: 5000,
+        hops: 4,
+        budget: 8,
+        visited: Vec::new(),
+        outside: false,
+        cached: true,
+    }
+}
+
+/// Waits until everything said before was read: a question is answered after it.
+#[track_caller]
+fn is_answered(link: &Link<'_>, id: u64) {
+    assert!(link.say(question(id, "echo")), "{:?}", link.connection.close_reason());
+    link.wait_for("an answer", |message| matches!(message, Message::Answer(answer) if answer.id == id).then_some(()));
+}
+
+fn id(node: &Node) -> NodeId {
+    NodeId::parse(&node.id).expect("an id")
+}
+
+#[test]
+fn a_stranger_is_answered_and_otherwise_not_heard() {
+    let victims = Victims::start();
+    let socket = Socket::new();
+    let mut tap = Enemy::admitted(&socket, &victims.one.address);
+    for greeted in [None, Some("elsewhere"), Some("a.far.zone")] {
+        let author = Author::new(any_key());
+        let link = socket.link(&victims.one.address, &author.key);
+        greeting(&link);
+        if let Some(zone) = greeted {
+            assert!(link.say(hello(zone)));
+        }
+        let before = counter(&victims.one, BAD_FRAMES);
+        let words = words_of_a_fellow(&author, id(&victims.one));
+        let count = words.len() as u64;
+        for message in words.into_iter().chain(words_of_anybody(&author, id(&victims.one))) {
+            assert!(link.say(message));
+        }
+        is_answered(&link, 77);
+        tap.write_again();
+        // Who has not said who it is may yet be a fellow: what it says too early is no fault.
+        counts(&victims.one, BAD_FRAMES, before + if greeted.is_some() { count } else { 0 });
+        for message in link.all_heard() {
+            let fit = matches!(
+                message,
+                Message::Hello(_)
+                    | Message::Answer(_)
+                    | Message::Refuse(_)
+                    | Message::Referral(_)
+                    | Message::Serials(_)
+            );
+            assert!(fit, "a stranger was told a {}", message.name());
+        }
+        link.close();
+    }
+
+    // Of the zone, it says, by a chain that it made itself: it is offered another, and does not take it.
+    let author = Author::new(any_key());
+    let link = socket.link(&victims.one.address, &author.key);
+    let theirs = greeting(&link);
+    let zone = super::zone::zone_name();
+    for chain in [
+        vec![Certificate::issue(&author.key, &zone, author.id(), wall_ms())],
+        theirs.chain.iter().cloned().chain([Certificate::issue(&author.key, &zone, author.id(), wall_ms())]).collect(),
+        theirs.chain.clone(),
+    ] {
+        assert!(link.say(aop_proto::wire::message::Hello { zone_key: theirs.zone_key, chain, ..hello(ZONE) }));
+        for message in words_of_a_fellow(&author, id(&victims.one)) {
+            assert!(link.say(message));
+        }
+        is_answered(&link, 78);
+    }
+    for message in link.all_heard() {
+        let gossip = matches!(message, Message::Ranges(_) | Message::Vector(_) | Message::Ack(_) | Message::Digest(_));
+        assert!(!gossip, "an applicant was told a {}", message.name());
+    }
+    tap.write_again();
+    tap.was_told_only_the_truth();
+    victims.show("again.enemy.research");
+    victims.are_honest();
+}
+
+/// A tool of some zone as an answer brings it.
+fn candidate(key: &SigningKey, zone: &str, name: &str, chain: Vec<Certificate>) -> Candidate {
+    let author = Author::new(key.clone());
+    let body = tool_body("lie", "forged tool of an enemy");
+    let record = Record {
+        zone: zone.to_owned(),
+        name: name.to_owned(),
+        def_hash: aop_proto::trust::definition_hash(&body.definition).ok(),
+        ..author.record(Kind::Tool, name, Some(body.encode()))
+    };
+    let head = author.head_after(std::slice::from_ref(&record));
+    let signed = &sign_flush(key, vec![record], head)[0];
+    let instance = Instance {
+        node: author.id(),
+        address: "127.0.0.1:1".to_owned(),
+        health: Health::Ok,
+        error: String::new(),
+        since_ms: 0,
+    };
+    Candidate { envelope: signed.envelope.to_vec(), chain, instances: vec![instance], clash: false }
+}
+
+#[test]
+fn a_child_zone_is_heard_about_itself_alone() {
+    let victims = Victims::start();
+    let socket = Socket::new();
+    let (zone_key, key) = (any_key(), any_key());
+    let child = ZoneName::parse("evil.research").expect("a name");
+    let chain = vec![Certificate::issue(&zone_key, &child, id_of(&key), wall_ms())];
+    let link = socket.link(&victims.one.address, &key);
+    let theirs = greeting(&link);
+    let public = zone_key.verifying_key().to_bytes();
+    assert!(link.say(aop_proto::wire::message::Hello {
+        zone_key: Some(public),
+        chain: chain.clone(),
+        ..hello("evil.research")
+    }));
+    link.wait_for("a referral", |message| matches!(message, Message::Referral(_)).then_some(()));
+    let gateways = vec![Gateway { node: id_of(&key), address: "127.0.0.1:1".to_owned() }];
+    let delegate = |zone: &str, key: [u8; 32], chain: Vec<Certificate>| Delegate {
+        zone: zone.to_owned(),
+        zone_key: key,
+        chain,
+        manifests: Vec::new(),
+        gateways: gateways.clone(),
+        tools: 3,
+    };
+    // Not under a key that it does not hold, nor for the zone above, nor with a chain from nowhere.
+    let other = any_key().verifying_key().to_bytes();
+    assert!(link.say(delegate("evil.research", other, chain.clone())));
+    assert!(link.say(delegate("research", public, chain.clone())));
+    assert!(link.say(delegate("evil.research", public, Vec::new())));
+    is_answered(&link, 1);
+    let before = counter(&victims.one, REFUSED);
+    assert!(link.say(delegate("evil.research", public, chain.clone())));
+    eventually("the child is delegated", SOON, || {
+        let zones = victims.one.get("/v1/zones").is(200).text();
+        if zones.contains("evil.research") { Ok(()) } else { Err(zones) }
+    });
+
+    // It answers with what is its own, and with everything that is not.
+    let me = id_of(&key);
+    let stolen = theirs.chain.clone();
+    link.answer(move |message| {
+        let Message::Query(query) = message else { return None };
+        let of = |zone: &str, candidates: Vec<Candidate>| ZoneAnswer {
+            zone: zone.to_owned(),
+            node: me,
+            tag: 1,
+            behind: false,
+            age_ms: 0,
+            ttl_ms: u64::MAX,
+            took_us: 1,
+            documents: u64::MAX,
+            total_length: u64::MAX,
+            frequencies: vec![u64::MAX; 8],
+            matches: u64::MAX,
+            candidates,
+            near: vec!["forged.near.research".to_owned()],
+        };
+        let mut unsigned = candidate(&key, "evil.research", "forged_u.enemy.evil.research", chain.clone());
+        unsigned.envelope[40] ^= 1;
+        let zones = vec![
+            of(
+                "evil.research",
+                vec![
+                    candidate(&key, "evil.research", "proper.enemy.evil.research", chain.clone()),
+                    unsigned,
+                    candidate(&key, "research", "forged_a.enemy.research", chain.clone()),
+                    candidate(&key, "evil.research", "forged_b.enemy.research", chain.clone()),
+                    candidate(&key, "evil.research", "forged_c.enemy.evil.research", stolen.clone()),
+                    candidate(&any_key(), "evil.research", "forged_d.enemy.evil.research", chain.clone()),
+                ],
+            ),
+            of("research", vec![candidate(&key, "research", "forged_e.enemy.research", chain.clone())]),
+            of("writing", vec![candidate(&key, "writing", "forged_f.enemy.writing", chain.clone())]),
+            of(".", vec![candidate(&key, ".", "forged_g.enemy", chain.clone())]),
+        ];
+        let silent = vec![Silent { zone: "research".to_owned(), reason: "forged".to_owned() }];
+        let id = query.id;
+        Some(Answer { id, zones, silent, skipped: 0, proofs: Vec::new(), from_cache: false }.into())
+    });
+    let asked = eventually("the child's own tool is found", SOON, || {
+        let found = answer(&victims.one, "forged tool of an enemy")?;
+        if found.to_string().contains("proper.enemy.evil.research") { Ok(found) } else { Err(found.to_string()) }
+    });
+    let shown: Vec<&str> =
+        asked["results"].as_array().into_iter().flatten().filter_map(|result| result["name"].as_str()).collect();
+    assert!(shown.iter().all(|name| !name.contains("forged")), "{asked}");
+    counts(&victims.one, REFUSED, before + 3);
+
+    // Tags of others, and of its own for ever, are not its to tell.
+    let stamp = (wall_ms() << 16) + 1;
+    let far = (wall_ms() + 3_600_000) << 16;
+    let told = counter(&victims.one, REFUSED);
+    let tags = [("research", stamp), (".", stamp), ("writing", stamp), ("evil.research", far)];
+    let zones = tags.map(|(zone, stamp)| Serial { zone: zone.to_owned(), node: me, stamp, tag: 0 });
+    assert!(link.say(Serials { zones: zones.into() }));
+    is_answered(&link, 2);
+    counts(&victims.one, REFUSED, told + 4);
+    victims.are_honest();
+}

@@ -179,7 +179,7 @@ fn logs_that_never_end_are_held_in_part() {
 }
 
 /// What the attacked node may have grown by while strangers do their worst, in MiB: each of their connections has its small share.
-const STRANGERS_MIB: u64 = 160;
+const STRANGERS_MIB: u64 = 128;
 
 #[track_caller]
 fn has_grown_little(victims: &Victims, before: u64) {

@@ -36,7 +36,7 @@ fn greeting() -> Vec<u8> {
 const SAYING: Duration = Duration::from_secs(20);
 
 /// Time in which what is begun and never ended has to be taken in.
-const BEGINNING: Duration = Duration::from_secs(3);
+const BEGINNING: Duration = Duration::from_secs(6);
 
 /// What is kept of what one node says; beyond it the oldest go.
 const HEARD_MAX: usize = 20_000;

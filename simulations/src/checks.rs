@@ -182,7 +182,7 @@ impl Checks {
     }
 
     /// A node wants this kept.
-    pub(crate) fn persist(&mut self, number: usize, host: &Host, token: u64, keep: &[Keep]) {
+    pub(crate) fn persist(&mut self, number: usize, host: &Host, token: u64, keep: &[Keep], time: Duration) {
         if self.watch == Watch::Nothing || host.hostile {
             return;
         }
@@ -193,6 +193,9 @@ impl Checks {
             self.coverage.record(signed);
             if signed.record.node != host.id {
                 Self::judge(self.truth.hold(number, signed));
+            }
+            if !self.truth.is_honest(signed.record.node) {
+                self.calm.heard(signed, time);
             }
         }
         if !records.is_empty() {

@@ -45,6 +45,11 @@ impl Calm {
 
     pub(super) fn wrote(&mut self, signed: &SignedRef, time: Duration) {
         self.stamp_ms = self.stamp_ms.max(signed.record.hlc >> 16);
+        self.heard(signed, time);
+    }
+
+    /// Something came that nobody saw being written: an enemy says when it likes.
+    pub(super) fn heard(&mut self, signed: &SignedRef, time: Duration) {
         match self.written.get_mut(&signed.record.zone) {
             Some(at) => *at = time,
             None => drop(self.written.insert(signed.record.zone.clone(), time)),

@@ -265,7 +265,7 @@ impl World {
                 return;
             }
             if let Output::Persist { token, keep } = &output {
-                self.checks.persist(host, &self.hosts[host], *token, keep);
+                self.checks.persist(host, &self.hosts[host], *token, keep, self.time);
             }
             if let Some(output) = self.hosts[host].doctor.say(output) {
                 self.act(host, output);

@@ -5,7 +5,7 @@
 //!  3  gossip  resolver  search  call      conversations (borrow holders, never each other)
 //!  2  registry zone cache membership selection trust index      holders
 //!  1  wire                                words on the wire
-//!  0  codec  name  record  params  now  error                   words
+//!  0  codec  json  name  record  params  now  error             words
 //! ```
 //!
 //! Imports point down. Whoever drives a [`node::Node`] hands it inputs with the time and drains its outputs; the shell does it
@@ -19,6 +19,7 @@ pub mod codec;
 pub mod error;
 pub mod gossip;
 pub mod index;
+pub mod json;
 pub mod membership;
 pub mod name;
 pub mod node;

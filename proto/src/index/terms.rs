@@ -4,12 +4,9 @@
 //! fields it occurs in. It is not a copy of the definition: what cannot be searched is not in it.
 //! The same definition always gives the same `Terms`, on every node; that is what makes scores of two nodes comparable.
 
-use std::borrow::Cow;
-
-use serde_json::Value;
-
 use super::stem::stem;
 use super::words::{Word, each_word, is_stop_word, prefix};
+use crate::json::Json;
 
 /// Further distinct terms of one document are left out; they are beyond what any description says.
 pub const DOCUMENT_TERMS_MAX: usize = 4096;
@@ -37,7 +34,7 @@ pub struct Document<'a> {
     /// The server it belongs to.
     pub server: &'a str,
     /// Names and descriptions, nested ones included.
-    pub parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub parameters: Vec<(&'a str, &'a str)>,
     /// The values parameters may take, where the schema lists them.
     pub values: Vec<&'a str>,
     /// Tags, capabilities, examples.
@@ -46,50 +43,42 @@ pub struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// The document of an MCP tool definition. Missing and mistyped members are empty text, as strangers write both.
-    pub fn of(definition: &'a Value, server: &'a str) -> Self {
-        let text = |value: &'a Value| value.as_str().unwrap_or_default();
-        let title = match text(&definition["title"]) {
-            "" => text(&definition["annotations"]["title"]),
-            title => title,
-        };
+    pub fn of(definition: &'a Json<'a>, server: &'a str) -> Self {
+        let annotated = || definition.get("annotations").map_or("", |annotations| text(annotations, "title"));
         let mut document = Self {
-            name: text(&definition["name"]),
-            title,
-            description: text(&definition["description"]),
+            name: text(definition, "name"),
+            title: Some(text(definition, "title")).filter(|title| !title.is_empty()).unwrap_or_else(annotated),
+            description: text(definition, "description"),
             server,
             ..Self::default()
         };
-        document.read_schema(&definition["inputSchema"], 0);
+        if let Some(schema) = definition.get("inputSchema") {
+            document.read_schema(schema, 0);
+        }
         document
     }
 
-    fn read_schema(&mut self, schema: &'a Value, depth: usize) {
+    fn read_schema(&mut self, schema: &'a Json<'a>, depth: usize) {
         if depth > SCHEMA_DEPTH_MAX {
             return;
         }
-        if let Some(properties) = schema["properties"].as_object() {
-            for (name, property) in properties {
-                let description = property["description"].as_str().unwrap_or_default();
-                self.parameters.push((Cow::Borrowed(name), Cow::Borrowed(description)));
-                self.read_schema(property, depth + 1);
-            }
+        for (name, property) in schema.get("properties").map_or(&[][..], Json::members) {
+            self.parameters.push((name, text(property, "description")));
+            self.read_schema(property, depth + 1);
         }
-        if let Some(values) = schema["enum"].as_array() {
-            self.values.extend(values.iter().filter_map(Value::as_str));
-        }
-        self.read_schema_if_any(&schema["items"], depth);
-        for branches in ["anyOf", "oneOf", "allOf"] {
-            for branch in schema[branches].as_array().into_iter().flatten() {
-                self.read_schema_if_any(branch, depth);
-            }
-        }
-    }
-
-    fn read_schema_if_any(&mut self, schema: &'a Value, depth: usize) {
-        if schema.is_object() {
+        let values = schema.get("enum").map_or(&[][..], Json::items);
+        self.values.extend(values.iter().filter_map(Json::as_text));
+        let branches = ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|name| schema.get(name));
+        let below = schema.get("items").into_iter().chain(branches.flat_map(Json::items));
+        for schema in below.filter(|schema| schema.is_object()) {
             self.read_schema(schema, depth + 1);
         }
     }
+}
+
+/// The text of a member, empty where it is missing or no text.
+fn text<'a>(object: &'a Json<'a>, name: &str) -> &'a str {
+    object.get(name).and_then(Json::as_text).unwrap_or_default()
 }
 
 /// A definition that has no text to index.
@@ -125,11 +114,11 @@ impl Terms {
     /// # Errors
     /// The bytes are no JSON object. Anything else, down to an empty object, gives terms.
     pub fn from_definition(definition: &[u8], server: &str, extra: &[&str]) -> Result<Self, DefinitionError> {
-        let value: Value = serde_json::from_slice(definition)?;
-        if !value.is_object() {
+        let definition = Json::read(definition)?;
+        if !definition.is_object() {
             return Err(DefinitionError::NotAnObject);
         }
-        let mut document = Document::of(&value, server);
+        let mut document = Document::of(&definition, server);
         document.extra.extend_from_slice(extra);
         Ok(Self::of(&document))
     }

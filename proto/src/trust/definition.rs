@@ -1,80 +1,95 @@
 //! The hash of a tool's definition: what a caller relies on, whoever wrote it down and in which order.
 
+use serde::Serialize;
+use serde::de::Error as _;
 use sha2::{Digest, Sha256};
 
+use crate::json::Json;
 use crate::record::Hash;
+
+const PINNED: [&str; 6] = ["annotations", "description", "inputSchema", "name", "outputSchema", "title"];
 
 /// SHA-256 over the canonical form (RFC 8785) of what a caller relies on: name, title, description, schemas, annotations.
 ///
 /// # Errors
 /// When the definition is not a JSON object.
 pub fn definition_hash(definition: &[u8]) -> Result<Hash, serde_json::Error> {
-    const PINNED: [&str; 6] = ["annotations", "description", "inputSchema", "name", "outputSchema", "title"];
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(definition)?;
-    let mut canonical = String::from("{");
-    for key in PINNED {
-        if let Some(value) = object.get(key) {
-            if canonical.len() > 1 {
-                canonical.push(',');
-            }
-            canonical.push_str(&format!("\"{key}\":"));
-            write_canonical(value, &mut canonical);
-        }
+    let definition = Json::read(definition)?;
+    if !definition.is_object() {
+        return Err(serde_json::Error::custom("the definition is no object"));
     }
-    canonical.push('}');
-    Ok(Sha256::digest(canonical.as_bytes()).into())
+    Ok(hash_of_object(&definition))
+}
+
+/// The same of a definition that was read.
+fn hash_of_object(definition: &Json<'_>) -> Hash {
+    let mut canonical = Vec::with_capacity(1024);
+    write_members(PINNED.iter().filter_map(|key| Some((*key, definition.get(key)?))), &mut canonical);
+    Sha256::digest(&canonical).into()
 }
 
 /// Objects sorted by UTF-16 code units of their keys, no white space (RFC 8785 §3.2). serde_json escapes text as §3.2.2.2 does.
-fn write_canonical(value: &serde_json::Value, out: &mut String) {
-    use serde_json::Value;
+fn write_canonical(value: &Json<'_>, out: &mut Vec<u8>) {
     match value {
-        Value::Object(object) => {
-            let mut members: Vec<(&String, &Value)> = object.iter().collect();
+        Json::Object(object) => {
+            let mut members: Vec<(&str, &Json<'_>)> = object.iter().map(|(key, member)| (&**key, member)).collect();
+            // The sort is stable, so of members of one name the last one is the last of its run.
             members.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
-            out.push('{');
-            for (place, (key, member)) in members.into_iter().enumerate() {
-                if place > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::String(key.clone()).to_string());
-                out.push(':');
-                write_canonical(member, out);
-            }
-            out.push('}');
+            let last_of_runs = members.chunk_by(|a, b| a.0 == b.0).filter_map(|run| run.last().copied());
+            write_members(last_of_runs, out);
         }
-        Value::Array(items) => {
-            out.push('[');
+        Json::Array(items) => {
+            out.push(b'[');
             for (place, item) in items.iter().enumerate() {
                 if place > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
                 write_canonical(item, out);
             }
-            out.push(']');
+            out.push(b']');
         }
-        Value::Number(number) => write_number(number.as_f64().expect("every number is kept as 64 bits"), out),
-        other => out.push_str(&other.to_string()),
+        Json::Number(number) => write_number(number.as_f64().expect("every number is kept as 64 bits"), out),
+        Json::Text(text) => write_json(text, out),
+        Json::Bool(value) => write_json(value, out),
+        Json::Null => write_json(&(), out),
     }
 }
 
+fn write_members<'a>(members: impl Iterator<Item = (&'a str, &'a Json<'a>)>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (place, (key, member)) in members.enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        write_json(&key, out);
+        out.push(b':');
+        write_canonical(member, out);
+    }
+    out.push(b'}');
+}
+
+fn write_json(value: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("text is JSON, and a vector takes all of it");
+}
+
 /// ECMAScript's Number::toString of a double (RFC 8785 §3.2.2.3).
-fn write_number(double: f64, out: &mut String) {
+fn write_number(double: f64, out: &mut Vec<u8>) {
     let scientific = scientific(double.abs());
     let (mantissa, exponent) = scientific.split_once('e').expect("the form has an exponent");
     let exponent: i32 = exponent.parse().expect("the form ends in it");
     let digits = mantissa.replace('.', "");
     if double < 0.0 {
-        out.push('-');
+        out.push(b'-');
     }
     let places = exponent.unsigned_abs() as usize;
-    *out += &match exponent {
+    let written = match exponent {
         0..21 if digits.len() <= places + 1 => format!("{digits:0<width$}", width = places + 1),
         0..21 => format!("{}.{}", &digits[..=places], &digits[places + 1..]),
         -6..0 => format!("0.{digits:0>width$}", width = places - 1 + digits.len()),
         21.. => format!("{mantissa}e+{exponent}"),
         _ => format!("{mantissa}e{exponent}"),
     };
+    out.extend_from_slice(written.as_bytes());
 }
 
 /// The fewest digits that give a double back, of these the nearest, of two that are as near the even one (ECMA-262, Number::toString,
@@ -121,9 +136,9 @@ mod tests {
             // A power of two: the nearest sixteen digits are those of its smaller neighbour.
             (0x3d30_0000_0000_0000, "5.684341886080802e-14"),
         ] {
-            let mut text = String::new();
+            let mut text = Vec::new();
             write_number(f64::from_bits(bits), &mut text);
-            assert_eq!(text, written);
+            assert_eq!(text, written.as_bytes());
         }
     }
 
@@ -149,9 +164,9 @@ mod tests {
                 "{\"\\r\":2,\"1\":4,\"\u{80}\":6,\"ö\":7,\"€\":1,\"😀\":5,\"\u{fb33}\":3}",
             ),
         ] {
-            let mut text = String::new();
-            write_canonical(&serde_json::from_str(written).unwrap(), &mut text);
-            assert_eq!(text, canonical);
+            let mut text = Vec::new();
+            write_canonical(&Json::read(written.as_bytes()).unwrap(), &mut text);
+            assert_eq!(String::from_utf8(text).unwrap(), canonical);
         }
     }
 
@@ -163,5 +178,7 @@ mod tests {
         assert_eq!(definition_hash(one).unwrap(), definition_hash(same).unwrap());
         assert_ne!(definition_hash(one).unwrap(), definition_hash(other).unwrap());
         assert!(definition_hash(b"[]").is_err());
+        let twice = br#"{"name":"x","name":"t","inputSchema":{"b":7,"b":1,"a":[1,2]}}"#;
+        assert_eq!(definition_hash(one).unwrap(), definition_hash(twice).unwrap(), "the last of one name counts");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::terms::{Terms, each_term};
+use super::terms::{Terms, push_terms};
 use super::words::each_word;
 
 /// Further terms of a question are ignored (a word usually gives two: itself and its stem).
@@ -34,12 +34,15 @@ impl Query {
 
     fn collect(text: &str, stop_words: bool) -> Box<[Box<str>]> {
         let mut terms: BTreeSet<Box<str>> = BTreeSet::new();
-        each_word(text, |word| {
-            each_term(word, stop_words, |term| {
-                if terms.len() < QUERY_TERMS_MAX && !terms.contains(term) {
-                    terms.insert(term.into());
-                }
-            });
+        let (mut lower, mut room) = (String::new(), String::new());
+        each_word(text, &mut lower, |word| {
+            if stop_words || !word.is_stop() {
+                push_terms(word, &mut room, |term, _| {
+                    if terms.len() < QUERY_TERMS_MAX && !terms.contains(term) {
+                        terms.insert(term.into());
+                    }
+                });
+            }
         });
         terms.into_iter().collect()
     }

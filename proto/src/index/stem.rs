@@ -3,57 +3,64 @@
 //! It is not Porter's, which is five times as long and hardly found more (figures in `benches/README.md`). A stem is indexed
 //! beside the word itself, never instead of it: among tools `list` and `lists`, `get` and `getting` are often different things.
 
-/// The stem of a lower-case word; words that are not plain ASCII letters stay as they are.
-pub(super) fn stem(word: &str) -> String {
-    let mut stem = singular(word);
-    if !stem.bytes().all(|b| b.is_ascii_lowercase()) || stem.len() < 4 {
-        return stem;
+/// Appends the stem of a lower-case word; words that are not plain ASCII letters stay as they are.
+pub(super) fn push_stem(word: &str, out: &mut String) {
+    let start = out.len();
+    push_singular(word, out);
+    if !out[start..].bytes().all(|b| b.is_ascii_lowercase()) || out.len() < start + 4 {
+        return;
     }
-    if stem.len() >= 5 {
+    if out.len() >= start + 5 {
         for suffix in ["ing", "ed"] {
-            let Some(root) = stem.strip_suffix(suffix) else { continue };
+            let Some(root) = out[start..].strip_suffix(suffix) else { continue };
             if root.len() >= 3 && root.bytes().any(|b| b"aeiouy".contains(&b)) {
-                stem.truncate(root.len());
-                undouble(&mut stem);
+                out.truncate(start + root.len());
+                undouble(start, out);
                 break;
             }
         }
     }
-    if stem.len() >= 4 && stem.ends_with('e') {
-        stem.pop();
+    if out.len() >= start + 4 && out.ends_with('e') {
+        out.pop();
     }
-    stem
 }
 
-fn singular(word: &str) -> String {
-    let keep = |bytes: usize| word[..word.len() - bytes].to_owned();
-    if word.len() < 4 || !word.is_ascii() {
-        word.to_owned()
+fn push_singular(word: &str, out: &mut String) {
+    let plural = word.len() >= 4 && word.ends_with('s') && word.is_ascii();
+    let (kept, end) = if !plural {
+        (word.len(), "")
     } else if word.len() > 4 && word.ends_with("ies") {
-        keep(3) + "y"
+        (word.len() - 3, "y")
     } else if ["sses", "xes", "ches", "shes"].iter().any(|end| word.ends_with(end)) {
-        keep(2)
-    } else if word.ends_with('s') && !["ss", "us", "is"].iter().any(|end| word.ends_with(end)) {
-        keep(1)
+        (word.len() - 2, "")
+    } else if ["ss", "us", "is"].iter().any(|end| word.ends_with(end)) {
+        (word.len(), "")
     } else {
-        word.to_owned()
-    }
+        (word.len() - 1, "")
+    };
+    out.push_str(&word[..kept]);
+    out.push_str(end);
 }
 
 /// `running` is left as `runn`: one of the twins goes, except where words end in both (`call`, `pass`, `buzz`).
-fn undouble(stem: &mut String) {
-    if let &[.., a, b] = stem.as_bytes()
+fn undouble(start: usize, out: &mut String) {
+    if let &[_, _, .., a, b] = &out.as_bytes()[start..]
         && a == b
-        && stem.len() > 3
         && !b"lsz".contains(&b)
     {
-        stem.pop();
+        out.pop();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn stem(word: &str) -> String {
+        let mut out = String::from("~");
+        push_stem(word, &mut out);
+        out.split_off(1)
+    }
 
     #[test]
     fn forms_of_one_word_meet() {

@@ -4,8 +4,8 @@
 //! fields it occurs in. It is not a copy of the definition: what cannot be searched is not in it.
 //! The same definition always gives the same `Terms`, on every node; that is what makes scores of two nodes comparable.
 
-use super::stem::stem;
-use super::words::{Word, each_word, is_stop_word, prefix};
+use super::stem::push_stem;
+use super::words::{WORD_BYTES_MAX, Word, each_word, prefix};
 use crate::json::Json;
 
 /// Further distinct terms of one document are left out; they are beyond what any description says.
@@ -76,6 +76,14 @@ impl<'a> Document<'a> {
     }
 }
 
+impl Document<'_> {
+    fn bytes(&self) -> usize {
+        let parameters = self.parameters.iter().flat_map(|(name, description)| [*name, *description]);
+        let fields = [self.name, self.title, self.server, self.description].into_iter();
+        fields.chain(parameters).chain(self.values.iter().chain(&self.extra).copied()).map(str::len).sum()
+    }
+}
+
 /// The text of a member, empty where it is missing or no text.
 fn text<'a>(object: &'a Json<'a>, name: &str) -> &'a str {
     object.get(name).and_then(Json::as_text).unwrap_or_default()
@@ -125,7 +133,7 @@ impl Terms {
 
     /// The terms of a document. Fields are read in order of worth, so that the bound on terms cuts the least telling text.
     pub fn of(document: &Document<'_>) -> Self {
-        let mut collected = Collected::default();
+        let mut collected = Collected::with_room(document.bytes());
         collected.add_all(document.name, WEIGHT_NAME);
         collected.add_all(document.title, WEIGHT_TEXT);
         collected.add(document.server, WEIGHT_TEXT);
@@ -183,10 +191,11 @@ impl Terms {
 }
 
 /// All occurrences, in the order they are read, and later sorted: cheaper than a map that grows by one term at a time.
-#[derive(Default)]
 struct Collected {
     text: String,
     occurrences: Vec<Occurrence>,
+    /// Room for one word in lower case.
+    lower: String,
 }
 
 #[derive(Clone, Copy)]
@@ -197,10 +206,19 @@ struct Occurrence {
     end: u32,
     weight: u16,
     /// What it adds to the document's length.
-    length: u16,
+    length: u32,
 }
 
 impl Collected {
+    /// Room for the terms of so many bytes of text: words of five letters, each with its stem.
+    fn with_room(bytes: usize) -> Self {
+        Self {
+            text: String::with_capacity(2 * bytes),
+            occurrences: Vec::with_capacity(bytes / 3),
+            lower: String::with_capacity(WORD_BYTES_MAX),
+        }
+    }
+
     fn add(&mut self, text: &str, weight: u16) {
         self.add_words(text, weight, false);
     }
@@ -212,57 +230,59 @@ impl Collected {
     }
 
     fn add_words(&mut self, text: &str, weight: u16, stop_words: bool) {
-        each_word(text, |word| {
-            let length = if matches!(word, Word::Plain(word) if is_stop_word(word)) { 0 } else { weight };
-            each_term(word, stop_words, |term| self.count(term, weight, length));
+        each_word(text, &mut self.lower, |word| {
+            let is_stop = word.is_stop();
+            if stop_words || !is_stop {
+                let length = if is_stop { 0 } else { u32::from(weight) };
+                push_terms(word, &mut self.text, |term, start| {
+                    // A record is far below 4 GiB, and so is its text.
+                    let (start, end) = (start as u32, (start + term.len()) as u32);
+                    self.occurrences.push(Occurrence { prefix: prefix(term), start, end, weight, length });
+                });
+            }
         });
     }
 
-    fn count(&mut self, term: &str, weight: u16, length: u16) {
-        // A record is far below 4 GiB, and so is its text.
-        let start = self.text.len() as u32;
-        self.text.push_str(term);
-        let end = self.text.len() as u32;
-        self.occurrences.push(Occurrence { prefix: prefix(term), start, end, weight, length });
-    }
-
-    fn finish(mut self) -> Terms {
-        let text = &self.text;
-        let term = |occurrence: &Occurrence| &text[occurrence.start as usize..occurrence.end as usize];
-        self.occurrences.sort_unstable_by(|a, b| {
-            let differ = a.prefix.cmp(&b.prefix).then_with(|| term(a).cmp(term(b)));
-            differ.then_with(|| a.start.cmp(&b.start))
+    fn finish(self) -> Terms {
+        let Self { text, occurrences: mut terms, .. } = self;
+        let text_of = |occurrence: &Occurrence| &text[occurrence.start as usize..occurrence.end as usize];
+        let order = |a: &Occurrence, b: &Occurrence| a.prefix.cmp(&b.prefix).then_with(|| text_of(a).cmp(text_of(b)));
+        terms.sort_unstable_by(|a, b| order(a, b).then(a.start.cmp(&b.start)));
+        terms.dedup_by(|again, first| {
+            let same = order(again, first).is_eq();
+            if same {
+                first.weight = first.weight.saturating_add(again.weight);
+                first.length = first.length.saturating_add(again.length);
+            }
+            same
         });
-        let mut runs: Vec<&[Occurrence]> = self.occurrences.chunk_by(|a, b| term(a) == term(b)).collect();
-        if runs.len() > DOCUMENT_TERMS_MAX {
-            runs.sort_unstable_by_key(|run| run[0].start);
-            runs.truncate(DOCUMENT_TERMS_MAX);
-            runs.sort_unstable_by_key(|run| term(&run[0]));
+        if terms.len() > DOCUMENT_TERMS_MAX {
+            terms.sort_unstable_by_key(|term| term.start);
+            terms.truncate(DOCUMENT_TERMS_MAX);
+            terms.sort_unstable_by(order);
         }
-        let mut kept = String::with_capacity(runs.iter().map(|run| term(&run[0]).len()).sum());
-        let mut length = 0_u32;
-        let mut entries = Vec::with_capacity(runs.len());
-        for run in runs {
-            kept.push_str(term(&run[0]));
-            let weight = run.iter().fold(0_u16, |sum, occurrence| sum.saturating_add(occurrence.weight));
-            length = run.iter().fold(length, |sum, occurrence| sum.saturating_add(u32::from(occurrence.length)));
+        let mut kept = String::with_capacity(terms.iter().map(|term| text_of(term).len()).sum());
+        let entries = terms.iter().map(|term| {
+            kept.push_str(text_of(term));
             // At most DOCUMENT_TERMS_MAX terms of 65 bytes: far below u32::MAX.
-            entries.push(Entry { end: kept.len() as u32, weight });
-        }
-        Terms { text: kept.into(), entries: entries.into(), length }
+            Entry { end: kept.len() as u32, weight: term.weight }
+        });
+        let entries = entries.collect();
+        let length = terms.iter().fold(0_u32, |sum, term| sum.saturating_add(term.length));
+        Terms { text: kept.into(), entries, length }
     }
 }
 
-/// The terms under which a word is indexed and sought.
-pub(super) fn each_term(word: Word<'_>, stop_words: bool, mut emit: impl FnMut(&str)) {
-    match word {
-        Word::Plain(word) if !stop_words && is_stop_word(word) => {}
-        Word::Plain(word) => {
-            emit(word);
-            let mut marked = String::from(STEM_MARK);
-            marked.push_str(&stem(word));
-            emit(&marked);
-        }
-        Word::Whole(word) | Word::Piece(word) => emit(word),
+/// Appends the terms under which a word is indexed and sought, and says where each of them starts.
+pub(super) fn push_terms(word: Word<'_>, out: &mut String, mut emit: impl FnMut(&str, usize)) {
+    let (Word::Plain(text) | Word::Whole(text) | Word::Piece(text)) = word;
+    let start = out.len();
+    out.push_str(text);
+    emit(&out[start..], start);
+    if let Word::Plain(word) = word {
+        let start = out.len();
+        out.push(STEM_MARK);
+        push_stem(word, out);
+        emit(&out[start..], start);
     }
 }

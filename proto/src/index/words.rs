@@ -6,7 +6,7 @@
 //! It is not a language detector and knows no dictionary; the same bytes always give the same words.
 
 /// Longer words are cut: they are encoded data, not language.
-const WORD_BYTES_MAX: usize = 64;
+pub(super) const WORD_BYTES_MAX: usize = 64;
 
 /// One word of a text, lower case, at most 64 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,18 +19,32 @@ pub(super) enum Word<'a> {
     Piece(&'a str),
 }
 
-/// Calls `emit` for every word of `text`, in order.
-pub(super) fn each_word(text: &str, mut emit: impl FnMut(Word<'_>)) {
+impl Word<'_> {
+    /// Whether it says nothing about what is sought.
+    pub(super) fn is_stop(&self) -> bool {
+        matches!(self, Self::Plain(word) if is_stop_word(word))
+    }
+}
+
+/// Calls `emit` for every word of `text`, in order. `lower` is room for one of them.
+pub(super) fn each_word(text: &str, lower: &mut String, mut emit: impl FnMut(Word<'_>)) {
     let mut rest = text;
     while let Some(start) = rest.find(|c: char| c.is_alphanumeric() || is_unspaced(c)) {
         rest = &rest[start..];
+        // Nearly every word is written in small letters, and no letter follows it.
+        let small = rest.bytes().take_while(u8::is_ascii_lowercase).count();
+        if small > 0 && rest.as_bytes().get(small).is_none_or(|next| next.is_ascii() && !next.is_ascii_alphanumeric()) {
+            emit(Word::Plain(cut(&rest[..small])));
+            rest = &rest[small..];
+            continue;
+        }
         let unspaced = rest.starts_with(is_unspaced);
-        let same_run = |c: char| if unspaced { is_unspaced(c) } else { c.is_alphanumeric() && !is_unspaced(c) };
+        let same_run = |c: char| is_unspaced(c) == unspaced && (unspaced || c.is_alphanumeric());
         let (run, after) = rest.split_at(rest.find(|c| !same_run(c)).unwrap_or(rest.len()));
         if unspaced {
             each_pair(run, &mut emit);
         } else {
-            each_part(run, &mut emit);
+            each_part(run, lower, &mut emit);
         }
         rest = after;
     }
@@ -38,7 +52,9 @@ pub(super) fn each_word(text: &str, mut emit: impl FnMut(Word<'_>)) {
 
 /// Whether the script of `c` does not separate words: kana, ideographs, hangul (its particles stick), Thai and its neighbours.
 fn is_unspaced(c: char) -> bool {
-    matches!(u32::from(c),
+    // Most text is below all of them.
+    c >= '\u{e00}'
+        && matches!(u32::from(c),
         0x0e00..=0x0eff | 0x1000..=0x109f | 0x1780..=0x17ff | 0x3040..=0x30ff | 0x31f0..=0x31ff | 0x3400..=0x4dbf
         | 0x4e00..=0x9fff | 0xac00..=0xd7af | 0xf900..=0xfaff | 0xff66..=0xff9d | 0x2_0000..=0x3_ffff)
 }
@@ -57,8 +73,8 @@ fn each_pair(run: &str, emit: &mut impl FnMut(Word<'_>)) {
 }
 
 /// Cuts a run of letters and digits at the humps of camel case: `HTTPServer2` is `http`, `server2`.
-fn each_part(run: &str, emit: &mut impl FnMut(Word<'_>)) {
-    let mut whole = String::with_capacity(run.len());
+fn each_part(run: &str, whole: &mut String, emit: &mut impl FnMut(Word<'_>)) {
+    whole.clear();
     let mut part_start = 0;
     let mut parts = 0;
     let mut before: Option<char> = None;
@@ -71,12 +87,16 @@ fn each_part(run: &str, emit: &mut impl FnMut(Word<'_>)) {
             part_start = whole.len();
             parts += 1;
         }
-        whole.extend(c.to_lowercase());
+        match c {
+            // Nearly all of them.
+            '\0'..='\x7f' => whole.push(c.to_ascii_lowercase()),
+            _ => whole.extend(c.to_lowercase()),
+        }
         before = Some(c);
     }
     emit(Word::Plain(cut(&whole[part_start..])));
     if parts > 0 {
-        emit(Word::Whole(cut(&whole)));
+        emit(Word::Whole(cut(whole)));
     }
 }
 
@@ -84,35 +104,36 @@ fn cut(word: &str) -> &str {
     &word[..word.floor_char_boundary(WORD_BYTES_MAX)]
 }
 
-/// Whether a word says nothing about what is sought: English function words, and what people say around a request.
-pub(super) fn is_stop_word(word: &str) -> bool {
-    word.len() <= STOP_WORD_BYTES_MAX && STOP_PREFIXES.binary_search(&prefix(word)).is_ok()
+/// English function words, and what people say around a request.
+fn is_stop_word(word: &str) -> bool {
+    let letter = word.bytes().next().map(|byte| usize::from(byte.wrapping_sub(b'a')));
+    let Some(letter) = letter.filter(|letter| *letter < LETTERS) else { return false };
+    STOP_WORDS[STOP_WORDS_FROM[letter]..STOP_WORDS_FROM[letter + 1]].contains(&word)
 }
 
 /// The first sixteen bytes as a number that sorts as they do.
-pub(super) const fn prefix(word: &str) -> u128 {
-    let bytes = word.as_bytes();
-    let mut prefix = [0; 16];
-    let mut at = 0;
-    while at < bytes.len() && at < prefix.len() {
-        prefix[at] = bytes[at];
-        at += 1;
-    }
-    u128::from_be_bytes(prefix)
+pub(super) fn prefix(word: &str) -> u128 {
+    let bytes = &word.as_bytes()[..word.len().min(16)];
+    let number = bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
+    number.unbounded_shl(8 * (16 - bytes.len() as u32))
 }
 
-/// No stop word is longer, so that its prefix is all of it.
-const STOP_WORD_BYTES_MAX: usize = 16;
+const LETTERS: usize = 26;
 
-const STOP_PREFIXES: [u128; STOP_WORDS.len()] = {
-    let mut prefixes = [0; STOP_WORDS.len()];
-    let mut at = 0;
-    while at < prefixes.len() {
-        assert!(STOP_WORDS[at].len() <= STOP_WORD_BYTES_MAX, "a stop word fits its prefix");
-        prefixes[at] = prefix(STOP_WORDS[at]);
-        at += 1;
+/// Where the stop words of each letter begin, and the last ones end.
+const STOP_WORDS_FROM: [usize; LETTERS + 1] = {
+    let mut from = [0; LETTERS + 1];
+    let (mut letter, mut at) = (0, 0);
+    while letter < LETTERS {
+        from[letter] = at;
+        while at < STOP_WORDS.len() && STOP_WORDS[at].as_bytes()[0] as usize == b'a' as usize + letter {
+            at += 1;
+        }
+        letter += 1;
     }
-    prefixes
+    assert!(at == STOP_WORDS.len(), "they are sorted");
+    from[LETTERS] = at;
+    from
 };
 
 #[rustfmt::skip]
@@ -132,7 +153,7 @@ mod tests {
 
     fn words(text: &str) -> Vec<String> {
         let mut words = Vec::new();
-        each_word(text, |word| {
+        each_word(text, &mut String::new(), |word| {
             words.push(match word {
                 Word::Plain(w) => w.to_owned(),
                 Word::Whole(w) => format!("={w}"),
@@ -164,8 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn stop_words_are_sorted_for_the_search() {
-        assert!(STOP_WORDS.is_sorted());
-        assert!(is_stop_word("the") && !is_stop_word("weather"));
+    fn stop_words_are_found_and_nothing_else_is() {
+        assert!(STOP_WORDS.iter().all(|word| is_stop_word(word)));
+        assert!(["weather", "", "ab", "zoo", "The", "~the", "über"].iter().all(|word| !is_stop_word(word)));
+    }
+
+    #[test]
+    fn prefixes_sort_as_their_words_do() {
+        let mut words = ["", "a", "ab", "b", "~a", "é", "sixteen-bytes-ab", "sixteen-bytes-abc"];
+        words.sort_unstable();
+        assert!(words.is_sorted_by_key(|word| prefix(word)));
+        assert_eq!(prefix("sixteen-bytes-ab"), prefix("sixteen-bytes-abc"));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::DocId;
 use super::score::{Query, Scorer, part};
 use super::terms::Terms;
+use super::words::prefix;
 
 /// Documents of one segment: their numbers fit 16 bits.
 pub(super) const SEGMENT_DOCUMENTS_MAX: usize = u16::MAX as usize;
@@ -46,17 +47,18 @@ impl Segment {
     /// Turns fresh documents into a segment.
     pub(super) fn seal(fresh: &[(DocId, Arc<Terms>)]) -> Self {
         debug_assert!(fresh.len() <= SEGMENT_DOCUMENTS_MAX);
-        let mut occurrences: Vec<(&str, u16, u16)> = Vec::new();
+        // The first bytes of a term nearly always tell it from another, and are compared as one number.
+        let mut occurrences: Vec<(u128, &str, u16, u16)> = Vec::with_capacity(fresh.iter().map(|(_, t)| t.len()).sum());
         let mut segment = Self::default();
         for ((id, terms), number) in fresh.iter().zip(0u16..) {
             segment.documents.push(*id);
             segment.lengths.push(terms.length());
-            occurrences.extend(terms.iter().map(|(term, weight)| (term, number, weight)));
+            occurrences.extend(terms.iter().map(|(term, weight)| (prefix(term), term, number, weight)));
         }
         occurrences.sort_unstable();
-        for run in occurrences.chunk_by(|a, b| a.0 == b.0) {
-            segment.postings.extend(run.iter().map(|&(_, document, weight)| Posting { document, weight }));
-            segment.close_term(run[0].0);
+        for run in occurrences.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
+            segment.postings.extend(run.iter().map(|&(_, _, document, weight)| Posting { document, weight }));
+            segment.close_term(run[0].1);
         }
         segment.finish();
         segment

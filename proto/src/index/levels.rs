@@ -62,11 +62,11 @@ impl Index {
         self.documents == 0
     }
 
-    /// Adds a document, in the place of one with the same id if there is one.
+    /// Adds a document under an id that none has.
     pub fn insert(&mut self, id: DocId, terms: impl Into<Arc<Terms>>) {
+        debug_assert!(!self.contains(id), "an id names one document at a time");
         let terms = terms.into();
         let work = MERGE_POSTINGS_PER_CHANGE + MERGE_POSTINGS_PER_TERM * terms.len();
-        self.take_out(id);
         self.documents += 1;
         self.total_length += u64::from(terms.length());
         self.tail.push((id, terms));
@@ -104,6 +104,11 @@ impl Index {
         let part = Part { segment: Arc::new(segment), removed: Arc::new(removed) };
         self.sealed.push(Sealed { number: self.next_number, part });
         self.next_number += 1;
+    }
+
+    fn contains(&self, id: DocId) -> bool {
+        let live = |part: &Part| part.segment.find(id).is_some_and(|found| !part.removed.contains(found));
+        self.tail.iter().any(|&(waiting, _)| waiting == id) || self.sealed.iter().any(|sealed| live(&sealed.part))
     }
 
     fn take_out(&mut self, id: DocId) -> bool {

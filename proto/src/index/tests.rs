@@ -91,6 +91,7 @@ fn search_is_brute_force_bit_for_bit() {
                 assert_eq!(index.remove(id), model.0.remove(&id).is_some(), "seed {seed}");
             } else {
                 let terms = dice.terms();
+                index.remove(id);
                 index.insert(id, Arc::clone(&terms));
                 model.0.insert(id, terms);
             }

@@ -22,7 +22,7 @@ pub use anchors::{Anchor, Anchors};
 pub use certificate::verify_chain;
 pub use chains::Chains;
 pub use definition::definition_hash;
-pub(crate) use flush::ROOTS_MAX;
+pub(crate) use flush::SEALS_MAX;
 pub use flush::{Opened, Verifier, sign_flush};
 pub use manifest::Lineage;
 
@@ -60,9 +60,14 @@ pub enum TrustError {
 
 /// DSSE v1 pre-authentication encoding: the type is inside what is signed.
 fn pre_authentication(kind: &str, body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("DSSEv1 {} {kind} {} ", kind.len(), body.len()).into_bytes();
+    let mut bytes = pre_authentication_head(kind, body).into_bytes();
     bytes.extend_from_slice(body);
     bytes
+}
+
+/// What stands before the body in it.
+fn pre_authentication_head(kind: &str, body: &[u8]) -> String {
+    format!("DSSEv1 {} {kind} {} ", kind.len(), body.len())
 }
 
 fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), TrustError> {

@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::params::{
     CACHE_ENTRIES_MAX, CONTACTS_MAX, DEFERRED_BYTES_MAX, ORIGINS_MAX, QUERIES_MAX, STAGED_BYTES_MAX, WANTS_MAX,
 };
-use crate::trust::ROOTS_MAX;
+use crate::trust::SEALS_MAX;
 
 /// One thing that is held, counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,7 +32,7 @@ impl Node {
             gauge("wants", self.gossip.wants(), WANTS_MAX),
             gauge("bytes of logs in parts", self.registry.pending_bytes().0, STAGED_BYTES_MAX),
             gauge("bytes held back for the clock", self.registry.pending_bytes().1, DEFERRED_BYTES_MAX),
-            gauge("verified roots", self.verifier.remembered(), ROOTS_MAX),
+            gauge("verified roots", self.verifier.remembered(), SEALS_MAX),
             gauge("tags", self.tags.len(), CACHE_ENTRIES_MAX),
             gauge("questions", self.resolver.in_flight(), QUERIES_MAX),
             gauge("answers in L2", l2, CACHE_ENTRIES_MAX),

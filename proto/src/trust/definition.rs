@@ -22,7 +22,7 @@ pub fn definition_hash(definition: &[u8]) -> Result<Hash, serde_json::Error> {
 }
 
 /// The same of a definition that was read.
-fn hash_of_object(definition: &Json<'_>) -> Hash {
+pub(super) fn hash_of_object(definition: &Json<'_>) -> Hash {
     let mut canonical = Vec::with_capacity(1024);
     write_members(PINNED.iter().filter_map(|key| Some((*key, definition.get(key)?))), &mut canonical);
     Sha256::digest(&canonical).into()

@@ -9,8 +9,10 @@ use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use crate::codec::Wire;
+use crate::json::Json;
 use crate::record::{Envelope, Hash, Head, Kind, NodeId, Origin, Record, Signed, SignedRef, ToolBody};
-use crate::trust::{SigningKey, TrustError, definition_hash, pre_authentication};
+use crate::trust::definition::hash_of_object;
+use crate::trust::{SigningKey, TrustError, pre_authentication, pre_authentication_head};
 
 const TYPE_RECORD: &str = "application/vnd.aop.record.v1";
 const TYPE_FLUSH: &str = "application/vnd.aop.flush.v1";
@@ -18,7 +20,8 @@ const TYPE_FLUSH: &str = "application/vnd.aop.flush.v1";
 fn leaf_hash(payload: &[u8]) -> Hash {
     let mut hasher = Sha256::new();
     hasher.update([0]);
-    hasher.update(pre_authentication(TYPE_RECORD, payload));
+    hasher.update(pre_authentication_head(TYPE_RECORD, payload));
+    hasher.update(payload);
     hasher.finalize().into()
 }
 
@@ -43,8 +46,10 @@ fn levels(leaves: Vec<Hash>) -> Vec<Vec<Hash>> {
 }
 
 /// What the signature of a flush covers: its root, whose log it is, and that log's head after it.
-fn flush_statement(root: &Hash, origin: Origin, head: &Head) -> Vec<u8> {
-    pre_authentication(TYPE_FLUSH, &(*root, origin, *head).encode())
+type Flush = (Hash, Origin, Head);
+
+fn statement_of(flush: &Flush) -> Vec<u8> {
+    pre_authentication(TYPE_FLUSH, &flush.encode())
 }
 
 /// Signs the records of one flush, which are of one origin, and returns them, ready to store and send, in the order given. `head` is
@@ -55,7 +60,7 @@ pub fn sign_flush(key: &SigningKey, records: Vec<Record>, head: Head) -> Vec<Sig
         return Vec::new();
     };
     let root = levels[levels.len() - 1][0];
-    let signature = key.sign(&flush_statement(&root, records[0].origin(), &head)).to_bytes();
+    let signature = key.sign(&statement_of(&(root, records[0].origin(), head))).to_bytes();
     records
         .into_iter()
         .zip(payloads)
@@ -106,18 +111,44 @@ pub trait Opened: Send + Sync + std::fmt::Debug {
     fn remember(&self, seal: Hash);
 }
 
+/// Hashes of what was checked; of more than [`SEALS_MAX`] the oldest are forgotten.
+#[derive(Debug, Default)]
+struct Seals {
+    known: BTreeSet<Hash>,
+    order: VecDeque<Hash>,
+}
+
+impl Seals {
+    fn contains(&self, seal: &Hash) -> bool {
+        self.known.contains(seal)
+    }
+
+    fn insert(&mut self, seal: Hash) {
+        if self.known.insert(seal) {
+            self.order.push_back(seal);
+        }
+        if self.order.len() > SEALS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
 /// Checks records, once each; a flush of many records costs one check of its root.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    roots: BTreeSet<Hash>,
-    order: VecDeque<Hash>,
+    /// Flush roots and chains that are good; unused where they are shared.
+    seals: Seals,
+    /// The last flush that was good: its records come one after the other.
+    last: Option<(Flush, [u8; 64])>,
     /// Keys of origins, decompressed: that alone is a tenth of a check.
     keys: BTreeMap<NodeId, VerifyingKey>,
     opened: Option<Arc<dyn Opened>>,
 }
 
-/// Flush roots remembered as good.
-pub(crate) const ROOTS_MAX: usize = 4096;
+/// Roots and chains remembered as good.
+pub(crate) const SEALS_MAX: usize = 4096;
 /// Keys kept ready; beyond it all are forgotten and made anew.
 const KEYS_MAX: usize = 1024;
 
@@ -136,6 +167,7 @@ impl Verifier {
             return Ok(signed);
         }
         let signed = Arc::new(self.check(bytes)?);
+        check_definition(&signed)?;
         if let Some(opened) = &self.opened {
             opened.keep(&signed);
         }
@@ -148,27 +180,23 @@ impl Verifier {
         if envelope.path.len() > 31 || envelope.index >> envelope.path.len() != 0 {
             return Err(TrustError::Signature);
         }
-        let statement = flush_statement(&root_of(&envelope), signed.record.origin(), &envelope.head);
-        let mut seal = Sha256::new();
-        seal.update(&statement);
-        seal.update(envelope.signature);
-        let seal: Hash = seal.finalize().into();
-        if !self.roots.contains(&seal) {
-            self.verify(signed.record.node, &statement, &envelope.signature)?;
-            // A flush of one record is remembered with all that is to be checked of it.
-            if !envelope.path.is_empty() {
-                self.remember(seal);
-            }
-        } else if envelope.path.is_empty() {
-            return Ok(signed);
-        }
-        if envelope.path.is_empty() {
-            check_definition(&signed)?;
-            self.remember(seal);
-        } else {
-            self.check_definition_once(&signed)?;
+        let flush = (root_of(&envelope), signed.record.origin(), envelope.head);
+        let signed_flush = Some((flush, envelope.signature));
+        if self.last != signed_flush {
+            self.check_flush(&flush, &envelope.signature)?;
+            self.last = signed_flush;
         }
         Ok(signed)
+    }
+
+    fn check_flush(&mut self, flush: &Flush, signature: &[u8; 64]) -> Result<(), TrustError> {
+        let statement = statement_of(flush);
+        let seal: Hash = Sha256::new().chain_update(&statement).chain_update(signature).finalize().into();
+        if !self.knows(&seal) {
+            self.verify(flush.1.node, &statement, signature)?;
+            self.remember(seal);
+        }
+        Ok(())
     }
 
     fn verify(&mut self, node: NodeId, statement: &[u8], signature: &[u8; 64]) -> Result<(), TrustError> {
@@ -183,40 +211,21 @@ impl Verifier {
         self.keys[&node].verify_strict(statement, &signature).map_err(|_| TrustError::Signature)
     }
 
-    fn check_definition_once(&mut self, signed: &Signed) -> Result<(), TrustError> {
-        let mut seal = Sha256::new();
-        seal.update(b"definition");
-        seal.update(signed.hash);
-        let seal: Hash = seal.finalize().into();
-        if !self.roots.contains(&seal) {
-            check_definition(signed)?;
-            self.remember(seal);
-        }
-        Ok(())
-    }
-
-    /// Roots, chains and definitions remembered as good.
+    /// Roots and chains remembered as good.
     pub fn remembered(&self) -> usize {
-        self.roots.len()
+        self.seals.order.len()
     }
 
     /// Whether what this seal stands for was checked before.
     pub(super) fn knows(&self, seal: &Hash) -> bool {
-        self.roots.contains(seal) || self.opened.as_ref().is_some_and(|opened| opened.knows(seal))
+        self.opened.as_ref().map_or_else(|| self.seals.contains(seal), |opened| opened.knows(seal))
     }
 
     /// Remembers what was checked, for a while.
     pub(super) fn remember(&mut self, seal: Hash) {
-        if let Some(opened) = &self.opened {
-            return opened.remember(seal);
-        }
-        if self.roots.insert(seal) {
-            self.order.push_back(seal);
-        }
-        if self.order.len() > ROOTS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.roots.remove(&oldest);
+        match &self.opened {
+            Some(opened) => opened.remember(seal),
+            None => self.seals.insert(seal),
         }
     }
 }
@@ -226,13 +235,17 @@ fn check_definition(signed: &Signed) -> Result<(), TrustError> {
     let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Tool);
     // A body of a later version is relayed; it is not shown either.
     let Some(body) = body.and_then(|body| ToolBody::decode(body).ok()) else { return Ok(()) };
-    let held = definition_hash(&body.definition).ok();
-    if held.is_none() || held != signed.record.def_hash { Err(TrustError::Definition) } else { Ok(()) }
+    let definition = Json::read(&body.definition).ok().filter(Json::is_object).ok_or(TrustError::Definition)?;
+    if signed.record.def_hash != Some(hash_of_object(&definition)) {
+        return Err(TrustError::Definition);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::definition_hash;
     use crate::trust::samples::{id, key, record};
 
     #[test]

@@ -188,7 +188,7 @@ impl Calls {
         let view = self.handle.view();
         let name = FullName::parse(&call.name);
         let name = name.map_err(|error| refuse(Problem::new(Kind::Usage, error.to_string())))?;
-        let own = view.tools.find(&name).and_then(|tool| tool.instances.get(&view.node));
+        let own = view.tools.find(&name).and_then(|tool| tool.of_node(view.node));
         let Some(own) = own else {
             let problem = Problem::new(Kind::NameNotFound, format!("no tool `{name}` at node {}", view.node.short()));
             return Err(refuse(problem.hint("aop ls")));

@@ -58,9 +58,10 @@ pub fn rank(question: &Question, answers: &[Checked]) -> Vec<Found> {
     let mut best: BTreeMap<FullName, Found> = BTreeMap::new();
     for (at, checked) in answers.iter().enumerate() {
         for (candidate, signed) in checked.answer.candidates.iter().zip(&checked.records) {
-            let Some((name, instance)) = ToolInstance::read(signed) else { continue };
+            let Some(instance) = ToolInstance::read(signed) else { continue };
+            let name = instance.name.clone();
             let Ok(zone) = ZoneName::parse(&checked.answer.zone) else { continue };
-            let exact = aliases(&name, &instance.body).contains(question.text.trim().to_lowercase().as_str());
+            let exact = aliases(&name, &instance.body).contains(&question.text.trim().to_lowercase());
             let score = match question.form {
                 Form::Words => scorer.score(&terms_of(&instance.body)),
                 Form::Exact | Form::List => 0.0,

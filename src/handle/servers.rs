@@ -233,7 +233,7 @@ impl Handle {
     async fn leave_out(&self, name: &str) -> Result<(), Problem> {
         let view = self.view();
         for tool in view.tools.called(name) {
-            let Some(own) = tool.instances.get(&view.node).filter(|own| own.body.served) else { continue };
+            let Some(own) = tool.of_node(view.node).filter(|own| own.body.served) else { continue };
             let server = own.body.server.to_ascii_lowercase();
             let mut without = {
                 let all = self.inner.without.lock().unwrap_or_else(PoisonError::into_inner);
@@ -281,7 +281,7 @@ impl Handle {
         let view = self.view();
         let supervised: BTreeSet<String> =
             self.servers().into_iter().map(|state| state.name.to_ascii_lowercase()).collect();
-        let own = view.tools.all().into_iter().filter_map(|tool| tool.instances.get(&view.node));
+        let own = view.tools.all().into_iter().filter_map(|tool| tool.of_node(view.node));
         let served: BTreeSet<&str> = own.filter(|own| own.body.served).map(|own| own.body.server.as_str()).collect();
         for server in served.into_iter().filter(|server| !supervised.contains(&server.to_ascii_lowercase())) {
             tracing::warn!(server, "no longer configured; `aop unregister` ends its tools");

@@ -1,8 +1,9 @@
-//! What a zone shows of records that are not as this build would write them.
+//! What a zone shows, also of records that are not as this build would write them.
 
 use super::*;
-use crate::name::ZoneName;
-use crate::record::{Head, Record};
+use crate::index::Query;
+use crate::name::{FullName, ZoneName};
+use crate::record::{Head, Record, ToolBody};
 use crate::trust::samples::{id, key, record};
 use crate::trust::{definition_hash, sign_flush};
 
@@ -67,4 +68,42 @@ fn what_this_build_cannot_read_replaces_what_it_could() {
         put(&mut zone, &Record { body: Some(b"of a later version".to_vec()), def_hash: None, ..record });
     }
     assert_eq!(shows(&zone), [0, 0, 0, 1]);
+}
+
+fn read_tool(seed: u8, seq: u64, text: &str) -> SignedRef {
+    let definition = format!(r#"{{"name":"Read","description":"{text}"}}"#).into_bytes();
+    let body = ToolBody { server: "s".into(), original: "Read".into(), definition, ..ToolBody::default() };
+    let def_hash = definition_hash(&body.definition).ok();
+    let key = key(seed);
+    let record = Record { def_hash, ..record(id(&key), seq, Kind::Tool, "z", "Read.s.z", body.encode()) };
+    Arc::new(sign_flush(&key, vec![record], Head::default()).remove(0))
+}
+
+fn found(tools: &Tools, words: &str) -> usize {
+    let found = tools.index().search(&Query::parse(words), 10, &|_| true);
+    found.iter().filter(|(document, _)| tools.document(*document).is_some()).count()
+}
+
+#[test]
+fn a_tool_is_found_by_all_its_names_until_its_last_instance_is_gone() {
+    let (first, second) = (read_tool(1, 1, "papers"), read_tool(2, 2, "weather"));
+    let mut zone = Zone::default();
+    zone.apply(&Change::Put(first.clone()));
+    let (before, tag) = (zone.shown(), zone.tag());
+    zone.apply(&Change::Put(second.clone()));
+    let shown = zone.shown();
+    let read = shown.find(&FullName::parse("read.S.z").unwrap()).unwrap();
+    assert_eq!((read.shown, read.instances.len(), read.clash), (second.record.node, 2, true));
+    for name in ["READ.s.z", "s__read", "s/Read", "read"] {
+        assert_eq!((shown.called(name).len(), before.called(name).len()), (1, 1), "{name}");
+    }
+    assert_eq!((found(&shown, "papers"), found(&shown, "weather")), (0, 1));
+    assert_eq!((found(&before, "papers"), found(&before, "weather")), (1, 0), "what readers hold stays as it was");
+
+    zone.apply(&Change::Gone(second));
+    assert_eq!((found(&zone.shown(), "papers"), zone.tag()), (1, tag));
+    zone.apply(&Change::Gone(first));
+    let shown = zone.shown();
+    assert!(shown.is_empty() && shown.all().is_empty() && shown.called("read").is_empty());
+    assert_eq!((found(&shown, "papers"), zone.tag()), (0, Zone::default().tag()));
 }

@@ -136,7 +136,7 @@ impl Calm {
         for (number, host) in hosts.iter().enumerate().filter(|(_, host)| !host.hostile) {
             let Some(view) = host.view() else { continue };
             let tools = view.tools.all();
-            let mut shown = tools.iter().flat_map(|tool| tool.instances.values());
+            let mut shown = tools.iter().flat_map(|tool| &tool.instances);
             let forked = shown.find(|instance| truth.is_forked(instance.signed.record.origin()));
             ensure(forked.is_none(), 2, || format!("host {number} still shows a log that forked: {forked:?}"))?;
         }

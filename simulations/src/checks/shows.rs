@@ -98,7 +98,7 @@ fn rebuilt(number: usize, view: &View, records: impl Iterator<Item = SignedRef>)
 /// The same in words, for whoever has to find out.
 fn picture(tools: &Tools) -> BTreeSet<String> {
     let tool = |tool: &&std::sync::Arc<aop_proto::zone::Tool>| {
-        let instances: Vec<_> = tool.instances.values().map(|instance| &instance.signed).collect();
+        let instances: Vec<_> = tool.instances.iter().map(|instance| &instance.signed).collect();
         format!("{} as {} says, clash {}, {instances:?}", tool.name, tool.shown.short(), tool.clash)
     };
     let nodes = tools.nodes().values().map(|signed| format!("{signed:?}"));
@@ -110,8 +110,8 @@ fn hash_of(tools: &Tools) -> u64 {
     let mut hasher = DefaultHasher::new();
     for tool in tools.all() {
         (tool.name.as_str(), tool.shown, tool.clash).hash(&mut hasher);
-        for (node, instance) in &tool.instances {
-            (node, instance.signed.record.seq, instance.signed.hash).hash(&mut hasher);
+        for instance in &tool.instances {
+            (instance.node(), instance.signed.record.seq, instance.signed.hash).hash(&mut hasher);
         }
     }
     for (node, signed) in tools.nodes() {

@@ -1,0 +1,111 @@
+//! One tool as its records say: who serves it, whose definition is shown, and what it is called and found by.
+
+use std::sync::Arc;
+
+use crate::codec::Wire;
+use crate::index::{DocId, Terms};
+use crate::name::{FullName, wire_name};
+use crate::record::{Kind, NodeId, SignedRef, ToolBody};
+
+/// One node's instance of a tool.
+#[derive(Clone, Debug)]
+pub struct ToolInstance {
+    /// The record.
+    pub signed: SignedRef,
+    /// Its name, as the record writes it.
+    pub name: FullName,
+    /// Its body, decoded once.
+    pub body: Arc<ToolBody>,
+}
+
+impl ToolInstance {
+    /// Reads a tool record; `None` when it is of another kind, or this build cannot read its body or its name.
+    pub fn read(signed: &SignedRef) -> Option<Self> {
+        let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Tool)?;
+        let body = ToolBody::decode(body).ok()?;
+        Some(Self { signed: signed.clone(), name: tool_name(signed)?, body: Arc::new(body) })
+    }
+
+    /// Whose it is.
+    pub fn node(&self) -> NodeId {
+        self.signed.record.node
+    }
+
+    fn order(&self) -> (u64, u64, NodeId, u64) {
+        let record = &self.signed.record;
+        (record.epoch, record.hlc, record.node, record.seq)
+    }
+}
+
+/// One tool of the zone, with everybody who serves it.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    /// Its full name as the shown instance writes it.
+    pub name: FullName,
+    /// One a node, sorted by node; never empty.
+    pub instances: Vec<ToolInstance>,
+    /// Whose definition is shown.
+    pub shown: NodeId,
+    /// Instances that did not declare the same service, or whose definitions differ.
+    pub clash: bool,
+    /// Its number.
+    pub(super) document: DocId,
+}
+
+impl Tool {
+    /// The tool of these instances, at least one, of one name.
+    pub(super) fn of(instances: Vec<ToolInstance>, document: DocId) -> Self {
+        let shown = instances.iter().max_by_key(|instance| instance.order()).expect("a tool is served by somebody");
+        let (node, name, hash) = (shown.node(), shown.name.clone(), shown.signed.record.def_hash);
+        let same = |instance: &ToolInstance| instance.body.replica && instance.signed.record.def_hash == hash;
+        let clash = instances.len() > 1 && !instances.iter().all(same);
+        Self { name, instances, shown: node, clash, document }
+    }
+
+    /// The instance that is shown.
+    pub fn shown(&self) -> &ToolInstance {
+        self.of_node(self.shown).expect("what is shown is one of the instances")
+    }
+
+    /// The instance of one node.
+    pub fn of_node(&self, node: NodeId) -> Option<&ToolInstance> {
+        let at = self.instances.binary_search_by_key(&node, ToolInstance::node).ok()?;
+        Some(&self.instances[at])
+    }
+
+    /// Its name on the MCP wire.
+    pub fn wire_name(&self) -> String {
+        let label = self.name.as_str().split('.').next().unwrap_or_default();
+        wire_name(&self.shown().body.server, label)
+    }
+
+    /// Everything by which it is found exactly; see [`aliases`].
+    pub fn aliases(&self) -> [String; 4] {
+        aliases(&self.name, &self.shown().body)
+    }
+}
+
+/// The name of a tool's record. There is one spelling of a key: two records of one origin must not show one tool.
+pub(super) fn tool_name(signed: &SignedRef) -> Option<FullName> {
+    FullName::parse(&signed.record.name).ok().filter(|name| name.key().eq_ignore_ascii_case(&signed.record.name))
+}
+
+/// Everything by which a tool is found exactly, lower case: full name, `server__tool`, `server/original`, the original name.
+pub fn aliases(name: &FullName, body: &ToolBody) -> [String; 4] {
+    let label = name.key().split('.').next().unwrap_or_default();
+    [
+        name.key().to_owned(),
+        wire_name(&body.server, label).to_ascii_lowercase(),
+        format!("{}/{}", body.server, body.original).to_lowercase(),
+        body.original.to_lowercase(),
+    ]
+}
+
+/// The words of a tool, as every node of every zone reads them from its signed text.
+pub fn terms_of(body: &ToolBody) -> Terms {
+    let words = body.tags.iter().chain(&body.capabilities).chain(&body.examples).map(String::as_str);
+    let role = body.agent.as_ref().map(|agent| agent.role.as_str());
+    let extra: Vec<&str> = words.chain(role).collect();
+    // A definition that is no JSON object has no words; it can still be found by its name.
+    Terms::from_definition(&body.definition, &body.server, &extra).unwrap_or_default()
+}

@@ -1,0 +1,146 @@
+//! The tools of a zone as readers get them: immutable, cheap to clone, and cheap to change beside a clone.
+//!
+//! ```text
+//!  any name ── hash ──▶ Names ───────────▶ number ─▶ documents, in pieces ─▶ Tool
+//!  question ── words ─▶ IndexSnapshot ───▶ number
+//! ```
+//!
+//! While readers hold a clone, a change copies the pieces it touches, and no piece is large. How records become tools is not known
+//! here: `zone` decides that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::index::{DocId, IndexSnapshot};
+use crate::name::FullName;
+use crate::record::{ByNode, NodeBody, NodeId, ServerBody, SignedRef, ToolBody};
+use crate::wire::message::{Health, Instance};
+use crate::zone::names::Names;
+use crate::zone::tool::Tool;
+
+/// Tools in one piece of the table by number.
+const PIECE: usize = 64;
+
+/// What readers see of a zone: immutable, cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Tools {
+    /// By number, [`PIECE`] to a piece.
+    documents: Vec<Arc<[Option<Arc<Tool>>; PIECE]>>,
+    names: Names,
+    count: usize,
+    pub(super) index: Arc<IndexSnapshot>,
+    pub(super) servers: Arc<BTreeMap<(NodeId, String), ServerBody>>,
+    pub(super) nodes: Arc<ByNode<SignedRef>>,
+    /// Nodes that are down or have left: usually none, however many there are.
+    pub(super) away: Arc<BTreeSet<NodeId>>,
+}
+
+impl Tools {
+    /// The tool of that name, whatever its case.
+    pub fn find(&self, name: &FullName) -> Option<&Arc<Tool>> {
+        self.named(name.key()).find(|tool| tool.name == *name)
+    }
+
+    /// Every tool that goes by `text`, by name: its full name, wire name, `server/original` or original name.
+    pub fn called(&self, text: &str) -> Vec<&Arc<Tool>> {
+        let text = text.trim().to_lowercase();
+        let mut called: Vec<&Arc<Tool>> = self.named(&text).filter(|tool| tool.aliases().contains(&text)).collect();
+        called.sort_by(|a, b| a.name.cmp(&b.name));
+        called
+    }
+
+    /// Tools that may go by a name, in lower case.
+    fn named(&self, name: &str) -> impl Iterator<Item = &Arc<Tool>> {
+        self.names.find(name).filter_map(|number| self.document(DocId(number)))
+    }
+
+    /// All tools, by name.
+    pub fn all(&self) -> Vec<&Arc<Tool>> {
+        let mut all: Vec<&Arc<Tool>> = self.documents.iter().flat_map(|piece| piece.iter().flatten()).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Number of tools.
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The word index over them.
+    pub const fn index(&self) -> &Arc<IndexSnapshot> {
+        &self.index
+    }
+
+    /// The tool of a document number of the index.
+    pub fn document(&self, document: DocId) -> Option<&Arc<Tool>> {
+        let number = document.0 as usize;
+        self.documents.get(number / PIECE)?[number % PIECE].as_ref()
+    }
+
+    /// Takes a tool in, under its number and names.
+    pub(super) fn put(&mut self, tool: Tool) {
+        for alias in tool.aliases() {
+            self.names.insert(&alias, tool.document.0);
+        }
+        let number = tool.document.0 as usize;
+        while self.documents.len() <= number / PIECE {
+            self.documents.push(Arc::new([const { None }; PIECE]));
+        }
+        Arc::make_mut(&mut self.documents[number / PIECE])[number % PIECE] = Some(Arc::new(tool));
+        self.count += 1;
+    }
+
+    /// Takes out a tool that is held.
+    pub(super) fn take(&mut self, tool: &Tool) {
+        for alias in tool.aliases() {
+            self.names.remove(&alias, tool.document.0);
+        }
+        let number = tool.document.0 as usize;
+        Arc::make_mut(&mut self.documents[number / PIECE])[number % PIECE] = None;
+        self.count -= 1;
+    }
+
+    /// Everybody who serves a tool and how they are, best first.
+    pub fn instances(&self, tool: &Tool) -> Vec<Instance> {
+        let mut instances: Vec<Instance> =
+            tool.instances.iter().map(|instance| self.instance(instance.node(), &instance.body)).collect();
+        instances.sort_by_key(|instance| (instance.health, instance.node));
+        instances
+    }
+
+    fn instance(&self, node: NodeId, body: &ToolBody) -> Instance {
+        let server = self.servers.get(&(node, body.server.clone()));
+        let health = match (self.away.contains(&node), body.served, server) {
+            (true, true, _) => Health::Down,
+            (_, false, _) => Health::Unknown,
+            (false, true, Some(server)) if !server.up => Health::Degraded,
+            (false, true, _) => Health::Ok,
+        };
+        let error = match health {
+            Health::Down => format!("node {} is down", node.short()),
+            _ => server.map(|s| s.error.clone()).unwrap_or_default(),
+        };
+        Instance {
+            node,
+            address: self.node(node).map(|body| body.address.clone()).unwrap_or_default(),
+            health,
+            error,
+            since_ms: server.map_or(0, |s| s.since_ms),
+        }
+    }
+
+    /// Node records of the zone. They are read when somebody asks: most never are.
+    pub fn nodes(&self) -> &ByNode<SignedRef> {
+        &self.nodes
+    }
+
+    /// What a node says of itself.
+    pub fn node(&self, node: NodeId) -> Option<&NodeBody> {
+        self.nodes.get(node)?.node_body()
+    }
+}

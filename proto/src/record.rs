@@ -258,14 +258,21 @@ pub struct Signed {
     pub hash: Hash,
     /// The origin's log after the flush it was signed with.
     pub head: Head,
-    /// See [`Signed::node_body`].
-    node_body: OnceLock<Option<Box<NodeBody>>>,
+    /// See [`Signed::tool_body`].
+    body: OnceLock<Option<Body>>,
+}
+
+/// A body that was decoded, of the kinds that are read more than once.
+#[derive(Clone)]
+enum Body {
+    Node(Box<NodeBody>),
+    Tool(Arc<ToolBody>),
 }
 
 impl Signed {
     /// A record, its bytes, their hash and the head they were signed with, which the caller knows to belong together.
     pub(crate) const fn new(record: Record, envelope: Bytes, hash: Hash, head: Head) -> Self {
-        Self { record, envelope, hash, head, node_body: OnceLock::new() }
+        Self { record, envelope, hash, head, body: OnceLock::new() }
     }
 
     /// Reads an envelope whose signature somebody else has checked, or will.
@@ -283,14 +290,30 @@ impl Signed {
         Ok((Self::new(record, Bytes::copy_from_slice(bytes), hash, head), envelope))
     }
 
-    /// What a node's record says of it; `None` for a tombstone, a body of a later version and every other kind. Of all bodies these
-    /// are read most often, so they are decoded once, when somebody first asks, for all who share the record.
+    /// What a tool's record says of it; `None` for a tombstone, a body of a later version and every other kind. It is decoded once,
+    /// when somebody first asks, for all who share the record.
+    pub fn tool_body(&self) -> Option<&Arc<ToolBody>> {
+        match self.body()? {
+            Body::Tool(body) => Some(body),
+            Body::Node(_) => None,
+        }
+    }
+
+    /// The same of a node's record.
     pub fn node_body(&self) -> Option<&NodeBody> {
-        let decode = || {
-            let body = self.record.body.as_deref().filter(|_| self.record.kind() == Kind::Node)?;
-            NodeBody::decode(body).ok().map(Box::new)
+        match self.body()? {
+            Body::Node(body) => Some(body),
+            Body::Tool(_) => None,
+        }
+    }
+
+    fn body(&self) -> Option<&Body> {
+        let decode = |bytes| match self.record.kind() {
+            Kind::Tool => ToolBody::decode(bytes).ok().map(|body| Body::Tool(Arc::new(body))),
+            Kind::Node => NodeBody::decode(bytes).ok().map(|body| Body::Node(Box::new(body))),
+            _ => None,
         };
-        self.node_body.get_or_init(decode).as_deref()
+        self.body.get_or_init(|| self.record.body.as_deref().and_then(decode)).as_ref()
     }
 }
 

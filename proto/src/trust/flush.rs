@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::Wire;
 use crate::json::Json;
-use crate::record::{Envelope, Hash, Head, Kind, NodeId, Origin, Record, Signed, SignedRef, ToolBody};
+use crate::record::{Envelope, Hash, Head, NodeId, Origin, Record, Signed, SignedRef};
 use crate::trust::definition::hash_of_object;
 use crate::trust::{SigningKey, TrustError, pre_authentication, pre_authentication_head};
 
@@ -232,9 +232,8 @@ impl Verifier {
 
 /// A tool's record names the hash of the definition it holds, so that whoever pins the hash pins the definition.
 fn check_definition(signed: &Signed) -> Result<(), TrustError> {
-    let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Tool);
     // A body of a later version is relayed; it is not shown either.
-    let Some(body) = body.and_then(|body| ToolBody::decode(body).ok()) else { return Ok(()) };
+    let Some(body) = signed.tool_body() else { return Ok(()) };
     let definition = Json::read(&body.definition).ok().filter(Json::is_object).ok_or(TrustError::Definition)?;
     if signed.record.def_hash != Some(hash_of_object(&definition)) {
         return Err(TrustError::Definition);
@@ -245,6 +244,7 @@ fn check_definition(signed: &Signed) -> Result<(), TrustError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Kind, ToolBody};
     use crate::trust::definition_hash;
     use crate::trust::samples::{id, key, record};
 

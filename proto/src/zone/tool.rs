@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::codec::Wire;
 use crate::index::{DocId, Terms};
 use crate::name::{FullName, wire_name};
-use crate::record::{Kind, NodeId, SignedRef, ToolBody};
+use crate::record::{NodeId, SignedRef, ToolBody};
 
 /// One node's instance of a tool.
 #[derive(Clone, Debug)]
@@ -14,16 +13,15 @@ pub struct ToolInstance {
     pub signed: SignedRef,
     /// Its name, as the record writes it.
     pub name: FullName,
-    /// Its body, decoded once.
+    /// Its body.
     pub body: Arc<ToolBody>,
 }
 
 impl ToolInstance {
     /// Reads a tool record; `None` when it is of another kind, or this build cannot read its body or its name.
     pub fn read(signed: &SignedRef) -> Option<Self> {
-        let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Tool)?;
-        let body = ToolBody::decode(body).ok()?;
-        Some(Self { signed: signed.clone(), name: tool_name(signed)?, body: Arc::new(body) })
+        let body = signed.tool_body()?.clone();
+        Some(Self { signed: signed.clone(), name: tool_name(signed)?, body })
     }
 
     /// Whose it is.

@@ -123,7 +123,9 @@ impl Zone {
 
     fn apply_server(&mut self, signed: &SignedRef, put: bool) -> bool {
         let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| ServerBody::decode(body).ok());
-        let key = (signed.record.node, signed.record.name.clone());
+        // As a log's keys are compared, in any case: a record replaces one that writes the name otherwise.
+        let name = signed.record.name.to_ascii_lowercase();
+        let key = (signed.record.node, name.clone());
         let servers = Arc::make_mut(&mut self.tools.servers);
         let old = match &body {
             Some(body) => servers.insert(key, body.clone()),
@@ -132,8 +134,7 @@ impl Zone {
         let changed = old != body;
         if changed {
             // Only what a reader sees counts, so the tag moves with the state and not with the record's number.
-            let mark =
-                |body: &ServerBody| tag_hash(&[&signed.record.node.0, signed.record.name.as_bytes(), &body.encode()]);
+            let mark = |body: &ServerBody| tag_hash(&[&signed.record.node.0, name.as_bytes(), &body.encode()]);
             for body in old.iter().chain(&body) {
                 self.toggle_hash(&mark(body));
             }

@@ -6,6 +6,7 @@ use crate::name::{FullName, ZoneName};
 use crate::record::{Head, Record, ToolBody};
 use crate::trust::samples::{id, key, record};
 use crate::trust::{definition_hash, sign_flush};
+use crate::wire::message::Health;
 
 const DEFINITION: &[u8] = br#"{"name":"find"}"#;
 
@@ -106,4 +107,24 @@ fn a_tool_is_found_by_all_its_names_until_its_last_instance_is_gone() {
     let shown = zone.shown();
     assert!(shown.is_empty() && shown.all().is_empty() && shown.called("read").is_empty());
     assert_eq!((found(&shown, "papers"), zone.tag()), (0, Zone::default().tag()));
+}
+
+/// Logs compare keys in any case: the state under one spelling stood on for ever beside the one that replaced it.
+#[test]
+fn a_server_is_one_server_however_its_name_is_written() {
+    let node = id(&key(1));
+    let body = ToolBody { server: "Srv".into(), served: true, ..ToolBody::default() }.encode();
+    let state =
+        |seq, name, up| record(node, seq, Kind::Server, "z", name, ServerBody { up, ..ServerBody::default() }.encode());
+    let mut zone = Zone::default();
+    put(&mut zone, &record(node, 1, Kind::Tool, "z", "find.srv.z", body));
+    let tag = zone.tag();
+    for (seq, name, up, health) in [(2, "srv", false, Health::Degraded), (3, "SRV", true, Health::Ok)] {
+        put(&mut zone, &state(seq, name, up));
+        let shown = zone.shown();
+        assert_eq!((shown.servers.len(), shown.instances(shown.all()[0])[0].health), (1, health));
+    }
+    let last = sign_flush(&key(1), vec![state(3, "SRV", true)], Head::default()).remove(0);
+    zone.apply(&Change::Gone(Arc::new(last)));
+    assert_eq!((zone.shown().servers.len(), zone.tag()), (0, tag));
 }

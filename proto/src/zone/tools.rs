@@ -29,6 +29,7 @@ pub struct Tools {
     names: Names,
     count: usize,
     pub(super) index: Arc<IndexSnapshot>,
+    /// By node, and name in lower case.
     pub(super) servers: Arc<BTreeMap<(NodeId, String), ServerBody>>,
     pub(super) nodes: Arc<ByNode<SignedRef>>,
     /// Nodes that are down or have left: usually none, however many there are.
@@ -114,7 +115,7 @@ impl Tools {
     }
 
     fn instance(&self, node: NodeId, body: &ToolBody) -> Instance {
-        let server = self.servers.get(&(node, body.server.clone()));
+        let server = self.servers.get(&(node, body.server.to_ascii_lowercase()));
         let health = match (self.away.contains(&node), body.served, server) {
             (true, true, _) => Health::Down,
             (_, false, _) => Health::Unknown,

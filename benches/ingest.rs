@@ -8,10 +8,11 @@
 //! view taken as often as it changes. Rounds are interleaved; medians count.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aop::clock::Clock;
-use aop::driver::{Driver, PEER_EVENTS_MAX, Published};
+use aop::driver::{Ahead, Driver, PEER_EVENTS_MAX, Published};
 use aop::entropy::{NodeKey, ZoneKey};
 use aop::peer::{Peers, bind_one_port};
 use aop::store::Store;
@@ -19,7 +20,7 @@ use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Input, NewTool, Node, Output, Restored, Write};
 use aop_proto::params::RANGES_BYTES_TARGET;
 use aop_proto::record::NodeId;
-use aop_proto::trust::Verifier;
+use aop_proto::trust::{Opened, Verifier};
 use aop_proto::view::View;
 use aop_proto::wire::Class;
 use aop_proto::wire::message::{Message, Ranges, Vector};
@@ -81,7 +82,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn node(cast: &Cast, key: &NodeKey, clock: Clock) -> Result<Node> {
+fn node(cast: &Cast, key: &NodeKey, clock: Clock, ahead: Option<Arc<Ahead>>) -> Result<Node> {
     let config = Config {
         zone: ZoneName::parse("bench")?,
         key: key.signing_key().clone(),
@@ -93,7 +94,7 @@ fn node(cast: &Cast, key: &NodeKey, clock: Clock) -> Result<Node> {
         seed: [7; 32],
         parents: Vec::new(),
         joins: Vec::new(),
-        opened: None,
+        opened: ahead.map(|ahead| ahead as Arc<dyn Opened>),
     };
     Ok(Node::new(config, Restored::default(), clock.now()))
 }
@@ -128,7 +129,7 @@ fn settle(node: &mut Node, view: &mut View, clock: Clock) -> Vec<(Bytes, Class)>
 /// A conversation in memory, of which the author's part is kept.
 fn write(cast: &Cast, records: usize, flush: usize) -> Result<Script> {
     let clock = Clock::start();
-    let (mut author, mut reader) = (node(cast, &cast.author, clock)?, node(cast, &cast.reader, clock)?);
+    let (mut author, mut reader) = (node(cast, &cast.author, clock, None)?, node(cast, &cast.reader, clock, None)?);
     let mut views = (author.view(), reader.view());
     settle(&mut author, &mut views.0, clock);
     settle(&mut reader, &mut views.1, clock);
@@ -202,7 +203,7 @@ fn open(script: &Script) -> Result<Duration> {
 
 fn core(cast: &Cast, script: &Script) -> Result<Duration> {
     let clock = Clock::start();
-    let mut reader = node(cast, &cast.reader, clock)?;
+    let mut reader = node(cast, &cast.reader, clock, None)?;
     let author = NodeId(cast.author.public());
     let mut view = reader.view();
     settle(&mut reader, &mut view, clock);
@@ -232,8 +233,9 @@ async fn over_quic(cast: &Cast, script: &Script) -> Result<Duration> {
     let reader = Peers::bind(udp, &cast.reader, events)?;
     let stop = CancellationToken::new();
     let store = Store::memory();
-    let node = node(cast, &cast.reader, clock)?;
-    let (driver, queues) = Driver::new(node, clock, reader.clone(), store, peer_events, stop.clone());
+    let ahead = Arc::new(Ahead::default());
+    let node = node(cast, &cast.reader, clock, Some(ahead.clone()))?;
+    let (driver, queues) = Driver::new(node, clock, reader.clone(), store, peer_events, ahead, stop.clone());
     let driver = tokio::spawn(driver.run());
 
     let (_author_tcp, udp) = bind_one_port(any)?;

@@ -9,6 +9,7 @@
 //!
 //! It decides nothing about the protocol. Every queue into it is bounded; a full one is told to whoever fills it.
 
+pub mod ahead;
 pub mod keeping;
 mod refusals;
 
@@ -33,6 +34,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use ahead::Ahead;
 pub use refusals::Refusals;
 
 use crate::clock::Clock;
@@ -143,16 +145,19 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver of `node`, and the queues to it. The node's first outputs are carried out when the driver runs.
+    /// A driver of `node`, and the queues to it. The node's first outputs are carried out when the driver runs. `ahead` is the memory
+    /// that the node was given as [`opened`](aop_proto::node::Config::opened).
     pub fn new(
         node: Node,
         clock: Clock,
         peers: Peers,
         store: Store,
         events: mpsc::Receiver<PeerEvent>,
+        ahead: Arc<Ahead>,
         stop: CancellationToken,
     ) -> (Self, Queues) {
-        let view = Arc::new(node.view());
+        let view = Arc::new(ArcSwap::from_pointee(node.view()));
+        let events = ahead.pass_on(events, view.clone());
         let (jobs_sender, jobs) = mpsc::channel(JOBS_MAX);
         let (requests, requests_receiver) = mpsc::channel(REQUESTS_MAX);
         let (refusals, refusals_receiver) = mpsc::channel(REFUSALS_MAX);
@@ -162,7 +167,6 @@ impl Driver {
         tokio::spawn(store_in_order(store, persists_receiver, news_sender.clone()));
         let (changes, changes_receiver) = watch::channel(0);
         let (connections, connections_receiver) = watch::channel(0);
-        let view = Arc::new(ArcSwap::new(view));
         let published = Published { view: view.clone(), changes: changes_receiver, connections: connections_receiver };
         let driver = Self {
             node,

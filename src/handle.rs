@@ -532,7 +532,7 @@ impl Handle {
     pub(crate) fn for_tests() -> Self {
         use aop_proto::node::{Config, Node, Restored};
 
-        use crate::driver::Driver;
+        use crate::driver::{Ahead, Driver};
         use crate::entropy::NodeKey;
 
         let clock = Clock::start();
@@ -541,6 +541,7 @@ impl Handle {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let listen = socket.local_addr().unwrap();
         let peers = Peers::bind(socket, &key, events).unwrap();
+        let ahead = Arc::new(Ahead::default());
         let config = Config {
             zone: ZoneName::parse("research").unwrap(),
             key: key.signing_key().clone(),
@@ -552,11 +553,12 @@ impl Handle {
             seed: [7; 32],
             parents: Vec::new(),
             joins: Vec::new(),
-            opened: None,
+            opened: Some(ahead.clone()),
         };
         let node = Node::new(config, Restored::default(), clock.now());
         let store = Store::memory();
-        let (driver, queues) = Driver::new(node, clock, peers.clone(), store.clone(), peer_events, Default::default());
+        let (driver, queues) =
+            Driver::new(node, clock, peers.clone(), store.clone(), peer_events, ahead, Default::default());
         tokio::spawn(driver.run());
         let upstreams = Upstreams::new(mpsc::channel(8).0);
         let limbs = Limbs {

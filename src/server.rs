@@ -32,7 +32,7 @@ use crate::call::Calls;
 use crate::clock::Clock;
 use crate::config::{LogFormat, NodeConfig, ResolveConfig, Secret, ServerEntry, Transport};
 use crate::driver::keeping::{Kept, keep_incarnation};
-use crate::driver::{Driver, PEER_EVENTS_MAX};
+use crate::driver::{Ahead, Driver, PEER_EVENTS_MAX};
 use crate::entropy::{AdminToken, NodeKey, ZoneKeys, seed};
 use crate::handle::{About, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
@@ -138,6 +138,7 @@ impl Running {
         let peers = Peers::bind(udp, &node_key, events).context("cannot open the federation port")?;
         let parents = setup.parents.len();
         let kept = Kept::read(store.load(Table::Meta)?);
+        let ahead = Arc::new(Ahead::default());
         let config = Config {
             zone: setup.zone.clone(),
             key: node_key.signing_key().clone(),
@@ -149,7 +150,7 @@ impl Running {
             seed: seed()?,
             parents: setup.parents,
             joins: setup.joins,
-            opened: None,
+            opened: Some(ahead.clone()),
         };
         let node = Node::new(config, restored(&store, kept, &setup.zone)?, clock.now());
         if let Some(key) = node.view().zone_key {
@@ -157,7 +158,8 @@ impl Running {
             zone_keys.settle(&key)?;
         }
         let driver_stop = CancellationToken::new();
-        let (driver, queues) = Driver::new(node, clock, peers.clone(), store.clone(), peer_events, driver_stop.clone());
+        let (driver, queues) =
+            Driver::new(node, clock, peers.clone(), store.clone(), peer_events, ahead, driver_stop.clone());
         let driver_task = tokio::spawn(driver.run());
         let (server_events, server_news) = mpsc::channel(SERVER_EVENTS_MAX);
         let upstreams = Upstreams::new(server_events);

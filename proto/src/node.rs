@@ -300,7 +300,7 @@ impl Node {
             now,
             chance: Chance::new(config.seed),
             registry: Registry::new(config.zone.clone()),
-            zone: Zone::default(),
+            zone: Zone::sharing(config.opened.clone()),
             membership: Membership::new(id, now.mono),
             gossip: Gossip::default(),
             resolver: Resolver::default(),

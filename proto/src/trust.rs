@@ -23,7 +23,7 @@ pub use certificate::verify_chain;
 pub use chains::Chains;
 pub use definition::definition_hash;
 pub(crate) use flush::SEALS_MAX;
-pub use flush::{Opened, Verifier, sign_flush};
+pub use flush::{Opened, Seals, Verifier, sign_flush};
 pub use manifest::Lineage;
 
 use crate::codec::DecodeError;

@@ -24,9 +24,10 @@ use crate::record::{
     DelegationBody, GATEWAYS_MAX, Gateway, Hash, Kind, NodeId, ServerBody, SignedRef, VISIBILITY_PUBLIC,
 };
 use crate::registry::Change;
+use crate::trust::Opened;
 
 use tool::tool_name;
-pub use tool::{Tool, ToolInstance, aliases, terms_of};
+pub use tool::{Tool, ToolInstance, aliases, terms_of, terms_with};
 pub use tools::Tools;
 
 /// A zone that was delegated, as one of our nodes says.
@@ -61,9 +62,16 @@ pub struct Zone {
     /// The tag of that, until it changes.
     tag: OnceLock<u64>,
     serial: u64,
+    /// Who may have read the words of a record already.
+    opened: Option<Arc<dyn Opened>>,
 }
 
 impl Zone {
+    /// An empty zone that reads no words anew which somebody else has read.
+    pub fn sharing(opened: Option<Arc<dyn Opened>>) -> Self {
+        Self { opened, ..Self::default() }
+    }
+
     /// Follows one change of the registry. A record that this build cannot read, or may not show to everybody, shows nothing; what it
     /// replaced is gone all the same.
     pub fn apply(&mut self, change: &Change) {
@@ -117,7 +125,8 @@ impl Zone {
         });
         let tool = Tool::of(instances, document);
         let shown = tool.shown();
-        self.index.insert(document, terms_of(&shown.body));
+        let terms = self.opened.as_ref().and_then(|opened| opened.take_terms(&shown.signed));
+        self.index.insert(document, terms.unwrap_or_else(|| Arc::new(terms_of(&shown.body))));
         self.tools.put(tool);
     }
 

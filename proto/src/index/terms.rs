@@ -122,11 +122,18 @@ impl Terms {
     /// # Errors
     /// The bytes are no JSON object. Anything else, down to an empty object, gives terms.
     pub fn from_definition(definition: &[u8], server: &str, extra: &[&str]) -> Result<Self, DefinitionError> {
-        let definition = Json::read(definition)?;
+        Self::from_json(&Json::read(definition)?, server, extra)
+    }
+
+    /// The same, of a definition that was read.
+    ///
+    /// # Errors
+    /// It is no object.
+    pub fn from_json(definition: &Json<'_>, server: &str, extra: &[&str]) -> Result<Self, DefinitionError> {
         if !definition.is_object() {
             return Err(DefinitionError::NotAnObject);
         }
-        let mut document = Document::of(&definition, server);
+        let mut document = Document::of(definition, server);
         document.extra.extend_from_slice(extra);
         Ok(Self::of(&document))
     }

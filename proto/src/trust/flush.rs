@@ -9,8 +9,9 @@ use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use crate::codec::Wire;
+use crate::index::Terms;
 use crate::json::Json;
-use crate::record::{Envelope, Hash, Head, NodeId, Origin, Record, Signed, SignedRef};
+use crate::record::{Envelope, Hash, Head, NodeId, Origin, Record, Signed, SignedRef, ToolBody};
 use crate::trust::definition::hash_of_object;
 use crate::trust::{SigningKey, TrustError, pre_authentication, pre_authentication_head};
 
@@ -109,21 +110,27 @@ pub trait Opened: Send + Sync + std::fmt::Debug {
     fn knows(&self, seal: &Hash) -> bool;
     /// Remembers that it was.
     fn remember(&self, seal: Hash);
+    /// What [`terms_of`](crate::zone::terms_of) reads in a record that was kept, if somebody did that already. Given away once.
+    fn take_terms(&self, _signed: &Signed) -> Option<Arc<Terms>> {
+        None
+    }
 }
 
 /// Hashes of what was checked; of more than [`SEALS_MAX`] the oldest are forgotten.
 #[derive(Debug, Default)]
-struct Seals {
+pub struct Seals {
     known: BTreeSet<Hash>,
     order: VecDeque<Hash>,
 }
 
 impl Seals {
-    fn contains(&self, seal: &Hash) -> bool {
+    /// Whether it is remembered.
+    pub fn contains(&self, seal: &Hash) -> bool {
         self.known.contains(seal)
     }
 
-    fn insert(&mut self, seal: Hash) {
+    /// Remembers it.
+    pub fn insert(&mut self, seal: Hash) {
         if self.known.insert(seal) {
             self.order.push_back(seal);
         }
@@ -163,11 +170,23 @@ impl Verifier {
     /// # Errors
     /// [`TrustError::Decode`] or [`TrustError::Signature`]; the verifier is unchanged.
     pub fn open(&mut self, bytes: &[u8]) -> Result<SignedRef, TrustError> {
+        self.open_with(bytes, |_, _| ())
+    }
+
+    /// The same. `read` gets to see a tool that is not remembered, and its definition, as they are read to check it.
+    ///
+    /// # Errors
+    /// As [`Verifier::open`]; `read` may have been called.
+    pub fn open_with(
+        &mut self,
+        bytes: &[u8],
+        read: impl FnOnce(&ToolBody, &Json<'_>),
+    ) -> Result<SignedRef, TrustError> {
         if let Some(signed) = self.opened.as_ref().and_then(|opened| opened.find(bytes)) {
             return Ok(signed);
         }
         let signed = Arc::new(self.check(bytes)?);
-        check_definition(&signed)?;
+        check_definition(&signed, read)?;
         if let Some(opened) = &self.opened {
             opened.keep(&signed);
         }
@@ -231,20 +250,21 @@ impl Verifier {
 }
 
 /// A tool's record names the hash of the definition it holds, so that whoever pins the hash pins the definition.
-fn check_definition(signed: &Signed) -> Result<(), TrustError> {
+fn check_definition(signed: &Signed, read: impl FnOnce(&ToolBody, &Json<'_>)) -> Result<(), TrustError> {
     // A body of a later version is relayed; it is not shown either.
     let Some(body) = signed.tool_body() else { return Ok(()) };
     let definition = Json::read(&body.definition).ok().filter(Json::is_object).ok_or(TrustError::Definition)?;
     if signed.record.def_hash != Some(hash_of_object(&definition)) {
         return Err(TrustError::Definition);
     }
+    read(body, &definition);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Kind, ToolBody};
+    use crate::record::Kind;
     use crate::trust::definition_hash;
     use crate::trust::samples::{id, key, record};
 

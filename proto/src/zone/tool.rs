@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::index::{DocId, Terms};
+use crate::json::Json;
 use crate::name::{FullName, wire_name};
 use crate::record::{NodeId, SignedRef, ToolBody};
 
@@ -101,9 +102,14 @@ pub fn aliases(name: &FullName, body: &ToolBody) -> [String; 4] {
 
 /// The words of a tool, as every node of every zone reads them from its signed text.
 pub fn terms_of(body: &ToolBody) -> Terms {
+    // A definition that is no JSON object has no words; it can still be found by its name.
+    Json::read(&body.definition).map(|definition| terms_with(body, &definition)).unwrap_or_default()
+}
+
+/// The same, with its definition as it was read.
+pub fn terms_with(body: &ToolBody, definition: &Json<'_>) -> Terms {
     let words = body.tags.iter().chain(&body.capabilities).chain(&body.examples).map(String::as_str);
     let role = body.agent.as_ref().map(|agent| agent.role.as_str());
     let extra: Vec<&str> = words.chain(role).collect();
-    // A definition that is no JSON object has no words; it can still be found by its name.
-    Terms::from_definition(&body.definition, &body.server, &extra).unwrap_or_default()
+    Terms::from_json(definition, &body.server, &extra).unwrap_or_default()
 }

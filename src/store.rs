@@ -20,6 +20,8 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 pub use self::error::StoreError;
 
 use self::backend::Rows;
@@ -63,7 +65,7 @@ pub enum Op {
         /// Under which key.
         key: Vec<u8>,
         /// To what.
-        value: Vec<u8>,
+        value: Bytes,
     },
     /// Removes a key, there or not.
     Delete {

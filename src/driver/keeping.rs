@@ -53,7 +53,7 @@ pub(super) fn op_of(keep: Keep) -> Op {
         Keep::Record(signed) => Op::Put {
             table: Table::Records,
             key: record_key(signed.record.origin(), signed.record.seq),
-            value: signed.envelope.to_vec(),
+            value: signed.envelope.clone(),
         },
         Keep::Drop(origin, seq) => Op::Delete { table: Table::Records, key: record_key(origin, seq) },
         Keep::Incarnation(incarnation) => keep_incarnation(incarnation),
@@ -73,8 +73,8 @@ pub fn keep_fork(origin: Origin, evidence: Vec<u8>) -> Op {
     put([FORK_PREFIX, &origin_key(origin)].concat(), evidence)
 }
 
-const fn put(key: Vec<u8>, value: Vec<u8>) -> Op {
-    Op::Put { table: Table::Meta, key, value }
+fn put(key: Vec<u8>, value: Vec<u8>) -> Op {
+    Op::Put { table: Table::Meta, key, value: value.into() }
 }
 
 fn origin_key(origin: Origin) -> Vec<u8> {

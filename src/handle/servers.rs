@@ -242,7 +242,7 @@ impl Handle {
             without.insert(own.body.original.clone());
             let value =
                 serde_json::to_vec(&without).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
-            let put = Op::Put { table: Table::Meta, key: without_key(&server), value };
+            let put = Op::Put { table: Table::Meta, key: without_key(&server), value: value.into() };
             self.inner.store.commit(vec![put]).await.map_err(store_problem)?;
             self.note_without(server, without);
         }
@@ -300,7 +300,7 @@ impl Handle {
     async fn keep_server(&self, spec: &ServerSpec) -> Result<(), Problem> {
         let value = serde_json::to_vec(spec).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
         let server = spec.name.to_ascii_lowercase();
-        let put = Op::Put { table: Table::Servers, key: server.clone().into_bytes(), value };
+        let put = Op::Put { table: Table::Servers, key: server.clone().into_bytes(), value: value.into() };
         let wanted = Op::Delete { table: Table::Meta, key: without_key(&server) };
         self.inner.store.commit(vec![put, wanted]).await.map_err(store_problem)?;
         self.note_without(server, BTreeSet::new());

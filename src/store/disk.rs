@@ -105,7 +105,7 @@ impl Disk {
                 match op {
                     Op::Put { table: in_table, key, value } if *in_table == table => {
                         let hash = hash(table.name(), key, value);
-                        let stored = [&hash[..], value].concat();
+                        let stored = [&hash[..], value.as_ref()].concat();
                         tally.leave(rows.insert(key.as_slice(), stored.as_slice())?.map(|old| split(old.value()).0));
                         tally.enter(hash);
                     }

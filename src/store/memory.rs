@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use super::backend::{Backend, Rows};
 use super::{Op, StoreError, Table};
 
-type Tables = BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>;
+type Tables = BTreeMap<Table, BTreeMap<Vec<u8>, Bytes>>;
 
 #[derive(Default)]
 pub(super) struct Memory(Mutex<Tables>);
@@ -14,7 +16,7 @@ pub(super) struct Memory(Mutex<Tables>);
 impl Backend for Memory {
     fn load(&self, table: Table) -> Result<Rows, StoreError> {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(tables.get(&table).into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(tables.get(&table).into_iter().flatten().map(|(key, value)| (key.clone(), value.to_vec())).collect())
     }
 
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {

@@ -19,7 +19,7 @@ use super::{Op, Store, StoreError, Table};
 use faults::{Chance, FaultyDisk};
 
 fn put(table: Table, key: &str, value: impl Into<Vec<u8>>) -> Op {
-    Op::Put { table, key: key.into(), value: value.into() }
+    Op::Put { table, key: key.into(), value: value.into().into() }
 }
 
 fn delete(table: Table, key: &str) -> Op {

@@ -81,6 +81,22 @@ fn replicas_that_join_each_other_all_round_become_one_zone() {
     }
 }
 
+/// Two that joined a third, which waited itself, took each other's silence for leave to found the zone.
+#[test]
+fn whoever_only_joins_leaves_founding_to_others() {
+    for seed in 1..=20 {
+        let mut world = World::new(seed);
+        let mut hosts = vec![world.boot(Spec::new("lib", 2).parent(1)), world.boot(Spec::new("lib", 3).join(2))];
+        hosts.extend((4..=6).map(|number| world.boot(Spec::new("lib", number).join(3))));
+        world.run_for(Duration::from_secs(1));
+        for host in &hosts {
+            assert!(!world.view(*host).is_some_and(|view| view.admitted), "seed {seed}: there is no parent yet");
+        }
+        world.boot(Spec::new(".", 1));
+        grown(&mut world, &hosts, &format!("seed {seed}"));
+    }
+}
+
 /// Each of two founders admitted a replica before the parent had chosen, and would not give its key up for that.
 #[test]
 fn founders_with_company_wait_for_the_parent_s_choice() {

@@ -130,7 +130,8 @@ pub struct Hello {
     pub chain: Vec<Certificate>,
     /// How the zone came to that key, for those who know an earlier one; none while it has had but one.
     pub manifests: Vec<ManifestBody>,
-    /// Everybody the sender was told to join is there and knows no zone key either: one of them has to make it.
+    /// The sender was told to join the receiver, and everybody it was told to join is there and knows no zone key either: one of them
+    /// has to make it.
     pub founding: bool,
     /// What the sender holds of the receiver's own log, when it holds any: its life, and complete-through. Whoever hears of more than
     /// it remembers has lost something and begins another life (D4).

@@ -57,7 +57,7 @@ impl Node {
             let denied = self.links.by_peer.values().any(|link| link.undelegated);
             denied && joins.iter().all(|join| join.peer.map_or(join.error.is_some(), |peer| keyless(peer).is_some()))
         } else {
-            // Nodes that join each other all round: the least of them founds, once all are there and none knows a key.
+            // Nodes that were told to join each other: the least of them founds, once all are there and none knows a key.
             let founding = |peer: NodeId| keyless(peer).is_some_and(|hello| hello.founding);
             let least = self.links.by_peer.keys().filter(|peer| founding(**peer)).all(|peer| self.id < *peer);
             all_keyless && least && joins.iter().all(|join| join.peer.is_some_and(founding))
@@ -160,6 +160,8 @@ impl Node {
 
     pub(super) fn hello(&self, peer: NodeId) -> Hello {
         let held = self.held_of(peer);
+        // Whoever only joins others leaves founding to them: two that join a third do not know of each other.
+        let joined = self.links.contacts.values().any(|c| c.purpose == Purpose::Join && c.peer == Some(peer));
         Hello {
             zone: self.config.zone.as_str().to_owned(),
             address: self.config.address.clone(),
@@ -167,7 +169,7 @@ impl Node {
             zone_key: self.trust.zone_key,
             chain: self.trust.chain.clone(),
             manifests: self.anchors.manifests(&self.config.zone),
-            founding: self.links.founding,
+            founding: self.links.founding && joined,
             held,
             versions: VERSIONS,
         }

@@ -116,7 +116,7 @@ pub trait Opened: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// Hashes of what was checked; of more than [`SEALS_MAX`] the oldest are forgotten.
+/// Hashes of what was checked; of more than `SEALS_MAX` the oldest are forgotten.
 #[derive(Debug, Default)]
 pub struct Seals {
     known: BTreeSet<Hash>,

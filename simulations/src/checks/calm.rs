@@ -128,7 +128,8 @@ impl Calm {
         Ok(())
     }
 
-    /// Invariant 2, its end: of a log that forked nothing is shown.
+    /// Invariant 2, its end: of a log that forked nothing is shown by anybody once somebody knows. What its writer lost before anybody
+    /// else had it is known to nobody; who holds one content and who the other is invariant 6.
     pub(super) fn forks(&mut self, time: Duration, hosts: &[Host], bounds: &Bounds, truth: &Truth) -> Verdict {
         if truth.forked().is_empty() || !self.is_calm(time, hosts, bounds) {
             return Ok(());
@@ -137,7 +138,11 @@ impl Calm {
             let Some(view) = host.view() else { continue };
             let tools = view.tools.all();
             let mut shown = tools.iter().flat_map(|tool| &tool.instances);
-            let forked = shown.find(|instance| truth.is_forked(instance.signed.record.origin()));
+            let known = |origin| {
+                let nodes = hosts.iter().filter(|host| !host.hostile).filter_map(|host| host.node.as_ref());
+                truth.is_forked(origin) && nodes.into_iter().any(|node| node.registry().is_quarantined(origin))
+            };
+            let forked = shown.find(|instance| known(instance.signed.record.origin()));
             ensure(forked.is_none(), 2, || format!("host {number} still shows a log that forked: {forked:?}"))?;
         }
         Ok(())

@@ -8,8 +8,8 @@
 //! The length counts the body and is checked against [`FRAME_BYTES_MAX`] before anything is
 //! allocated. A frame of an unknown kind or of another version is skipped and counted: ALPN keeps other protocols away.
 //!
-//! The version counts changes that a reader cannot skip. A Hello goes in the lowest version its sender speaks and names the highest;
-//! everything after it goes in [`common_version`]. New kinds are no new version.
+//! The version counts changes that a reader cannot skip. ALPN chooses the [`common_version`] of a connection, and every frame has it.
+//! New kinds are no new version.
 
 pub mod message;
 

@@ -329,6 +329,7 @@ impl Node {
         node.settle_trust();
         node.restore_forks(&restored.forks);
         node.go_on();
+        node.mark_own_end();
         node.settle();
         node
     }
@@ -375,6 +376,7 @@ impl Node {
         self.members_on_time();
         self.questions_on_time();
         self.mind_clock();
+        self.begin_owed_life();
         self.renew();
         self.reap();
         self.settle();
@@ -402,6 +404,9 @@ impl Node {
         }
         if let Some(notice) = self.notice {
             next = next.min(notice);
+        }
+        if let Some(life) = self.next_life() {
+            next = next.min(life);
         }
         if self.view_dirty {
             next = next.min(self.view_at + VIEW_INTERVAL);

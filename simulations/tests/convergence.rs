@@ -175,3 +175,43 @@ fn a_node_that_lost_its_disk_is_another_life_and_what_it_served_is_gone() {
     world.run_for(Duration::from_millis(50));
     assert!(hosts.iter().all(|host| world.view(*host).unwrap().tools.is_empty()));
 }
+
+/// Everybody but the node that had been ended held the mark of that, so their hashes differed for ever.
+#[test]
+fn a_node_that_was_ended_and_comes_back_is_one_of_the_equal_again() {
+    const DAYS_MS: i64 = 2 * 24 * 3600 * 1000;
+    for seed in 1..=3 {
+        let mut world = World::new(seed);
+        let hosts: Vec<HostId> = vec![
+            world.boot(Spec::new("research", 1)),
+            world.boot(Spec::new("research", 2).join(1)),
+            world.boot(Spec::new("research", 3).join(1)),
+        ];
+        world.run_for(Duration::from_secs(5));
+        let (gone, life) = (hosts[2], world.origin(hosts[2]));
+        world.write_through(gone, server("papers", &[("search", "finds papers")])).expect("it is written");
+        world.run_for(Duration::from_secs(1));
+        world.crash(gone);
+        // Its record's lease is over by the clocks of the others.
+        for host in &hosts {
+            world.set_clock(*host, DAYS_MS);
+        }
+        let ended = world.run_until(Duration::from_secs(1500), |world| {
+            hosts[..2]
+                .iter()
+                .all(|host| world.node(*host).is_some_and(|node| node.registry().reaped(life.node).is_some()))
+        });
+        assert!(ended.is_some(), "seed {seed}: nobody ended it");
+        world.start(gone);
+        let well = |world: &World| {
+            let digests: Vec<_> =
+                hosts.iter().filter_map(|host| Some(world.node(*host)?.registry().digest())).collect();
+            digests.windows(2).all(|pair| pair[0] == pair[1]) && world.origin(gone).incarnation > life.incarnation
+        };
+        assert!(world.run_until(Duration::from_secs(60), well).is_some(), "seed {seed}: not equal");
+        world.run_for(Duration::from_secs(1));
+        for host in &hosts {
+            assert_eq!(world.view(*host).unwrap().tools.len(), 1, "seed {seed}: what it serves is there again");
+        }
+    }
+}

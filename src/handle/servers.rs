@@ -413,6 +413,7 @@ impl Handle {
             }
             WriteError::KeyFrozen { .. } => Problem::new(Kind::Forbidden, message).hint("aop keys"),
             WriteError::KeyUnsettled { .. } => Problem::new(Kind::Busy, message).hint("aop status"),
+            WriteError::TooMany => Problem::new(Kind::Busy, message).hint("aop status"),
             WriteError::KeyUsed { .. } => Problem::new(Kind::Internal, message),
             WriteError::Store => Problem::new(Kind::StoreFailed, message).hint("aop status"),
         }

@@ -52,7 +52,7 @@ impl Node {
     fn draft_rotation(&self, key: &SigningKey) -> Result<Vec<ManifestBody>, WriteError> {
         let zone = self.config.zone.clone();
         let lineage = self.anchors.lineage(&zone).filter(|_| self.is_admitted());
-        let Some(lineage) = lineage.filter(|_| !self.is_provisional()) else {
+        let Some(lineage) = lineage.filter(|_| !self.is_provisional() && !self.is_between_lives()) else {
             return Err(WriteError::KeyUnsettled { zone });
         };
         if self.own_manifest(lineage.epoch() + 1) {

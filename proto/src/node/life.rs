@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::writes::Draft;
-use crate::node::{Keep, Node, Write};
+use crate::node::{Keep, Node, Output, Write, WriteError};
 use crate::params::{CLOCK_BACK_MAX, LIFE_PAUSE, LIFE_PAUSES_MAX, LIVES_AHEAD_MAX, WRITES_WAITING_MAX};
 use crate::record::{Kind, NodeId, Origin};
 use crate::registry::Evidence;
@@ -20,6 +20,10 @@ pub(super) struct Life {
     coming: Option<(u64, u64)>,
     /// When this life began, unless it is the first of this run.
     began: Option<Duration>,
+    /// A life from which on this one cannot be proven, heard while it was too early for the next.
+    owed: Option<u64>,
+    /// The last of our lives that somebody ended for good.
+    ended: Option<u64>,
     /// Writes that wait for it.
     waiting: Vec<(u64, Write)>,
     /// The node's own words that do.
@@ -93,19 +97,69 @@ impl Node {
     }
 
     /// Goes on under an incarnation above `seen`. A claim that no clock could have led to is not followed, and one life lasts a
-    /// while, each twice as long as the one before: whoever lies about us costs us a flush ever more rarely.
+    /// while, each twice as long as the one before: whoever lies about us costs us a flush ever more rarely. What is heard before
+    /// that is remembered until then: nobody may say it again.
     pub(super) fn begin_life(&mut self, seen: u64) {
-        let wall_s = self.now.wall_ms / 1000;
-        let plausible = seen <= wall_s.max(self.origin().incarnation) + LIVES_AHEAD_MAX;
-        let pause = LIFE_PAUSE * 2_u32.saturating_pow(self.counts.lives.min(LIFE_PAUSES_MAX) as u32);
-        let early = self.life.began.is_some_and(|began| self.now.mono < began + pause / 2);
-        if !plausible || early || self.life.coming.is_some() {
-            self.counts.refused += u64::from(!plausible);
+        let (wall_s, own) = (self.now.wall_ms / 1000, self.origin().incarnation);
+        if seen > own && seen > wall_s + LIVES_AHEAD_MAX {
+            self.counts.refused += 1;
             return;
         }
-        let next = wall_s.max(seen + 1).max(self.origin().incarnation + 1);
+        if self.life.coming.is_some() || self.now.mono < self.life_may_begin() {
+            self.life.owed = self.life.owed.max(Some(seen));
+            return;
+        }
+        let next = wall_s.max(seen + 1).max(own + 1);
         let token = self.persist(vec![Keep::Incarnation(next)]);
         self.life.coming = Some((token, next));
+    }
+
+    fn life_may_begin(&self) -> Duration {
+        let pause = LIFE_PAUSE * 2_u32.saturating_pow(self.counts.lives.min(LIFE_PAUSES_MAX) as u32);
+        self.life.began.map_or(Duration::ZERO, |began| began + pause / 2)
+    }
+
+    /// Begins the life that it was too early for, if that is still to be done.
+    pub(super) fn begin_owed_life(&mut self) {
+        if self.life.coming.is_none()
+            && self.now.mono >= self.life_may_begin()
+            && let Some(seen) = self.life.owed.take()
+            && seen >= self.origin().incarnation
+        {
+            self.begin_life(seen);
+        }
+    }
+
+    /// When [`Self::begin_owed_life`] has something to do.
+    pub(super) fn next_life(&self) -> Option<Duration> {
+        self.life.owed.filter(|_| self.life.coming.is_none()).map(|_| self.life_may_begin())
+    }
+
+    /// Somebody ended our lives up to this one for good, or nobody says so any more.
+    pub(super) fn on_own_end(&mut self, ended: Option<u64>) {
+        self.life.ended = ended;
+        match ended.filter(|ended| *ended >= self.origin().incarnation) {
+            Some(ended) => self.begin_life(ended),
+            None => self.mark_own_end(),
+        }
+    }
+
+    /// Others hold a mark where our lives were ended, and marks are hashed: this node holds it as well, as soon as its log is of a
+    /// later life.
+    pub(super) fn mark_own_end(&mut self) {
+        if self.registry.reaped(self.id) > self.life.ended {
+            self.registry.lift(self.id);
+        }
+        let held = self.registry.incarnation_of(self.id);
+        if let Some(ended) = self.life.ended.filter(|ended| held.is_some_and(|held| held > *ended)) {
+            let applied = self.registry.reap(self.id, ended);
+            self.take(&applied);
+        }
+    }
+
+    /// Whether the log is between two lives: what is written now goes into the next.
+    pub(super) const fn is_between_lives(&self) -> bool {
+        self.life.coming.is_some()
     }
 
     /// Whether that token was the next incarnation's; it begins if it is durable (I11).
@@ -160,12 +214,16 @@ impl Node {
         Vec::new()
     }
 
-    /// Keeps a write until the next life has begun; `Err` gives it back when there is none to wait for, or no room.
-    pub(super) fn wait_for_life(&mut self, token: u64, write: Write) -> Result<(), (u64, Write)> {
-        if self.life.coming.is_none() || self.life.waiting.len() >= WRITES_WAITING_MAX {
-            return Err((token, write));
+    /// Keeps a write until the next life has begun, or refuses it when too many wait; gives it back when there is none to wait for.
+    pub(super) fn wait_for_life(&mut self, token: u64, write: Write) -> Option<Write> {
+        if !self.is_between_lives() {
+            return Some(write);
         }
-        self.life.waiting.push((token, write));
-        Ok(())
+        if self.life.waiting.len() < WRITES_WAITING_MAX {
+            self.life.waiting.push((token, write));
+        } else {
+            self.outputs.push_back(Output::Written { token, result: Err(WriteError::TooMany) });
+        }
+        None
     }
 }

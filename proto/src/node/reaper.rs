@@ -68,9 +68,7 @@ impl Node {
         let Some(node) = NodeId::parse(&signed.record.name.to_ascii_lowercase()) else { return };
         let said = self.said_of(node);
         if node == self.id {
-            if let Some(incarnation) = said.filter(|incarnation| *incarnation >= self.origin().incarnation) {
-                self.begin_life(incarnation);
-            }
+            self.on_own_end(said);
             return;
         }
         if self.registry.reaped(node) > said {

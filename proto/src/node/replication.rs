@@ -117,6 +117,7 @@ impl Node {
         // I1 for our own log: the store acknowledges in order, so these begin where the log ends.
         let applied = self.registry.append(records);
         self.follow(&applied);
+        self.mark_own_end();
         let dropped: Vec<Keep> = applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq)).collect();
         if !dropped.is_empty() {
             self.persist(dropped);
@@ -128,7 +129,8 @@ impl Node {
     /// `None` as error: something in it is not believed.
     fn take_range(&mut self, peer: NodeId, range: &Range) -> Result<Applied, Option<RangeError>> {
         // The last place is kept for our own log.
-        let full = self.registry.origins() + 1 >= ORIGINS_MAX && self.registry.through(range.origin) == 0;
+        let held = self.registry.incarnation_of(range.origin.node).is_some();
+        let full = self.registry.origins() + 1 >= ORIGINS_MAX && !held;
         if range.origin.node == self.id || full || !self.chains.contains(range.origin.node) {
             return Err(None);
         }

@@ -156,6 +156,9 @@ pub enum WriteError {
         /// The zone.
         zone: ZoneName,
     },
+    /// This node's log is about to begin another life, and too many writes wait for that.
+    #[error("too many writes wait for this node's log to begin anew; try again in a moment")]
+    TooMany,
     /// The store did not take it.
     #[error("the store did not take it")]
     Store,
@@ -281,7 +284,7 @@ impl Node {
     }
 
     pub(super) fn on_write(&mut self, token: u64, write: Write) {
-        let Err((token, write)) = self.wait_for_life(token, write) else { return };
+        let Some(write) = self.wait_for_life(token, write) else { return };
         let drafted = match write {
             Write::Server { server, .. } | Write::ServerState { server, .. } if server.len() > NAME_CHARS_MAX => {
                 Err(NameError::TooLong.into())

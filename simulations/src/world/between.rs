@@ -16,6 +16,8 @@ use crate::network::{Link, between, pair};
 
 /// Pauses after which an unanswered handshake is tried again, as QUIC does.
 const HANDSHAKE_RETRY: Duration = Duration::from_millis(300);
+/// What would wait longer in the queues of a host with a slow uplink is dropped, as a real node does with what does not fit (PROTOCOL §3).
+const QUEUED_MAX: Duration = Duration::from_secs(5);
 
 impl World {
     pub(crate) fn send(&mut self, from: usize, peer: NodeId, bytes: Bytes, class: Class) {
@@ -56,7 +58,7 @@ impl World {
             }
             return;
         }
-        let departs = self.departs(from, bytes.len());
+        let Some(departs) = self.departs(from, &bytes) else { return };
         let chance = &mut self.chances.winds;
         let way = between(self.network.latency(from, to, &self.weather), chance);
         let event = |bytes| Event::Frame { link: at as u32, number, bytes };
@@ -78,13 +80,17 @@ impl World {
         }
     }
 
-    /// When so many bytes have left a host: those before them first.
-    fn departs(&mut self, from: usize, bytes: usize) -> Duration {
-        let host = &mut self.hosts[from];
-        let Some(rate) = host.uplink else { return self.time };
-        let takes = Duration::from_nanos(bytes as u64 * 1_000_000_000 / rate.max(1));
+    /// When a message has left a host, those before it first; `None` when its queues are full. The words of a beginning (kinds 1 to
+    /// 15) find room.
+    fn departs(&mut self, from: usize, message: &[u8]) -> Option<Duration> {
+        let (kind, host) = (message.get(3).copied().unwrap_or(0), &mut self.hosts[from]);
+        let Some(rate) = host.uplink else { return Some(self.time) };
+        if kind >= 16 && host.sending_until > self.time + QUEUED_MAX {
+            return None;
+        }
+        let takes = Duration::from_nanos(message.len() as u64 * 1_000_000_000 / rate.max(1));
         host.sending_until = host.sending_until.max(self.time) + takes;
-        host.sending_until
+        Some(host.sending_until)
     }
 
     pub(super) fn arrive(&mut self, host: usize, at: usize, number: u64, bytes: Bytes) {

@@ -59,6 +59,7 @@ impl World {
             return;
         }
         let Some(departs) = self.departs(from, &bytes) else { return };
+        self.checks.stands_still(departs - self.time);
         let chance = &mut self.chances.winds;
         let way = between(self.network.latency(from, to, &self.weather), chance);
         let event = |bytes| Event::Frame { link: at as u32, number, bytes };

@@ -52,6 +52,8 @@ pub const STAGE_PATIENCE: Duration = Duration::from_secs(5);
 pub const TOMBSTONE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Addresses of a parent that one node record names.
 pub const PARENTS_MAX: usize = 8;
+/// Addresses of parents that are kept because node records of fellows name them, of all fellows together.
+pub const PARENTS_LEARNT_MAX: usize = 32;
 /// Certificates between a zone key and a node.
 pub const CHAIN_MAX: usize = 16;
 /// Manifests of one zone that are kept and sent: who was away for more rotations has to be told the key again.

@@ -121,6 +121,17 @@ impl Pair {
         assert_eq!(self.node.registry().through(self.other.origin), self.other.through(), "it is held");
     }
 
+    /// The other end certifies a third, which writes a record of where it is; the other end tells of it.
+    fn bring_third(&mut self, address: &str) {
+        let mut third = Author::new(key(3), 1);
+        let certificate = Certificate::issue(&key(2), &ZoneName::parse("z").expect("a zone"), id(3), WALL_MS);
+        let chain = self.chain.iter().cloned().chain([certificate]).collect();
+        let record = Record { hlc: self.now().wall_ms << 16, ..node_of(&id(3).to_string(), address, Vec::new()) };
+        let range = range_of(0, false, &third.flush(vec![record], 0)).expect("it has records");
+        self.say(Ranges { ranges: vec![range], chains: vec![chain], more: false, hop: 1 });
+        assert_eq!(self.node.registry().through(third.origin), 1, "it is held");
+    }
+
     /// How often the node dialled since this was asked last.
     fn dials(&mut self) -> usize {
         let done = std::mem::take(&mut self.done);
@@ -183,12 +194,11 @@ fn record(kind: Kind, name: &str, body: Option<Vec<u8>>) -> Record {
 
 /// A record of the other node, under any name.
 fn node_record(name: &str, address: &str) -> Record {
-    let body = NodeBody {
-        address: address.into(),
-        version: "0".into(),
-        chain: Vec::new(),
-        parents: vec!["127.0.0.1:1".into()],
-    };
+    node_of(name, address, vec!["127.0.0.1:1".into()])
+}
+
+fn node_of(name: &str, address: &str, parents: Vec<String>) -> Record {
+    let body = NodeBody { address: address.into(), version: "0".into(), chain: Vec::new(), parents };
     record(Kind::Node, name, Some(body.encode()))
 }
 
@@ -341,4 +351,24 @@ fn buckets_of_another_number_are_a_bad_frame() {
         pair.say(Buckets { hashes: vec![1; count] });
         assert_eq!(pair.node.view().counts.bad_frames, bad);
     }
+}
+
+/// One member named other parents again and again: none was ever given up, and there was no room left for anybody.
+#[test]
+fn a_member_that_names_ever_other_parents_keeps_nobody_from_being_dialled() {
+    let mut pair = Pair::new();
+    let own = id(2).to_string();
+    for rewrite in 0..100 {
+        let parents: Vec<String> = (0..8).map(|at| format!("10.0.0.1:{}", rewrite * 8 + at)).collect();
+        pair.write(vec![node_of(&own, THERE, parents.clone())]);
+        let contacts: Vec<String> = pair.node.view().contacts.into_iter().map(|contact| contact.address).collect();
+        assert!(contacts.len() == 8 && parents.iter().all(|parent| contacts.contains(parent)), "{contacts:?}");
+    }
+    pair.done.clear();
+    pair.bring_third("127.0.0.1:7003");
+    pair.pass(Duration::from_secs(1));
+    let is_third = |output: &Output| matches!(output, Output::Dial { expected, .. } if *expected == Some(id(3)));
+    assert!(pair.done.iter().any(is_third), "a new fellow is dialled: {:?}", pair.done);
+    pair.write(vec![node_of(&own, THERE, Vec::new())]);
+    assert!(pair.node.view().contacts.iter().all(|contact| contact.purpose != "parent"));
 }

@@ -131,10 +131,10 @@ impl Links {
     pub(super) fn new(parents: &[String], joins: &[String]) -> Self {
         let mut links = Self { has_parents: !parents.is_empty(), ..Self::default() };
         for address in parents {
-            links.contacts.keep(address, Purpose::Parent, None);
+            links.contacts.give(address, Purpose::Parent);
         }
         for address in joins {
-            links.contacts.keep(address, Purpose::Join, None);
+            links.contacts.give(address, Purpose::Join);
         }
         links
     }
@@ -381,9 +381,9 @@ impl Node {
     /// Dials a member where its record says that it lives.
     pub(super) fn dial_member(&mut self, node: NodeId) {
         let body = self.zone.tools_as_taken().node(node);
-        match body.map(|body| &body.address).filter(|address| **address != self.config.address) {
-            Some(address) => self.links.contacts.want(address, Purpose::Fellow, node, self.now.mono),
-            None => self.on_unreached(node),
+        let address = body.map(|body| &body.address).filter(|address| **address != self.config.address);
+        if !address.is_some_and(|address| self.links.contacts.want(address, node, self.now.mono)) {
+            self.on_unreached(node);
         }
     }
 

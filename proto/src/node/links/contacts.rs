@@ -1,11 +1,13 @@
 //! The addresses that contact is kept with: tried again for ever, with a pause that doubles, until somebody answers.
 //!
 //! When the next one is due is known without looking at them all: a node that waits looks at nothing.
+//!
+//! What must always hold: addresses that others name displace neither those an operator gave nor the fellows that membership wants.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::params::{CONTACTS_MAX, DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN};
+use crate::params::{CONTACTS_MAX, DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, PARENTS_LEARNT_MAX, PARENTS_MAX};
 use crate::record::NodeId;
 use crate::selection::Chance;
 
@@ -37,8 +39,38 @@ pub(super) struct Contact {
     pub(super) error: Option<String>,
     pub(super) refused: bool,
     pub(super) next_try: Duration,
+    /// An operator gave it: it is never given up.
+    given: bool,
+    /// Whose node records name it, of a parent that no operator gave.
+    named_by: BTreeSet<NodeId>,
     dialing: bool,
     backoff: Duration,
+}
+
+impl Contact {
+    const fn new(purpose: Purpose, expected: Option<NodeId>) -> Self {
+        Self {
+            purpose,
+            expected,
+            peer: None,
+            error: None,
+            refused: false,
+            next_try: Duration::ZERO,
+            given: false,
+            named_by: BTreeSet::new(),
+            dialing: false,
+            backoff: DIAL_BACKOFF_MIN,
+        }
+    }
+
+    fn is_learnt_parent(&self) -> bool {
+        self.purpose == Purpose::Parent && !self.given
+    }
+
+    /// Whether it was tried, and nobody is there.
+    const fn is_unreached(&self) -> bool {
+        self.peer.is_none() && self.error.is_some()
+    }
 }
 
 /// All contacts, by address.
@@ -74,42 +106,80 @@ impl Contacts {
         self.due
     }
 
-    /// Keeps an address from now on. One that is kept already stays what it is, but may learn who is to be expected there.
+    /// Whether there is an address of a parent, an operator's or a fellow's.
+    pub(super) fn has_parents(&self) -> bool {
+        self.by_address.values().any(|contact| contact.purpose == Purpose::Parent)
+    }
+
+    /// Keeps an address for good, as an operator gave it.
+    pub(super) fn give(&mut self, address: &str, purpose: Purpose) {
+        self.keep(address, purpose, None);
+        if let Some(contact) = self.by_address.get_mut(address) {
+            contact.given = true;
+        }
+    }
+
+    /// Keeps an address from now on, if there is room. One that is kept already stays what it is, but may learn who is to be expected
+    /// there.
     pub(super) fn keep(&mut self, address: &str, purpose: Purpose, expected: Option<NodeId>) {
-        let has_room = self.by_address.len() < CONTACTS_MAX;
-        match self.by_address.get_mut(address) {
-            Some(contact) => {
-                let news = expected.is_some() && contact.expected != expected && contact.purpose == purpose;
-                if news {
-                    contact.expected = expected;
-                    contact.refused = false;
-                }
+        if let Some(contact) = self.by_address.get_mut(address) {
+            let news = expected.is_some() && contact.expected != expected && contact.purpose == purpose;
+            if news {
+                contact.expected = expected;
+                contact.refused = false;
             }
-            None if has_room => {
-                let contact = Contact {
-                    purpose,
-                    expected,
-                    peer: None,
-                    error: None,
-                    refused: false,
-                    next_try: Duration::ZERO,
-                    dialing: false,
-                    backoff: DIAL_BACKOFF_MIN,
-                };
-                self.by_address.insert(address.to_owned(), contact);
-            }
-            None => {}
+        } else if self.make_room(purpose) {
+            self.by_address.insert(address.to_owned(), Contact::new(purpose, expected));
         }
         self.settle();
     }
 
-    /// Keeps an address, to be dialled at once.
-    pub(super) fn want(&mut self, address: &str, purpose: Purpose, expected: NodeId, now: Duration) {
-        self.keep(address, purpose, Some(expected));
-        if let Some(contact) = self.by_address.get_mut(address) {
-            contact.next_try = now;
+    /// Keeps the address of a fellow, to be dialled at once, and takes it from whatever it was named for. False when there is no room.
+    pub(super) fn want(&mut self, address: &str, fellow: NodeId, now: Duration) -> bool {
+        let is_named = |contact: &&Contact| contact.is_learnt_parent() || contact.purpose == Purpose::Gateway;
+        if self.by_address.get(address).filter(is_named).is_some() {
+            self.by_address.remove(address);
+        }
+        self.keep(address, Purpose::Fellow, Some(fellow));
+        let contact = self.by_address.get_mut(address);
+        let is_kept = contact.map(|contact| contact.next_try = now).is_some();
+        self.settle();
+        is_kept
+    }
+
+    /// The parents that a fellow's record names now: those it no longer names are given up, unless another fellow's does.
+    pub(super) fn follow_parents(&mut self, fellow: NodeId, parents: &[String]) {
+        let parents = &parents[..parents.len().min(PARENTS_MAX)];
+        self.by_address.retain(|address, contact| {
+            let left = !parents.contains(address) && contact.named_by.remove(&fellow);
+            !left || !contact.named_by.is_empty()
+        });
+        for parent in parents {
+            self.keep(parent, Purpose::Parent, None);
+            if let Some(contact) = self.by_address.get_mut(parent).filter(|contact| contact.is_learnt_parent()) {
+                contact.named_by.insert(fellow);
+            }
         }
         self.settle();
+    }
+
+    /// Whether one more may be kept. What others named gives way to it where nobody is found, and to a fellow in any case.
+    fn make_room(&mut self, purpose: Purpose) -> bool {
+        let learnt = self.by_address.values().filter(|contact| contact.is_learnt_parent()).count();
+        if purpose == Purpose::Parent && learnt >= PARENTS_LEARNT_MAX {
+            return self.give_up(|contact| contact.is_learnt_parent() && contact.is_unreached());
+        }
+        let is_named = |contact: &Contact| !contact.given && contact.purpose != Purpose::Fellow;
+        self.by_address.len() < CONTACTS_MAX
+            || self.give_up(|contact| is_named(contact) && (purpose == Purpose::Fellow || contact.is_unreached()))
+    }
+
+    /// Gives up one of these, the one that was looked for in vain for longest.
+    fn give_up(&mut self, may_go: impl Fn(&Contact) -> bool) -> bool {
+        let those = self.by_address.iter().filter(|(_, contact)| may_go(contact));
+        let least = those.max_by_key(|(_, contact)| (contact.peer.is_none(), contact.backoff));
+        let least = least.map(|(address, _)| address.clone());
+        least.is_some_and(|address| self.by_address.remove(&address).is_some())
     }
 
     /// Gives up the addresses at which `node` was a fellow, except the one where it is now.
@@ -224,5 +294,72 @@ impl Contacts {
     fn settle(&mut self) {
         let idle = self.by_address.values().filter(|contact| contact.peer.is_none() && !contact.dialing);
         self.due = idle.map(|contact| contact.next_try).min();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1);
+
+    fn node(number: usize) -> NodeId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        NodeId(id)
+    }
+
+    fn addresses(from: usize, count: usize) -> Vec<String> {
+        (from..from + count).map(|number| format!("10.0.0.1:{number}")).collect()
+    }
+
+    #[test]
+    fn what_an_operator_gave_and_whom_membership_wants_displace_what_others_named() {
+        let mut contacts = Contacts::default();
+        for address in addresses(0, 8) {
+            contacts.give(&address, Purpose::Parent);
+        }
+        for (number, address) in addresses(1000, CONTACTS_MAX).iter().enumerate() {
+            contacts.keep(address, Purpose::Gateway, Some(node(number)));
+        }
+        assert_eq!(contacts.len(), CONTACTS_MAX);
+        for (number, address) in addresses(5000, CONTACTS_MAX).iter().enumerate() {
+            assert_eq!(contacts.want(address, node(number), NOW), number < CONTACTS_MAX - 8, "{number}");
+        }
+        assert_eq!(contacts.len(), CONTACTS_MAX);
+        assert!(addresses(0, 8).iter().all(|address| contacts.get(address).is_some()));
+    }
+
+    #[test]
+    fn a_parent_is_kept_as_long_as_some_record_names_it_and_an_operators_for_good() {
+        let mut contacts = Contacts::default();
+        contacts.give("own:1", Purpose::Parent);
+        let named = ["own:1".to_owned(), "a:1".to_owned()];
+        contacts.follow_parents(node(1), &named);
+        contacts.follow_parents(node(2), &named);
+        contacts.follow_parents(node(1), &[]);
+        assert!(contacts.get("a:1").is_some(), "the other still names it");
+        contacts.follow_parents(node(2), &["b:1".to_owned()]);
+        assert_eq!(contacts.iter().map(|(address, _)| &**address).collect::<Vec<_>>(), ["b:1", "own:1"]);
+        assert!(contacts.want("b:1", node(3), NOW));
+        assert_eq!(contacts.get("b:1").map(|contact| contact.purpose), Some(Purpose::Fellow));
+    }
+
+    #[test]
+    fn of_the_parents_that_fellows_name_few_are_kept_and_those_found_stay() {
+        let mut contacts = Contacts::default();
+        contacts.follow_parents(node(0), &["found:1".to_owned()]);
+        contacts.reached("found:1", node(9));
+        for fellow in 1..=PARENTS_LEARNT_MAX {
+            contacts.follow_parents(node(fellow), &addresses(fellow * 100, PARENTS_MAX + 1));
+        }
+        assert_eq!(contacts.len(), PARENTS_LEARNT_MAX);
+        let mut chance = Chance::new([0; 32]);
+        for (address, _) in contacts.take_due(NOW) {
+            contacts.failed(&address, "nobody".to_owned(), NOW, &mut chance);
+        }
+        contacts.follow_parents(node(1000), &["late:1".to_owned()]);
+        assert_eq!(contacts.len(), PARENTS_LEARNT_MAX);
+        assert!(["found:1", "late:1"].iter().all(|address| contacts.get(address).is_some()));
     }
 }

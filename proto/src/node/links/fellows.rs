@@ -9,7 +9,7 @@ use super::contacts::{Contact, Purpose};
 use super::{CatchUp, GREETED_LATELY, Link, Role};
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, TrustState};
-use crate::params::{CHAIN_MAX, ERROR_CHARS_MAX, PARENTS_MAX};
+use crate::params::{CHAIN_MAX, ERROR_CHARS_MAX};
 use crate::record::{Certificate, Kind, ManifestBody, NodeId, Origin};
 use crate::registry::Change;
 use crate::trust::Lineage;
@@ -255,17 +255,20 @@ impl Node {
         let (Change::Put(_), Some(body)) = (change, signed.node_body()) else {
             self.membership.on_gone(node);
             self.links.contacts.forget_fellow(node, None);
+            self.follow_parents(node, &[]);
             return;
         };
         self.membership.on_member(node);
         self.chains.written(signed, &body.chain);
         self.links.contacts.forget_fellow(node, Some(&body.address));
+        self.follow_parents(node, &body.parents);
+    }
+
+    /// When the zone has a parent, this replica has: it answers as the others do, and stands in for them.
+    fn follow_parents(&mut self, fellow: NodeId, parents: &[String]) {
         if self.config.parents.is_empty() {
-            // The zone has a parent, so this replica has: it answers as the others do, and stands in for them.
-            for parent in body.parents.iter().take(PARENTS_MAX) {
-                self.links.contacts.keep(parent, Purpose::Parent, None);
-                self.links.has_parents = true;
-            }
+            self.links.contacts.follow_parents(fellow, parents);
+            self.links.has_parents = self.links.contacts.has_parents();
         }
     }
 

@@ -13,12 +13,14 @@
 
 mod bounds;
 mod outside;
+mod proofs;
 mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use outside::{Outside, accept, weight};
+pub use proofs::Proofs;
 pub use route::{Route, Routes};
 
 use crate::cache::{Count, Kept, Level, Quality, Shelf, Tags, lifetime};
@@ -153,6 +155,8 @@ pub struct Around<'a> {
     pub tools: &'a Tools,
     /// Where other zones are.
     pub routes: &'a Routes,
+    /// Proofs of their keys.
+    pub proofs: Proofs<'a>,
     /// Fellow replicas that are alive.
     pub fellows: &'a [NodeId],
     /// Keys of zones.
@@ -483,7 +487,7 @@ impl Resolver {
             }
         }
         pending.answers.sort_by(|a, b| a.1.answer.zone.cmp(&b.1.answer.zone));
-        pending.add_proofs(&around.routes.proofs);
+        pending.add_proofs(&around.proofs, around.anchors);
         match pending.asker {
             Asker::Door(token) => Act::Resolved(token, Box::new(pending.into_outcome())),
             Asker::Peer { node, id } => Act::Reply(node, Box::new(pending.into_answer(id))),
@@ -611,15 +615,10 @@ impl Pending {
     }
 
     /// Adds the keys of our children, as far as they are in the answer.
-    fn add_proofs(&mut self, proofs: &[ZoneProof]) {
-        let answered = |proof: &ZoneProof| {
-            ZoneName::parse(&proof.zone).is_ok_and(|child| {
-                let mut zones = self.answers.iter().filter_map(|(_, c)| ZoneName::parse(&c.answer.zone).ok());
-                zones.any(|zone| zone.is_within(&child))
-            })
-        };
-        let ours: Vec<ZoneProof> = proofs.iter().filter(|proof| answered(proof)).cloned().collect();
-        for proof in ours {
+    fn add_proofs(&mut self, proofs: &Proofs<'_>, anchors: &Anchors) {
+        let zones = self.answers.iter().filter_map(|(_, checked)| ZoneName::parse(&checked.answer.zone).ok());
+        let zones: Vec<ZoneName> = zones.collect();
+        for proof in proofs.of_zones(&zones, anchors) {
             if !self.proofs.contains(&proof) {
                 self.proofs.push(proof);
             }

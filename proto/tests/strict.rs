@@ -372,3 +372,20 @@ fn a_member_that_names_ever_other_parents_keeps_nobody_from_being_dialled() {
     pair.write(vec![node_of(&own, THERE, Vec::new())]);
     assert!(pair.node.view().contacts.iter().all(|contact| contact.purpose != "parent"));
 }
+
+/// From the 1,025th child on none was proven, in the order of names, and every delegation cost as much as all before it.
+#[test]
+fn every_child_of_a_zone_is_proven_however_many_there_are() {
+    let mut pair = Pair::new();
+    for part in 0..8 {
+        let delegation = |number: u64| {
+            let zone_key = key(u8::try_from(number % 250).expect("it is small")).verifying_key().to_bytes();
+            let body = DelegationBody { zone_key, epoch: 1, gateways: Vec::new(), tools: 0, since_ms: WALL_MS };
+            record(Kind::Delegation, &format!("c{number}.z"), Some(body.encode()))
+        };
+        pair.write((part * 250..(part + 1) * 250).map(delegation).collect());
+    }
+    let view = pair.node.view();
+    let proven = view.keys.anchors.iter().filter(|anchor| !anchor.pinned).count();
+    assert_eq!((view.children.len(), proven), (2000, 2000));
+}

@@ -170,9 +170,15 @@ impl Links {
         self.by_peer.iter().filter(|(_, link)| of(link)).map(|(peer, _)| *peer).collect()
     }
 
-    /// Those of them that may be asked.
-    pub(super) fn askable_of_zone(&self, zone: &ZoneName) -> Vec<NodeId> {
-        self.of_zone(zone).into_iter().filter(|peer| self.is_proven(*peer)).collect()
+    /// Connected nodes of child zones that may be asked.
+    pub(super) fn askable_children(&self) -> BTreeMap<&ZoneName, Vec<NodeId>> {
+        let mut askable: BTreeMap<&ZoneName, Vec<NodeId>> = BTreeMap::new();
+        for (peer, link) in self.by_peer.iter().filter(|(_, link)| link.proven) {
+            if let Role::Child(zone) = &link.role {
+                askable.entry(zone).or_default().push(*peer);
+            }
+        }
+        askable
     }
 
     /// Gateways of the parent that may be asked.

@@ -8,7 +8,7 @@ use crate::params::{
     FILTER_CHARS_MAX, HOPS_MAX, NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3, ZONES_ASKED_WORDS,
 };
 use crate::record::NodeId;
-use crate::resolver::{Act, Around, Asker, Route, Routes, Terms};
+use crate::resolver::{Act, Around, Asker, Proofs, Route, Routes, Terms};
 use crate::search::rank;
 use crate::trust::answers::Checked;
 use crate::wire::message::{Answer, Query, Question};
@@ -102,10 +102,12 @@ impl Node {
         fellows: &'a [NodeId],
     ) -> (&'a mut crate::resolver::Resolver, Around<'a>) {
         let (tag, behind) = (self.zone.tag(), self.gossip.is_behind() || self.is_behind());
+        self.zone.tools();
         let around = Around {
             by: Answerer { zone: &self.config.zone, node: self.id, tag, behind },
-            tools: self.zone.tools(),
+            tools: self.zone.tools_as_taken(),
             routes,
+            proofs: Proofs { own: &self.config.zone, zone: &self.zone, chains: &self.chains },
             fellows,
             anchors: &mut self.anchors,
             verifier: &mut self.verifier,
@@ -123,9 +125,9 @@ impl Node {
             peers: self.links.askable_parents(),
             stale: true,
         });
-        let mut children = Vec::new();
+        let (mut children, mut askable) = (Vec::new(), self.links.askable_children());
         for (zone, by_node) in self.zone.children() {
-            let peers = self.links.askable_of_zone(zone);
+            let peers = askable.remove(zone).unwrap_or_default();
             if !self.links.is_leased(zone, self.now.mono) && peers.is_empty() {
                 continue;
             }
@@ -133,7 +135,7 @@ impl Node {
             let stale = self.links.failed_lately(gateways);
             children.push((zone.clone(), Route { zone: zone.to_string(), peers, stale }));
         }
-        Routes { own: self.config.zone.clone(), parent, children, proofs: self.proofs() }
+        Routes { own: self.config.zone.clone(), parent, children }
     }
 
     fn act(&mut self, acts: Vec<Act>) {

@@ -2,7 +2,7 @@
 
 use crate::error::did_you_mean;
 use crate::name::{FullName, ZoneName};
-use crate::record::{NodeId, ZoneProof};
+use crate::record::NodeId;
 use crate::resolver::Terms;
 use crate::wire::message::{Form, Question};
 
@@ -26,8 +26,6 @@ pub struct Routes {
     pub parent: Option<Route>,
     /// Downwards, by zone.
     pub children: Vec<(ZoneName, Route)>,
-    /// Keys of the children, as this zone says.
-    pub proofs: Vec<ZoneProof>,
 }
 
 /// Who has to be asked for one question.
@@ -125,7 +123,6 @@ mod tests {
             own: zone("lib"),
             parent: Some(route(".")),
             children: ["ml.lib", "deep.ml.lib", "bio.lib"].map(|name| (zone(name), route(name))).into(),
-            proofs: Vec::new(),
         }
     }
 

@@ -24,6 +24,8 @@ struct Proven {
     lineage: Lineage,
     /// The delegation that stands, of all that were seen.
     by: Rank,
+    /// Our own zone delegates to it: it gives way to no other.
+    is_child: bool,
 }
 
 /// Which of several delegations of one zone stands, the least: the rule of `Zone::child`, since keys must not depend on who came first.
@@ -155,32 +157,65 @@ impl Anchors {
             .collect();
         proofs.sort_by_key(|(zone, _)| zone.depth());
         for (zone, proof) in proofs {
-            if !self.pinned.contains_key(&zone)
-                && let Ok(body) = self.prove(&zone, proof, verifier, wall_ms)
-            {
-                self.take_proven(&zone, &body);
-            }
-            // A zone that followed no further is known as it was.
-            let _ = self.follow(&zone, &proof.manifests);
+            self.learn_one(&zone, proof, false, verifier, wall_ms);
         }
     }
 
+    /// Learns the key of a zone that our own delegates to.
+    pub fn learn_child(&mut self, zone: &ZoneName, proof: &ZoneProof, verifier: &mut Verifier, wall_ms: u64) {
+        self.learn_one(zone, proof, true, verifier, wall_ms);
+    }
+
+    /// Our own zone delegates to it no more: what is known of it gives way to others from now on.
+    pub fn leave_child(&mut self, zone: &ZoneName) {
+        if let Some(known) = self.proven.get_mut(zone) {
+            known.is_child = false;
+        }
+    }
+
+    fn learn_one(&mut self, zone: &ZoneName, proof: &ZoneProof, is_child: bool, verifier: &mut Verifier, wall_ms: u64) {
+        if !self.pinned.contains_key(zone)
+            && let Ok(body) = self.prove(zone, proof, verifier, wall_ms)
+        {
+            self.take_proven(zone, &body, is_child);
+        }
+        // A zone that followed no further is known as it was.
+        let _ = self.follow(zone, &proof.manifests);
+    }
+
+    /// Whether one more may be kept; in the place of one that is no child, if it is.
+    fn make_room(&mut self, is_child: bool) -> bool {
+        if self.proven.len() < PROVEN_MAX {
+            return true;
+        }
+        let foreign = self.proven.iter().filter(|(_, known)| is_child && !known.is_child);
+        let foreign = foreign.map(|(zone, _)| zone.clone()).next();
+        foreign.is_some_and(|zone| self.proven.remove(&zone).is_some())
+    }
+
     /// A delegation's key, if none is known that stands before it: an old delegation takes nothing back.
-    fn take_proven(&mut self, zone: &ZoneName, body: &DelegationBody) {
+    fn take_proven(&mut self, zone: &ZoneName, body: &DelegationBody, is_child: bool) {
         let by = (body.since_ms, Reverse(body.epoch), body.zone_key);
-        let has_room = self.proven.len() < PROVEN_MAX;
-        match self.proven.get_mut(zone) {
-            Some(known) if by >= known.by => return,
+        if !self.proven.contains_key(zone) && !self.make_room(is_child) {
+            return;
+        }
+        let known = self.proven.get_mut(zone);
+        let is_child = is_child || known.as_ref().is_some_and(|known| known.is_child);
+        match known {
+            Some(known) if by >= known.by => {
+                known.is_child = is_child;
+                return;
+            }
             Some(known) if known.lineage.epoch_of(&body.zone_key).is_some() => {
                 // It came that far by manifests.
                 known.by = by;
+                known.is_child = is_child;
                 return;
             }
-            None if !has_room => return,
             _ => {}
         }
         let lineage = Lineage::of(body.epoch, body.zone_key);
-        self.proven.insert(zone.clone(), Proven { lineage, by });
+        self.proven.insert(zone.clone(), Proven { lineage, by, is_child });
         self.changes += 1;
     }
 
@@ -321,6 +356,26 @@ mod tests {
                 assert_eq!(learned(order), Some(key));
             }
         }
+    }
+
+    #[test]
+    fn what_others_prove_keeps_no_child_from_being_known() {
+        let own = ZoneName::root();
+        let mut anchors = Anchors::default();
+        anchors.pin(own, key(1).verifying_key().to_bytes(), &[]).unwrap();
+        let body = DelegationBody { zone_key: [1; 32], epoch: 1, gateways: vec![], tools: 0, since_ms: 1 };
+        for number in 0..PROVEN_MAX + 1 {
+            anchors.take_proven(&ZoneName::parse(&format!("z{number}.other")).unwrap(), &body, false);
+        }
+        let research = ZoneName::parse("research").unwrap();
+        let proof = delegation(&key(1), &key(2), &key(3), 1);
+        let known = |anchors: &Anchors| (anchors.key_of(&research).is_some(), anchors.proven.len());
+        anchors.learn(std::slice::from_ref(&proof), &mut Verifier::default(), 1);
+        assert_eq!(known(&anchors), (false, PROVEN_MAX));
+        anchors.learn_child(&research, &proof, &mut Verifier::default(), 1);
+        assert_eq!(known(&anchors), (true, PROVEN_MAX));
+        anchors.take_proven(&ZoneName::parse("late.other").unwrap(), &body, true);
+        assert_eq!(known(&anchors), (true, PROVEN_MAX), "it gives way to no other child");
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Node {
         self.trust.chain = chain;
         self.chains.insert(self.id, self.trust.chain.clone());
         self.keep_trust();
+        self.learn_children();
         self.write_node_record();
         self.greet_all();
         self.delegate_again();

@@ -8,8 +8,9 @@ use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::Node;
 use crate::params::{ADDRESS_CHARS_MAX, ZONE_DEPTH_MAX};
-use crate::record::{DelegationBody, GATEWAYS_MAX, Gateway, Kind, ManifestBody, NodeId, ZoneProof};
+use crate::record::{DelegationBody, GATEWAYS_MAX, Gateway, Kind, ManifestBody, NodeId};
 use crate::registry::Change;
+use crate::resolver::Proofs;
 use crate::trust::{Lineage, TrustError};
 use crate::wire::message::{Delegate, Referral, ReferredChild, Serial, Serials, TAG_UNREACHABLE};
 use crate::zone::Child;
@@ -159,7 +160,7 @@ impl Node {
             Change::Gone(_) => None,
         };
         self.inherit(change, &zone);
-        self.learn_children();
+        self.learn_child(&zone);
         self.hear_child(&zone);
         let key = self.zone.child(&zone).map(|child| child.body.zone_key);
         for peer in self.links.of_zone(&zone) {
@@ -365,23 +366,17 @@ impl Node {
 
     /// Proves the keys of our children to ourselves, so that what they answer can be checked.
     pub(super) fn learn_children(&mut self) {
-        let proofs = self.proofs();
-        self.anchors.learn(&proofs, &mut self.verifier, self.now.wall_ms);
+        for zone in self.zone.children().keys().cloned().collect::<Vec<_>>() {
+            self.learn_child(&zone);
+        }
     }
 
-    /// How our zone came to its key, if it had another, and proofs of our children's keys, for those who ask through us.
-    pub(in crate::node) fn proofs(&self) -> Vec<ZoneProof> {
-        let proof = |child: &Child| {
-            let chain = self.chains.get(child.signed.record.node)?.into_owned();
-            let zone = child.signed.record.name.clone();
-            let manifests = self.anchors.manifests(&ZoneName::parse(&zone).ok()?);
-            Some(ZoneProof { zone, delegation: child.signed.envelope.to_vec(), chain, manifests })
-        };
-        let (zone, manifests) = (self.config.zone.to_string(), self.anchors.manifests(&self.config.zone));
-        let own = ZoneProof { zone, delegation: Vec::new(), chain: Vec::new(), manifests };
-        let own = Some(own).filter(|own| !own.manifests.is_empty());
-        let children = self.zone.children().keys().filter_map(|zone| self.zone.child(zone));
-        own.into_iter().chain(children.filter_map(proof)).collect()
+    fn learn_child(&mut self, zone: &ZoneName) {
+        let proofs = Proofs { own: &self.config.zone, zone: &self.zone, chains: &self.chains };
+        match proofs.of_child(zone, &self.anchors) {
+            Some(proof) => self.anchors.learn_child(zone, &proof, &mut self.verifier, self.now.wall_ms),
+            None => self.anchors.leave_child(zone),
+        }
     }
 
     /// Keeps contact with the gateways of a child that has to be reached.

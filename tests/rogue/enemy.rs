@@ -221,6 +221,13 @@ impl<'s> Enemy<'s> {
         link
     }
 
+    /// Comes again after it was sent away. A goodbye to the connection before may take this one along.
+    pub(crate) fn again_at<'t>(&self, socket: &'t Socket, address: &str) -> Link<'t> {
+        let link = socket.link(address, &self.author.key);
+        link.say(self.hello());
+        link
+    }
+
     pub(crate) fn hello(&self) -> Hello {
         Hello { zone_key: Some(self.zone_key), chain: self.chain.clone(), ..hello(ZONE) }
     }

@@ -179,7 +179,7 @@ fn logs_that_never_end_are_held_in_part() {
 }
 
 /// What the attacked node may have grown by while strangers do their worst, in MiB: each of their connections has its small share.
-const STRANGERS_MIB: u64 = 128;
+const STRANGERS_MIB: u64 = 192;
 
 #[track_caller]
 fn has_grown_little(victims: &Victims, before: u64) {
@@ -331,7 +331,7 @@ fn what_is_no_message_is_counted_and_nothing_else() {
                 }
             }
             if !link.say_bytes(&frame) || link.is_over() {
-                link = enemy.also_at(&socket, &victims.one.address);
+                link = enemy.again_at(&socket, &victims.one.address);
             }
         }
     }

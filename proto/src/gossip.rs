@@ -178,9 +178,10 @@ impl Gossip {
 
     /// Tells a fellow what is held here, to hear whether it differs: the rounds do, and whoever just came.
     pub fn compare(&mut self, now: Duration, peer: NodeId, replica: &Replica<'_>) -> Sends {
-        self.past.set(replica.registry.digest());
+        let hash = replica.registry.digest();
+        self.past.set(hash);
         self.peer(peer).compared = Some(now);
-        vec![(peer, Digest { hash: replica.registry.digest(), members: replica.members }.into())]
+        vec![(peer, Digest { hash, members: replica.members }.into())]
     }
 
     /// A fellow's hash. When it differs, the fellow is told what it lacks if that is plain, and else how to find out.

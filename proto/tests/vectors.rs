@@ -9,14 +9,18 @@ use serde_json::{Value, json};
 
 #[path = "vectors/meaning.rs"]
 mod meaning;
+#[path = "vectors/refused.rs"]
+mod refused;
 #[path = "vectors/rules.rs"]
 mod rules;
 #[path = "vectors/samples.rs"]
 mod samples;
 mod support;
+#[path = "vectors/verdicts.rs"]
+mod verdicts;
 
 use meaning::{Meaning, Visit, bincode_bytes, bincode_value, with_type};
-use support::{ENCODED, Vector, all, entries, path, vectors};
+use support::{ENCODED, Vector, all, entries, path, unhex, vectors};
 
 /// Whether `aop/1` is frozen: from then on vectors are only added.
 const FROZEN: bool = true;
@@ -48,6 +52,30 @@ fn bytes_and_meaning_agree_both_ways_and_with_bincode() {
         let message = Message::decode(&vector.bytes).expect("a frame");
         assert_eq!((message.name(), vector.bytes[3]), (&*vector.of, kind));
         assert_eq!(message.encode(), vector.bytes);
+    }
+}
+
+/// Whether bytes are a value of a type.
+struct Reads<'a>(&'a [u8], &'a mut bool);
+
+impl Visit for Reads<'_> {
+    fn visit<T: Meaning + Wire + PartialEq>(self) {
+        *self.1 = T::decode(self.0).is_ok();
+    }
+}
+
+#[test]
+fn what_is_refused_is_no_value_in_any_reading() {
+    write_if_asked();
+    let refused = entries("refused");
+    assert!(!refused.is_empty());
+    for entry in refused {
+        let (bytes, mut reads) = (unhex(entry["bytes"].as_str().expect("hex")), true);
+        match entry["kind"].as_u64() {
+            Some(_) => reads = Message::decode(&bytes).is_ok(),
+            None => with_type(entry["type"].as_str().expect("a type"), Reads(&bytes, &mut reads)),
+        }
+        assert!(!reads, "{}", entry["name"]);
     }
 }
 
@@ -95,6 +123,10 @@ fn every_sample_stands_in_its_file() {
         names.dedup();
         assert_eq!(names.len(), all, "{file}.json: every vector has a name of its own");
     }
+    let there = entries("refused");
+    for entry in refused::refused() {
+        assert!(there.contains(&entry), "refused.json lacks or contradicts {}", entry["name"]);
+    }
     let there = entries("rules");
     for (rule, input) in rules::inputs() {
         let same = |entry: &&Value| entry["rule"] == rule && entry["input"] == input;
@@ -111,6 +143,7 @@ fn write_if_asked() {
             let rule = |(rule, input): (&str, Value)| {
                 json!({"rule": rule, "input": input, "output": rules::output(rule, &input)})
             };
+            write("refused", refused::refused(), "name");
             write("rules", rules::inputs().into_iter().map(rule).collect(), "input");
         }
     });

@@ -27,7 +27,7 @@ use super::backend::{Backend, Rows};
 use super::{Op, StoreError, Table};
 
 /// What this build writes. A file of a later format is refused, never guessed at.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// Pages kept in memory; the tables are read once at start, so little is gained by more.
 const CACHE_BYTES: usize = 16 << 20;
 const FILE: &str = "store.redb";

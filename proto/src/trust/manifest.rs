@@ -58,6 +58,8 @@ impl ManifestBody {
 pub struct Lineage {
     epoch: u64,
     key: [u8; 32],
+    /// The zone's key of the epoch before the first of `manifests`, when it is known: that manifest is signed by it.
+    former: Option<[u8; 32]>,
     /// The last of them is of `epoch`; contiguous and verified. Empty while nobody told more than the key.
     manifests: Vec<ManifestBody>,
     /// A second manifest of one epoch, as valid as the first: the zone is frozen.
@@ -67,7 +69,7 @@ pub struct Lineage {
 impl Lineage {
     /// A key of which nothing more is known.
     pub const fn of(epoch: u64, key: [u8; 32]) -> Self {
-        Self { epoch, key, manifests: Vec::new(), fork: None }
+        Self { epoch, key, former: None, manifests: Vec::new(), fork: None }
     }
 
     /// A key at first use, and the manifests that came with it; without any it is the zone's first.
@@ -107,14 +109,23 @@ impl Lineage {
     /// The epoch of a key that is or was the zone's, as far back as is known.
     pub fn epoch_of(&self, key: &[u8; 32]) -> Option<u64> {
         let held = self.manifests.iter().find(|manifest| manifest.key == *key).map(|manifest| manifest.epoch);
-        if *key == self.key { Some(self.epoch) } else { held }
+        let former = || self.manifests.first().filter(|_| self.former == Some(*key)).map(|first| first.epoch - 1);
+        if *key == self.key { Some(self.epoch) } else { held.or_else(former) }
+    }
+
+    /// The zone's key in that epoch, as far back as is known.
+    fn key_of(&self, epoch: u64) -> Option<[u8; 32]> {
+        let held = self.manifests.iter().find(|held| held.epoch == epoch).map(|held| held.key);
+        let former = || self.manifests.first().filter(|first| follows(first.epoch, epoch)).and(self.former);
+        if epoch == self.epoch { Some(self.key) } else { held.or_else(former) }
     }
 
     /// Whether certificates of `key` are believed: it is the zone's, or was until [`KEY_GRACE`] ago. Of a frozen zone nobody can
     /// say which key is the next, so the ones before it do not end.
     pub fn believes(&self, key: &[u8; 32], wall_ms: u64) -> bool {
         let grace = KEY_GRACE.as_millis() as u64;
-        let follower = self.manifests.windows(2).find(|pair| pair[0].key == *key).map(|pair| &pair[1]);
+        let follower =
+            self.epoch_of(key).and_then(|epoch| self.manifests.iter().find(|next| follows(next.epoch, epoch)));
         *key == self.key
             || follower.is_some_and(|next| self.is_frozen() || next.issued_ms.saturating_add(grace) > wall_ms)
     }
@@ -170,25 +181,29 @@ impl Lineage {
             return Err(TrustError::Frozen(zone.clone()));
         }
         manifest.check(zone, &self.key)?;
+        if self.manifests.is_empty() {
+            self.former = Some(self.key);
+        }
         self.epoch = manifest.epoch;
         self.key = manifest.key;
         self.manifests.push(manifest.clone());
-        let over = self.manifests.len().saturating_sub(MANIFESTS_MAX);
-        self.manifests.drain(..over);
+        self.bound();
         Ok(())
+    }
+
+    /// Of too many manifests the oldest go; the key of the last of these stays known.
+    fn bound(&mut self) {
+        let over = self.manifests.len().saturating_sub(MANIFESTS_MAX);
+        self.former = self.manifests.drain(..over).next_back().map_or(self.former, |last| Some(last.key));
     }
 
     /// An epoch that is known: the same key, or the zone's key said two things.
     fn compare(&mut self, zone: &ZoneName, manifest: &ManifestBody) -> Result<(), TrustError> {
-        let key_of = |epoch: u64| {
-            let held = self.manifests.iter().find(|held| held.epoch == epoch).map(|held| held.key);
-            if epoch == self.epoch { Some(self.key) } else { held }
-        };
-        let differs = key_of(manifest.epoch).is_some_and(|key| key != manifest.key);
+        let differs = self.key_of(manifest.epoch).is_some_and(|key| key != manifest.key);
         if !differs {
             return Ok(());
         }
-        let previous = manifest.epoch.checked_sub(1).and_then(key_of);
+        let previous = manifest.epoch.checked_sub(1).and_then(|before| self.key_of(before));
         manifest.check(zone, &previous.ok_or_else(|| TrustError::OtherKey(zone.clone()))?)?;
         self.fork.get_or_insert_with(|| manifest.clone());
         Ok(())
@@ -223,10 +238,11 @@ impl Lineage {
         }
         // Nothing here checks the oldest one, unless it is the zone's first: it has served to check the next.
         let is_first = past[0].epoch == 1 && past[0].check(zone, &past[0].key).is_ok();
+        let former = (!is_first).then_some(past[0].key);
         let past = past.into_iter().skip(usize::from(!is_first)).cloned();
         self.manifests = past.chain(std::mem::take(&mut self.manifests)).collect();
-        let over = self.manifests.len().saturating_sub(MANIFESTS_MAX);
-        self.manifests.drain(..over);
+        self.former = former.filter(|_| !self.manifests.is_empty());
+        self.bound();
     }
 
     /// The manifests that make `next` the zone's key, to be kept by everybody: with the first rotation also the first manifest.
@@ -299,6 +315,35 @@ mod tests {
             lineage.follow(&zone(), &all).unwrap();
             assert_eq!((lineage.epoch(), lineage.key(), lineage.manifests()), (4, public(4), all.clone()));
         }
+    }
+
+    /// Who pinned the first key and heard of the second alone knows as much as who heard of both.
+    #[test]
+    fn the_key_before_the_first_manifest_is_not_forgotten() {
+        let second = manifests(&[1, 2]).remove(1);
+        let mut lineage = pinned(1);
+        lineage.follow(&zone(), std::slice::from_ref(&second)).unwrap();
+        assert_eq!((lineage.manifests().len(), lineage.epoch_of(&public(1))), (1, Some(1)));
+        assert!(lineage.believes(&public(1), second.issued_ms + DAY_MS - 1), "its certificates end a day later");
+        assert!(!lineage.believes(&public(1), second.issued_ms + DAY_MS));
+        let back = ManifestBody::issue(&zone(), 3, &key(2), &key(1), second.issued_ms);
+        assert_eq!(lineage.follow(&zone(), &[back]), Err(TrustError::Manifest(zone())), "it does not return");
+        let other = ManifestBody::issue(&zone(), 2, &key(1), &key(3), second.issued_ms);
+        lineage.follow(&zone(), &[other]).unwrap();
+        assert!(lineage.is_frozen(), "it vouches for a second successor as well");
+    }
+
+    #[test]
+    fn the_key_of_the_last_manifest_that_was_dropped_is_not_forgotten() {
+        let mut lineage = pinned(1);
+        for seed in 1..40 {
+            let next = lineage.rotate(&zone(), &key(seed), &key(seed + 1), 60_000).unwrap();
+            lineage.follow(&zone(), &next).unwrap();
+        }
+        let oldest = lineage.manifests()[0].epoch;
+        assert_eq!(oldest, 40 - MANIFESTS_MAX as u64 + 1);
+        assert_eq!(lineage.key_of(oldest - 1), Some(public(oldest as u8 - 1)));
+        assert_eq!(lineage.key_of(oldest - 2), None);
     }
 
     /// Whoever greets may say it: counting on from there ended the node that read it.

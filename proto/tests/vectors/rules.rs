@@ -6,7 +6,7 @@ use std::time::Duration;
 use aop_proto::codec::Wire;
 use aop_proto::membership::Membership;
 use aop_proto::name::{FullName, ZoneName, fit_label, fit_tool_labels, wire_name};
-use aop_proto::record::{Certificate, Envelope, Hash, Head, ManifestBody, NodeId, Record, Signed, SignedRef};
+use aop_proto::record::{Certificate, Envelope, Hash, Head, ManifestBody, NodeId, Origin, Record, Signed, SignedRef};
 use aop_proto::registry::root::root_of;
 use aop_proto::registry::{Evidence, Registry};
 use aop_proto::selection::Chance;
@@ -20,10 +20,12 @@ use sha2::{Digest, Sha256};
 use crate::meaning::{Meaning, bincode_bytes};
 use crate::samples::{key, server_records};
 use crate::support::hex;
+use crate::verdicts;
 
 /// Every input that has a golden output, with its rule.
 pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
     let long = "x".repeat(64);
+    let of_253 = ["a"; 127].join(".");
     let texts = |rule, texts: &[&str]| texts.iter().map(|text| (rule, json!(text))).collect::<Vec<_>>();
     let leaves = |numbers: &[u64]| -> Value {
         numbers.iter().map(|number| json!([number, hex(&[u8::try_from(number % 251).expect("small"); 32])])).collect()
@@ -40,7 +42,9 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
         vec![("node id", json!(hex(&[0xa5; 32]))), ("node id", json!(hex(&[0; 32]))), ("node id", json!(hex(&certified)))],
         texts("zone", &[".", "_", "Research", "ml.Research.", "", "a..b", "a b", &long, &long[1..]]),
         texts("name", &["getForecast.Met.weather", "a", "a.b.", "", ".a", "wörter.z", &["a"; 128].join(".")]),
+        texts("name", &[&of_253, &format!("{of_253}."), &format!("{of_253}.."), &format!("a{of_253}"), ".", "_", "a.._"]),
         texts("label", &["get_forecast", "get forecast", "wörter", "", &long]),
+        texts("label", &[&long[1..], &"ö".repeat(56), &"ö".repeat(57), &format!("{} {}", &long[..55], &long[..7])]),
         vec![
             ("labels", json!(["get", "Get", "list"])),
             ("labels", json!(["a b", "a_b", "A b"])),
@@ -80,6 +84,7 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
         [(1, 6, 6), (2, 6, 9)].into_iter().map(manifest_input).collect(),
         [(0, 0), (0, 1), (0, 2), (3, 0), (3, 1), (1, 3), (u32::MAX, 2)].into_iter().map(member).collect(),
         digests(),
+        verdicts::inputs(),
     ]
     .concat()
 }
@@ -118,7 +123,7 @@ pub(crate) fn output(rule: &str, input: &Value) -> Value {
         "flush" => flush(input),
         "certificate" => certificate(input),
         "manifest" => manifest(input),
-        _ => panic!("no rule {rule}"),
+        _ => verdicts::output(rule, input),
     }
 }
 
@@ -154,9 +159,14 @@ fn flush(input: &Value) -> Value {
         signed.iter().map(|signed| Envelope::decode(&signed.envelope).expect("just made")).collect();
     let paths: Vec<(u32, Vec<Hash>)> = envelopes.iter().map(|one| (one.index, one.path.clone())).collect();
     let root = root(&payloads);
-    let text = pre_authentication("application/vnd.aop.flush.v1", &bincode_bytes(&(root, (origin, head))));
+    let text = flush_text(root, origin, head);
     check(&key.verifying_key(), &text, &envelopes[0].signature);
     json!({"root": hex(&root), "signed": hex(&text), "signature": envelopes[0].signature.to_json(), "paths": paths.to_json()})
+}
+
+/// What the signature of a flush covers.
+pub(crate) fn flush_text(root: Hash, origin: Origin, head: Head) -> Vec<u8> {
+    pre_authentication("application/vnd.aop.flush.v1", &bincode_bytes(&(root, (origin, head))))
 }
 
 /// What one writer's log holds: servers of these names, under a head that is right.
@@ -246,7 +256,7 @@ fn manifest(input: &Value) -> Value {
 }
 
 /// The root over the records of one flush, in pairs, an odd last node moving up as it is.
-fn root(payloads: &[Vec<u8>]) -> Hash {
+pub(crate) fn root(payloads: &[Vec<u8>]) -> Hash {
     let leaf = |payload: &Vec<u8>| hash(0, &pre_authentication("application/vnd.aop.record.v1", payload));
     let mut level: Vec<Hash> = payloads.iter().map(leaf).collect();
     while level.len() > 1 {

@@ -389,3 +389,26 @@ fn every_child_of_a_zone_is_proven_however_many_there_are() {
     let proven = view.keys.anchors.iter().filter(|anchor| !anchor.pinned).count();
     assert_eq!((view.children.len(), proven), (2000, 2000));
 }
+
+/// A fellow that called itself something else before it went stayed connected in the view of members, and was never dialled again.
+#[test]
+fn whoever_is_a_fellow_no_more_is_dialled_again_when_it_is_gone() {
+    let greetings: [fn(&Pair) -> Hello; 3] = [
+        |_| Hello { zone: "y.z".into(), ..hello() },
+        |_| Hello { zone: "other".into(), ..hello() },
+        |pair| Hello { zone_key: Some(pair.chain[0].issuer), chain: Vec::new(), ..hello() },
+    ];
+    for greeting in greetings {
+        let mut pair = Pair::new();
+        pair.write(vec![node_record(&id(2).to_string(), THERE)]);
+        let hello = greeting(&pair);
+        pair.say(hello.clone());
+        pair.input(Input::PeerDown { peer: id(2), lost: true });
+        pair.done.clear();
+        for _ in 0..60 {
+            pair.pass(Duration::from_secs(1));
+        }
+        let is_dial = |output: &Output| matches!(output, Output::Dial { expected, .. } if *expected == Some(id(2)));
+        assert!(pair.done.iter().any(is_dial), "{hello:?}");
+    }
+}

@@ -337,7 +337,7 @@ impl Node {
             Role::Child(zone) => Some(zone.clone()),
             _ => None,
         });
-        self.set_role(peer, Role::Unknown);
+        self.put_role(peer, Role::Unknown);
         let Some(link) = self.links.by_peer.remove(&peer) else { return };
         self.links.silent -= usize::from(link.is_silent());
         if let Some(zone) = former
@@ -395,7 +395,6 @@ impl Node {
 
     /// Gives up the connection with a fellow that there is no need for.
     pub(super) fn let_go(&mut self, peer: NodeId) {
-        self.part(peer, false);
         self.set_role(peer, Role::Unknown);
         self.outputs.push_back(Output::Close { peer });
     }
@@ -424,7 +423,16 @@ impl Node {
         self.links.by_peer.get(&peer).is_some_and(|link| link.role == *role)
     }
 
+    /// What a peer is from now on. Whoever is a fellow no more is parted with, as if the connection had ended: what only fellows say is
+    /// not heard any more, and membership may want another connection.
     fn set_role(&mut self, peer: NodeId, role: Role) {
+        if role != Role::Fellow && self.is_fellow(peer) {
+            self.part(peer, false);
+        }
+        self.put_role(peer, role);
+    }
+
+    fn put_role(&mut self, peer: NodeId, role: Role) {
         let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
         let is_fellow = role == Role::Fellow;
         link.role = role;

@@ -182,12 +182,17 @@ impl Node {
         if meant_as_parent {
             self.misfit(peer, &format!("it is of zone {} itself; use --join for a fellow replica", self.config.zone));
         }
-        self.set_role(peer, Role::Applicant);
         let zone = &self.config.zone;
-        let is_of_zone = |key| self.anchors.lineage(zone).is_some_and(|lineage| lineage.epoch_of(key).is_some());
-        let (anchors, wall_ms) = (&self.anchors, self.now.wall_ms);
+        let lineage = self.anchors.lineage(zone);
+        let is_ours = hello.zone_key.is_some_and(|key| lineage.is_some_and(|known| known.epoch_of(&key).is_some()));
+        let is_believed = is_ours
+            && self.trust.zone_key.is_some()
+            && self.verifier.check_node(&self.anchors, zone, peer, &hello.chain, self.now.wall_ms).is_ok();
+        if !is_believed {
+            self.set_role(peer, Role::Applicant);
+        }
         match (self.trust.zone_key, hello.zone_key) {
-            (Some(_), Some(theirs)) if !is_of_zone(&theirs) => {
+            (Some(_), Some(_)) if !is_ours => {
                 if self.trust.committed {
                     let reason = "this zone is known under another key; start with an empty data directory to join it";
                     self.refuse(peer, reason);
@@ -195,11 +200,12 @@ impl Node {
                     self.forget_zone_key();
                 }
             }
-            (Some(ours), Some(_)) if self.verifier.check_node(anchors, zone, peer, &hello.chain, wall_ms).is_ok() => {
+            (Some(ours), Some(_)) if is_believed => {
                 let (steps, current) = (hello.chain.len(), self.is_current(&hello.chain));
                 self.take_chain(peer, &hello.chain);
                 self.on_held(hello.held);
                 if !self.welcome(peer) {
+                    self.set_role(peer, Role::Applicant);
                     return;
                 }
                 self.set_role(peer, Role::Fellow);

@@ -6,12 +6,12 @@ use aop_proto::codec::Wire;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Input, Node, Output, Restored};
 use aop_proto::now::Now;
-use aop_proto::params::{BUCKETS, LIVES_AHEAD_MAX, NODE_LEASE};
+use aop_proto::params::{BUCKETS, LIVES_AHEAD_MAX, NODE_LEASE, ORIGINS_MAX};
 use aop_proto::record::*;
 use aop_proto::resolver::Terms;
 use aop_proto::trust::SigningKey;
 use aop_proto::wire::VERSIONS;
-use aop_proto::wire::message::{Buckets, Fork, Form, Hello, Message, Question, Ranges, Refuse};
+use aop_proto::wire::message::{Buckets, Fork, Form, Hello, Message, Question, Range, Ranges, Refuse};
 
 #[allow(dead_code, reason = "the fuzz targets use all of it")]
 #[path = "entry/author.rs"]
@@ -121,11 +121,24 @@ impl Pair {
         assert_eq!(self.node.registry().through(self.other.origin), self.other.through(), "it is held");
     }
 
+    /// The other end certifies somebody.
+    fn chain_to(&self, node: NodeId) -> Vec<Certificate> {
+        let certificate = Certificate::issue(&key(2), &ZoneName::parse("z").expect("a zone"), node, WALL_MS);
+        self.chain.iter().cloned().chain([certificate]).collect()
+    }
+
+    /// Of how many nodes it is known why they may speak.
+    fn chains(&self) -> usize {
+        let gauges = self.node.gauges();
+        let chains = gauges.iter().find(|gauge| gauge.name == "chains").expect("it is counted");
+        assert!(chains.held <= chains.cap);
+        chains.held
+    }
+
     /// The other end certifies a third, which writes a record of where it is; the other end tells of it.
     fn bring_third(&mut self, address: &str) {
         let mut third = Author::new(key(3), 1);
-        let certificate = Certificate::issue(&key(2), &ZoneName::parse("z").expect("a zone"), id(3), WALL_MS);
-        let chain = self.chain.iter().cloned().chain([certificate]).collect();
+        let chain = self.chain_to(id(3));
         let record = Record { hlc: self.now().wall_ms << 16, ..node_of(&id(3).to_string(), address, Vec::new()) };
         let range = range_of(0, false, &third.flush(vec![record], 0)).expect("it has records");
         self.say(Ranges { ranges: vec![range], chains: vec![chain], more: false, hop: 1 });
@@ -411,4 +424,52 @@ fn whoever_is_a_fellow_no_more_is_dialled_again_when_it_is_gone() {
         let is_dial = |output: &Output| matches!(output, Output::Dial { expected, .. } if *expected == Some(id(2)));
         assert!(pair.done.iter().any(is_dial), "{hello:?}");
     }
+}
+
+fn made_up(number: usize) -> NodeId {
+    let mut node = [0xee; 32];
+    node[..8].copy_from_slice(&number.to_be_bytes());
+    NodeId(node)
+}
+
+/// Chains of made-up nodes were kept for ever, however many.
+#[test]
+fn why_a_node_may_speak_is_known_as_long_as_it_is_there_or_something_of_it_is_held() {
+    let mut pair = Pair::new();
+    assert_eq!(pair.chains(), 2);
+    let crowd = || (0..400).map(made_up);
+    let chains: Vec<_> = crowd().map(|node| pair.chain_to(node)).collect();
+    pair.say(Ranges { ranges: Vec::new(), chains: chains.clone(), more: false, hop: 1 });
+    assert_eq!(pair.chains(), 2, "nothing of theirs came");
+    let bad = |node| Range {
+        origin: Origin { node, incarnation: 1 },
+        from_exclusive: 0,
+        to_inclusive: 1,
+        cut: false,
+        records: vec![vec![1; 100]],
+    };
+    pair.say(Ranges { ranges: crowd().map(bad).collect(), chains, more: false, hop: 1 });
+    assert_eq!(pair.chains(), 2, "nothing of theirs was taken");
+    pair.bring_third("127.0.0.1:7003");
+    assert_eq!(pair.chains(), 3);
+    pair.write(vec![reap(&id(3).to_string(), id(3), 1)]);
+    assert_eq!(pair.chains(), 2, "nothing of it is left");
+    pair.input(Input::PeerDown { peer: id(2), lost: true });
+    assert_eq!(pair.chains(), 2, "its log is held");
+    let mut pair = Pair::new();
+    pair.input(Input::PeerDown { peer: id(2), lost: true });
+    assert_eq!(pair.chains(), 1, "it came and went");
+}
+
+/// A claim of a fork brings a chain that is kept until room is needed.
+#[test]
+fn chains_that_are_of_no_use_make_room() {
+    let mut pair = Pair::new();
+    for number in 0..ORIGINS_MAX + 10 {
+        let chain = pair.chain_to(made_up(number));
+        pair.say(Fork { chain, one: Vec::new(), other: Vec::new() });
+        pair.said.clear();
+    }
+    assert!(pair.chains() < ORIGINS_MAX);
+    pair.bring_third("127.0.0.1:7003");
 }

@@ -15,11 +15,12 @@ use std::sync::{Arc, OnceLock};
 
 use crate::codec::Wire;
 use crate::name::ZoneName;
+use crate::node::links::Links;
 use crate::node::{Node, Output, Refusal, WriteError, Wrote};
-use crate::params::MANIFESTS_MAX;
+use crate::params::{MANIFESTS_MAX, ORIGINS_MAX};
 use crate::record::{Certificate, Kind, ManifestBody, NodeId};
-use crate::registry::Change;
-use crate::trust::{Anchor, Lineage, SigningKey, TrustError};
+use crate::registry::{Change, Registry};
+use crate::trust::{Anchor, Chains, Lineage, SigningKey, TrustError};
 use crate::view::KeysView;
 
 /// What a node remembers of zone keys beside its anchors.
@@ -123,9 +124,31 @@ impl Node {
             let issuer = chain.first().map(|certificate| certificate.issuer)?;
             self.anchors.lineage(zone)?.epoch_of(&issuer)
         };
+        let is_new = known.is_none();
         let is_older = known.is_some_and(|known| epoch(&known) > epoch(chain));
-        if !is_older && self.verifier.check_node(&self.anchors, zone, node, chain, self.now.wall_ms).is_ok() {
+        let is_proven =
+            !is_older && self.verifier.check_node(&self.anchors, zone, node, chain, self.now.wall_ms).is_ok();
+        if is_proven && (!is_new || self.has_room_for_chain()) {
             self.chains.insert(node, chain.to_vec());
+        }
+    }
+
+    /// Whether the certificates of one more node may be kept: no more nodes than logs, one of which is our own. Those of nodes of which
+    /// nothing came, or nothing is left, go first.
+    fn has_room_for_chain(&mut self) -> bool {
+        let others_max = ORIGINS_MAX - 1;
+        let others = |chains: &Chains, own| chains.len() - usize::from(chains.contains(own));
+        if others(&self.chains, self.id) >= others_max && self.registry.origins() < others_max {
+            let (registry, links, own) = (&self.registry, &self.links, self.id);
+            self.chains.retain(|node| node == own || is_of_use(node, registry, links));
+        }
+        others(&self.chains, self.id) < others_max
+    }
+
+    /// Forgets why a node may speak, when it is not connected and nothing of it is held.
+    pub(super) fn forget_chain(&mut self, node: NodeId) {
+        if node != self.id && !is_of_use(node, &self.registry, &self.links) {
+            self.chains.remove(node);
         }
     }
 
@@ -271,4 +294,9 @@ impl Node {
         self.keys.view.take();
         self.view_dirty = true;
     }
+}
+
+/// Whether it matters why a node may speak.
+fn is_of_use(node: NodeId, registry: &Registry, links: &Links) -> bool {
+    registry.incarnation_of(node).is_some() || links.is_connected(node)
 }

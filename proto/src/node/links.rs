@@ -148,6 +148,10 @@ impl Links {
         self.by_peer.keys().copied().collect()
     }
 
+    pub(super) fn is_connected(&self, peer: NodeId) -> bool {
+        self.by_peer.contains_key(&peer)
+    }
+
     /// Whether this node dialled the connection, and what the handshake took there and back.
     pub(super) fn handshake(&self, peer: NodeId) -> Option<(bool, Duration)> {
         self.by_peer.get(&peer).map(|link| (link.dialed, link.rtt))
@@ -349,6 +353,7 @@ impl Node {
         let unwanted = !lost && (link.refused || self.membership.count() > VIEW_ALL_AGAIN);
         let pause = if unwanted { SEED_PAUSE } else { self.chance.jitter(DIAL_BACKOFF_MIN) };
         self.links.contacts.lost(peer, self.now.mono, pause);
+        self.forget_chain(peer);
         self.questions_on_peer_lost(peer);
     }
 

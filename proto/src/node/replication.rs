@@ -4,6 +4,8 @@
 //! Everything of others passes [`Node::take_range`]: what is not signed by an origin that may speak for the zone is not kept, shown or
 //! passed on (I8).
 
+use std::collections::BTreeSet;
+
 use crate::gossip::{Exchange, Gossip, News, Replica, Sends, fork_of};
 use crate::node::Output;
 use crate::node::{Keep, Node, Refusal};
@@ -74,11 +76,12 @@ impl Node {
 
     /// Records of other origins, from a fellow replica: checked, stored, shown, passed on.
     pub(super) fn on_ranges(&mut self, peer: NodeId, ranges: &Ranges) {
-        self.learn_chains(&ranges.chains);
+        let mut met = self.meet_origins(ranges);
         let mut fresh = Vec::new();
         for range in &ranges.ranges {
             match self.take_range(peer, range) {
                 Ok(applied) => {
+                    met.remove(&range.origin.node);
                     fresh.extend(News::of(&applied.stored));
                     self.tell_ahead(peer, range.origin.node, applied.ahead_ms);
                     self.take(&applied);
@@ -88,6 +91,10 @@ impl Node {
                 Err(Some(RangeError::Gap | RangeError::Busy | RangeError::Superseded | RangeError::Quarantined)) => {}
                 Err(_) => self.counts.refused += 1,
             }
+        }
+        // Nothing of theirs was taken.
+        for node in met {
+            self.forget_chain(node);
         }
         let now = self.now.mono;
         let abreast = self.with_gossip(|gossip, replica, chance| {
@@ -139,6 +146,19 @@ impl Node {
             records.push(self.verifier.open(bytes).map_err(|_| None)?);
         }
         self.registry.apply(peer, range, &records, self.now).map_err(Some)
+    }
+
+    /// Learns the chains of a frame that are of use: of those who have ranges in it, and of those who are known. Returns who is new.
+    fn meet_origins(&mut self, ranges: &Ranges) -> BTreeSet<NodeId> {
+        let mut new: BTreeSet<NodeId> = ranges.ranges.iter().map(|range| range.origin.node).collect();
+        new.retain(|node| !self.chains.contains(*node));
+        for chain in &ranges.chains {
+            let Some(node) = chain.last().map(|certificate| certificate.node) else { continue };
+            if new.contains(&node) || self.chains.contains(node) {
+                self.take_chain(node, chain);
+            }
+        }
+        new
     }
 
     pub(super) fn learn_chains(&mut self, chains: &[Vec<Certificate>]) {
@@ -204,6 +224,10 @@ impl Node {
         let keep: Vec<Keep> = kept.chain(dropped).chain(absolved).collect();
         if !keep.is_empty() {
             self.persist(keep);
+        }
+        let ended: BTreeSet<NodeId> = applied.dropped.iter().map(|(origin, _)| origin.node).collect();
+        for node in ended.into_iter().chain(applied.absolved.iter().map(|origin| origin.node)) {
+            self.forget_chain(node);
         }
     }
 

@@ -59,6 +59,16 @@ impl Chains {
         }
     }
 
+    /// Forgets all nodes but these.
+    pub fn retain(&mut self, is_of_use: impl Fn(NodeId) -> bool) {
+        let told = self.told.keys().copied();
+        let written = self.written.values().map(|signed| signed.record.node);
+        let idle: Vec<NodeId> = told.chain(written).filter(|node| !is_of_use(*node)).collect();
+        for node in idle {
+            self.remove(node);
+        }
+    }
+
     /// Forgets a node.
     pub fn remove(&mut self, node: NodeId) {
         self.told.remove(&node);

@@ -71,6 +71,25 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
                 &nested(127),
             ],
         ),
+        texts(
+            "definition hash",
+            &[
+                " \t\r\n{ } \n",
+                "\u{feff}{}",
+                "{} {}",
+                r#"{"description":"a"#,
+                r#"{"title":"a",}"#,
+                r#"{"title":'a'}"#,
+                "{\"title\":\"a\nb\"}",
+                r#"{"title":"\x41"}"#,
+                r#"{"inputSchema":01}"#,
+                r#"{"inputSchema":+1}"#,
+                r#"{"inputSchema":.5}"#,
+                r#"{"inputSchema":NaN}"#,
+                r#"{"extra":1e400}"#,
+                r#"{"Name":"a"}"#,
+            ],
+        ),
         [&[][..], &[1], &[15], &[16], &[1, 2, 3], &[1, 16, 17, 255, 256], &[3, 4096, 1 << 40], &[u64::MAX]]
             .iter()
             .map(|numbers| ("log root", leaves(numbers)))

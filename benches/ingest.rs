@@ -258,7 +258,7 @@ async fn over_quic(cast: &Cast, script: &Script) -> Result<Duration> {
     author.close().await;
     reader.close().await;
     stop.cancel();
-    driver.await?;
+    driver.await??;
     listening.abort();
     Ok(took)
 }

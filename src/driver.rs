@@ -91,6 +91,11 @@ pub struct PeerRequest {
     pub stream: Responder,
 }
 
+/// Why a driver ended that nobody told to: the thread between the peers and it is gone. Every peer would be deaf to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the thread that passes on what peers send has ended: no peer would be heard any more")]
+pub struct Deaf;
+
 /// What readers watch.
 #[derive(Debug, Clone)]
 pub struct Published {
@@ -194,15 +199,18 @@ impl Driver {
     }
 
     /// Runs until it is told to stop.
-    pub async fn run(mut self) {
+    ///
+    /// # Errors
+    /// [`Deaf`]; the node has to end, since it would go on as if no peer had anything to say.
+    pub async fn run(mut self) -> Result<(), Deaf> {
         loop {
             let deadline = self.drain();
             let wait = tokio::time::sleep_until(self.clock.instant(deadline).into());
             tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return Ok(()),
                 () = wait => self.on_time(),
                 Some(news) = self.news.recv() => self.on_all_news(news),
-                Some(event) = self.events.recv(), if self.has_room() => self.on_peer_events(event),
+                event = self.events.recv(), if self.has_room() => self.on_peer_events(event.ok_or(Deaf)?),
                 Some(job) = self.jobs.recv(), if self.has_room() => self.on_job(job),
             }
         }
@@ -445,5 +453,43 @@ fn reply<T>(to: Option<oneshot::Sender<T>>, value: T) {
     if let Some(to) = to {
         // Whoever asked may have gone away.
         let _ = to.send(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aop_proto::name::ZoneName;
+    use aop_proto::node::{Config, Restored};
+
+    use super::*;
+    use crate::entropy::{NodeKey, ZoneKeys};
+
+    /// It once went on, with every peer connected and none of them heard.
+    #[tokio::test]
+    async fn a_driver_that_hears_no_peer_any_more_ends_and_says_so() {
+        let clock = Clock::start();
+        let (key, zone_keys) = (NodeKey::memory().unwrap(), ZoneKeys::memory().unwrap());
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peers = Peers::bind(socket, &key, mpsc::channel(1).0).unwrap();
+        let config = Config {
+            zone: ZoneName::parse("research").unwrap(),
+            key: key.signing_key().clone(),
+            zone_key: zone_keys.current().signing_key().clone(),
+            spare_key: None,
+            incarnation: 1,
+            address: String::new(),
+            version: String::new(),
+            seed: [7; 32],
+            parents: Vec::new(),
+            joins: Vec::new(),
+            opened: None,
+        };
+        let node = Node::new(config, Restored::default(), clock.now());
+        // The thread ends with the last sender, as it would by a panic: its end of the queue is dropped.
+        let (_, unsent) = mpsc::channel(1);
+        let (driver, _queues) =
+            Driver::new(node, clock, peers, Store::memory(), unsent, Arc::default(), CancellationToken::new());
+        let ended = tokio::time::timeout(Duration::from_secs(10), driver.run()).await;
+        assert_eq!(ended, Ok(Err(Deaf)));
     }
 }

@@ -23,6 +23,7 @@ use aop_proto::record::Signed;
 use aop_proto::wire::message::Fork;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,7 +33,7 @@ use crate::call::Calls;
 use crate::clock::Clock;
 use crate::config::{LogFormat, NodeConfig, ResolveConfig, Secret, ServerEntry, Transport};
 use crate::driver::keeping::{Kept, keep_incarnation};
-use crate::driver::{Ahead, Driver, PEER_EVENTS_MAX};
+use crate::driver::{Ahead, Deaf, Driver, PEER_EVENTS_MAX};
 use crate::entropy::{AdminToken, NodeKey, ZoneKeys, seed};
 use crate::handle::{About, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
@@ -124,7 +125,7 @@ struct Running {
     driver: CancellationToken,
     door_tasks: TaskTracker,
     /// Nothing once its end was seen.
-    driver_task: Option<tokio::task::JoinHandle<()>>,
+    driver_task: Option<JoinHandle<Result<(), Deaf>>>,
     store: Store,
 }
 
@@ -258,10 +259,7 @@ impl Running {
     /// Waits for the driver to end, which it does only when it is told to. A node without one answers nobody.
     async fn driver_ends(&mut self) -> Problem {
         let Some(driver) = &mut self.driver_task else { return std::future::pending().await };
-        let why = match driver.await {
-            Ok(()) => "it ended by itself".to_owned(),
-            Err(error) => error.to_string(),
-        };
+        let why = failure_of(driver.await).unwrap_or_else(|| "it ended by itself".to_owned());
         self.driver_task = None;
         let zone = &self.zone;
         tracing::error!(zone = zone.as_str(), why, "the driver failed; the node ends");
@@ -280,13 +278,22 @@ impl Running {
         self.handle.peers().close().await;
         self.driver.cancel();
         if let Some(driver) = self.driver_task
-            && let Err(error) = driver.await
+            && let Some(why) = failure_of(driver.await)
         {
-            tracing::error!(%error, "the driver failed");
+            tracing::error!(why, "the driver failed");
         }
         let store = self.store;
         // The store's thread is joined off the runtime's own.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
+
+/// Why a driver failed, if it did.
+fn failure_of(ended: Result<Result<(), Deaf>, JoinError>) -> Option<String> {
+    match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(deaf)) => Some(deaf.to_string()),
+        Err(error) => Some(error.to_string()),
     }
 }
 
@@ -496,5 +503,13 @@ mod tests {
         assert_eq!(problem.kind, Kind::Internal);
         assert!(running.handle.ready().is_err());
         running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_a_driver_failed_of_is_said() {
+        let panicked = tokio::spawn(async { panic!("of a test") }).await;
+        assert!(failure_of(panicked).is_some_and(|why| why.contains("of a test")));
+        assert_eq!(failure_of(Ok(Err(Deaf))), Some(Deaf.to_string()));
+        assert_eq!(failure_of(Ok(Ok(()))), None);
     }
 }

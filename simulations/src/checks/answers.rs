@@ -48,12 +48,12 @@ impl Answers {
         }
     }
 
-    /// A frame leaves an honest host.
+    /// A frame leaves a host. What is said by one that turned enemy is noted as well: its node says again what it said before.
     pub(super) fn sent(&mut self, from: &Host, to: &Host, bytes: &[u8], time: Duration) -> Verdict {
         const QUERY: u8 = 32;
         const ANSWER: u8 = 33;
         match (bytes.get(3), bytes) {
-            (Some(&QUERY), bytes) => match Message::decode(bytes) {
+            (Some(&QUERY), bytes) if !from.hostile => match Message::decode(bytes) {
                 Ok(Message::Query(query)) => asked(from, to, &query),
                 _ => Ok(()),
             },

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::name::ZoneName;
 use crate::params::{CACHE_BYTES_MAX, CACHE_ENTRIES_MAX, TTL_L1, TTL_L2, TTL_L3, TTL_NEGATIVE, TTL_PARTIAL};
 use crate::record::NodeId;
-use crate::wire::message::Serial;
+use crate::wire::message::{Serial, ZoneAnswer};
 
 /// Where an answer is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +46,13 @@ pub fn lifetime(level: Level, quality: Quality, remaining: Duration) -> Duration
         Quality::Negative => TTL_NEGATIVE,
     };
     remaining.min(cap).min(quality)
+}
+
+/// I5: so much time passed since what an answer says was true: on its way, in a cache, or waiting for others. Source: RFC 9111 §4.2.3.
+pub const fn grow_older(answer: &mut ZoneAnswer, time: Duration) {
+    let time_ms = time.as_millis() as u64;
+    answer.age_ms = answer.age_ms.saturating_add(time_ms);
+    answer.ttl_ms = answer.ttl_ms.saturating_sub(time_ms);
 }
 
 /// Hits and misses of one level.

@@ -23,7 +23,7 @@ use outside::{Outside, accept, weight};
 pub use proofs::Proofs;
 pub use route::{Route, Routes};
 
-use crate::cache::{Count, Kept, Level, Quality, Shelf, Tags, lifetime};
+use crate::cache::{Count, Kept, Level, Quality, Shelf, Tags, grow_older, lifetime};
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::params::{HOP_MARGIN, HOPS_MAX, QUERIES_MAX, RESULTS, TTL_L2, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS};
@@ -179,7 +179,7 @@ struct Pending {
     asker: Asker,
     terms: Terms,
     waiting: BTreeMap<u64, Waiting>,
-    answers: Vec<(Source, Checked)>,
+    answers: Vec<Heard>,
     silent: BTreeSet<Silent>,
     skipped: u32,
     proofs: Vec<ZoneProof>,
@@ -188,16 +188,23 @@ struct Pending {
     whole: bool,
 }
 
+/// What a zone said, which waits for the others.
+#[derive(Debug)]
+struct Heard {
+    source: Source,
+    checked: Checked,
+    at: Duration,
+}
+
 #[derive(Debug)]
 struct Waiting {
     zone: String,
     via: Via,
     peer: Option<NodeId>,
     others: Vec<NodeId>,
-    /// Everybody it was sent to; whoever answers first is heard.
-    asked: Vec<NodeId>,
+    /// Everybody it was sent to, and when; whoever answers first is heard.
+    asked: Vec<(NodeId, Duration)>,
     until: Duration,
-    sent: Duration,
     query: Query,
 }
 
@@ -281,7 +288,7 @@ impl Resolver {
             own.near = around.routes.near_zones(&pending.question);
         }
         if let Ok(checked) = check(own, around.by.zone, around.anchors, around.verifier, around.wall_ms) {
-            pending.answers.push((Source::Local, checked));
+            pending.answers.push(Heard { source: Source::Local, checked, at: around.now });
         }
     }
 
@@ -302,7 +309,7 @@ impl Resolver {
         }
         let each = pending.terms.budget / u16::try_from(targets.max(1)).unwrap_or(u16::MAX);
         if let Some(outside) = outside {
-            pending.absorb(outside, Source::L2);
+            pending.absorb(outside, Source::L2, around.now);
             pending.from_cache = true;
         }
         for child in plan.children.into_iter().take(affordable.saturating_sub(usize::from(up))) {
@@ -325,8 +332,8 @@ impl Resolver {
             return None;
         }
         for checked in &mut value.answers {
-            checked.answer.age_ms += millis(age);
-            checked.answer.ttl_ms = checked.answer.ttl_ms.saturating_sub(millis(age)).min(millis(remaining));
+            grow_older(&mut checked.answer, age);
+            checked.answer.ttl_ms = checked.answer.ttl_ms.min(millis(remaining));
         }
         Some(value)
     }
@@ -358,10 +365,10 @@ impl Resolver {
     pub fn on_answer(&mut self, peer: NodeId, answer: Answer, around: &mut Around<'_>) -> Vec<Act> {
         let Some(id) = self.sent.get(&answer.id).copied() else { return Vec::new() };
         let Some(pending) = self.pending.get_mut(&id) else { return Vec::new() };
-        if pending.waiting.get(&answer.id).is_none_or(|waiting| !waiting.asked.contains(&peer)) {
-            return Vec::new();
-        }
         let query = answer.id;
+        let Some(sent) = pending.waiting.get(&query).and_then(|waiting| waiting.sent_to(peer)) else {
+            return Vec::new();
+        };
         let Some(waiting) = pending.waiting.remove(&query) else { return Vec::new() };
         self.sent.remove(&query);
         let parent = around.routes.parent.as_ref();
@@ -378,7 +385,8 @@ impl Resolver {
                 return acts;
             }
         }
-        let outside = accept(answer, &waiting, around, &mut self.refused);
+        let took = around.now.saturating_sub(sent);
+        let outside = accept(answer, &waiting, took, around, &mut self.refused);
         // What changed while it was on its way, or was cut short by where the asker has been, is an answer but nothing to keep.
         let outdated = |checked: &Checked| {
             let zone = ZoneName::parse(&checked.answer.zone);
@@ -406,7 +414,7 @@ impl Resolver {
             Via::Child => Source::Child,
             Via::Fellow => Source::L2,
         };
-        pending.absorb(outside, source);
+        pending.absorb(outside, source, around.now);
         self.settle(id, around)
     }
 
@@ -421,7 +429,7 @@ impl Resolver {
         for pending in self.pending.values_mut() {
             for waiting in pending.waiting.values_mut().filter(|w| w.peer.is_none() && w.zone == zone.as_str()) {
                 waiting.peer = Some(peer);
-                waiting.asked.push(peer);
+                waiting.asked.push((peer, now));
                 waiting.until = pending.terms.deadline;
                 let left = millis(pending.terms.deadline.saturating_sub(now + HOP_MARGIN));
                 waiting.query.deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
@@ -476,17 +484,20 @@ impl Resolver {
     }
 
     fn finish(&mut self, mut pending: Pending, around: &Around<'_>) -> Act {
+        for heard in &mut pending.answers {
+            grow_older(&mut heard.checked.answer, around.now.saturating_sub(heard.at));
+        }
         for silent in &pending.silent {
             let key = (pending.question.clone(), silent.zone.clone());
             if let Some(Kept { value: mut checked, age, .. }) = self.l3.get(&key, around.now)
                 && age + Duration::from_millis(checked.answer.age_ms) <= pending.terms.age_max
             {
-                checked.answer.age_ms += millis(age);
+                grow_older(&mut checked.answer, age);
                 checked.answer.ttl_ms = 0;
-                pending.answers.push((Source::L3, checked));
+                pending.answers.push(Heard { source: Source::L3, checked, at: around.now });
             }
         }
-        pending.answers.sort_by(|a, b| a.1.answer.zone.cmp(&b.1.answer.zone));
+        pending.answers.sort_by(|a, b| a.checked.answer.zone.cmp(&b.checked.answer.zone));
         pending.add_proofs(&around.proofs, around.anchors);
         match pending.asker {
             Asker::Door(token) => Act::Resolved(token, Box::new(pending.into_outcome())),
@@ -536,6 +547,13 @@ impl Resolver {
     }
 }
 
+impl Waiting {
+    /// When this node was asked, if it was.
+    fn sent_to(&self, peer: NodeId) -> Option<Duration> {
+        self.asked.iter().find(|(asked, _)| *asked == peer).map(|(_, sent)| *sent)
+    }
+}
+
 impl Pending {
     fn query(&self, visited: &[String], budget: u16, around: &mut Around<'_>) -> Query {
         let left = self.terms.deadline.saturating_sub(around.now + HOP_MARGIN);
@@ -574,8 +592,8 @@ impl Pending {
                 return false;
             }
         };
-        let asked = peer.into_iter().collect();
-        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, sent: now, query });
+        let asked = peer.map(|peer| (peer, now)).into_iter().collect();
+        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, query });
         true
     }
 
@@ -603,10 +621,10 @@ impl Pending {
         waits
     }
 
-    fn absorb(&mut self, outside: Outside, source: Source) {
+    fn absorb(&mut self, outside: Outside, source: Source, at: Duration) {
         for checked in outside.answers {
-            if !self.answers.iter().any(|(_, known)| known.answer.zone == checked.answer.zone) {
-                self.answers.push((source, checked));
+            if !self.answers.iter().any(|known| known.checked.answer.zone == checked.answer.zone) {
+                self.answers.push(Heard { source, checked, at });
             }
         }
         self.silent.extend(outside.silent);
@@ -616,7 +634,7 @@ impl Pending {
 
     /// Adds the keys of our children, as far as they are in the answer.
     fn add_proofs(&mut self, proofs: &Proofs<'_>, anchors: &Anchors) {
-        let zones = self.answers.iter().filter_map(|(_, checked)| ZoneName::parse(&checked.answer.zone).ok());
+        let zones = self.answers.iter().filter_map(|heard| ZoneName::parse(&heard.checked.answer.zone).ok());
         let zones: Vec<ZoneName> = zones.collect();
         for proof in proofs.of_zones(&zones, anchors) {
             if !self.proofs.contains(&proof) {
@@ -628,7 +646,7 @@ impl Pending {
     fn into_outcome(self) -> Outcome {
         Outcome {
             question: self.question,
-            answers: self.answers,
+            answers: self.answers.into_iter().map(|heard| (heard.source, heard.checked)).collect(),
             silent: self.silent.into_iter().collect(),
             skipped: self.skipped,
             proofs: self.proofs,
@@ -636,7 +654,8 @@ impl Pending {
     }
 
     fn into_answer(self, id: u64) -> Answer {
-        let zones = self.answers.into_iter().filter(|(source, _)| *source != Source::L3).map(|(_, c)| c.answer);
+        let heard = self.answers.into_iter().filter(|heard| heard.source != Source::L3);
+        let zones = heard.map(|heard| heard.checked.answer);
         let mut answer = Answer {
             id,
             zones: zones.collect(),

@@ -116,6 +116,26 @@ fn a_silent_zone_is_named_within_the_deadline() {
 }
 
 #[test]
+fn an_answer_is_as_old_as_the_time_it_was_on_its_way_or_waited_for_others() {
+    let (mut world, root, research, writing) = federation(12);
+    let all: Vec<HostId> = world.hosts().collect();
+    let way = Duration::from_millis(200);
+    world.slow(&[writing], &all, (way, way));
+    let asked = |world: &mut World, host| {
+        let answered = world.resolve(host, words("papers on arxiv"));
+        assert!(!answered.outcome.is_partial() && answered.took >= way * 2, "{answered:?}");
+        answered.outcome.answers.into_iter().map(|(_, checked)| checked.answer).collect::<Vec<_>>()
+    };
+    // The root had research's answer at once, and waited for that of writing; to research it came through the root.
+    for host in [root, research] {
+        for answer in asked(&mut world, host) {
+            assert!((390..2000).contains(&answer.age_ms), "{} says {} ms", answer.zone, answer.age_ms);
+            assert!(answer.age_ms + answer.ttl_ms <= 900_000);
+        }
+    }
+}
+
+#[test]
 fn what_was_heard_before_is_shown_as_stale_while_a_zone_is_silent() {
     let (mut world, _, research, writing) = federation(6);
     assert_eq!(world.resolve(writing, words("papers on arxiv")).names()[0], PAPERS);

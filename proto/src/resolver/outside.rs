@@ -1,9 +1,10 @@
-//! What lies outside the zone: taken from an answer as far as it may come from there and verifies, and kept in L2 for its life.
+//! What lies outside the zone: taken from an answer as far as it may come from there and verifies, as old as it may be, and kept in L2
+//! for its life.
 
 use std::time::Duration;
 
 use super::{Around, Via, Waiting, bounds};
-use crate::cache::{Level, Quality, lifetime};
+use crate::cache::{Level, Quality, grow_older, lifetime};
 use crate::name::{FullName, ZoneName};
 use crate::record::ZoneProof;
 use crate::trust::answers::{Checked, check};
@@ -23,8 +24,14 @@ pub(super) fn weight(checked: &Checked) -> usize {
     1024 + checked.answer.candidates.iter().map(|candidate| 3 * candidate.bytes()).sum::<usize>()
 }
 
-/// Takes of an answer what may come from there (bailiwick, I9) and verifies.
-pub(super) fn accept(mut answer: Answer, waiting: &Waiting, around: &mut Around<'_>, refused: &mut u64) -> Outside {
+/// Takes of an answer what may come from there (bailiwick, I9) and verifies; it took so long from the question to the answer.
+pub(super) fn accept(
+    mut answer: Answer,
+    waiting: &Waiting,
+    took: Duration,
+    around: &mut Around<'_>,
+    refused: &mut u64,
+) -> Outside {
     bounds::take(&mut answer);
     around.anchors.learn(&answer.proofs, around.verifier, around.wall_ms);
     let own = around.by.zone;
@@ -45,8 +52,10 @@ pub(super) fn accept(mut answer: Answer, waiting: &Waiting, around: &mut Around<
     for mut zone_answer in answer.zones {
         if zone_answer.took_us == 0 {
             // The first to hear from a zone says how long it took from there.
-            zone_answer.took_us = around.now.saturating_sub(waiting.sent).as_micros() as u64;
+            zone_answer.took_us = took.as_micros() as u64;
         }
+        // It may be as old as the question: how long it waited on its way, nobody says.
+        grow_older(&mut zone_answer, took);
         let Ok(zone) = ZoneName::parse(&zone_answer.zone) else {
             *refused += 1;
             continue;

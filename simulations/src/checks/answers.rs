@@ -1,7 +1,7 @@
 //! Invariant 10: no answer is older than it says or than it may be, none comes from where it may not, and every question ends.
 //!
-//! What a node says for its own zone is noted as it leaves; an answer that reaches a door later is held against the last time its
-//! node said that. (Content tags say less: they come back, and views follow them some milliseconds later.)
+//! What a node says for its own zone is noted as it leaves, with when that was true; an answer that reaches a door later is held
+//! against the last time its node said that. (Content tags say less: they come back, and views follow them some milliseconds later.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher};
@@ -18,8 +18,9 @@ use super::{Verdict, Violation, ensure};
 use crate::host::{Answered, Host};
 use crate::world::DEADLINE;
 
-/// What an answer may be older than it says: at every node that caches it, it may have waited for the slowest zone before it was kept,
-/// and that wait is not counted.
+/// What an answer may be older than it says: ages are whole milliseconds, cut wherever it rests or is handed on.
+const CUT: Duration = Duration::from_millis(50);
+/// A level keeps an answer for its time from when it came, and it was as old by then as up to three questions that waited for it.
 const SLACK: Duration = Duration::from_secs(3 * DEADLINE.as_secs());
 /// Sayings remembered; above it some are forgotten, and not checked.
 const REMEMBERED_MAX: usize = 100_000;
@@ -33,7 +34,7 @@ pub(crate) struct Answers {
     said: BTreeMap<u64, Duration>,
     /// Bytes were changed on their way at some time: what is not signed may say anything.
     pub(super) garbled: bool,
-    /// The longest time that a host stood still or a message waited behind a cut: what comes then is older by that, and nobody knows.
+    /// The longest time that a host stood still or a message waited behind a cut: what comes then is older by that when it is kept.
     pub(super) stood_still: Duration,
 }
 
@@ -60,7 +61,9 @@ impl Answers {
             (Some(&ANSWER), bytes) => {
                 let Ok(Message::Answer(answer)) = Message::decode(bytes) else { return Ok(()) };
                 for zone in answer.zones.iter().filter(|zone| zone.node == from.id && zone.zone == from.spec.zone) {
-                    self.said.insert(hash_of(zone), time);
+                    let true_at = time.saturating_sub(Duration::from_millis(zone.age_ms));
+                    let last = self.said.entry(hash_of(zone)).or_default();
+                    *last = true_at.max(*last);
                 }
                 while self.said.len() > REMEMBERED_MAX {
                     self.said.pop_first();
@@ -135,7 +138,7 @@ impl Answers {
         let said = self.said.get(&hash_of(answer)).filter(|_| source != Source::Local);
         // The last time it was said is the latest it can be from: what it really is is at least as old.
         let real = said.map_or(Duration::ZERO, |said| time.saturating_sub(*said));
-        ensure(real <= age + slack, 10, || {
+        ensure(real <= age + CUT, 10, || {
             format!(
                 "host {number} has an answer of {} from {source:?} that says {age:?} and is {real:?} old",
                 answer.zone

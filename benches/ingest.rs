@@ -29,6 +29,10 @@ use ed25519_dalek::Signer as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// The node's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROUNDS: usize = 7;
 /// What a flush's signature covers: its root, the origin and the head, with their framing.
 const STATEMENT_BYTES: usize = 170;

@@ -29,8 +29,8 @@ enum Event {
     Deliver(usize, usize, u64),
     /// Dialled by, to.
     Dial(usize, usize),
-    /// Of, with; whether it was lost.
-    Ended(usize, usize, bool),
+    /// Of, with, and which of their connections; whether it was lost.
+    Ended(usize, usize, u64, bool),
 }
 
 pub(super) struct Host {
@@ -39,7 +39,8 @@ pub(super) struct Host {
     pub(super) up: bool,
     paused: bool,
     waiting: Vec<Event>,
-    pub(super) linked: BTreeSet<usize>,
+    /// With whom, and by which connection: the end of an earlier one says nothing of this.
+    linked: BTreeMap<usize, u64>,
     wake_at: Duration,
 }
 
@@ -137,7 +138,7 @@ impl World {
         let index = self.hosts.len();
         let chance = seeded(self.chance.number());
         let member = Membership::new(id(index), self.now);
-        let linked = BTreeSet::new();
+        let linked = BTreeMap::new();
         let waiting = Vec::new();
         self.hosts.push(Host { member, chance, up: true, paused: false, waiting, linked, wake_at: Duration::MAX });
         let first = self.now + self.chance.jitter(DIGESTS);
@@ -188,7 +189,7 @@ impl World {
                 self.settle(host, sends);
             }
             Event::Digest(_) => {
-                let linked: Vec<usize> = self.hosts[host].linked.iter().copied().collect();
+                let linked: Vec<usize> = self.hosts[host].linked.keys().copied().collect();
                 let members = self.hosts[host].member.hash();
                 let sends = self.chance.sample(&linked, 1).into_iter();
                 let sends = sends.map(|peer| (id(peer), Digest { hash: [0; 16], members }.into())).collect();
@@ -198,13 +199,13 @@ impl World {
             }
             Event::Deliver(_, from, message) => {
                 let Some(message) = self.messages.remove(&message) else { return };
-                if !self.hosts[host].linked.contains(&from) {
+                if !self.hosts[host].linked.contains_key(&from) {
                     return;
                 }
                 self.deliver(host, id(from), &message);
             }
             Event::Dial(_, to) => self.dialled(host, to),
-            Event::Ended(_, with, lost) => self.ended(host, with, lost),
+            Event::Ended(_, with, number, lost) => self.ended(host, with, number, lost),
         }
     }
 
@@ -227,6 +228,8 @@ impl World {
 
     fn dialled(&mut self, host: usize, to: usize) {
         let now = self.now;
+        self.ties += 1;
+        let number = self.ties;
         let reached = self.hosts[to].up && !self.is_cut(host, to) && !self.hosts[to].paused;
         let Host { member, chance, linked, .. } = &mut self.hosts[host];
         if !reached {
@@ -234,11 +237,11 @@ impl World {
             self.settle(host, sends);
             return;
         }
-        linked.insert(to);
+        linked.insert(to, number);
         let mut sends = member.on_connected(id(to), true, RTT, now, chance);
         let welcome = self.hosts[to].member.accepts(id(host));
         if welcome {
-            self.hosts[to].linked.insert(host);
+            self.hosts[to].linked.insert(host, number);
             let Host { member, chance, .. } = &mut self.hosts[to];
             let theirs = member.on_connected(id(host), false, RTT, now, chance);
             self.settle(to, theirs);
@@ -250,10 +253,11 @@ impl World {
         self.settle(host, sends);
     }
 
-    fn ended(&mut self, host: usize, with: usize, lost: bool) {
+    fn ended(&mut self, host: usize, with: usize, number: u64, lost: bool) {
         let now = self.now;
         let Host { member, chance, linked, .. } = &mut self.hosts[host];
-        if linked.remove(&with) {
+        if linked.get(&with) == Some(&number) {
+            linked.remove(&with);
             let sends = member.on_disconnected(id(with), lost, now, chance);
             self.settle(host, sends);
         }
@@ -285,9 +289,10 @@ impl World {
         }
         for node in surplus {
             let with = index(node);
-            self.ended(host, with, false);
-            let at = now + self.way();
-            self.push(at, Event::Ended(with, host, false));
+            let Some(number) = self.hosts[host].linked.get(&with).copied() else { continue };
+            self.ended(host, with, number, false);
+            let at = self.now + self.way();
+            self.push(at, Event::Ended(with, host, number, false));
         }
         let Host { member, wake_at, .. } = &mut self.hosts[host];
         let next = member.next_deadline().max(now);
@@ -351,9 +356,9 @@ impl World {
 
     fn silence(&mut self, between: impl Fn(usize, usize) -> bool) {
         for host in 0..self.hosts.len() {
-            for with in self.hosts[host].linked.clone() {
+            for (with, number) in self.hosts[host].linked.clone() {
                 if between(host, with) {
-                    self.push(self.now + SILENCE, Event::Ended(host, with, true));
+                    self.push(self.now + SILENCE, Event::Ended(host, with, number, true));
                 }
             }
         }
@@ -363,7 +368,9 @@ impl World {
     pub(super) fn restart(&mut self, host: usize) {
         let everybody = self.hosts.len();
         for other in 0..everybody {
-            self.ended(other, host, false);
+            if let Some(number) = self.hosts[other].linked.get(&host).copied() {
+                self.ended(other, host, number, false);
+            }
         }
         let fresh = &mut self.hosts[host];
         fresh.member = Membership::new(id(host), self.now);

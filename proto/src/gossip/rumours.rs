@@ -102,7 +102,7 @@ impl Gossip {
         chance: &mut Chance,
     ) {
         let Some(want) = self.wants.get(range.origin) else { return };
-        if !lacks(replica, range.origin, want.through) {
+        if !replica.registry.lacks(range.origin, want.through) {
             self.wants.remove(range.origin);
         } else if want.asked == Some(from) && range.cut {
             self.wants.retry_at(range.origin, now + PULL_PATIENCE);
@@ -141,7 +141,7 @@ impl Gossip {
         chance: &mut Chance,
     ) {
         // Nobody adds to our own log: more of it than we wrote is nothing to ask for.
-        if dot.origin.node == replica.id || !lacks(replica, dot.origin, dot.through) {
+        if dot.origin.node == replica.id || !replica.registry.lacks(dot.origin, dot.through) {
             return;
         }
         match self.wants.hear(dot, hop, from, now) {
@@ -154,7 +154,7 @@ impl Gossip {
     /// Asks the next fellow for a log: who announced it, otherwise anybody.
     pub(super) fn ask(&mut self, origin: Origin, now: Duration, replica: &Replica<'_>, chance: &mut Chance) {
         let wanted = self.wants.get(origin).map_or(0, |want| want.through);
-        if !lacks(replica, origin, wanted) {
+        if !replica.registry.lacks(origin, wanted) {
             self.wants.remove(origin);
             return;
         }
@@ -242,8 +242,4 @@ fn announced<'a>(origins: impl Iterator<Item = &'a Origin>, replica: &Replica<'_
 pub(super) fn told_since(origins: &[Origin], replica: &Replica<'_>) -> Option<Announce> {
     let dots = announced(origins.iter(), replica);
     (dots.len() == origins.len()).then(|| Announce { dots, hop: push_hops(replica.count) })
-}
-
-fn lacks(replica: &Replica<'_>, origin: Origin, through: u64) -> bool {
-    replica.registry.lacks_from(&[(origin, through)])
 }

@@ -444,3 +444,15 @@ fn what_a_fellow_that_went_was_asked_for_is_asked_of_another_at_once() {
     node.fellows.retain(|fellow| *fellow != id(2));
     assert_eq!(summary(&node.pass(Duration::ZERO)), [(id(3), "Vector", 0)]);
 }
+
+#[test]
+fn a_number_that_no_record_may_have_is_not_asked_for() {
+    let (mut node, mut author) = (Node::new(1, 2..5), Author::new(100, 1));
+    author.put("a.z", b"1");
+    node.hear(id(2), &pushed(&author, 1, 0));
+    for through in [u64::MAX, u64::MAX - 1, 1 << 63 | 9, 1 << 62] {
+        let dots = vec![Announced { origin: author.origin, through }];
+        assert_eq!(node.hear(id(3), &Announce { dots, hop: 5 }.into()), [], "{through}");
+    }
+    assert_eq!(node.gossip.wants(), 0);
+}

@@ -140,10 +140,16 @@ impl Registry {
     pub fn lacks_from(&self, entries: &[(Origin, u64)]) -> bool {
         entries.iter().any(|(origin, number)| match Standing::from_number(*number) {
             _ if self.is_over(*origin) || self.is_quarantined(*origin) => false,
-            Standing::Through(through) => self.holds(*origin) < through,
+            Standing::Through(through) => self.lacks(*origin, through),
             Standing::Quarantined => true,
             Standing::Staged(_) | Standing::NotNow => false,
         })
+    }
+
+    /// Whether anything of a log up to a number is not held, on its way, or refused here. A number that no record may have is a lie.
+    pub fn lacks(&self, origin: Origin, through: u64) -> bool {
+        let refused = through > SEQ_MAX || self.is_over(origin) || self.is_quarantined(origin);
+        !refused && self.holds(origin) < through
     }
 
     /// Evidence for a peer that does not know of it.

@@ -43,11 +43,21 @@ pub const CLOCK_AHEAD_MAX: Duration = Duration::from_millis(500);
 pub const CLOCK_BACK_MAX: Duration = Duration::from_secs(10);
 /// Bytes held back for the clock, of all origins; above it only *that* an origin waits is remembered.
 pub const DEFERRED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The same, of one node: whoever stamps far ahead takes an eighth of the room.
+pub const DEFERRED_BYTES_NODE_MAX: usize = DEFERRED_BYTES_MAX / 8;
 /// Bytes of logs that are being put together from parts, of all origins, each record as it came and as it was read: together with
-/// everything else that is less than the 512 MiB a node may take. No log that comes in parts may have more than half of it.
+/// everything else that is less than the 512 MiB a node may take.
 pub const STAGED_BYTES_MAX: usize = 384 * 1024 * 1024;
+/// The same, of one sender, and so of one log: no log that comes in parts may have more than half of it. Three liars fill the whole.
+pub const STAGED_BYTES_SENDER_MAX: usize = STAGED_BYTES_MAX / 3;
 /// A sender that was silent for so long while a log was put together from its parts is given up for another.
 pub const STAGE_PATIENCE: Duration = Duration::from_secs(5);
+/// While a log comes in parts from one sender, others do not begin to send it: for so long at most.
+pub const LOAN_MAX: Duration = Duration::from_secs(15);
+/// That is so again this long after it began: whoever lies, and however many they are, others can begin most of the time.
+pub const LOAN_PAUSE: Duration = Duration::from_secs(60);
+/// Entries of a vector that is sent: of up to 52 bytes each, so that it fits a frame.
+pub const VECTOR_ENTRIES_MAX: usize = 19_456;
 /// Tombstones are collected by their writer after this time (research: 24 h).
 pub const TOMBSTONE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Addresses of a parent that one node record names.

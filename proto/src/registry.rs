@@ -2,7 +2,7 @@
 //!
 //! Nothing is merged here and nothing is decided by time: equal vectors are equal logs (I2), because every log has one writer, who
 //! signs with every flush what the log holds then (its head). A log is changed only to a state that such a head confirms, so a relay
-//! can neither leave a record out nor serve an old one; what is not confirmed yet waits in `pending` and is not shown.
+//! can neither leave a record out nor serve an old one; what is not confirmed yet waits in `stages` or `deferred` and is not shown.
 //!
 //! ```text
 //!  Range ─▶ apply ─┬─ from what is held (I1) ──┐ its last head confirms what would be held: taken, whole
@@ -12,11 +12,13 @@
 //!
 //! What the logs *show* is the business of `zone`; who may write one, and who may end one, of `node` and `trust`.
 
+mod deferred;
 mod digest;
 mod exchange;
 mod log;
-mod pending;
 pub mod root;
+mod stages;
+mod taking;
 
 #[cfg(test)]
 pub(crate) mod author;
@@ -26,19 +28,17 @@ mod model;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
+use deferred::Deferred;
 use digest::{Sums, Term};
 pub(crate) use exchange::range_bytes;
 pub use exchange::{Standing, bucket_of};
 use log::{Log, Step};
-use pending::{Deferred, Stage, Stages, Waiting};
+use stages::Stages;
 
 use crate::name::ZoneName;
-use crate::now::Now;
-use crate::params::{BUCKETS, CLOCK_AHEAD_MAX, ORIGINS_MAX, TOMBSTONE_KEPT};
+use crate::params::{BUCKETS, ORIGINS_MAX, TOMBSTONE_KEPT};
 use crate::record::{ByNode, Head, Kind, NodeId, OfNode, Origin, SignedRef};
-use crate::wire::message::Range;
 
 /// Why a range was not taken. The registry shows and holds what it did before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +64,7 @@ pub enum RangeError {
     /// One origin more than a zone may have.
     #[error("the zone has as many origins as it may")]
     TooManyOrigins,
-    /// Another sender's parts of this log are being put together, or ranges of it are held back for the clock.
+    /// Another sender's parts of this log are being put together, or of a later life's, or ranges of either are held back for the clock.
     #[error("the log is on its way from somebody else")]
     Busy,
     /// What waits to be taken has as many bytes as it may.
@@ -284,51 +284,6 @@ impl Registry {
         (self.stages.bytes(), self.deferred.bytes())
     }
 
-    /// Takes one range whose records are verified, from whoever sent it.
-    ///
-    /// Nothing changes for readers until a head confirms the whole: a range that was cut waits for the sender's next one. Records
-    /// already held are skipped. A range stamped too far ahead waits as well, see [`Registry::retry`].
-    ///
-    /// # Errors
-    /// [`RangeError`]; nothing that was held changed. After [`RangeError::Incomplete`] and [`RangeError::Full`] what the sender had
-    /// sent in parts is forgotten.
-    pub fn apply(
-        &mut self,
-        sender: NodeId,
-        range: &Range,
-        records: &[SignedRef],
-        now: Now,
-    ) -> Result<Applied, RangeError> {
-        self.check(range, records)?;
-        let Some(end) = self.deferred.end(range.origin) else { return self.take(sender, range, records, now) };
-        if range.to_inclusive <= end {
-            return Ok(Applied::default());
-        }
-        if range.from_exclusive > end {
-            return Err(RangeError::Gap);
-        }
-        if range.cut {
-            return Err(RangeError::Busy);
-        }
-        self.defer(sender, range, records, now)
-    }
-
-    /// Takes what is due of what was held back. Senders whose ranges turn out to be wrong are not named: it is asked for again.
-    pub fn retry(&mut self, now: Now) -> Vec<Applied> {
-        let mut taken = Vec::new();
-        while let Some(Waiting { sender, range, records, .. }) = self.deferred.pop_due(now.wall_ms) {
-            let applied = self.check(&range, &records).and_then(|()| self.take(sender, &range, &records, now));
-            taken.extend(applied.ok());
-        }
-        taken
-    }
-
-    /// When [`Registry::retry`] has something to do, if the wall's clock goes on as it does.
-    pub fn next_retry(&self, now: Now) -> Option<Duration> {
-        let due = self.deferred.next_due()?;
-        Some(now.mono + Duration::from_millis(due.saturating_sub(now.wall_ms)))
-    }
-
     /// Takes the next flush of the node's own log, in the order of writing. Nothing is taken of a life that has ended.
     ///
     /// # Panics
@@ -460,111 +415,10 @@ impl Registry {
         self.incarnation_of(origin.node) != Some(origin.incarnation) && !self.is_over(origin)
     }
 
-    /// What can be said of a range without taking it.
-    fn check(&self, range: &Range, records: &[SignedRef]) -> Result<(), RangeError> {
-        let mut last = range.from_exclusive;
-        for signed in records {
-            let record = &signed.record;
-            if record.origin() != range.origin || record.zone != self.zone.as_str() || record.seq <= last {
-                return Err(RangeError::Malformed);
-            }
-            last = record.seq;
-        }
-        // The last record of a log is never overwritten, so an honest range ends in a record: its end is signed, not claimed.
-        if last != range.to_inclusive || records.is_empty() || last > exchange::SEQ_MAX {
-            return Err(RangeError::Malformed);
-        }
-        if self.is_over(range.origin) {
-            return Err(RangeError::Superseded);
-        }
-        if self.is_quarantined(range.origin) {
-            return Err(RangeError::Quarantined);
-        }
-        if self.slots.len() >= ORIGINS_MAX && !self.slots.contains(range.origin.node) {
-            return Err(RangeError::TooManyOrigins);
-        }
-        let Some(log) = self.log(range.origin) else { return Ok(()) };
-        let known = records.iter().filter_map(|signed| Evidence::of(log.get(signed.record.seq)?, signed)).next();
-        known.map_or(Ok(()), |evidence| Err(RangeError::Fork(evidence)))
-    }
-
-    /// Puts a range to what its sender sent before it. All of it is taken if a head confirms it, and kept if more is to come.
-    fn take(&mut self, sender: NodeId, range: &Range, records: &[SignedRef], now: Now) -> Result<Applied, RangeError> {
-        let (origin, through) = (range.origin, self.through(range.origin));
-        let mut stage = self.begin(sender, range, now)?;
-        // The first part of a snapshot may end before what is held does, and a doubted log is replaced by one that ends where it does.
-        let again = stage.whole && (range.cut || range.to_inclusive == through && self.wants_whole(origin.node));
-        if range.to_inclusive <= through && !again {
-            return Ok(Applied::default());
-        }
-        stage.add(records, range.to_inclusive, now.mono);
-        if !range.cut || self.may_confirm(origin, &stage) {
-            if ahead_ms(stage.records(), now.wall_ms) > 0 {
-                let from_exclusive = if stage.whole { 0 } else { through };
-                let whole = Range { from_exclusive, cut: false, records: Vec::new(), ..*range };
-                return self.defer(sender, &whole, stage.records(), now);
-            }
-            if let Some(applied) = self.settle(origin, &stage) {
-                self.stages.forget_reached(origin, self.through(origin));
-                return Ok(applied);
-            }
-            if !range.cut {
-                let doubts = self.doubts.entry(origin.node).or_default();
-                *doubts = doubts.saturating_add(u8::from(!stage.whole));
-                return Err(RangeError::Incomplete);
-            }
-        }
-        if self.stages.keep(origin, stage) { Ok(Applied::default()) } else { Err(RangeError::Full) }
-    }
-
-    /// What the range is put to: the stage it goes on from, or an empty one.
-    fn begin(&mut self, sender: NodeId, range: &Range, now: Now) -> Result<Stage, RangeError> {
-        let Range { origin, from_exclusive, cut, .. } = *range;
-        // Parts of two senders are never mixed: only its own sender's next part goes on from a stage.
-        let goes_on = |stage: &Stage| stage.sender == sender && stage.end == from_exclusive;
-        if self.stages.get(origin).is_some_and(goes_on) {
-            return self.stages.take(origin).ok_or(RangeError::Gap);
-        }
-        if from_exclusive > self.through(origin) {
-            return Err(RangeError::Gap);
-        }
-        let of_another = self.stages.fresh(origin, now.mono).is_some_and(|fresh| fresh.sender != sender);
-        if cut && of_another { Err(RangeError::Busy) } else { Ok(Stage::new(sender, from_exclusive == 0)) }
-    }
-
-    /// Whether a part that was cut may by chance end in a confirmed state, as when nothing was overwritten since: cheap to say.
-    fn may_confirm(&self, origin: Origin, stage: &Stage) -> bool {
-        let through = self.through(origin);
-        let fresh = stage.after(through);
-        let held = self.log(origin).filter(|_| !stage.whole).map_or(0, Log::len);
-        let records = if stage.whole { stage.records().len() } else { fresh.len() };
-        fresh.last().is_some_and(|last| {
-            last.head.seq == last.record.seq && usize::try_from(last.head.count) == Ok(held + records)
-        })
-    }
-
-    /// Changes the log to what a stage leads to, if the head of its last record confirms that.
-    fn settle(&mut self, origin: Origin, stage: &Stage) -> Option<Applied> {
-        if stage.whole {
-            self.begin_log(stage.records())
-        } else {
-            self.extend(origin.node, stage.after(self.through(origin)))
-        }
-    }
-
     /// Takes all records of a log in the place of whatever is held of its node.
     fn begin_log(&mut self, records: &[SignedRef]) -> Option<Applied> {
         let mut log = Log::of(records)?;
         log.is_confirmed().then(|| self.swap(Slot::Held(log)))
-    }
-
-    fn defer(&mut self, sender: NodeId, range: &Range, records: &[SignedRef], now: Now) -> Result<Applied, RangeError> {
-        let ahead_ms = ahead_ms(records, now.wall_ms);
-        let range = Range { records: Vec::new(), ..*range };
-        let waiting =
-            Waiting { sender, range, records: records.to_vec(), due_ms: now.wall_ms.saturating_add(ahead_ms) };
-        let applied = Applied { ahead_ms, ..Applied::default() };
-        if self.deferred.keep(waiting) { Ok(applied) } else { Err(RangeError::Full) }
     }
 
     /// Takes records that follow a log.
@@ -638,9 +492,8 @@ impl Registry {
 
     fn forget_pending(&mut self, node: NodeId, through_incarnation: Option<u64>) {
         let Some(incarnation) = through_incarnation else { return };
-        let lives = Origin { node, incarnation: 0 }..=Origin { node, incarnation };
-        self.stages.forget(lives.clone());
-        self.deferred.forget(lives);
+        self.stages.forget(node, incarnation);
+        self.deferred.forget(node, incarnation);
     }
 
     /// Takes what is hashed of one node out of the digests: before every change of it.
@@ -682,10 +535,4 @@ impl Applied {
 
 fn has(log: &Log, signed: &SignedRef) -> bool {
     log.get(signed.record.seq).is_some_and(|held| held.hash == signed.hash && log.origin() == signed.record.origin())
-}
-
-/// How long the local clock takes until none of these stamps is too far ahead of it.
-fn ahead_ms(records: &[SignedRef], wall_ms: u64) -> u64 {
-    let latest = records.iter().map(|signed| signed.record.hlc >> 16).max().unwrap_or(0);
-    latest.saturating_sub(wall_ms.saturating_add(CLOCK_AHEAD_MAX.as_millis() as u64))
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::params::{BUCKETS, RANGE_BYTES_OVERHEAD, RANGES_BYTES_TARGET};
+use crate::params::{BUCKETS, RANGE_BYTES_OVERHEAD, RANGES_BYTES_TARGET, VECTOR_ENTRIES_MAX};
 use crate::record::{NodeId, Origin, SignedRef};
 use crate::registry::log::Log;
 use crate::registry::{Evidence, Registry, Slot};
@@ -65,10 +65,11 @@ pub const fn bucket_of(node: NodeId) -> usize {
 impl Registry {
     /// The entries of a vector for `to`, of the buckets whose bits are set, sorted.
     pub fn entries(&self, to: NodeId, mask: u64, now: Duration) -> Vec<(Origin, u64)> {
-        let held = self.in_buckets(mask).map(Slot::origin);
-        let coming = self.stages.origins().chain(self.deferred.origins());
-        let coming = coming.filter(|origin| mask >> bucket_of(origin.node) & 1 == 1);
-        let mut origins: Vec<Origin> = held.chain(coming).collect();
+        let mut origins: Vec<Origin> = self.in_buckets(mask).map(Slot::origin).collect();
+        let asked = |origin: &Origin| mask >> bucket_of(origin.node) & 1 == 1 && !self.is_held(*origin);
+        let coming = self.stages.named_to(to, now).chain(self.deferred.origins()).filter(asked);
+        // What is not named comes again, which costs the line; a vector that is longer than a frame does not come at all.
+        origins.extend(coming.take(VECTOR_ENTRIES_MAX.saturating_sub(origins.len())));
         origins.sort_unstable();
         origins.dedup();
         origins.into_iter().map(|origin| (origin, self.standing(origin, to, now).number())).collect()
@@ -82,12 +83,13 @@ impl Registry {
         if self.deferred.end(origin).is_some() {
             return Standing::NotNow;
         }
-        match self.stages.fresh(origin, now) {
-            Some(stage) if stage.sender == to => Standing::Staged(stage.end),
-            Some(_) => Standing::NotNow,
-            None if self.wants_whole(origin.node) => Standing::Through(0),
-            None => Standing::Through(self.through(origin)),
+        if let Some(stage) = self.stages.fresh(origin, to, now) {
+            return Standing::Staged(stage.end);
         }
+        if self.stages.lent_to_another(origin.node, to, now) == Some(origin) {
+            return Standing::NotNow;
+        }
+        Standing::Through(if self.wants_whole(origin.node) { 0 } else { self.through(origin) })
     }
 
     /// What a peer lacks, in frames of about [`RANGES_BYTES_TARGET`] and about `bytes_max` in all; and whether more is left. Of each
@@ -162,6 +164,10 @@ impl Registry {
             told && !matches!(theirs, Some(Standing::Quarantined) | None)
         };
         self.forks().filter(unknown).collect()
+    }
+
+    fn is_held(&self, origin: Origin) -> bool {
+        self.slots.get(origin.node).is_some_and(|slot| slot.origin() == origin)
     }
 
     fn in_buckets(&self, mask: u64) -> impl Iterator<Item = &Slot> {

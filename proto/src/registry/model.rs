@@ -4,11 +4,14 @@
 //! out, or lie about being cut; clocks that are behind; stores that come back; lives that end; writers that write one dot twice. Then
 //! all faults stop, and everything must become equal.
 
+use std::time::Duration;
+
 use super::author::{Author, NOW, opened, range, registry};
 use super::*;
+use crate::now::Now;
 use crate::record::Hash;
 use crate::selection::Chance;
-use crate::wire::message::Vector;
+use crate::wire::message::{Range, Vector};
 
 const NODES: usize = 4;
 

@@ -1,16 +1,19 @@
 //! The rules of the logs, one by one. `model` has them all at once.
 
 mod forks;
+mod parts;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::author::{Author, NOW, opened, range, registry, under};
 use super::*;
-use crate::params::{DEFERRED_BYTES_MAX, RECORD_BYTES_MAX, STAGE_PATIENCE, STAGED_BYTES_MAX};
+use crate::now::Now;
+use crate::params::{DEFERRED_BYTES_MAX, RECORD_BYTES_MAX, STAGE_PATIENCE, STAGED_BYTES_SENDER_MAX};
 use crate::record::Signed;
-use crate::wire::message::Vector;
+use crate::wire::message::{Range, Vector};
 
 const A: NodeId = NodeId([0xaa; 32]);
 const B: NodeId = NodeId([0xbb; 32]);
@@ -191,10 +194,12 @@ fn snapshots_of_two_senders_never_mix() {
     assert_eq!(apply(A, part(0, 5, true), Duration::ZERO), Ok(0));
     assert_eq!(apply(B, part(5, 10, true), Duration::ZERO), Err(RangeError::Gap));
     assert_eq!(apply(B, part(0, 5, true), Duration::ZERO), Err(RangeError::Busy));
-    // The first has gone silent; what it sends after all begins nowhere.
+    // The first has gone silent. Each goes on where its own parts end.
     assert_eq!(apply(B, part(0, 10, true), STAGE_PATIENCE), Ok(0));
-    assert_eq!(apply(A, part(5, 20, false), STAGE_PATIENCE), Err(RangeError::Gap));
-    assert_eq!(apply(B, part(10, 20, false), STAGE_PATIENCE), Ok(20));
+    assert_eq!(apply(A, part(10, 20, false), STAGE_PATIENCE), Err(RangeError::Gap));
+    assert_eq!(apply(B, part(5, 20, false), STAGE_PATIENCE), Err(RangeError::Gap));
+    assert_eq!(apply(A, part(5, 20, false), STAGE_PATIENCE), Ok(20));
+    assert_eq!(apply(B, part(10, 20, false), STAGE_PATIENCE), Ok(0), "nothing new");
 }
 
 #[test]
@@ -207,7 +212,7 @@ fn while_a_log_comes_from_one_sender_it_is_not_asked_of_others() {
     let entry = |standing: Standing| vec![(author.origin, standing.number())];
     assert_eq!(said(A, Duration::ZERO), entry(Standing::Staged(records[4].record.seq)));
     assert_eq!(said(B, Duration::ZERO), entry(Standing::NotNow));
-    assert_eq!(said(B, STAGE_PATIENCE), entry(Standing::Through(0)));
+    assert_eq!(said(B, STAGE_PATIENCE), [], "all of it is asked for");
     // Whoever sends all of it at once is heard all the same.
     let mut registry = registry;
     assert_eq!(registry.apply(B, &range(0, &records), &records, NOW).unwrap().stored.len(), 20);
@@ -313,7 +318,7 @@ fn what_waits_for_the_clock_is_bounded_and_fetched_again() {
 }
 
 #[test]
-fn parts_of_logs_are_bounded() {
+fn parts_of_one_log_are_bounded() {
     let (mut author, mut registry) = (Author::new(1, 1), registry());
     author.put("t.z", b"1");
     let large = Bytes::from(vec![0; RECORD_BYTES_MAX]);
@@ -324,12 +329,12 @@ fn parts_of_logs_are_bounded() {
         let cut = Range { cut: true, ..range(from, &records) };
         from = cut.to_inclusive;
         match registry.apply(A, &cut, &records, NOW) {
-            Ok(_) => assert!(registry.pending_bytes().0 <= STAGED_BYTES_MAX),
+            Ok(_) => assert!(registry.pending_bytes().0 <= STAGED_BYTES_SENDER_MAX),
             Err(refused) => break refused,
         }
     };
     assert_eq!((refused, registry.pending_bytes()), (RangeError::Full, (0, 0)));
-    assert!(from as usize > STAGED_BYTES_MAX / (2 * RECORD_BYTES_MAX) * 9 / 10);
+    assert!(from as usize > STAGED_BYTES_SENDER_MAX / (2 * RECORD_BYTES_MAX) * 9 / 10);
 }
 
 #[test]

@@ -43,6 +43,9 @@ use crate::record::{ByNode, Head, Kind, NodeId, OfNode, Origin, SignedRef};
 /// Why a range was not taken. The registry shows and holds what it did before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
+    /// Whoever took it for the registry does not believe it: its records are not signed by one who may write this log here.
+    #[error("the range is not believed")]
+    Unbelieved,
     /// It begins after what is held: fetch what lies between first.
     #[error("the range begins after a gap")]
     Gap,
@@ -64,7 +67,7 @@ pub enum RangeError {
     /// One origin more than a zone may have.
     #[error("the zone has as many origins as it may")]
     TooManyOrigins,
-    /// Another sender's parts of this log are being put together, or of a later life's, or ranges of either are held back for the clock.
+    /// This log or a later life's is lent to another sender, or held back for the clock.
     #[error("the log is on its way from somebody else")]
     Busy,
     /// What waits to be taken has as many bytes as it may.

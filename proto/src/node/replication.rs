@@ -86,9 +86,9 @@ impl Node {
                     self.tell_ahead(peer, range.origin.node, applied.ahead_ms);
                     self.take(&applied);
                 }
-                Err(Some(RangeError::Fork(evidence))) => self.on_forked(evidence, Some(peer)),
+                Err(RangeError::Fork(evidence)) => self.on_forked(evidence, Some(peer)),
                 // What the sender could not know, or what comes again.
-                Err(Some(RangeError::Gap | RangeError::Busy | RangeError::Superseded | RangeError::Quarantined)) => {}
+                Err(RangeError::Gap | RangeError::Busy | RangeError::Superseded | RangeError::Quarantined) => {}
                 Err(_) => self.counts.refused += 1,
             }
         }
@@ -133,19 +133,19 @@ impl Node {
         self.with_gossip(|gossip, replica, chance| (gossip.news(now, news.as_slice(), 0, None, replica, chance), ()));
     }
 
-    /// `None` as error: something in it is not believed.
-    fn take_range(&mut self, peer: NodeId, range: &Range) -> Result<Applied, Option<RangeError>> {
+    /// Row 1 of PROTOCOL §10.3, and the others with it.
+    fn take_range(&mut self, peer: NodeId, range: &Range) -> Result<Applied, RangeError> {
         // The last place is kept for our own log.
         let held = self.registry.incarnation_of(range.origin.node).is_some();
         let full = self.registry.origins() + 1 >= ORIGINS_MAX && !held;
         if range.origin.node == self.id || full || !self.chains.contains(range.origin.node) {
-            return Err(None);
+            return Err(RangeError::Unbelieved);
         }
         let mut records = Vec::with_capacity(range.records.len());
         for bytes in &range.records {
-            records.push(self.verifier.open(bytes).map_err(|_| None)?);
+            records.push(self.verifier.open(bytes).map_err(|_| RangeError::Unbelieved)?);
         }
-        self.registry.apply(peer, range, &records, self.now).map_err(Some)
+        self.registry.apply(peer, range, &records, self.now)
     }
 
     /// Learns the chains of a frame that are of use: of those who have ranges in it, and of those who are known. Returns who is new.

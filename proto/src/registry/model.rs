@@ -151,7 +151,9 @@ impl Model {
                     RangeError::Superseded => "superseded",
                     RangeError::Quarantined => "quarantined",
                     RangeError::Busy => "busy",
-                    RangeError::Malformed | RangeError::TooManyOrigins | RangeError::Full => panic!("{error}"),
+                    RangeError::Unbelieved | RangeError::Malformed | RangeError::TooManyOrigins | RangeError::Full => {
+                        panic!("{error}")
+                    }
                 });
                 if let RangeError::Fork(evidence) = error {
                     assert!(self.tainted.contains(&evidence.origin()), "nobody is blamed for nothing");

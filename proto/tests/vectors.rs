@@ -7,6 +7,9 @@ use aop_proto::codec::Wire;
 use aop_proto::wire::message::Message;
 use serde_json::{Value, json};
 
+#[allow(dead_code, reason = "the fuzz targets use all of it")]
+#[path = "entry/author.rs"]
+mod author;
 #[path = "vectors/meaning.rs"]
 mod meaning;
 #[path = "vectors/refused.rs"]
@@ -16,6 +19,8 @@ mod rules;
 #[path = "vectors/samples.rs"]
 mod samples;
 mod support;
+#[path = "vectors/taking.rs"]
+mod taking;
 #[path = "vectors/verdicts.rs"]
 mod verdicts;
 

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::meaning::{Meaning, bincode_bytes};
 use crate::samples::{key, server_records};
 use crate::support::hex;
-use crate::verdicts;
+use crate::{taking, verdicts};
 
 /// Every input that has a golden output, with its rule.
 pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
@@ -104,6 +104,7 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
         [(0, 0), (0, 1), (0, 2), (3, 0), (3, 1), (1, 3), (u32::MAX, 2)].into_iter().map(member).collect(),
         digests(),
         verdicts::inputs(),
+        taking::inputs(),
     ]
     .concat()
 }
@@ -142,6 +143,7 @@ pub(crate) fn output(rule: &str, input: &Value) -> Value {
         "flush" => flush(input),
         "certificate" => certificate(input),
         "manifest" => manifest(input),
+        "taking" => taking::output(input),
         _ => verdicts::output(rule, input),
     }
 }

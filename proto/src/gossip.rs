@@ -32,7 +32,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::rumours::told_since;
-use crate::params::{BUSY_MAX, FANOUT, GOSSIP_INTERVAL, PULL_PATIENCE, RANGES_BYTES_TARGET, SMALL_ZONE_LOGS};
+use crate::params::{
+    BUSY_MAX, FANOUT, GOSSIP_INTERVAL, LOOK_AFTER, PULL_PATIENCE, RANGES_BYTES_TARGET, SMALL_ZONE_LOGS,
+};
 use crate::record::{NodeId, Origin, SignedRef};
 use crate::registry::{Evidence, Registry, range_bytes};
 use crate::selection::Chance;
@@ -111,8 +113,9 @@ pub struct Counts {
 #[derive(Debug, Default)]
 pub struct Gossip {
     next_round: Duration,
-    /// When one more fellow is asked whether it has heard what this node heard.
+    /// When fellows are asked once more whether they have heard what this node heard, and how often yet.
     look_at: Option<Duration>,
+    looks: u8,
     peers: BTreeMap<NodeId, peer::Peer>,
     flushes: BTreeSet<(Duration, NodeId)>,
     wants: wants::Wants,
@@ -158,7 +161,8 @@ impl Gossip {
             sends.extend(self.compare_with_any(1, now, replica, chance));
         }
         if self.look_at.is_some_and(|at| now >= at) {
-            self.look_at = None;
+            self.looks = self.looks.saturating_sub(1);
+            self.look_at = (self.looks > 0).then(|| now + chance.jitter(LOOK_AFTER));
             sends.extend(self.compare_with_any(FANOUT, now, replica, chance));
         }
         for peer in self.pulls.expire(now) {

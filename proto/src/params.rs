@@ -112,9 +112,11 @@ pub const SERVE_BYTES_PER_REQUEST: u64 = 1024;
 pub const BUSY_MAX: Duration = Duration::from_secs(10);
 /// Pause between two push-pull rounds; ± 20 % jitter (research: T = 200 ms).
 pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
-/// News are followed by one more exchange of hashes with [`FANOUT`] fellows, so that whoever they missed hears of them before its own
-/// round; ± 20 %.
+/// News are followed by exchanges of hashes with [`FANOUT`] fellows each, so far apart, so that whoever they missed hears of them before
+/// its own round; ± 20 %.
 pub const LOOK_AFTER: Duration = Duration::from_millis(75);
+/// How many: with one, a run in a hundred of 1,000 nodes that lose 10 % of what they say takes more than 800 ms to the last node.
+pub const LOOKS: u8 = 2;
 /// Exchanges with one fellow that found nothing though the hashes differ, after which the last records are compared.
 pub const STRANGE_EXCHANGES: u32 = 3;
 /// Pause between two attempts to reach a configured address, doubled up to [`DIAL_BACKOFF_MAX`].

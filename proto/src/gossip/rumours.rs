@@ -10,7 +10,8 @@ use super::peer::{Told, datagrams};
 use super::wants::Heard;
 use super::{Gossip, News, Replica, Sends, pick, with_chains};
 use crate::params::{
-    ANNOUNCE_DOTS_MAX, ANNOUNCE_FANOUT, COALESCE, FANOUT, LOOK_AFTER, PULL_PATIENCE, PUSH_BYTES_MAX, PUSH_BYTES_SMALL,
+    ANNOUNCE_DOTS_MAX, ANNOUNCE_FANOUT, COALESCE, FANOUT, LOOK_AFTER, LOOKS, PULL_PATIENCE, PUSH_BYTES_MAX,
+    PUSH_BYTES_SMALL,
 };
 use crate::record::{NodeId, Origin};
 use crate::selection::Chance;
@@ -66,6 +67,7 @@ impl Gossip {
                 self.spread(now, item, hop, &knowing, replica, chance);
                 // A node in some hundreds is missed by everybody; a look at a few more fellows each finds it before its own round does.
                 self.look_at.get_or_insert_with(|| now + chance.jitter(LOOK_AFTER));
+                self.looks = LOOKS;
             }
         }
     }

@@ -6,8 +6,8 @@ mod wire;
 use super::peer::{Peer, Told};
 use super::*;
 use crate::params::{
-    ANNOUNCE_DOTS_MAX, ANNOUNCE_FANOUT, ASK_PATIENCE_MIN, ASKED_MAX, COALESCE, OUTBOX_BYTES_MAX, OUTBOX_LOGS_MAX,
-    PUSH_BYTES_MAX, RANGES_BYTES_PER_ROUND, STRANGE_EXCHANGES, WANTS_MAX,
+    ANNOUNCE_DOTS_MAX, ANNOUNCE_FANOUT, ASK_PATIENCE_MIN, ASKED_MAX, COALESCE, LOOKS, OUTBOX_BYTES_MAX,
+    OUTBOX_LOGS_MAX, PUSH_BYTES_MAX, RANGES_BYTES_PER_ROUND, STRANGE_EXCHANGES, WANTS_MAX,
 };
 use crate::registry::author::{Author, range};
 use crate::wire::message::Announce;
@@ -74,6 +74,20 @@ fn small_records_travel_whole_at_every_hop_and_large_ones_in_the_first_hops() {
             assert!(is_all(&sends, fanout, what, hop + 1), "{bytes} bytes at hop {hop}: {:?}", summary(&sends));
         }
     }
+}
+
+#[test]
+fn news_are_followed_by_looks_at_a_few_others_and_then_by_silence() {
+    let mut node = Node::new(1, 2..30);
+    node.write(1);
+    let mut looks = Vec::new();
+    for _ in 0..100 {
+        let sends = node.pass(millis(5));
+        assert!(sends.is_empty() || is_all(&sends, FANOUT, "Digest", 0), "{:?}", summary(&sends));
+        looks.extend((!sends.is_empty()).then_some(node.now));
+    }
+    assert_eq!(looks.len(), usize::from(LOOKS));
+    assert!(looks.windows(2).all(|pair| pair[1] - pair[0] >= LOOK_AFTER * 4 / 5), "{looks:?}");
 }
 
 #[test]

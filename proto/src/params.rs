@@ -90,6 +90,8 @@ pub const OUTBOX_LOGS_MAX: usize = 4096;
 pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
 /// Logs that are known to go on elsewhere and are asked for.
 pub const WANTS_MAX: usize = 4096;
+/// Those that one fellow was the first to announce, which may be lies.
+pub const WANTS_FELLOW_MAX: usize = WANTS_MAX / 4;
 /// Fellows remembered to hold one of them.
 pub const ANNOUNCERS_MAX: usize = 3;
 /// Fellows asked for one of them before it is left to the digests.

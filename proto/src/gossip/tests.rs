@@ -7,7 +7,7 @@ use super::peer::{Peer, Told};
 use super::*;
 use crate::params::{
     ANNOUNCE_DOTS_MAX, ANNOUNCE_FANOUT, ASK_PATIENCE_MIN, ASKED_MAX, COALESCE, LOOKS, OUTBOX_BYTES_MAX,
-    OUTBOX_LOGS_MAX, PUSH_BYTES_MAX, RANGES_BYTES_PER_ROUND, STRANGE_EXCHANGES, WANTS_MAX,
+    OUTBOX_LOGS_MAX, PUSH_BYTES_MAX, RANGES_BYTES_PER_ROUND, STRANGE_EXCHANGES, WANTS_FELLOW_MAX, WANTS_MAX,
 };
 use crate::registry::author::{Author, range};
 use crate::wire::message::Announce;
@@ -412,13 +412,14 @@ fn whoever_says_more_is_asked_only_while_something_comes() {
     }
 }
 
+fn origin(number: usize) -> Origin {
+    let mut node = [0; 32];
+    node[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    Origin { node: NodeId(node), incarnation: 1 }
+}
+
 #[test]
 fn everything_that_waits_is_bounded() {
-    let origin = |number: usize| {
-        let mut node = [0; 32];
-        node[..8].copy_from_slice(&(number as u64).to_le_bytes());
-        Origin { node: NodeId(node), incarnation: 1 }
-    };
     let told = |bytes| Told { after: 0, hop: 0, payload: Some(bytes) };
     let mut peer = Peer::default();
     let dropped: u64 = (0..OUTBOX_LOGS_MAX + 7).map(|number| peer.tell(origin(number), told(1))).sum();
@@ -447,6 +448,25 @@ fn everything_that_waits_is_bounded() {
     assert_eq!(node.gossip.wants(), 0);
     (2..30).for_each(|peer| node.gossip.forget(id(peer), node.now));
     assert!(node.gossip.peers.is_empty() && node.gossip.flushes.is_empty());
+}
+
+#[test]
+fn one_fellow_does_not_fill_what_is_wanted() {
+    let (mut node, mut author) = (Node::new(1, 2..5), Author::new(100, 1));
+    author.put("a.z", b"1");
+    let dots: Vec<Announced> = (1..2 * WANTS_MAX).map(|at| Announced { origin: origin(at), through: 1 }).collect();
+    for round in 0..2 {
+        for dots in dots.chunks(ANNOUNCE_DOTS_MAX) {
+            node.hear(id(2), &Announce { dots: dots.to_vec(), hop: 9 }.into());
+        }
+        assert_eq!(node.gossip.wants(), WANTS_FELLOW_MAX, "round {round}");
+        node.hear(id(3), &announce(&[&author], 5));
+        assert_eq!(node.gossip.wants(), WANTS_FELLOW_MAX + 1, "there is room for another's");
+        for _ in 0..usize::from(ASKED_MAX) + 1 {
+            node.pass(PULL_PATIENCE);
+        }
+        assert_eq!(node.gossip.wants(), 0, "asked in vain, they are forgotten");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::params::{ANNOUNCERS_MAX, ASKED_MAX, WANTS_MAX};
+use crate::params::{ANNOUNCERS_MAX, ASKED_MAX, WANTS_FELLOW_MAX, WANTS_MAX};
 use crate::record::{NodeId, Origin};
 use crate::wire::message::Announced;
 
@@ -19,6 +19,8 @@ pub(super) struct Want {
     pub(super) hop: u8,
     /// Who is asked now, and holds it for all we know.
     pub(super) asked: Option<NodeId>,
+    /// Who announced it first.
+    first: NodeId,
     /// Who else announced it, and how far.
     announcers: Vec<(NodeId, u64)>,
     asks: u8,
@@ -39,7 +41,7 @@ pub(super) enum Heard {
     New,
     /// Somebody is.
     Known,
-    /// As much is wanted as may be.
+    /// As much is wanted as may be, of all or of this fellow.
     Full,
 }
 
@@ -48,12 +50,15 @@ pub(super) enum Heard {
 pub(super) struct Wants {
     by_origin: BTreeMap<Origin, Want>,
     retries: BTreeSet<(Duration, Origin)>,
+    /// How many of them a fellow was the first to announce.
+    by_first: BTreeMap<NodeId, usize>,
 }
 
 impl Wants {
     /// Somebody holds more of a log than this node does.
     pub(super) fn hear(&mut self, dot: Announced, hop: u8, from: NodeId, now: Duration) -> Heard {
-        let full = self.by_origin.len() >= WANTS_MAX;
+        let of_fellow = self.by_first.get(&from).copied().unwrap_or(0);
+        let full = self.by_origin.len() >= WANTS_MAX || of_fellow >= WANTS_FELLOW_MAX;
         match self.by_origin.get_mut(&dot.origin) {
             Some(want) => {
                 want.through = want.through.max(dot.through);
@@ -72,8 +77,10 @@ impl Wants {
             None if full => Heard::Full,
             None => {
                 let announcers = vec![(from, dot.through)];
-                let want = Want { through: dot.through, hop, asked: None, announcers, asks: 0, retry_at: now };
+                let want =
+                    Want { through: dot.through, hop, asked: None, first: from, announcers, asks: 0, retry_at: now };
                 self.by_origin.insert(dot.origin, want);
+                self.by_first.insert(from, of_fellow + 1);
                 self.retries.insert((now, dot.origin));
                 Heard::New
             }
@@ -116,8 +123,13 @@ impl Wants {
 
     /// It is wanted no more.
     pub(super) fn remove(&mut self, origin: Origin) {
-        if let Some(want) = self.by_origin.remove(&origin) {
-            self.retries.remove(&(want.retry_at, origin));
+        let Some(want) = self.by_origin.remove(&origin) else { return };
+        self.retries.remove(&(want.retry_at, origin));
+        if let Some(count) = self.by_first.get_mut(&want.first) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_first.remove(&want.first);
+            }
         }
     }
 

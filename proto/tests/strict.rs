@@ -1,12 +1,13 @@
 //! What a node makes of a fellow that is certified and breaks a rule: one node, and somebody at the other end who says anything.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aop_proto::codec::Wire;
 use aop_proto::name::ZoneName;
-use aop_proto::node::{Config, Input, Node, Output, Restored};
+use aop_proto::node::{Config, Input, Node, Output, Restored, Write, WriteError, Wrote};
 use aop_proto::now::Now;
-use aop_proto::params::{BUCKETS, LIVES_AHEAD_MAX, NODE_LEASE, ORIGINS_MAX};
+use aop_proto::params::{BUCKETS, LIFE_PAUSE, LIVES_AHEAD_MAX, NODE_LEASE, ORIGINS_MAX, WRITES_WAITING_MAX};
 use aop_proto::record::*;
 use aop_proto::resolver::Terms;
 use aop_proto::trust::SigningKey;
@@ -39,9 +40,11 @@ struct Pair {
     time: Duration,
     other: Author,
     chain: Vec<Certificate>,
-    /// What the node said, and wants done; what it writes is durable at once.
+    /// What the node said, and wants done.
     said: Vec<Message>,
     done: Vec<Output>,
+    /// What it wrote and is not told to be durable yet; `None` when that is told at once.
+    unsettled: Option<Vec<u64>>,
 }
 
 impl Pair {
@@ -60,6 +63,7 @@ impl Pair {
             chain: Vec::new(),
             said: Vec::new(),
             done: Vec::new(),
+            unsettled: None,
         };
         pair.drain();
         pair
@@ -103,12 +107,35 @@ impl Pair {
             match self.node.poll_output() {
                 Output::Wait(_) => return,
                 Output::Send { bytes, .. } => self.said.push(Message::decode(&bytes).expect("nodes say what is read")),
-                Output::Persist { token, .. } => {
-                    self.node.handle_input(self.now(), Input::Persisted { token, durable: true });
-                }
+                Output::Persist { token, .. } => match &mut self.unsettled {
+                    Some(waiting) => waiting.push(token),
+                    None => self.node.handle_input(self.now(), Input::Persisted { token, durable: true }),
+                },
                 other => self.done.push(other),
             }
         }
+    }
+
+    /// The store is as fast again as it was.
+    fn settle(&mut self) {
+        for token in self.unsettled.take().unwrap_or_default() {
+            self.input(Input::Persisted { token, durable: true });
+        }
+    }
+
+    /// How writes ended since this was asked last.
+    fn written(&mut self) -> BTreeMap<u64, Result<Wrote, WriteError>> {
+        let done = std::mem::take(&mut self.done);
+        let written = done.into_iter().filter_map(|output| match output {
+            Output::Written { token, result } => Some((token, result)),
+            _ => None,
+        });
+        written.collect()
+    }
+
+    /// The life of the node's own log.
+    fn life(&self) -> u64 {
+        self.node.registry().incarnation_of(id(1)).expect("it has written its own record")
     }
 
     /// The other end writes records, and tells of them.
@@ -472,4 +499,45 @@ fn chains_that_are_of_no_use_make_room() {
     }
     assert!(pair.chains() < ORIGINS_MAX);
     pair.bring_third("127.0.0.1:7003");
+}
+
+/// It is told once, by somebody who may be gone when it is time.
+#[test]
+fn a_life_that_was_ended_too_soon_is_followed_by_another_when_it_is_time() {
+    let mut pair = Pair::new();
+    let (name, first) = (id(1).to_string(), pair.life());
+    pair.write(vec![reap(&name, id(1), first)]);
+    let second = pair.life();
+    assert!(second > first);
+    pair.write(vec![reap(&name, id(1), second)]);
+    pair.input(Input::PeerDown { peer: id(2), lost: true });
+    pair.pass(LIFE_PAUSE - Duration::from_millis(1));
+    assert_eq!(pair.life(), second, "a life lasts a while");
+    pair.pass(Duration::from_millis(1));
+    assert!(pair.life() > second);
+    assert_eq!(pair.node.registry().reaped(id(1)), Some(second));
+}
+
+#[test]
+fn what_is_asked_for_between_two_lives_is_written_in_the_later_or_refused() {
+    let mut pair = Pair::new();
+    let (name, first, most) = (id(1).to_string(), pair.life(), WRITES_WAITING_MAX as u64);
+    pair.unsettled = Some(Vec::new());
+    pair.write(vec![reap(&name, id(1), first)]);
+    let state = |server: String| Write::ServerState { server, up: true, error: String::new() };
+    for token in 0..=most {
+        pair.input(Input::Write { token, write: state(format!("s{token}")) });
+    }
+    pair.input(Input::Rotate { token: most + 1, key: key(102) });
+    let zone = ZoneName::parse("z").expect("a zone");
+    let refused = [(most, Err(WriteError::TooMany)), (most + 1, Err(WriteError::KeyUnsettled { zone }))];
+    assert_eq!(pair.written(), BTreeMap::from(refused));
+    assert_eq!(pair.life(), first);
+    pair.settle();
+    let written = pair.written();
+    assert!(written.len() as u64 == most && written.values().all(Result::is_ok));
+    assert!(pair.life() > first);
+    let held = pair.node.registry().records_of(Origin { node: id(1), incarnation: pair.life() });
+    let servers = held.filter(|signed| signed.record.kind() == Kind::Server).count();
+    assert_eq!(servers as u64, most);
 }

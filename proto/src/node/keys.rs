@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::links::Links;
+use crate::node::writes::Draft;
 use crate::node::{Node, Output, Refusal, WriteError, Wrote};
 use crate::params::{MANIFESTS_MAX, ORIGINS_MAX};
 use crate::record::{Certificate, Kind, ManifestBody, NodeId};
@@ -41,16 +42,16 @@ impl Node {
     /// Makes `key` the zone's next one. The answer comes when that is durable.
     pub(super) fn on_rotate(&mut self, token: u64, key: SigningKey) {
         match self.draft_rotation(&key) {
-            Ok(manifests) => {
+            Ok(drafts) => {
                 // It becomes the zone's when its manifest is followed, as everywhere.
                 self.config.spare_key = Some(key);
-                self.write_manifests(&manifests, Some((token, Wrote::default())));
+                self.write(token, drafts, Wrote::default());
             }
             Err(error) => self.outputs.push_back(Output::Written { token, result: Err(error) }),
         }
     }
 
-    fn draft_rotation(&self, key: &SigningKey) -> Result<Vec<ManifestBody>, WriteError> {
+    fn draft_rotation(&self, key: &SigningKey) -> Result<Vec<Draft>, WriteError> {
         let zone = self.config.zone.clone();
         let lineage = self.anchors.lineage(&zone).filter(|_| self.is_admitted());
         let Some(lineage) = lineage.filter(|_| !self.is_provisional() && !self.is_between_lives()) else {
@@ -62,10 +63,11 @@ impl Node {
         if self.config.zone_key.verifying_key().to_bytes() != lineage.key() {
             return Err(WriteError::KeyElsewhere { zone, maker: self.key_maker(lineage) });
         }
-        lineage.rotate(&zone, &self.config.zone_key, key, self.now.wall_ms).map_err(|error| match error {
-            TrustError::Frozen(zone) => WriteError::KeyFrozen { zone },
-            _ => WriteError::KeyUsed { zone },
-        })
+        match lineage.rotate(&zone, &self.config.zone_key, key, self.now.wall_ms) {
+            Ok(manifests) => Ok(self.draft_manifests(&manifests)),
+            Err(TrustError::Frozen(zone)) => Err(WriteError::KeyFrozen { zone }),
+            Err(_) => Err(WriteError::KeyUsed { zone }),
+        }
     }
 
     /// Who made the zone's key: it keeps its manifest, and is the node that the key certified itself.
@@ -237,7 +239,7 @@ impl Node {
         let manifests = self.anchors.manifests(&self.config.zone);
         let missing: Vec<ManifestBody> =
             manifests.into_iter().filter(|manifest| !self.own_manifest(manifest.epoch)).collect();
-        self.write_manifests(&missing, None);
+        self.say(self.draft_manifests(&missing));
     }
 
     /// Renews what the zone's former keys certified, again and again while they are believed. Who stays away for longer is reaped

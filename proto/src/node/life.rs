@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::writes::Draft;
-use crate::node::{Keep, Node, Output, Write, WriteError};
+use crate::node::{Keep, Node, Write};
 use crate::params::{CLOCK_BACK_MAX, LIFE_PAUSE, LIFE_PAUSES_MAX, LIVES_AHEAD_MAX, WRITES_WAITING_MAX};
 use crate::record::{Kind, NodeId, Origin};
 use crate::registry::Evidence;
@@ -28,6 +28,23 @@ pub(super) struct Life {
     waiting: Vec<(u64, Write)>,
     /// The node's own words that do.
     drafts: Vec<Draft>,
+}
+
+impl Life {
+    /// Keeps what this node says of itself until the next life has begun. A key stands once, so that is bounded by what it says.
+    pub(super) fn keep_drafts(&mut self, drafts: Vec<Draft>) {
+        self.drafts.retain(|held| !drafts.iter().any(|new| (held.kind, &held.name) == (new.kind, &new.name)));
+        self.drafts.extend(drafts);
+    }
+
+    /// Keeps what was asked for until then; false when too much waits.
+    pub(super) fn keep_write(&mut self, token: u64, write: Write) -> bool {
+        let fits = self.waiting.len() < WRITES_WAITING_MAX;
+        if fits {
+            self.waiting.push((token, write));
+        }
+        fits
+    }
 }
 
 impl Node {
@@ -175,9 +192,7 @@ impl Node {
             self.write_again(former);
         }
         let drafts = std::mem::take(&mut self.life.drafts);
-        if !drafts.is_empty() {
-            self.write(drafts, None);
-        }
+        self.say(drafts);
         for (token, write) in std::mem::take(&mut self.life.waiting) {
             self.on_write(token, write);
         }
@@ -199,31 +214,7 @@ impl Node {
         if drafts.is_empty() {
             self.write_node_record();
         } else {
-            self.write(drafts, None);
+            self.say(drafts);
         }
-    }
-
-    /// Keeps what this node writes of itself until the next life has begun; gives it back when there is none to wait for.
-    pub(super) fn hold_for_life(&mut self, drafts: Vec<Draft>) -> Vec<Draft> {
-        if self.life.coming.is_none() {
-            return drafts;
-        }
-        // A key stands once: what waits is bounded by what this node says.
-        self.life.drafts.retain(|held| !drafts.iter().any(|new| (held.kind, &held.name) == (new.kind, &new.name)));
-        self.life.drafts.extend(drafts);
-        Vec::new()
-    }
-
-    /// Keeps a write until the next life has begun, or refuses it when too many wait; gives it back when there is none to wait for.
-    pub(super) fn wait_for_life(&mut self, token: u64, write: Write) -> Option<Write> {
-        if !self.is_between_lives() {
-            return Some(write);
-        }
-        if self.life.waiting.len() < WRITES_WAITING_MAX {
-            self.life.waiting.push((token, write));
-        } else {
-            self.outputs.push_back(Output::Written { token, result: Err(WriteError::TooMany) });
-        }
-        None
     }
 }

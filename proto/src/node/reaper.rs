@@ -27,13 +27,7 @@ impl Node {
         let forked = self.registry.forks().filter(|evidence| self.has_lapsed_forked(evidence)).map(Evidence::origin);
         let may_end = |origin: &Origin| is_plausible(origin.incarnation, self.now.wall_ms);
         let drafts = held.chain(forked).filter(may_end).map(reap_of).collect();
-        self.write_reaps(drafts);
-    }
-
-    fn write_reaps(&mut self, drafts: Vec<Draft>) {
-        if !drafts.is_empty() {
-            self.write(drafts, None);
-        }
+        self.say(drafts);
     }
 
     /// Whether this node is the least of those who are there.
@@ -95,7 +89,7 @@ impl Node {
         let theirs = self.registry.records_of(Origin { node, incarnation }).filter_map(reap_in);
         let theirs = theirs.map(|reap| Origin { node: reap.node, incarnation: reap.incarnation });
         let drafts = theirs.filter(|origin| origin.node != self.id).map(reap_of).collect();
-        self.write_reaps(drafts);
+        self.say(drafts);
     }
 
     /// When logs are looked through next.

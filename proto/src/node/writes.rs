@@ -284,8 +284,20 @@ impl Node {
     }
 
     pub(super) fn on_write(&mut self, token: u64, write: Write) {
-        let Some(write) = self.wait_for_life(token, write) else { return };
-        let drafted = match write {
+        if self.is_between_lives() {
+            if !self.life.keep_write(token, write) {
+                self.answer(token, Err(WriteError::TooMany));
+            }
+            return;
+        }
+        match self.draft(write) {
+            Ok((drafts, wrote)) => self.write(token, drafts, wrote),
+            Err(error) => self.answer(token, Err(error)),
+        }
+    }
+
+    fn draft(&self, write: Write) -> Result<(Vec<Draft>, Wrote), WriteError> {
+        match write {
             Write::Server { server, .. } | Write::ServerState { server, .. } if server.len() > NAME_CHARS_MAX => {
                 Err(NameError::TooLong.into())
             }
@@ -293,10 +305,6 @@ impl Node {
             Write::ServerState { server, up, error } => Ok((self.draft_state(server, up, error), Wrote::default())),
             Write::Catalogue(tools) => self.draft_catalogue(&tools),
             Write::Remove(what) => self.draft_removal(&what),
-        };
-        match drafted {
-            Ok((drafts, wrote)) => self.write(drafts, Some((token, wrote))),
-            Err(error) => self.outputs.push_back(Output::Written { token, result: Err(error) }),
         }
     }
 
@@ -479,17 +487,17 @@ impl Node {
         if stands.is_some_and(|signed| signed.record.body == body && young(signed.record.expires_ms)) {
             return;
         }
-        self.write(vec![Draft { kind: Kind::Node, name, def_hash: None, body, leased: true }], None);
+        self.say(vec![Draft { kind: Kind::Node, name, def_hash: None, body, leased: true }]);
     }
 
     /// What this node, as a parent, says of a child.
     pub(super) fn write_delegation(&mut self, zone: &str, body: Vec<u8>) {
         let name = zone.to_owned();
-        self.write(vec![Draft { kind: Kind::Delegation, name, def_hash: None, body: Some(body), leased: true }], None);
+        self.say(vec![Draft { kind: Kind::Delegation, name, def_hash: None, body: Some(body), leased: true }]);
     }
 
     /// How the zone came to its key, as its maker keeps it; of more than [`MANIFESTS_MAX`] the oldest go.
-    pub(super) fn write_manifests(&mut self, manifests: &[ManifestBody], answer: Option<(u64, Wrote)>) {
+    pub(super) fn draft_manifests(&self, manifests: &[ManifestBody]) -> Vec<Draft> {
         let draft = |manifest: &ManifestBody| {
             let (kind, name, body) = (Kind::Manifest, manifest.epoch.to_string(), Some(manifest.encode()));
             Draft { kind, name, def_hash: None, body, leased: false }
@@ -499,7 +507,7 @@ impl Node {
         if let Some(over) = over.filter(|over| self.own_manifest(*over)) {
             drafts.push(tombstone(Kind::Manifest, &over.to_string()));
         }
-        self.write(drafts, answer);
+        drafts
     }
 
     /// Whether this node's log holds the manifest of that epoch, or will.
@@ -507,32 +515,43 @@ impl Node {
         self.own_latest(&(Kind::Manifest, epoch.to_string())).is_some_and(|signed| signed.record.body.is_some())
     }
 
+    /// Writes what was asked for, of a log that is not between two lives.
+    pub(super) fn write(&mut self, token: u64, drafts: Vec<Draft>, wrote: Wrote) {
+        if self.writes.broken {
+            return self.answer(token, Err(WriteError::Store));
+        }
+        if !drafts.is_empty() {
+            let wrote = Wrote { records: drafts.len(), ..wrote };
+            return self.flush(drafts, Some((token, wrote)));
+        }
+        // What stands already may still be on its way: nobody is told before it is durable.
+        match self.writes.unsettled.values_mut().next_back() {
+            Some(last) => last.answers.push((token, wrote)),
+            None => self.answer(token, Ok(wrote)),
+        }
+    }
+
+    /// Writes what this node says of itself: in this life, or in the next when that is coming.
+    pub(super) fn say(&mut self, drafts: Vec<Draft>) {
+        if self.is_between_lives() {
+            self.life.keep_drafts(drafts);
+        } else if !drafts.is_empty() && !self.writes.broken {
+            self.flush(drafts, None);
+        }
+    }
+
+    fn answer(&mut self, token: u64, result: Result<Wrote, WriteError>) {
+        self.outputs.push_back(Output::Written { token, result });
+    }
+
     /// Signs one flush and hands it to the store. Readers and peers see it when it is durable.
-    pub(super) fn write(&mut self, drafts: Vec<Draft>, answer: Option<(u64, Wrote)>) {
-        let refused = self.writes.broken;
-        let drafts = if answer.is_none() { self.hold_for_life(drafts) } else { drafts };
-        if drafts.is_empty() && !refused {
-            match (answer, self.writes.unsettled.values_mut().next_back()) {
-                // What stands already may still be on its way: nobody is told before it is durable.
-                (Some(answer), Some(last)) => last.answers.push(answer),
-                (Some((token, wrote)), None) => self.outputs.push_back(Output::Written { token, result: Ok(wrote) }),
-                (None, _) => {}
-            }
-            return;
-        }
-        if refused {
-            if let Some((token, _)) = answer {
-                self.outputs.push_back(Output::Written { token, result: Err(WriteError::Store) });
-            }
-            return;
-        }
+    fn flush(&mut self, drafts: Vec<Draft>, answer: Option<(u64, Wrote)>) {
         let records: Vec<Record> = drafts.into_iter().map(|draft| self.place(draft)).collect();
         let head = self.head_after(&records);
         let records: Vec<SignedRef> = sign_flush(&self.config.key, records, head).into_iter().map(Arc::new).collect();
-        let answers = answer.map(|(token, wrote)| (token, Wrote { records: records.len(), ..wrote }));
         let token = self.persist(records.iter().cloned().map(Keep::Record).collect());
         self.writes.latest.extend(records.iter().map(|signed| (signed.record.key(), signed.clone())));
-        self.writes.unsettled.insert(token, Unsettled { records, answers: answers.into_iter().collect() });
+        self.writes.unsettled.insert(token, Unsettled { records, answers: answer.into_iter().collect() });
     }
 
     /// The log as it is once these records, which follow everything written so far, stand in it.
@@ -595,7 +614,7 @@ impl Node {
         }
         for (token, wrote) in unsettled.answers {
             let result = if durable { Ok(wrote) } else { Err(WriteError::Store) };
-            self.outputs.push_back(Output::Written { token, result });
+            self.answer(token, result);
         }
     }
 }

@@ -20,6 +20,9 @@ mod reaper;
 mod replication;
 mod writes;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;

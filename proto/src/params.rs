@@ -50,6 +50,14 @@ pub const DEFERRED_BYTES_NODE_MAX: usize = DEFERRED_BYTES_MAX / 8;
 pub const STAGED_BYTES_MAX: usize = 384 * 1024 * 1024;
 /// The same, of one sender, and so of one log: no log that comes in parts may have more than half of it. Three liars fill the whole.
 pub const STAGED_BYTES_SENDER_MAX: usize = STAGED_BYTES_MAX / 3;
+/// What one log may count (PROTOCOL §10.11): 100,000 tools of 900 bytes; real catalogues have 600. No more than fits the parts of all
+/// senders, where each record is held twice.
+pub const LOG_BYTES_MAX: usize = STAGED_BYTES_MAX / 2;
+/// What a record counts of it beside its texts and its body: numbers, hash, signature, head and a path of 18 hashes, which a flush of
+/// a whole log has, and half of what a part is reckoned to take besides: 971 bytes at most.
+pub const LOG_BYTES_RECORD: usize = 1024;
+/// What a writer leaves of it for what it says of itself, half of that for states of servers.
+pub const LOG_BYTES_RESERVED: usize = 8 * 1024 * 1024;
 /// A sender that was silent for so long while a log was put together from its parts is given up for another.
 pub const STAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// While a log comes in parts from one sender, others do not begin to send it: for so long at most.

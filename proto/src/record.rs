@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 pub use by_node::{ByNode, OfNode};
 
 use crate::codec::{DecodeError, Wire, WireRead, WireWrite};
-use crate::params::RECORD_BYTES_MAX;
+use crate::params::{LOG_BYTES_RECORD, RECORD_BYTES_MAX};
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
@@ -211,10 +211,20 @@ impl Record {
         (self.kind(), self.name.to_ascii_lowercase())
     }
 
+    /// What it counts of [`LOG_BYTES_MAX`](crate::params::LOG_BYTES_MAX).
+    pub(crate) fn counted_bytes(&self) -> usize {
+        counted_bytes(&self.zone, &self.name, self.body.as_deref())
+    }
+
     /// Whether its lease has ended at `wall_ms`.
     pub const fn is_expired(&self, wall_ms: u64) -> bool {
         self.expires_ms != 0 && self.expires_ms <= wall_ms
     }
+}
+
+/// What a record counts in its log: a function of what its hash covers, so that all who hold a log agree how large it is.
+pub(crate) fn counted_bytes(zone: &str, name: &str, body: Option<&[u8]>) -> usize {
+    LOG_BYTES_RECORD + zone.len() + name.len() + body.map_or(0, <[u8]>::len)
 }
 
 /// The state of an origin's log after one flush, signed with it: whoever holds a log up to `seq` can tell whether anything was left

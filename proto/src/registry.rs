@@ -37,7 +37,7 @@ use log::{Log, Step};
 use stages::Stages;
 
 use crate::name::ZoneName;
-use crate::params::{BUCKETS, ORIGINS_MAX, TOMBSTONE_KEPT};
+use crate::params::{BUCKETS, LOG_BYTES_MAX, ORIGINS_MAX};
 use crate::record::{ByNode, Head, Kind, NodeId, OfNode, Origin, SignedRef};
 
 /// Why a range was not taken. The registry shows and holds what it did before.
@@ -70,6 +70,9 @@ pub enum RangeError {
     /// This log or a later life's is lent to another sender, or held back for the clock.
     #[error("the log is on its way from somebody else")]
     Busy,
+    /// It leads to a log that is larger than a log may be.
+    #[error("the log would be larger than a log may be")]
+    TooLarge,
     /// What waits to be taken has as many bytes as it may.
     #[error("no room for what cannot be taken yet")]
     Full,
@@ -180,6 +183,8 @@ pub struct Registry {
     stages: Stages,
     deferred: Deferred,
     sums: Sums,
+    /// What one log may count.
+    pub(crate) log_bytes_max: usize,
 }
 
 impl Registry {
@@ -195,6 +200,7 @@ impl Registry {
             stages: Stages::default(),
             deferred: Deferred::default(),
             sums: Sums::new(),
+            log_bytes_max: LOG_BYTES_MAX,
         }
     }
 
@@ -236,6 +242,11 @@ impl Registry {
     /// The record that `origin` last wrote under a key, tombstones included; the name in any case.
     pub fn latest(&self, origin: Origin, kind: Kind, name: &str) -> Option<&SignedRef> {
         self.log(origin)?.latest(kind, name)
+    }
+
+    /// What one origin's log counts, and what it may.
+    pub fn log_bytes(&self, origin: Origin) -> (usize, usize) {
+        (self.log(origin).map_or(0, Log::bytes), self.log_bytes_max)
     }
 
     /// All records of one origin, by sequence number.
@@ -374,13 +385,9 @@ impl Registry {
         self.put_in(node);
     }
 
-    /// The highest floor that the writer of a log may publish: tombstones up to it are older than [`TOMBSTONE_KEPT`].
+    /// The highest floor that the writer of a log may publish: tombstones up to it are old enough.
     pub fn collectable(&self, origin: Origin, wall_ms: u64) -> u64 {
-        let Some(log) = self.log(origin) else { return 0 };
-        let kept_ms = TOMBSTONE_KEPT.as_millis() as u64;
-        let is_old = |seq| log.get(seq).is_some_and(|signed| signed.record.issued_ms + kept_ms <= wall_ms);
-        let collectable = log.tombstones().take_while(|seq| is_old(*seq));
-        collectable.filter(|seq| *seq < log.through()).last().unwrap_or(0).max(log.floor())
+        self.log(origin).map_or(0, |log| log.collectable(wall_ms))
     }
 
     fn log(&self, origin: Origin) -> Option<&Log> {

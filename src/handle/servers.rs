@@ -388,6 +388,11 @@ impl Handle {
         match error {
             WriteError::Name(_) | WriteError::Definition { .. } => Problem::new(Kind::Usage, message),
             WriteError::TooLarge { .. } => Problem::new(Kind::TooLarge, message),
+            WriteError::LogFull { .. } => Problem::new(Kind::TooLarge, message).hint(format!(
+                "aop-node --zone {} --join {}",
+                self.view().zone,
+                self.inner.about.listen
+            )),
             WriteError::Taken { name, same_definition, .. } => Problem::new(Kind::NameTaken, message)
                 .hint(format!("aop show {name}"))
                 .detail(json!({"name": name, "same_definition": same_definition})),

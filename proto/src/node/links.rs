@@ -148,6 +148,11 @@ impl Links {
         self.by_peer.keys().copied().collect()
     }
 
+    /// What is said of a child, until it is durable.
+    pub(super) fn delegating(&mut self, zone: ZoneName, body: DelegationBody) {
+        self.delegating.insert(zone, body);
+    }
+
     pub(super) fn is_connected(&self, peer: NodeId) -> bool {
         self.by_peer.contains_key(&peer)
     }

@@ -7,7 +7,7 @@ use super::writes::Draft;
 use crate::codec::Wire;
 use crate::membership::Liveness;
 use crate::node::Node;
-use crate::params::{LIVES_AHEAD_MAX, NODE_LEASE, REAP_INTERVAL};
+use crate::params::{LIVES_AHEAD_MAX, LOG_BYTES_RESERVED, NODE_LEASE, REAP_INTERVAL};
 use crate::record::{Kind, NodeId, Origin, ReapBody, SignedRef};
 use crate::registry::{Change, Evidence};
 
@@ -27,7 +27,13 @@ impl Node {
         let forked = self.registry.forks().filter(|evidence| self.has_lapsed_forked(evidence)).map(Evidence::origin);
         let may_end = |origin: &Origin| is_plausible(origin.incarnation, self.now.wall_ms);
         let drafts = held.chain(forked).filter(may_end).map(reap_of).collect();
-        self.say(drafts);
+        self.say_reaps(drafts);
+    }
+
+    fn say_reaps(&mut self, drafts: Vec<Draft>) {
+        if self.check_room(&drafts, LOG_BYTES_RESERVED).is_ok() {
+            self.say(drafts);
+        }
     }
 
     /// Whether this node is the least of those who are there.
@@ -89,7 +95,7 @@ impl Node {
         let theirs = self.registry.records_of(Origin { node, incarnation }).filter_map(reap_in);
         let theirs = theirs.map(|reap| Origin { node: reap.node, incarnation: reap.incarnation });
         let drafts = theirs.filter(|origin| origin.node != self.id).map(reap_of).collect();
-        self.say(drafts);
+        self.say_reaps(drafts);
     }
 
     /// When logs are looked through next.

@@ -9,10 +9,13 @@ use sha2::{Digest, Sha256};
 use crate::codec::Wire;
 use crate::name::{FullName, NameError, ZoneName, fit_label, fit_tool_labels};
 use crate::node::{Keep, Node, Output};
-use crate::params::{ERROR_CHARS_MAX, LEASE, MANIFESTS_MAX, NAME_CHARS_MAX, NODE_LEASE, PARENTS_MAX, RECORD_BYTES_MAX};
+use crate::params::{
+    ERROR_CHARS_MAX, LEASE, LOG_BYTES_MAX, LOG_BYTES_RESERVED, MANIFESTS_MAX, NAME_CHARS_MAX, NODE_LEASE, PARENTS_MAX,
+    RECORD_BYTES_MAX,
+};
 use crate::record::{
-    AgentBody, Head, Kind, ManifestBody, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef, ToolBody,
-    VISIBILITY_PUBLIC,
+    AgentBody, DelegationBody, Head, Kind, ManifestBody, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef,
+    ToolBody, VISIBILITY_PUBLIC, counted_bytes,
 };
 use crate::registry::root::Tree;
 use crate::trust::{definition_hash, sign_flush};
@@ -156,6 +159,12 @@ pub enum WriteError {
         /// The zone.
         zone: ZoneName,
     },
+    /// Its log would count more than a log may.
+    #[error("this node's log would count {bytes} bytes, and nobody takes one of more than {LOG_BYTES_MAX}")]
+    LogFull {
+        /// What it would count.
+        bytes: usize,
+    },
     /// This node's log is about to begin another life, and too many writes wait for that.
     #[error("too many writes wait for this node's log to begin anew; try again in a moment")]
     TooMany,
@@ -186,6 +195,8 @@ pub(super) struct Writes {
 #[derive(Debug)]
 struct Unsettled {
     records: Vec<SignedRef>,
+    /// What they count.
+    bytes: usize,
     answers: Vec<(u64, Wrote)>,
 }
 
@@ -297,15 +308,43 @@ impl Node {
     }
 
     fn draft(&self, write: Write) -> Result<(Vec<Draft>, Wrote), WriteError> {
-        match write {
+        let is_state = matches!(write, Write::ServerState { .. });
+        let reserved = if is_state { LOG_BYTES_RESERVED / 2 } else { LOG_BYTES_RESERVED };
+        let (drafts, wrote) = match write {
             Write::Server { server, .. } | Write::ServerState { server, .. } if server.len() > NAME_CHARS_MAX => {
-                Err(NameError::TooLong.into())
+                return Err(NameError::TooLong.into());
             }
-            Write::Server { server, replica, tools } => self.draft_server(&server, replica, &tools),
-            Write::ServerState { server, up, error } => Ok((self.draft_state(server, up, error), Wrote::default())),
-            Write::Catalogue(tools) => self.draft_catalogue(&tools),
-            Write::Remove(what) => self.draft_removal(&what),
+            Write::Server { server, replica, tools } => self.draft_server(&server, replica, &tools)?,
+            Write::ServerState { server, up, error } => (self.draft_state(server, up, error), Wrote::default()),
+            Write::Catalogue(tools) => self.draft_catalogue(&tools)?,
+            Write::Remove(what) => self.draft_removal(&what)?,
+        };
+        self.check_room(&drafts, reserved)?;
+        Ok((drafts, wrote))
+    }
+
+    /// Refuses what would make the log larger than fellows take, with `reserved` bytes less.
+    pub(super) fn check_room(&self, drafts: &[Draft], reserved: usize) -> Result<(), WriteError> {
+        let (held, most) = self.registry.log_bytes(self.origin());
+        let zone = self.config.zone.as_str();
+        let new: usize = drafts.iter().map(|draft| counted_bytes(zone, &draft.name, draft.body.as_deref())).sum();
+        let coming: usize = self.writes.unsettled.values().map(|unsettled| unsettled.bytes).sum();
+        // Nearly always, and cheap to say: as if nothing were replaced.
+        if held + coming + new <= most - reserved {
+            return Ok(());
         }
+        let counted = |signed: &SignedRef| signed.record.counted_bytes();
+        let mut log = held;
+        for ((kind, name), signed) in &self.writes.latest {
+            log += counted(signed);
+            log -= self.registry.latest(self.origin(), *kind, name).map_or(0, counted);
+        }
+        let replaced =
+            drafts.iter().filter_map(|draft| self.own_latest(&(draft.kind, draft.name.to_ascii_lowercase())));
+        let replaced: usize = replaced.map(counted).sum();
+        let bytes = (log + new).saturating_sub(replaced);
+        // What makes it no larger is always welcome.
+        if new <= replaced || bytes <= most - reserved { Ok(()) } else { Err(WriteError::LogFull { bytes }) }
     }
 
     fn draft_server(&self, server: &str, replica: bool, tools: &[NewTool]) -> Result<(Vec<Draft>, Wrote), WriteError> {
@@ -490,10 +529,18 @@ impl Node {
         self.say(vec![Draft { kind: Kind::Node, name, def_hash: None, body, leased: true }]);
     }
 
-    /// What this node, as a parent, says of a child.
-    pub(super) fn write_delegation(&mut self, zone: &str, body: Vec<u8>) {
-        let name = zone.to_owned();
-        self.say(vec![Draft { kind: Kind::Delegation, name, def_hash: None, body: Some(body), leased: true }]);
+    /// What this node, as a parent, says of a child. False when its log has no room for that.
+    pub(super) fn write_delegation(&mut self, zone: &ZoneName, body: DelegationBody) -> bool {
+        let (name, encoded) = (zone.as_str().to_owned(), Some(body.encode()));
+        let drafts = vec![Draft { kind: Kind::Delegation, name, def_hash: None, body: encoded, leased: true }];
+        let has_room = self.check_room(&drafts, LOG_BYTES_RESERVED).is_ok();
+        if has_room {
+            self.links.delegating(zone.clone(), body);
+            self.say(drafts);
+        } else {
+            self.counts.refused += 1;
+        }
+        has_room
     }
 
     /// How the zone came to its key, as its maker keeps it; of more than [`MANIFESTS_MAX`] the oldest go.
@@ -551,7 +598,8 @@ impl Node {
         let records: Vec<SignedRef> = sign_flush(&self.config.key, records, head).into_iter().map(Arc::new).collect();
         let token = self.persist(records.iter().cloned().map(Keep::Record).collect());
         self.writes.latest.extend(records.iter().map(|signed| (signed.record.key(), signed.clone())));
-        self.writes.unsettled.insert(token, Unsettled { records, answers: answer.into_iter().collect() });
+        let bytes = records.iter().map(|signed| signed.record.counted_bytes()).sum();
+        self.writes.unsettled.insert(token, Unsettled { records, bytes, answers: answer.into_iter().collect() });
     }
 
     /// The log as it is once these records, which follow everything written so far, stand in it.

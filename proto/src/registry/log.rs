@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::params::TOMBSTONE_KEPT;
 use crate::record::{Head, Kind, Origin, SignedRef};
 use crate::registry::root::{Tree, root_of};
 
@@ -32,6 +33,7 @@ pub(super) struct Many {
     by_key: BTreeMap<Kind, BTreeMap<Box<str>, u64>>,
     tombstones: BTreeSet<u64>,
     tree: Tree,
+    bytes: usize,
 }
 
 /// What some records do to a log: those that stand afterwards, and those that stand no more.
@@ -103,6 +105,12 @@ impl Log {
         few.len() + many.map_or(0, |many| many.records.len())
     }
 
+    /// What its records count.
+    pub(super) fn bytes(&self) -> usize {
+        let (few, many) = self.parts();
+        counted(few) + many.map_or(0, |many| many.bytes)
+    }
+
     pub(super) fn get(&self, seq: u64) -> Option<&SignedRef> {
         match self.parts() {
             (few, None) => few.iter().find(|signed| signed.record.seq == seq),
@@ -131,6 +139,14 @@ impl Log {
         let (few, many) = self.parts();
         let few = few.iter().filter(|signed| signed.record.body.is_none()).map(|signed| signed.record.seq);
         few.chain(many.into_iter().flat_map(|many| many.tombstones.iter().copied()))
+    }
+
+    /// The highest floor it may have: tombstones up to it are older than [`TOMBSTONE_KEPT`].
+    pub(super) fn collectable(&self, wall_ms: u64) -> u64 {
+        let kept_ms = TOMBSTONE_KEPT.as_millis() as u64;
+        let is_old = |seq| self.get(seq).is_some_and(|signed| signed.record.issued_ms + kept_ms <= wall_ms);
+        let collectable = self.tombstones().take_while(|seq| is_old(*seq));
+        collectable.filter(|seq| *seq < self.through()).last().unwrap_or(0).max(self.floor())
     }
 
     /// What it really holds, as its head ought to say.
@@ -170,6 +186,21 @@ impl Log {
         *self = Self::standing(next).expect("the last record stands");
         true
     }
+}
+
+fn counted(records: &[SignedRef]) -> usize {
+    records.iter().map(|signed| signed.record.counted_bytes()).sum()
+}
+
+/// Whether a log counts no more than `most` once records stand in it that follow it.
+pub(super) fn fits(held: Option<&Log>, fresh: &[SignedRef], most: usize) -> bool {
+    let bytes = held.map_or(0, Log::bytes);
+    // Nearly always, and cheap to say: as if nothing were replaced.
+    if bytes + counted(fresh) <= most {
+        return true;
+    }
+    let step = step(held, fresh);
+    bytes + counted(&step.put) - counted(&step.gone) <= most
 }
 
 /// What `fresh`, sorted by number and after everything held, would do: the last record of a key stands, and tombstones up to the
@@ -232,12 +263,14 @@ impl Many {
         if signed.record.body.is_none() {
             self.tombstones.insert(seq);
         }
+        self.bytes += signed.record.counted_bytes();
         self.records.insert(seq, signed);
     }
 
     fn remove(&mut self, signed: &SignedRef) {
         let seq = signed.record.seq;
         self.records.remove(&seq);
+        self.bytes -= signed.record.counted_bytes();
         self.tombstones.remove(&seq);
         if let Some(names) = self.by_key.get_mut(&signed.record.kind()) {
             names.remove(&*lower(&signed.record.name));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::author::{Author, NOW, opened, range, registry};
 use super::*;
 use crate::now::Now;
+use crate::params::TOMBSTONE_KEPT;
 use crate::record::Hash;
 use crate::selection::Chance;
 use crate::wire::message::{Range, Vector};
@@ -151,7 +152,11 @@ impl Model {
                     RangeError::Superseded => "superseded",
                     RangeError::Quarantined => "quarantined",
                     RangeError::Busy => "busy",
-                    RangeError::Unbelieved | RangeError::Malformed | RangeError::TooManyOrigins | RangeError::Full => {
+                    RangeError::Unbelieved
+                    | RangeError::Malformed
+                    | RangeError::TooManyOrigins
+                    | RangeError::TooLarge
+                    | RangeError::Full => {
                         panic!("{error}")
                     }
                 });

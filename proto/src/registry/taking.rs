@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::deferred::Waiting;
-use super::log::Log;
+use super::log::{self, Log};
 use super::stages::{Part, Stage};
 use super::{Applied, Evidence, RangeError, Registry, exchange};
 use crate::now::Now;
@@ -96,8 +96,12 @@ impl Registry {
         }
         stage.add(records, range.to_inclusive, now.mono);
         if !range.cut || self.may_confirm(&stage) {
-            if let Some(applied) = self.settle(&stage, now)? {
-                return Ok(applied);
+            match self.settle(&stage, now) {
+                Ok(Some(applied)) => return Ok(applied),
+                // What comes may confirm it, and replace what is too much.
+                Ok(None) => {}
+                Err(RangeError::TooLarge) if range.cut => {}
+                Err(error) => return Err(error),
             }
             stage.tried = stage.records().len();
         }
@@ -148,8 +152,8 @@ impl Registry {
         stage.records().len() >= 2 * stage.tried && self.fresh(stage).last().is_some_and(ends)
     }
 
-    /// Row 9: changes the log to what a stage leads to, if the head of its last record confirms that; `None` if not. Deferred, it has
-    /// changed nothing yet.
+    /// Row 9: changes the log to what a stage leads to, if it is not too large and the head of its last record confirms that; `None` if
+    /// it does not. Deferred, it has changed nothing yet.
     fn settle(&mut self, stage: &Stage, now: Now) -> Result<Option<Applied>, RangeError> {
         let origin = stage.origin;
         if ahead_ms(stage.records(), now.wall_ms) > 0 {
@@ -160,12 +164,16 @@ impl Registry {
             let range = Range { origin, from_exclusive, to_inclusive: stage.end, cut: false, records: Vec::new() };
             return self.defer(stage.sender, &range, stage.records(), now).map(Some);
         }
+        let (held, fresh) = match stage.part {
+            Part::Snapshot => (None, stage.records()),
+            Part::Continuation => (self.log(origin), self.fresh(stage)),
+        };
+        if !log::fits(held, fresh, self.log_bytes_max) {
+            return Err(RangeError::TooLarge);
+        }
         let applied = match stage.part {
-            Part::Snapshot => self.begin_log(stage.records()),
-            Part::Continuation => {
-                let fresh = self.fresh(stage);
-                self.extend(origin.node, fresh)
-            }
+            Part::Snapshot => self.begin_log(fresh),
+            Part::Continuation => self.extend(origin.node, fresh),
         };
         if applied.is_some() {
             self.stages.forget_reached(origin, self.through(origin));

@@ -10,9 +10,13 @@ use bytes::Bytes;
 
 use super::author::{Author, NOW, opened, range, registry, under};
 use super::*;
+use crate::codec::Wire;
 use crate::now::Now;
-use crate::params::{DEFERRED_BYTES_MAX, RECORD_BYTES_MAX, STAGE_PATIENCE, STAGED_BYTES_SENDER_MAX};
-use crate::record::Signed;
+use crate::params::{
+    DEFERRED_BYTES_MAX, LOG_BYTES_MAX, LOG_BYTES_RECORD, RECORD_BYTES_MAX, STAGE_PATIENCE, STAGED_BYTES_MAX,
+    STAGED_BYTES_SENDER_MAX, TOMBSTONE_KEPT,
+};
+use crate::record::{Envelope, Signed};
 use crate::wire::message::{Range, Vector};
 
 const A: NodeId = NodeId([0xaa; 32]);
@@ -335,6 +339,56 @@ fn parts_of_one_log_are_bounded() {
     };
     assert_eq!((refused, registry.pending_bytes()), (RangeError::Full, (0, 0)));
     assert!(from as usize > STAGED_BYTES_SENDER_MAX / (2 * RECORD_BYTES_MAX) * 9 / 10);
+}
+
+#[test]
+fn whatever_a_log_may_hold_fits_the_parts() {
+    let largest = u64::MAX;
+    let mut record = Author::new(1, largest).put("a.z", b"").remove(0).record.clone();
+    (record.seq, record.epoch, record.hlc) = (largest, largest, largest);
+    (record.issued_ms, record.expires_ms, record.def_hash) = (largest, largest, Some([1; 32]));
+    (record.kind, record.visibility) = (u8::MAX, u8::MAX);
+    record.body = Some(vec![0; 60_000]);
+    let head = Head { seq: largest, floor: largest, count: largest, root: [1; 32] };
+    let (payload, path) =
+        (record.encode(), vec![[1; 32]; LOG_BYTES_MAX.div_ceil(LOG_BYTES_RECORD).ilog2() as usize + 1]);
+    let envelope = Envelope { payload, index: u32::MAX, path, head, signature: [1; 64] }.encode();
+    let signed = Arc::new(Signed::new(record, envelope.into(), [0; 32], head));
+    assert!(deferred::bytes_of(std::slice::from_ref(&signed)) <= 2 * signed.record.counted_bytes());
+    const { assert!(2 * LOG_BYTES_MAX <= STAGED_BYTES_MAX) };
+}
+
+/// How large a log is follows from the state that its head names, so all who look agree; nobody goes on with one that is too large,
+/// whole, in parts or by what follows, until its origin has made it smaller.
+#[test]
+fn a_log_that_is_too_large_is_not_taken_until_it_is_smaller() {
+    let body: &[u8] = &[7; 1000];
+    let (mut author, mut held, mut fresh) = (Author::new(1, 1), registry(), registry());
+    let first = author.flush(&[("a.z", Some(body)), ("b.z", Some(body))]);
+    let most = first.iter().map(|signed| signed.record.counted_bytes()).sum();
+    for registry in [&mut held, &mut fresh] {
+        registry.log_bytes_max = most;
+    }
+    taken(&mut held, 0, &first);
+    assert_eq!(held.log_bytes(author.origin), (most, most));
+    let before = held.digest();
+    let third = author.put("c.z", b"");
+    assert_eq!(refused(&mut held, 2, &third), RangeError::TooLarge);
+    let (whole, records) = author.whole();
+    assert_eq!(fresh.apply(A, &whole, &records, NOW).unwrap_err(), RangeError::TooLarge);
+    assert_eq!((held.digest(), fresh.origins()), (before, 0), "nothing changed");
+    assert!(held.incomplete().next().is_none(), "nor is it doubted");
+    let fourth = author.put("a.z", b"");
+    let both: Vec<SignedRef> = third.into_iter().chain(fourth.clone()).collect();
+    assert_eq!(refused(&mut held, 2, &both), RangeError::TooLarge);
+    // In parts, of which the first is too much.
+    let fifth = author.delete("b.z");
+    let cut = Range { cut: true, ..range(2, &both) };
+    assert!(held.apply(A, &cut, &both, NOW).unwrap().stored.is_empty());
+    taken(&mut held, 4, &fifth);
+    let (whole, records) = author.whole();
+    fresh.apply(A, &whole, &records, NOW).unwrap();
+    assert_eq!((held.digest(), held.log_bytes(author.origin)), (fresh.digest(), fresh.log_bytes(author.origin)));
 }
 
 #[test]

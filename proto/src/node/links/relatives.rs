@@ -187,8 +187,7 @@ impl Node {
         let is_one = lineage.epoch_of(&standing.zone_key).is_some() && lineage.epoch_of(&own.zone_key).is_some();
         if is_one && standing.epoch < own.epoch && !self.links.delegating.contains_key(zone) {
             let body = DelegationBody { since_ms: standing.since_ms, ..own };
-            self.links.delegating.insert(zone.clone(), body.clone());
-            self.write_delegation(zone.as_str(), body.encode());
+            self.write_delegation(zone, body);
         }
     }
 
@@ -200,8 +199,7 @@ impl Node {
         let is_known = self.zone.child(zone).is_some() || self.links.delegating.contains_key(zone);
         let body = signed.record.body.as_deref().and_then(|body| DelegationBody::decode(body).ok());
         if let Some(body) = body.filter(|_| lost && !is_known && self.is_admitted()) {
-            self.links.delegating.insert(zone.clone(), body.clone());
-            self.write_delegation(zone.as_str(), body.encode());
+            self.write_delegation(zone, body);
         }
     }
 
@@ -348,8 +346,12 @@ impl Node {
         let (zone_key, epoch) = (lineage.key(), lineage.epoch());
         let body = DelegationBody { zone_key, epoch, gateways, tools: delegate.tools, since_ms };
         self.commit_zone_key();
-        self.links.delegating.insert(zone.clone(), body.clone());
-        self.write_delegation(zone.as_str(), body.encode());
+        if !self.write_delegation(&zone, body) {
+            self.refuse(
+                peer,
+                "the log of this node is full, so it delegates to nobody else; ask another node of its zone",
+            );
+        }
     }
 
     /// What a delegation of ours says of a child's key, and what the child told since.

@@ -1,0 +1,101 @@
+//! What a node writes where its log is full: what only a smaller limit shows in a test. Everything else of a node is tested from outside.
+
+use super::*;
+use crate::params::LOG_BYTES_RESERVED;
+use crate::record::DelegationBody;
+
+const NOW: Now = Now { mono: Duration::ZERO, wall_ms: 1_790_000_000_000 };
+
+/// A node that founds its zone alone, with room for so many bytes of tools.
+fn founder(room: usize) -> Node {
+    let config = Config {
+        zone: ZoneName::parse("z").expect("a zone"),
+        key: SigningKey::from_bytes(&[1; 32]),
+        zone_key: SigningKey::from_bytes(&[2; 32]),
+        spare_key: None,
+        incarnation: 1,
+        address: "127.0.0.1:7001".into(),
+        version: "0".into(),
+        seed: [1; 32],
+        parents: Vec::new(),
+        joins: Vec::new(),
+        opened: None,
+    };
+    let mut node = Node::new(config, Restored::default(), NOW);
+    written(&mut node);
+    let (held, _) = node.registry.log_bytes(node.origin());
+    assert!(held > 0, "its own record");
+    node.registry.log_bytes_max = held + room + LOG_BYTES_RESERVED;
+    node
+}
+
+/// How writes ended, when everything is durable.
+fn written(node: &mut Node) -> Vec<Result<Wrote, WriteError>> {
+    let mut written = Vec::new();
+    loop {
+        match node.poll_output() {
+            Output::Wait(_) => return written,
+            Output::Persist { token, .. } => node.handle_input(NOW, Input::Persisted { token, durable: true }),
+            Output::Written { result, .. } => written.push(result),
+            _ => {}
+        }
+    }
+}
+
+fn ask(node: &mut Node, write: Write) -> Result<Wrote, WriteError> {
+    node.handle_input(NOW, Input::Write { token: 1, write });
+    written(node).remove(0)
+}
+
+fn tool(name: &str, bytes: usize) -> Write {
+    let text = "x".repeat(bytes);
+    let definition = format!(r#"{{"name":"{name}","description":"{text}","inputSchema":{{}}}}"#).into();
+    Write::Catalogue(vec![NewTool { original: name.into(), definition, server: "s".into(), ..NewTool::default() }])
+}
+
+fn is_full(result: &Result<Wrote, WriteError>) -> bool {
+    matches!(result, Err(WriteError::LogFull { .. }))
+}
+
+#[test]
+fn a_full_log_refuses_what_makes_it_larger_and_changes_nothing() {
+    let mut node = founder(50_000);
+    assert!(ask(&mut node, tool("a", 48_500)).is_ok());
+    let before = node.registry.digest();
+    assert!(is_full(&ask(&mut node, tool("b", 10_000))));
+    assert!(is_full(&ask(&mut node, tool("a", 50_000))), "it replaces one that is smaller");
+    assert_eq!(node.registry.digest(), before);
+    let state = Write::ServerState { server: "s".into(), up: false, error: "it ended".into() };
+    assert!(ask(&mut node, state).is_ok(), "that has room of its own");
+    assert!(ask(&mut node, tool("a", 48_400)).is_ok(), "it replaces one that is larger");
+    assert!(ask(&mut node, tool("a", 30_000)).is_ok());
+    assert!(ask(&mut node, tool("b", 10_000)).is_ok());
+    assert!(is_full(&ask(&mut node, tool("c", 10_000))));
+    assert!(ask(&mut node, Write::Remove("a.s.z".into())).is_ok());
+    assert!(ask(&mut node, tool("c", 10_000)).is_ok());
+    let (held, most) = node.registry.log_bytes(node.origin());
+    assert!(held <= most);
+}
+
+#[test]
+fn what_is_on_its_way_to_the_store_counts_and_what_it_replaces_does_not() {
+    let mut node = founder(50_000);
+    for (token, write) in [tool("a", 40_000), tool("a", 41_000), tool("b", 10_000)].into_iter().enumerate() {
+        node.handle_input(NOW, Input::Write { token: token as u64, write });
+    }
+    let written = written(&mut node);
+    let refused: Vec<bool> = written.iter().map(is_full).collect();
+    assert_eq!(refused, [true, false, false], "the one that was refused is answered first");
+}
+
+#[test]
+fn a_full_log_delegates_to_nobody_else() {
+    let (mut node, mut other) = (founder(0), founder(50_000));
+    let zone = ZoneName::parse("y.z").expect("a zone");
+    let body = DelegationBody { zone_key: [3; 32], epoch: 1, gateways: Vec::new(), tools: 0, since_ms: 1 };
+    assert!(!node.write_delegation(&zone, body.clone()) && other.write_delegation(&zone, body));
+    for node in [&mut node, &mut other] {
+        written(node);
+    }
+    assert_eq!((node.view().children.len(), other.view().children.len()), (0, 1));
+}

@@ -1,14 +1,14 @@
 //! Parts of logs that no head confirms so far: of each sender one pile a node, in the order of the log.
 //!
 //! Nothing here is shown, stored, relayed or hashed, and all of it may be lost: it is asked for again. A sender is a certified member
-//! and may be a liar, so piles of two senders are never mixed, none takes another's place, and what one sender has here is bounded well
-//! below the whole. So that a log comes once, it is *lent*: while its borrower brings it, nobody else begins to. A loan ends when the
+//! and may be a liar, so piles of two senders are never mixed, none takes another's place, and where there is no room whoever has most
+//! gives some. So that a log comes once, it is *lent*: while its borrower brings it, nobody else begins to. A loan ends when the
 //! borrower is silent, after [`LOAN_MAX`] at the latest; and whoever had it, the next is given [`LOAN_PAUSE`] after it began.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::params::{LOAN_MAX, LOAN_PAUSE, ORIGINS_MAX, STAGE_PATIENCE, STAGED_BYTES_MAX, STAGED_BYTES_SENDER_MAX};
+use crate::params::{LOAN_MAX, LOAN_PAUSE, ORIGINS_MAX, STAGE_PATIENCE, STAGED_BYTES_MAX};
 use crate::record::{NodeId, Origin, SignedRef};
 use crate::registry::deferred::bytes_of;
 
@@ -111,15 +111,12 @@ impl Stages {
         if stage.origin == origin && stage.end == from { self.remove(origin.node, sender) } else { None }
     }
 
-    /// Keeps a pile in the place of any other of its sender and node. Where there is no room others go, the largest of that sender or of
-    /// whoever has most; false when it is itself more than one sender may have.
+    /// Keeps a pile in the place of any other of its sender and node. Where there is no room others go, the largest of whoever has most;
+    /// false when it is itself more than there may be.
     pub(super) fn keep(&mut self, stage: Stage) -> bool {
         self.remove(stage.origin.node, stage.sender);
-        if stage.bytes > STAGED_BYTES_SENDER_MAX {
+        if stage.bytes > STAGED_BYTES_MAX {
             return false;
-        }
-        while self.bytes_from(stage.sender) + stage.bytes > STAGED_BYTES_SENDER_MAX {
-            self.remove_largest(stage.sender);
         }
         while self.bytes + stage.bytes > STAGED_BYTES_MAX {
             let most = self.by_sender.iter().max_by_key(|(_, piles)| piles.bytes);
@@ -146,10 +143,6 @@ impl Stages {
 
     fn get(&self, node: NodeId, sender: NodeId) -> Option<&Stage> {
         self.by_sender.get(&sender)?.by_node.get(&node)
-    }
-
-    fn bytes_from(&self, sender: NodeId) -> usize {
-        self.by_sender.get(&sender).map_or(0, |piles| piles.bytes)
     }
 
     fn insert(&mut self, stage: Stage) {

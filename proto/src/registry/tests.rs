@@ -14,7 +14,7 @@ use crate::codec::Wire;
 use crate::now::Now;
 use crate::params::{
     DEFERRED_BYTES_MAX, LOG_BYTES_MAX, LOG_BYTES_RECORD, RECORD_BYTES_MAX, STAGE_PATIENCE, STAGED_BYTES_MAX,
-    STAGED_BYTES_SENDER_MAX, TOMBSTONE_KEPT,
+    TOMBSTONE_KEPT,
 };
 use crate::record::{Envelope, Signed};
 use crate::wire::message::{Range, Vector};
@@ -333,12 +333,12 @@ fn parts_of_one_log_are_bounded() {
         let cut = Range { cut: true, ..range(from, &records) };
         from = cut.to_inclusive;
         match registry.apply(A, &cut, &records, NOW) {
-            Ok(_) => assert!(registry.pending_bytes().0 <= STAGED_BYTES_SENDER_MAX),
+            Ok(_) => assert!(registry.pending_bytes().0 <= STAGED_BYTES_MAX),
             Err(refused) => break refused,
         }
     };
     assert_eq!((refused, registry.pending_bytes()), (RangeError::Full, (0, 0)));
-    assert!(from as usize > STAGED_BYTES_SENDER_MAX / (2 * RECORD_BYTES_MAX) * 9 / 10);
+    assert!(from as usize > STAGED_BYTES_MAX / (2 * RECORD_BYTES_MAX) * 9 / 10);
 }
 
 #[test]

@@ -154,12 +154,12 @@ fn who_was_silent_starts_over_and_goes_on_where_that_ends() {
 #[test]
 fn one_sender_does_not_fill_the_room_for_parts() {
     let mut registry = registry();
-    let bytes = STAGED_BYTES_SENDER_MAX / 8;
+    let bytes = STAGED_BYTES_MAX / 8;
     for number in 0..100 {
         let (range, records) = heavy(number, bytes - 1_000);
         registry.apply(ROGUE, &range, &records, NOW).unwrap();
     }
-    assert!(registry.pending_bytes().0 <= STAGED_BYTES_SENDER_MAX);
+    assert!(registry.pending_bytes().0 <= STAGED_BYTES_MAX);
     let author = long(1, 20);
     assert!(send(&mut registry, B, &author.held(), (0, 5), Duration::ZERO));
     assert_eq!(registry.standing(author.origin, B, NOW.mono), Standing::Staged(author.held()[4].record.seq));
@@ -168,7 +168,7 @@ fn one_sender_does_not_fill_the_room_for_parts() {
 #[test]
 fn where_several_fill_it_the_largest_makes_room() {
     let (mut registry, author) = (registry(), long(1, 20));
-    let bytes = STAGED_BYTES_SENDER_MAX / 8;
+    let bytes = STAGED_BYTES_MAX / 8;
     for number in 0..32 {
         let (range, records) = heavy(number, bytes - 1_000);
         registry.apply(NodeId([number as u8 / 8; 32]), &range, &records, NOW).unwrap();

@@ -134,8 +134,8 @@ pub(crate) struct Link {
     pub(crate) ids: [NodeId; 2],
     /// Which life of each host it belongs to.
     pub(crate) lives: [u32; 2],
-    /// What its handshake took, there and back.
-    pub(crate) took: Duration,
+    /// What a packet of its handshake took, there and back.
+    pub(crate) rtt: Duration,
     /// Whether each host was told that it stands, and not yet that it ended.
     pub(crate) up: [bool; 2],
     /// It carries nothing new: an end of it is gone or knows that it ended. The next dial makes another.
@@ -147,10 +147,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(number: u64, hosts: [usize; 2], ids: [NodeId; 2], lives: [u32; 2], took: Duration) -> Self {
+    pub(crate) fn new(number: u64, hosts: [usize; 2], ids: [NodeId; 2], lives: [u32; 2], rtt: Duration) -> Self {
         let hosts = hosts.map(|host| host as u32);
         let (up, deaf, busy_until) = ([false; 2], [false; 2], [[Duration::ZERO; STREAMS]; 2]);
-        Self { number, hosts, ids, lives, took, up, over: false, deaf, busy_until }
+        Self { number, hosts, ids, lives, rtt, up, over: false, deaf, busy_until }
     }
 
     pub(crate) const fn side(&self, host: usize) -> usize {

@@ -124,9 +124,11 @@ impl World {
                     return;
                 }
                 self.traffic.handshake(from);
-                let took = self.ways(from, to) + self.ways(to, from);
+                let ((there, lost), (back, lost_back)) = (self.way(from, to), self.way(to, from));
                 let lives = [self.hosts[from].life, self.hosts[to].life];
-                self.at(self.time + took, from, Rare::Settle { with: to, lives, took });
+                // What a round trip takes is known of packets that came, whatever was lost before them (RFC 9002 §5.1).
+                let rtt = there + back;
+                self.at(self.time + rtt + lost + lost_back, from, Rare::Settle { with: to, lives, rtt });
                 None
             }
             None if self.time >= since + self.weather.patience => Some("no answer".to_owned()),
@@ -144,13 +146,19 @@ impl World {
 
     /// One way, lost packets included.
     fn ways(&mut self, from: usize, to: usize) -> Duration {
+        let (way, lost) = self.way(from, to);
+        way + lost
+    }
+
+    /// One way, and what lost packets cost on it.
+    fn way(&mut self, from: usize, to: usize) -> (Duration, Duration) {
         let latency = self.network.latency(from, to, &self.weather);
-        between(latency, &mut self.chances.winds) + self.weather.repair(&mut self.chances.winds)
+        (between(latency, &mut self.chances.winds), self.weather.repair(&mut self.chances.winds))
     }
 
     /// A handshake is through. A second connection of the same two processes only ends the dial; one of another process ends the
     /// first link.
-    pub(super) fn settle(&mut self, from: usize, to: usize, lives: [u32; 2], took: Duration) {
+    pub(super) fn settle(&mut self, from: usize, to: usize, lives: [u32; 2], rtt: Duration) {
         let living = [self.hosts[from].life, self.hosts[to].life] == lives && self.hosts[from].runs();
         let (peer, address) = (self.hosts[to].id, self.hosts[to].spec.address.clone());
         if !living || !self.is_reachable(from, to) {
@@ -178,18 +186,18 @@ impl World {
             }
             self.network.remove(from, to);
         }
-        self.begin(from, to, up, took);
+        self.begin(from, to, up, rtt);
         self.at(self.time, from, Rare::Input { life: self.hosts[from].life, input: Input::Reached { peer, address } });
     }
 
-    /// A new link, made by `from` in so long; `up` says which end believes in one already.
-    fn begin(&mut self, from: usize, to: usize, up: [bool; 2], took: Duration) {
+    /// A new link, made by `from`, on which a round trip took so long; `up` says which end believes in one already.
+    fn begin(&mut self, from: usize, to: usize, up: [bool; 2], rtt: Duration) {
         let hosts = pair(from, to);
         let number = self.network.number();
         let (ids, lives) = (hosts.map(|host| self.hosts[host].id), hosts.map(|host| self.hosts[host].life));
         // The dialler knows first; what it says arrives after its last word of the handshake.
         let later = self.time + self.ways(from, to);
-        let mut link = Link::new(number, hosts, ids, lives, took);
+        let mut link = Link::new(number, hosts, ids, lives, rtt);
         link.up = up;
         link.open_at(link.side(to), later);
         self.network.insert(link);
@@ -206,7 +214,7 @@ impl World {
         let Some(link) = self.network.numbered(host, with, number).filter(|link| !link.over) else { return };
         let side = link.side(host);
         if !std::mem::replace(&mut link.up[side], true) {
-            let (peer, rtt) = (link.ids[1 - side], link.took);
+            let (peer, rtt) = (link.ids[1 - side], link.rtt);
             self.input(host, Input::PeerUp { peer, address, dialed, rtt });
         }
     }

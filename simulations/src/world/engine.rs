@@ -35,7 +35,7 @@ pub(super) enum Rare {
     Settle {
         with: usize,
         lives: [u32; 2],
-        took: Duration,
+        rtt: Duration,
     },
     Up {
         number: u64,
@@ -191,7 +191,7 @@ impl World {
                     self.dial(host, address, expected, since, tries);
                 }
             }
-            Rare::Settle { with, lives, took } => self.settle(host, with, lives, took),
+            Rare::Settle { with, lives, rtt } => self.settle(host, with, lives, rtt),
             Rare::Up { number, address, dialed, with } => self.go_up(host, with, number, address, dialed),
             Rare::Down { number, with, lost } => self.go_down(host, with, number, lost),
             Rare::Silent { number, with, silence } => self.on_silence(host, with, number, silence),

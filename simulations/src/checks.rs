@@ -277,7 +277,7 @@ impl Checks {
             Self::judge(self.promises.everywhere(time, hosts, &self.truth));
             Self::judge(self.logs_of_all(hosts));
             Self::judge(self.calm.forks(time, hosts, &self.bounds, &self.truth));
-            Self::judge(self.calm.members(time, hosts, &self.bounds, &self.truth));
+            Self::judge(self.calm.members(time, hosts, &self.bounds));
         }
         Self::judge(self.calm.equal(time, hosts, &self.bounds));
     }

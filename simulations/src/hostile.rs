@@ -45,7 +45,7 @@ pub enum Trick {
     Garbage,
     /// A log from its beginning that never ends.
     EndlessSnapshot,
-    /// The end of the lives of everybody who lives.
+    /// The end of the life of somebody who lives.
     Reap,
     /// Hashes that match nothing, and pauses for a month.
     Lies,
@@ -301,14 +301,15 @@ impl Enemy {
     }
 
     fn reap(&self, world: &World, victims: &[HostId]) -> Vec<Message> {
-        let victim = victims.first().map(|victim| world.id(*victim));
-        victim.map_or_else(Vec::new, |node| {
-            self.next(world, |record| {
-                record.kind = Kind::Reap.number();
-                record.name = node.to_string();
-                record.def_hash = None;
-                record.body = Some(ReapBody { node, incarnation: 1 }.encode());
-            })
+        let Some((origin, _)) = victims.first().and_then(|victim| own_logs(world, *victim).pop()) else {
+            return Vec::new();
+        };
+        let Origin { node, incarnation } = origin;
+        self.next(world, |record| {
+            record.kind = Kind::Reap.number();
+            record.name = node.to_string();
+            record.def_hash = None;
+            record.body = Some(ReapBody { node, incarnation }.encode());
         })
     }
 

@@ -147,8 +147,8 @@ impl Node {
         }
     }
 
-    /// When [`Self::begin_owed_life`] has something to do.
-    pub(super) fn next_life(&self) -> Option<Duration> {
+    /// When the next life begins of a log that can go on in no other way, if it is too early for that yet.
+    pub fn next_life(&self) -> Option<Duration> {
         self.life.owed.filter(|_| self.life.coming.is_none()).map(|_| self.life_may_begin())
     }
 

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aop_proto::record::{NodeId, SignedRef};
+use aop_proto::codec::Wire;
+use aop_proto::record::{Kind, NodeId, ReapBody, SignedRef};
+use aop_proto::registry::Registry;
 
 use super::truth::Truth;
 use super::{Verdict, ensure};
@@ -56,11 +58,17 @@ impl Calm {
         }
     }
 
-    /// How long it takes until the slowest clock has come to the highest stamp, so that nothing is held back.
+    /// How long it takes until the slowest clock has come to the highest stamp and everybody lives whose life was ended, so that
+    /// nothing is held back. Any member may end lives, and the next comes ever later (PROTOCOL §10.7).
     pub(super) fn held_back(&self, time: Duration, hosts: &[Host]) -> Duration {
         let slowest = hosts.iter().map(|host| host.ahead_ms(time)).min().unwrap_or(0).min(0);
         let wall_ms = EPOCH_MS.saturating_add_signed(slowest) + time.as_millis() as u64;
-        Duration::from_millis(self.stamp_ms.saturating_sub(wall_ms))
+        let clocks = Duration::from_millis(self.stamp_ms.saturating_sub(wall_ms));
+        let lives = hosts.iter().filter(|host| !host.hostile).filter_map(|host| {
+            let next = host.node.as_ref()?.next_life()?;
+            Some((host.started + next).saturating_sub(time))
+        });
+        lives.max().unwrap_or_default().max(clocks)
     }
 
     fn is_calm(&mut self, time: Duration, hosts: &[Host], bounds: &Bounds) -> bool {
@@ -94,13 +102,13 @@ impl Calm {
     }
 
     /// Invariant 9: who runs is alive for everybody in its zone, who does not is not, who was reaped is forgotten.
-    pub(super) fn members(&mut self, time: Duration, hosts: &[Host], bounds: &Bounds, truth: &Truth) -> Verdict {
+    pub(super) fn members(&mut self, time: Duration, hosts: &[Host], bounds: &Bounds) -> Verdict {
         if !self.is_calm(time, hosts, bounds) {
             return Ok(());
         }
         let by_id: BTreeMap<NodeId, &Host> = hosts.iter().map(|host| (host.id, host)).collect();
-        for (number, host) in hosts.iter().enumerate().filter(|(_, host)| !host.hostile && host.node.is_some()) {
-            let Some(view) = host.view().filter(|view| view.admitted) else { continue };
+        for (number, host) in hosts.iter().enumerate().filter(|(_, host)| !host.hostile) {
+            let (Some(node), Some(view)) = (&host.node, host.view().filter(|view| view.admitted)) else { continue };
             for member in &view.members {
                 let other = by_id.get(&member.node);
                 if other.is_some_and(|other| other.hostile) {
@@ -121,7 +129,8 @@ impl Calm {
                 ensure(runs || member.state != "alive" || other.is_some_and(|o| o.node.is_some()), 9, || {
                     format!("at {time:?} host {number} believes {} is alive, and it is not", member.node.short())
                 })?;
-                let ghost = truth.reaped().contains_key(&member.node) && !runs;
+                let is_held = view.vector.iter().any(|(origin, _)| origin.node == member.node);
+                let ghost = !runs && (!is_held || is_ended(node.registry(), member.node));
                 ensure(!ghost, 9, || format!("host {number} still lists {}, which was reaped", member.node.short()))?;
             }
         }
@@ -147,4 +156,15 @@ impl Calm {
         }
         Ok(())
     }
+}
+
+/// Whether a Reap that is held ends the life that is held of a node. What counts are the records that are here: with the log of an
+/// enemy that forked goes what it said, and whoever it ended is back (PROTOCOL §10.9).
+fn is_ended(registry: &Registry, node: NodeId) -> bool {
+    let Some(held) = registry.incarnation_of(node) else { return false };
+    let name = node.to_string();
+    registry.vector().into_iter().any(|(origin, _)| {
+        let said = registry.latest(origin, Kind::Reap, &name).and_then(|signed| signed.record.body.as_deref());
+        said.and_then(|body| ReapBody::decode(body).ok()).is_some_and(|reap| held <= reap.incarnation)
+    })
 }

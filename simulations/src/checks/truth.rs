@@ -108,10 +108,6 @@ impl Truth {
         self.reaped.get(&origin.node).is_some_and(|last| origin.incarnation <= *last)
     }
 
-    pub(super) const fn reaped(&self) -> &BTreeMap<NodeId, u64> {
-        &self.reaped
-    }
-
     /// An origin made one of its own records durable (or had it on its disk when it started).
     pub(super) fn write(&mut self, signed: &SignedRef) -> Verdict {
         let origin = signed.record.origin();

@@ -73,9 +73,8 @@ faults! {
     Hostile "hostile",
 }
 
-/// Tricks that the core has no answer to: a counter that leaves no room for a refutation, a stamp that never comes, and the end of
-/// other nodes' lives, which any replica may write.
-const NOT_YET: [Trick; 3] = [Trick::Accuse, Trick::FarFuture, Trick::Reap];
+/// Tricks that the core has no answer to: a counter that leaves no room for a refutation, and a stamp that never comes.
+const NOT_YET: [Trick; 2] = [Trick::Accuse, Trick::FarFuture];
 
 impl Fault {
     /// The fault of that name.

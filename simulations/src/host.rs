@@ -63,6 +63,8 @@ pub(crate) struct Host {
     pub(crate) life: u32,
     pub(crate) started: Duration,
     clock: Clock,
+    /// When the world began, as right clocks count now.
+    pub(crate) epoch_ms: u64,
     pub(crate) incarnation: u64,
     /// When it wants to be woken.
     pub(crate) wake: Duration,
@@ -121,6 +123,7 @@ impl Host {
             life: 0,
             started: Duration::ZERO,
             clock: Clock::default(),
+            epoch_ms: EPOCH_MS,
             incarnation: 1,
             wake: Duration::MAX,
             timer: Duration::MAX,
@@ -218,7 +221,7 @@ impl Host {
 
     /// What its clocks say.
     pub(crate) fn now(&self, time: Duration) -> Now {
-        let wall_ms = (EPOCH_MS + time.as_millis() as u64).saturating_add_signed(self.clock.ahead_ms(time));
+        let wall_ms = (self.epoch_ms + time.as_millis() as u64).saturating_add_signed(self.clock.ahead_ms(time));
         Now { mono: time.saturating_sub(self.started), wall_ms }
     }
 

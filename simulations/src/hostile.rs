@@ -265,6 +265,9 @@ impl Enemy {
         let mut messages = Vec::new();
         for number in 0..200 {
             let origin = made_up(self.number * 1000 + number);
+            let dots = (0..22)
+                .map(|more| Announced { origin: made_up(self.number * 10_000 + number * 22 + more), through: 1 });
+            messages.push(Announce { dots: dots.collect(), hop: 1 }.into());
             messages.push(Announce { dots: vec![Announced { origin, through: number + 1 }; 20], hop: 1 }.into());
             messages.push(Vector { buckets: u64::MAX, entries: Vec::new(), reply: true }.into());
             messages.push(Ping { number: number as u32, updates: Vec::new() }.into());

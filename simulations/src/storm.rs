@@ -246,6 +246,10 @@ impl Storm {
             self.world.start(host);
             return;
         }
+        if self.chance.below(6) == 0 {
+            self.write_shared(host);
+            return;
+        }
         let zone = self.zone_of[&host].clone();
         let own: Vec<String> =
             self.standing.iter().filter(|(_, served)| **served == host).map(|(name, _)| name.clone()).collect();
@@ -262,6 +266,18 @@ impl Storm {
         let server = format!("host{}", host.0);
         let token = self.world.write(host, Write::Catalogue(vec![tool(&server, &original, "one of many tools")]));
         self.pending.push((host, token, full, true));
+    }
+
+    /// A tool that several hosts of a zone serve, as one service or as two that clash when nobody knew of the other; or no more.
+    fn write_shared(&mut self, host: HostId) {
+        let text = ["what several serve", "what several serve, in other words"][self.pick(4) / 3];
+        let replica = self.chance.below(4) > 0;
+        let tools = vec![tool("shared", "common", text)];
+        let write = match self.chance.below(4) {
+            0 => Write::Remove("shared".to_owned()),
+            _ => Write::Server { server: "shared".to_owned(), replica, tools },
+        };
+        self.world.write(host, write);
     }
 
     /// Whether another replica holds all that this one holds, and this one was told where to find others: a zone whose last disk

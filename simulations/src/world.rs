@@ -176,7 +176,8 @@ impl World {
 
     /// A host with an empty disk, not running yet.
     pub fn add(&mut self, spec: Spec) -> HostId {
-        let host = Host::new(spec, &mut self.chances.births);
+        let mut host = Host::new(spec, &mut self.chances.births);
+        host.epoch_ms = self.hosts.first().map_or(host.epoch_ms, |first| first.epoch_ms);
         let number = self.hosts.len();
         self.by_address.insert(host.spec.address.clone(), number);
         self.by_id.insert(host.id, number as u32);

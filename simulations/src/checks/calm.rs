@@ -12,7 +12,7 @@ use aop_proto::registry::Registry;
 
 use super::truth::Truth;
 use super::{Verdict, ensure};
-use crate::host::{EPOCH_MS, Host};
+use crate::host::Host;
 
 /// How long things may take once the world is calm.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +61,7 @@ impl Calm {
     /// How long it takes until the slowest clock has come to the highest stamp and everybody lives whose life was ended, so that
     /// nothing is held back. Any member may end lives, and the next comes ever later (PROTOCOL §10.7).
     pub(super) fn held_back(&self, time: Duration, hosts: &[Host]) -> Duration {
-        let slowest = hosts.iter().map(|host| host.ahead_ms(time)).min().unwrap_or(0).min(0);
-        let wall_ms = EPOCH_MS.saturating_add_signed(slowest) + time.as_millis() as u64;
+        let wall_ms = hosts.iter().map(|host| host.now(time).wall_ms).min().unwrap_or(u64::MAX);
         let clocks = Duration::from_millis(self.stamp_ms.saturating_sub(wall_ms));
         let lives = hosts.iter().filter(|host| !host.hostile).filter_map(|host| {
             let next = host.node.as_ref()?.next_life()?;

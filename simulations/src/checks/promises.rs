@@ -52,7 +52,8 @@ impl Promises {
     /// Every reader that has come as far holds what was promised, or a later word on it. Where a number has two contents, others may
     /// hold the other one until the writer's next life says it again.
     pub(super) fn everywhere(&self, time: Duration, hosts: &[Host], truth: &Truth) -> Verdict {
-        for (number, promises) in &self.by_host {
+        // An enemy may take back what it promised while it was honest, and nobody notes what is acknowledged to it.
+        for (number, promises) in self.by_host.iter().filter(|(number, _)| !hosts[**number].hostile) {
             let zone = &hosts[*number].spec.zone;
             let readers = hosts.iter().enumerate().filter(|(_, host)| host.spec.zone == *zone && !host.hostile);
             for (at, reader) in readers {
@@ -87,6 +88,8 @@ fn kept(node: &Node, name: &str, promise: &Promise, what: impl FnOnce() -> Strin
     let latest = registry.latest(promise.origin, Kind::Tool, name);
     // A later record is of a write that a crash overtook before it was acknowledged: both may be true.
     let overtaken = latest.is_some_and(|signed| signed.record.seq > promise.through);
+    // So may it be of one that took out what was promised, and was collected since.
+    let collected = latest.is_none() && registry.floor(promise.origin) > promise.through;
     let stands = latest.is_some_and(|signed| signed.record.body.is_some());
-    ensure(overtaken || stands == promise.stands, 7, what)
+    ensure(overtaken || collected || stands == promise.stands, 7, what)
 }

@@ -71,6 +71,8 @@ faults! {
     Noise "noise",
     /// An admitted host becomes an enemy, once in a storm, and plays its tricks on its zone.
     Hostile "hostile",
+    /// A day passes on all clocks.
+    Day "day",
 }
 
 /// Tricks that the core has no answer to: a counter that leaves no room for a refutation, and a stamp that never comes.
@@ -136,6 +138,7 @@ impl Storm {
                 self.world.set_clock(host, ahead);
             }
             Fault::Hostile => self.play_a_trick(host),
+            Fault::Day => self.world.pass_a_day(),
             Fault::Drift => self.world.set_drift(host, [-50_000, 200, 50_000][which]),
         }
     }

@@ -195,6 +195,13 @@ impl World {
         self.hosts[host.0].uplink = bytes_per_second;
     }
 
+    /// A day and an hour pass on all wall clocks at once, in which nothing else happened: leases end, tombstones may be collected.
+    pub fn pass_a_day(&mut self) {
+        self.tell(format_args!("a day passes"));
+        self.hosts.iter_mut().for_each(|host| host.epoch_ms += 25 * 3_600_000);
+        self.checks.disturbed(self.time);
+    }
+
     /// Sets how far a host's wall clock is off.
     pub fn set_clock(&mut self, host: HostId, ahead_ms: i64) {
         if self.hosts[host.0].ahead_ms(self.time) != ahead_ms {

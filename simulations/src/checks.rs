@@ -2,7 +2,7 @@
 //! names its number.
 //!
 //! ```text
-//!  1  through, floor, incarnation, own seq and clock never decrease      order
+//!  1  through, floor, incarnation, own seq and clock never decrease      order, stamps
 //!  2  no dot names two contents, unless its origin is quarantined       truth
 //!  3  through = s: exactly the origin's live records up to s            logs
 //!  4  what is shown is what the logs say; equal vectors, equal all      shows
@@ -26,6 +26,7 @@ mod order;
 mod promises;
 mod resources;
 mod shows;
+mod stamps;
 mod truth;
 
 use std::collections::BTreeMap;
@@ -71,6 +72,7 @@ pub(crate) struct Checks {
     pub(crate) coverage: Coverage,
     truth: truth::Truth,
     order: order::Order,
+    stamps: stamps::Stamps,
     shows: shows::Shows,
     promises: promises::Promises,
     resources: resources::Resources,
@@ -88,6 +90,7 @@ impl Default for Checks {
             coverage: Coverage::default(),
             truth: truth::Truth::default(),
             order: order::Order::default(),
+            stamps: stamps::Stamps::default(),
             shows: shows::Shows::default(),
             promises: promises::Promises::default(),
             resources: resources::Resources::default(),
@@ -171,6 +174,7 @@ impl Checks {
         Self::judge(self.promises.restarted(number, host));
         if self.full() {
             Self::judge(self.order.restarted(number, node, &self.truth));
+            self.stamps.restarted(number, host.id, node);
         }
     }
 
@@ -194,6 +198,9 @@ impl Checks {
             if signed.record.node != host.id {
                 Self::judge(self.truth.hold(number, signed));
             }
+            if self.full() {
+                Self::judge(self.stamps.kept(number, host.id, signed));
+            }
             if !self.truth.is_honest(signed.record.node) {
                 self.calm.heard(signed, time);
             }
@@ -209,6 +216,7 @@ impl Checks {
             if signed.record.node == host.id {
                 Self::judge(self.truth.write(&signed));
                 self.calm.wrote(&signed, time);
+                Self::judge(order::is_of_durable_life(number, host, &signed));
             }
             if self.full() {
                 self.order.durable(number, &signed);

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_proto::node::{Input, Output, Write};
+use aop_proto::node::{Input, Keep, Output, Write};
 use aop_proto::record::{Kind, Origin, Signed};
 use aop_proto::trust::sign_flush;
 use aop_proto::wire::message::Message;
@@ -67,6 +67,26 @@ fn planted_disk_that_forgets_the_end_of_a_log_turns_invariant_1_red() {
             });
         }
         world.start(hosts[1]);
+        world.run_for(SETTLED);
+    });
+}
+
+#[test]
+fn planted_disk_that_forgets_the_next_life_turns_invariant_1_red() {
+    turns_red(1, |planted| {
+        let (mut world, hosts) = three();
+        world.backup(hosts[0]);
+        world.write_through(hosts[0], server("more", &[("three", "third")])).unwrap();
+        world.run_for(SETTLED);
+        assert!(world.restore_backup(hosts[0]));
+        world.doctor_saying(hosts[0], move |output| match output {
+            Output::Persist { token, mut keep } if planted => {
+                keep.retain(|keep| !matches!(keep, Keep::Incarnation(_)));
+                Some(Output::Persist { token, keep })
+            }
+            other => Some(other),
+        });
+        world.start(hosts[0]);
         world.run_for(SETTLED);
     });
 }
@@ -237,6 +257,43 @@ fn planted_cache_that_does_not_count_its_time_turns_invariant_10_red() {
         });
         assert_eq!(world.resolve(lab, name("one.s.lib")).names(), ["one.s.lib"]);
         world.run_for(Duration::from_secs(60));
+        assert_eq!(world.resolve(lab, name("one.s.lib")).names(), ["one.s.lib"]);
+    });
+}
+
+#[test]
+fn planted_denial_that_nobody_said_turns_invariant_10_red() {
+    turns_red(10, |planted| {
+        let (mut world, hosts) = three();
+        world.doctor_saying(hosts[0], move |output| match output {
+            Output::Resolved { token, mut outcome, .. } if planted => {
+                outcome.answers.clear();
+                Some(Output::Resolved { token, outcome, found: Vec::new() })
+            }
+            other => Some(other),
+        });
+        world.resolve(hosts[0], name("nothing.s0.research"));
+    });
+}
+
+#[test]
+fn planted_asker_that_counts_no_time_on_the_way_turns_invariant_10_red() {
+    turns_red(10, |planted| {
+        let mut world = World::new(6);
+        let root = world.boot(Spec::new(".", 1));
+        let lib = world.boot(Spec::new("lib", 2).parent(1));
+        let lab = world.boot(Spec::new("lab", 3).parent(1));
+        world.run_for(Duration::from_secs(10));
+        world.write_through(lib, server("s", &[("one", "first")])).unwrap();
+        world.run_for(SETTLED);
+        world.slow(&[root], &[lib], (Duration::from_millis(300), Duration::from_millis(300)));
+        world.doctor_saying(lab, move |output| match output {
+            Output::Resolved { token, mut outcome, found } if planted => {
+                outcome.answers.iter_mut().for_each(|(_, checked)| checked.answer.age_ms = 0);
+                Some(Output::Resolved { token, outcome, found })
+            }
+            other => Some(other),
+        });
         assert_eq!(world.resolve(lab, name("one.s.lib")).names(), ["one.s.lib"]);
     });
 }

@@ -79,6 +79,9 @@ impl Answers {
         ensure(answered.took <= DEADLINE, 10, || format!("host {number} answered after {:?}", answered.took))?;
         let nothing = answered.outcome.answers.iter().all(|(_, checked)| checked.answer.candidates.is_empty());
         let negative = nothing && answered.outcome.question.form == Form::Exact;
+        let outcome = &answered.outcome;
+        let is_said = !outcome.answers.is_empty() || outcome.is_partial() || outcome.skipped > 0;
+        ensure(is_said, 10, || format!("host {number} denies {:?}, and nobody said so", outcome.question.text))?;
         for (source, checked) in &answered.outcome.answers {
             self.believable(number, checked, hosts)?;
             self.in_time(number, *source, &checked.answer, negative, answered.outcome.is_partial(), time)?;

@@ -8,6 +8,7 @@ use aop_proto::record::{NodeId, Origin, SignedRef};
 
 use super::truth::Truth;
 use super::{Verdict, ensure};
+use crate::host::Host;
 
 pub(super) type Vector = Vec<(Origin, u64)>;
 
@@ -24,6 +25,14 @@ struct Mark {
 #[derive(Debug, Default)]
 pub(crate) struct Order {
     hosts: BTreeMap<usize, Mark>,
+}
+
+/// I11: what is written belongs to a life that the disk knows of, or the next run would begin it again.
+pub(super) fn is_of_durable_life(number: usize, host: &Host, signed: &SignedRef) -> Verdict {
+    let durable = host.disk.incarnation().unwrap_or(host.incarnation);
+    ensure(signed.record.incarnation <= durable, 1, || {
+        format!("host {number} writes {signed:?}, and its disk knows of life {durable} only")
+    })
 }
 
 /// The highest life of a node in a vector, and how far it is held.

@@ -608,7 +608,9 @@ impl Pending {
         let (route, via) = match waiting.via {
             Via::Fellow => {
                 query.outside = false;
-                let Some(parent) = around.routes.parent.clone() else { return false };
+                // It may be known only now whose zone the parent is.
+                let parent = around.routes.parent.clone();
+                let Some(parent) = parent.filter(|parent| !query.visited.contains(&parent.zone)) else { return false };
                 (parent, Via::Parent)
             }
             _ if waiting.others.is_empty() => return false,

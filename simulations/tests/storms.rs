@@ -18,5 +18,7 @@ fn whatever_happens_all_is_well_after_it() {
 /// Seeds that once ended badly, each for its own reason.
 #[test]
 fn seeds_that_found_something() {
-    pass([11, 12, 60, 218, 304, 949, 3709, 777_076, 777_253, 777_353, 777_455, 950_129, 3_000_170, 7_000_058]);
+    pass([
+        11, 12, 60, 218, 304, 949, 3709, 777_076, 777_253, 777_353, 777_455, 950_129, 3_000_170, 7_000_058, 8_000_010,
+    ]);
 }

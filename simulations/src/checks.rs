@@ -164,12 +164,10 @@ impl Checks {
             return;
         }
         let Some(node) = &host.node else { return };
-        // What reached the plates in the crash itself was never acknowledged, and is written all the same.
-        let lives: Vec<_> = node.registry().vector().into_iter().filter(|(origin, _)| origin.node == host.id).collect();
-        for (origin, _) in &lives {
-            for signed in node.registry().records_of(*origin) {
-                Self::judge(self.truth.write(signed));
-            }
+        // What reached the plates in the crash itself was never acknowledged, and is written all the same: from the plates, since the
+        // node holds nothing of what was overwritten there.
+        for signed in &host.disk.records_of(host.id) {
+            Self::judge(self.truth.write(signed));
         }
         Self::judge(self.promises.restarted(number, host));
         if self.full() {

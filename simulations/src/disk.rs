@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aop_proto::codec::Wire;
 use aop_proto::node::{Keep, Restored};
-use aop_proto::record::{Origin, SignedRef};
+use aop_proto::record::{NodeId, Origin, SignedRef};
 use aop_proto::selection::Chance;
 use aop_proto::wire::message::Fork;
 
@@ -92,6 +92,20 @@ impl Disk {
         let base = self.base.iter().filter(|(place, _)| !self.since.contains_key(place));
         let since = self.since.iter().filter_map(|(place, signed)| Some((place, signed.as_ref()?)));
         base.chain(since).map(|(place, signed)| (*place, signed.clone())).collect()
+    }
+
+    /// What is on the plates of one node's logs, by life and number, with what was overwritten and not dropped yet.
+    pub(crate) fn records_of(&self, node: NodeId) -> Vec<SignedRef> {
+        let lives = |incarnation, seq| (Origin { node, incarnation }, seq);
+        let lives = lives(0, 0)..=lives(u64::MAX, u64::MAX);
+        let mut records: BTreeMap<_, _> = self.base.range(lives.clone()).collect();
+        for (place, signed) in self.since.range(lives) {
+            match signed {
+                Some(signed) => _ = records.insert(place, signed),
+                None => _ = records.remove(place),
+            }
+        }
+        records.into_values().cloned().collect()
     }
 
     /// Puts other records on the plates.

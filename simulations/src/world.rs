@@ -378,9 +378,6 @@ impl World {
         if self.is_foul() {
             self.checks.disturbed(self.time);
         }
-        if self.weather.noise > 0 {
-            self.checks.garbled();
-        }
         self.checks.all(self.time, &self.hosts);
     }
 

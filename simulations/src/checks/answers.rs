@@ -54,7 +54,7 @@ impl Answers {
         const QUERY: u8 = 32;
         const ANSWER: u8 = 33;
         match (bytes.get(3), bytes) {
-            (Some(&QUERY), bytes) if !from.hostile => match Message::decode(bytes) {
+            (Some(&QUERY), bytes) if !from.hostile && !self.garbled => match Message::decode(bytes) {
                 Ok(Message::Query(query)) => asked(from, to, &query),
                 _ => Ok(()),
             },
@@ -80,7 +80,7 @@ impl Answers {
         let nothing = answered.outcome.answers.iter().all(|(_, checked)| checked.answer.candidates.is_empty());
         let negative = nothing && answered.outcome.question.form == Form::Exact;
         let outcome = &answered.outcome;
-        let is_said = !outcome.answers.is_empty() || outcome.is_partial() || outcome.skipped > 0;
+        let is_said = !outcome.answers.is_empty() || outcome.is_partial() || outcome.skipped > 0 || self.garbled;
         ensure(is_said, 10, || format!("host {number} denies {:?}, and nobody said so", outcome.question.text))?;
         for (source, checked) in &answered.outcome.answers {
             self.believable(number, checked, hosts)?;

@@ -42,6 +42,9 @@ impl World {
         if self.weather.drops(kind, &mut self.chances.winds) {
             return;
         }
+        if self.weather.noise > 0 {
+            self.checks.garbled();
+        }
         let bytes = self.weather.noise(kind, bytes, &mut self.chances.winds);
         if self.rounds.is_some() {
             self.travel_in_rounds([from, to], at, number, bytes);

@@ -196,8 +196,18 @@ mod tests {
         let mut probes = Probes::default();
         assert!(probes.relay(5, TARGET, (NodeId([2; 32]), 77), Duration::ZERO));
         assert_eq!(probes.take_relay(5, NodeId([3; 32])), None);
+        assert_eq!(probes.take_relay(6, TARGET), None, "that answers something else");
         assert_eq!(probes.take_relay(5, TARGET), Some((NodeId([2; 32]), 77)));
         assert_eq!(probes.take_relay(5, TARGET), None);
+    }
+
+    #[test]
+    fn probes_for_others_are_bounded_and_forgotten() {
+        let mut probes = Probes::default();
+        let mut relay = |number, now| probes.relay(number, TARGET, (NodeId([2; 32]), number), now);
+        assert!((0..PROBES_MAX as u32).all(|number| relay(number, Duration::ZERO)));
+        assert!(!relay(9999, millis(1999)));
+        assert!(relay(9999, millis(2000)));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, Ta
 use super::backend::{Backend, Rows};
 use super::{Op, StoreError, Table};
 
-/// What this build writes. A file of a later format is refused, never guessed at.
+/// What this build writes and reads. A file of another format is refused, never guessed at.
 const FORMAT: u64 = 2;
 /// Pages kept in memory; the tables are read once at start, so little is gained by more.
 const CACHE_BYTES: usize = 16 << 20;
@@ -172,7 +172,7 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
 }
 
 /// Each part is preceded by its length, so that no two different rows hash the same bytes.
-fn hash(table: &str, key: &[u8], value: &[u8]) -> Hash {
+pub(super) fn hash(table: &str, key: &[u8], value: &[u8]) -> Hash {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in [table.as_bytes(), key, value] {
         context.update(&(part.len() as u64).to_le_bytes());
@@ -236,8 +236,7 @@ fn read_state(database: &Database) -> Result<State, StoreError> {
     };
     let format = read_numbers::<1>(&rows, "format")?[0];
     if format != FORMAT {
-        let reason = format!("it has format {format}, and this build reads format {FORMAT}");
-        return Err(StoreError::damaged(FILE, reason));
+        return Err(StoreError::OtherFormat { file: FILE, found: format, reads: FORMAT });
     }
     let mut state = State { commits: read_numbers::<1>(&rows, "commits")?[0], ..State::default() };
     for table in Table::ALL {

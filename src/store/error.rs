@@ -31,6 +31,18 @@ pub enum StoreError {
         /// What is wrong there.
         reason: String,
     },
+    /// Another build wrote the file. Nothing of it is read, and nothing changed.
+    #[error(
+        "the store has format {found}, and this build reads format {reads}; start the build that wrote it, or move {file} away to start anew"
+    )]
+    OtherFormat {
+        /// The file, in the data directory.
+        file: &'static str,
+        /// What it has.
+        found: u64,
+        /// What this build reads.
+        reads: u64,
+    },
     /// A write or its fsync failed. The store takes nothing more until it is opened again.
     #[error("the store failed and takes nothing more: {reason}; check the disk and restart the node")]
     Failed {

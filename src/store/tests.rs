@@ -13,7 +13,7 @@ use redb::ReadableTable as _;
 use futures::FutureExt as _;
 
 use super::backend::{Backend, Rows};
-use super::disk::Disk;
+use super::disk::{Disk, hash};
 use super::memory::Memory;
 use super::{Op, Store, StoreError, Table};
 use faults::{Chance, FaultyDisk};
@@ -202,6 +202,21 @@ fn a_lost_row_and_a_lost_file_are_noticed() {
     fs::remove_file(&file).unwrap();
     let Err(error) = Disk::open(directory.path()) else { panic!("an empty store in place of a full one") };
     assert!(error.to_string().contains("commit 20 was acknowledged"), "{error}");
+}
+
+#[test]
+fn a_store_of_another_build_is_not_called_damaged() {
+    let (directory, _) = written_store();
+    let database = redb::Database::open(directory.path().join("store.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let value = 1_u64.to_le_bytes();
+    let stored = [&hash("state", b"format", &value)[..], &value].concat();
+    let state = redb::TableDefinition::<&str, &[u8]>::new("state");
+    transaction.open_table(state).unwrap().insert("format", stored.as_slice()).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let Err(error) = Disk::open(directory.path()) else { panic!("what another build wrote") };
+    assert!(matches!(error, StoreError::OtherFormat { found: 1, .. }), "{error}");
 }
 
 #[test]

@@ -238,23 +238,29 @@ fn planted_node_that_never_hears_that_another_is_back_turns_invariant_9_red() {
     });
 }
 
+/// A root, `lib` with a tool, and `lab`, which says that every answer is of this moment if that is planted.
+fn asker_that_may_forget_ages(seed: u64, planted: bool) -> (World, [HostId; 3]) {
+    let mut world = World::new(seed);
+    let root = world.boot(Spec::new(".", 1));
+    let lib = world.boot(Spec::new("lib", 2).parent(1));
+    let lab = world.boot(Spec::new("lab", 3).parent(1));
+    world.run_for(Duration::from_secs(10));
+    world.write_through(lib, server("s", &[("one", "first")])).unwrap();
+    world.run_for(SETTLED);
+    world.doctor_saying(lab, move |output| match output {
+        Output::Resolved { token, mut outcome, found } if planted => {
+            outcome.answers.iter_mut().for_each(|(_, checked)| checked.answer.age_ms = 0);
+            Some(Output::Resolved { token, outcome, found })
+        }
+        other => Some(other),
+    });
+    (world, [root, lib, lab])
+}
+
 #[test]
 fn planted_cache_that_does_not_count_its_time_turns_invariant_10_red() {
     turns_red(10, |planted| {
-        let mut world = World::new(5);
-        world.boot(Spec::new(".", 1));
-        let lib = world.boot(Spec::new("lib", 2).parent(1));
-        let lab = world.boot(Spec::new("lab", 3).parent(1));
-        world.run_for(Duration::from_secs(10));
-        world.write_through(lib, server("s", &[("one", "first")])).unwrap();
-        world.run_for(SETTLED);
-        world.doctor_saying(lab, move |output| match output {
-            Output::Resolved { token, mut outcome, found } if planted => {
-                outcome.answers.iter_mut().for_each(|(_, checked)| checked.answer.age_ms = 0);
-                Some(Output::Resolved { token, outcome, found })
-            }
-            other => Some(other),
-        });
+        let (mut world, [_, _, lab]) = asker_that_may_forget_ages(5, planted);
         assert_eq!(world.resolve(lab, name("one.s.lib")).names(), ["one.s.lib"]);
         world.run_for(Duration::from_secs(60));
         assert_eq!(world.resolve(lab, name("one.s.lib")).names(), ["one.s.lib"]);
@@ -279,21 +285,8 @@ fn planted_denial_that_nobody_said_turns_invariant_10_red() {
 #[test]
 fn planted_asker_that_counts_no_time_on_the_way_turns_invariant_10_red() {
     turns_red(10, |planted| {
-        let mut world = World::new(6);
-        let root = world.boot(Spec::new(".", 1));
-        let lib = world.boot(Spec::new("lib", 2).parent(1));
-        let lab = world.boot(Spec::new("lab", 3).parent(1));
-        world.run_for(Duration::from_secs(10));
-        world.write_through(lib, server("s", &[("one", "first")])).unwrap();
-        world.run_for(SETTLED);
+        let (mut world, [root, lib, lab]) = asker_that_may_forget_ages(6, planted);
         world.slow(&[root], &[lib], (Duration::from_millis(300), Duration::from_millis(300)));
-        world.doctor_saying(lab, move |output| match output {
-            Output::Resolved { token, mut outcome, found } if planted => {
-                outcome.answers.iter_mut().for_each(|(_, checked)| checked.answer.age_ms = 0);
-                Some(Output::Resolved { token, outcome, found })
-            }
-            other => Some(other),
-        });
         assert_eq!(world.resolve(lab, name("one.s.lib")).names(), ["one.s.lib"]);
     });
 }

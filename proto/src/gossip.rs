@@ -161,7 +161,7 @@ impl Gossip {
             sends.extend(self.compare_with_any(1, now, replica, chance));
         }
         if self.look_at.is_some_and(|at| now >= at) {
-            self.looks = self.looks.saturating_sub(1);
+            self.looks -= 1;
             self.look_at = (self.looks > 0).then(|| now + chance.jitter(LOOK_AFTER));
             sends.extend(self.compare_with_any(FANOUT, now, replica, chance));
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::DocId;
 use super::score::{Query, Scorer, part};
 use super::terms::Terms;
-use super::words::prefix;
+use super::words::{order, prefix};
 
 /// Documents of one segment: their numbers fit 16 bits.
 pub(super) const SEGMENT_DOCUMENTS_MAX: usize = u16::MAX as usize;
@@ -47,18 +47,22 @@ impl Segment {
     /// Turns fresh documents into a segment.
     pub(super) fn seal(fresh: &[(DocId, Arc<Terms>)]) -> Self {
         debug_assert!(fresh.len() <= SEGMENT_DOCUMENTS_MAX);
-        // The first bytes of a term nearly always tell it from another, and are compared as one number.
-        let mut occurrences: Vec<(u128, &str, u16, u16)> = Vec::with_capacity(fresh.iter().map(|(_, t)| t.len()).sum());
+        let mut occurrences = Vec::with_capacity(fresh.iter().map(|(_, t)| t.len()).sum());
         let mut segment = Self::default();
-        for ((id, terms), number) in fresh.iter().zip(0u16..) {
+        for ((id, terms), document) in fresh.iter().zip(0u16..) {
             segment.documents.push(*id);
             segment.lengths.push(terms.length());
-            occurrences.extend(terms.iter().map(|(term, weight)| (prefix(term), term, number, weight)));
+            // A document has at most DOCUMENT_TERMS_MAX terms.
+            occurrences.extend(terms.iter().zip(0u16..).map(|((term, _), at)| (prefix(term), document, at)));
         }
-        occurrences.sort_unstable();
-        for run in occurrences.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
-            segment.postings.extend(run.iter().map(|&(_, _, document, weight)| Posting { document, weight }));
-            segment.close_term(run[0].1);
+        let find = |document: u16, at: u16| fresh[usize::from(document)].1.at(usize::from(at));
+        let by_term =
+            |a: &(u128, u16, u16), b: &(u128, u16, u16)| order(a.0, b.0, || (find(a.1, a.2).0, find(b.1, b.2).0));
+        occurrences.sort_unstable_by(|a, b| by_term(a, b).then(a.1.cmp(&b.1)));
+        for run in occurrences.chunk_by(|a, b| by_term(a, b).is_eq()) {
+            let posting = |&(_, document, at)| Posting { document, weight: find(document, at).1 };
+            segment.postings.extend(run.iter().map(posting));
+            segment.close_term(find(run[0].1, run[0].2).0);
         }
         segment.finish();
         segment

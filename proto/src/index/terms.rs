@@ -5,7 +5,7 @@
 //! The same definition always gives the same `Terms`, on every node; that is what makes scores of two nodes comparable.
 
 use super::stem::push_stem;
-use super::words::{WORD_BYTES_MAX, Word, each_word, prefix};
+use super::words::{self, WORD_BYTES_MAX, Word, each_word, prefix};
 use crate::json::Json;
 
 /// Further distinct terms of one document are left out; they are beyond what any description says.
@@ -188,7 +188,12 @@ impl Terms {
 
     /// All terms in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u16)> {
-        (0..self.entries.len()).map(|at| (self.term(at), self.entries[at].weight))
+        (0..self.entries.len()).map(|at| self.at(at))
+    }
+
+    /// The term at this place of the order, and its weight.
+    pub(super) fn at(&self, at: usize) -> (&str, u16) {
+        (self.term(at), self.entries[at].weight)
     }
 
     fn term(&self, at: usize) -> &str {
@@ -253,7 +258,7 @@ impl Collected {
     fn finish(self) -> Terms {
         let Self { text, occurrences: mut terms, .. } = self;
         let text_of = |occurrence: &Occurrence| &text[occurrence.start as usize..occurrence.end as usize];
-        let order = |a: &Occurrence, b: &Occurrence| a.prefix.cmp(&b.prefix).then_with(|| text_of(a).cmp(text_of(b)));
+        let order = |a: &Occurrence, b: &Occurrence| words::order(a.prefix, b.prefix, || (text_of(a), text_of(b)));
         terms.sort_unstable_by(|a, b| order(a, b).then(a.start.cmp(&b.start)));
         terms.dedup_by(|again, first| {
             let same = order(again, first).is_eq();

@@ -5,6 +5,8 @@
 //! Scripts written without spaces are cut into overlapping pairs, so that a part of a phrase finds the phrase.
 //! It is not a language detector and knows no dictionary; the same bytes always give the same words.
 
+use std::cmp::Ordering;
+
 /// Longer words are cut: they are encoded data, not language.
 pub(super) const WORD_BYTES_MAX: usize = 64;
 
@@ -104,18 +106,43 @@ fn cut(word: &str) -> &str {
     &word[..word.floor_char_boundary(WORD_BYTES_MAX)]
 }
 
-/// English function words, and what people say around a request.
+/// English function words, and what people say around a request. Numbers are found faster than text.
 fn is_stop_word(word: &str) -> bool {
     let letter = word.bytes().next().map(|byte| usize::from(byte.wrapping_sub(b'a')));
     let Some(letter) = letter.filter(|letter| *letter < LETTERS) else { return false };
-    STOP_WORDS[STOP_WORDS_FROM[letter]..STOP_WORDS_FROM[letter + 1]].contains(&word)
+    STOP_PREFIXES[STOP_WORDS_FROM[letter]..STOP_WORDS_FROM[letter + 1]].contains(&prefix(word))
 }
 
 /// The first sixteen bytes as a number that sorts as they do.
-pub(super) fn prefix(word: &str) -> u128 {
-    let bytes = &word.as_bytes()[..word.len().min(16)];
-    let number = bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
-    number.unbounded_shl(8 * (16 - bytes.len() as u32))
+pub(super) const fn prefix(word: &str) -> u128 {
+    let bytes = word.as_bytes();
+    (number(bytes, 0) as u128) << 64 | number(bytes, 8) as u128
+}
+
+/// Eight bytes from there on, or what there is of them, as a number.
+const fn number(bytes: &[u8], from: usize) -> u64 {
+    if let Some((_, rest)) = bytes.split_at_checked(from) {
+        if let Some(eight) = rest.first_chunk() {
+            return u64::from_be_bytes(*eight);
+        }
+        let (mut number, mut at) = (0, 0);
+        while at < rest.len() {
+            number |= (rest[at] as u64) << (56 - 8 * at);
+            at += 1;
+        }
+        return number;
+    }
+    0
+}
+
+/// The order of two words by their prefixes; their texts are asked for only where these do not hold the whole of them. No word
+/// contains the byte 0.
+pub(super) fn order<'a>(a: u128, b: u128, texts: impl FnOnce() -> (&'a str, &'a str)) -> Ordering {
+    let by_text = || {
+        let (a, b) = texts();
+        a.cmp(b)
+    };
+    a.cmp(&b).then_with(|| if a & 0xff == 0 { Ordering::Equal } else { by_text() })
 }
 
 const LETTERS: usize = 26;
@@ -134,6 +161,17 @@ const STOP_WORDS_FROM: [usize; LETTERS + 1] = {
     assert!(at == STOP_WORDS.len(), "they are sorted");
     from[LETTERS] = at;
     from
+};
+
+const STOP_PREFIXES: [u128; STOP_WORDS.len()] = {
+    let mut prefixes = [0; STOP_WORDS.len()];
+    let mut at = 0;
+    while at < STOP_WORDS.len() {
+        assert!(STOP_WORDS[at].len() < 16, "its prefix is no other word's");
+        prefixes[at] = prefix(STOP_WORDS[at]);
+        at += 1;
+    }
+    prefixes
 };
 
 #[rustfmt::skip]
@@ -192,9 +230,21 @@ mod tests {
 
     #[test]
     fn prefixes_sort_as_their_words_do() {
-        let mut words = ["", "a", "ab", "b", "~a", "é", "sixteen-bytes-ab", "sixteen-bytes-abc"];
-        words.sort_unstable();
-        assert!(words.is_sorted_by_key(|word| prefix(word)));
+        let words = [
+            "",
+            "a",
+            "ab",
+            "b",
+            "~a",
+            "é",
+            "fifteen-bytes-a",
+            "sixteen-bytes-ab",
+            "sixteen-bytes-abc",
+            "seventeen-bytes-b",
+        ];
+        for (a, b) in words.iter().flat_map(|a| words.iter().map(move |b| (*a, *b))) {
+            assert_eq!(order(prefix(a), prefix(b), || (a, b)), a.cmp(b), "{a:?} {b:?}");
+        }
         assert_eq!(prefix("sixteen-bytes-ab"), prefix("sixteen-bytes-abc"));
     }
 }

@@ -49,7 +49,7 @@ fn write_canonical(value: &Json<'_>, out: &mut Vec<u8>) {
             out.push(b']');
         }
         Json::Number(number) => write_number(number.as_f64().expect("every number is kept as 64 bits"), out),
-        Json::Text(text) => write_json(text, out),
+        Json::Text(text) => write_text(text, out),
         Json::Bool(value) => write_json(value, out),
         Json::Null => write_json(&(), out),
     }
@@ -61,7 +61,7 @@ fn write_members<'a>(members: impl Iterator<Item = (&'a str, &'a Json<'a>)>, out
         if place > 0 {
             out.push(b',');
         }
-        write_json(&key, out);
+        write_text(key, out);
         out.push(b':');
         write_canonical(member, out);
     }
@@ -72,8 +72,24 @@ fn write_json(value: &impl Serialize, out: &mut Vec<u8>) {
     serde_json::to_writer(out, value).expect("text is JSON, and a vector takes all of it");
 }
 
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    // Nearly all of it is written as it is.
+    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        return write_json(&text, out);
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+/// Integers up to here are doubles, and are written digit by digit.
+const SAFE_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
+
 /// ECMAScript's Number::toString of a double (RFC 8785 §3.2.2.3).
 fn write_number(double: f64, out: &mut Vec<u8>) {
+    if double.trunc() == double && double.abs() <= SAFE_INTEGER_MAX {
+        return write_json(&(double as i64), out);
+    }
     let scientific = scientific(double.abs());
     let (mantissa, exponent) = scientific.split_once('e').expect("the form has an exponent");
     let exponent: i32 = exponent.parse().expect("the form ends in it");

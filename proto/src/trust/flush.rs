@@ -89,14 +89,36 @@ fn path_of(levels: &[Vec<Hash>], place: usize) -> (u32, Vec<Hash>) {
     (index, path)
 }
 
-fn root_of(envelope: &Envelope) -> Hash {
-    let mut hash = leaf_hash(&envelope.payload);
-    let mut index = envelope.index;
-    for neighbour in &envelope.path {
-        hash = if index & 1 == 0 { parent_hash(&hash, neighbour) } else { parent_hash(neighbour, &hash) };
-        index >>= 1;
+/// The way of the last leaf to its root: those of one flush mostly share the upper part of it.
+#[derive(Debug, Default)]
+struct Way {
+    /// The hash below each neighbour of the path, and the root.
+    hashes: Vec<Hash>,
+    path: Vec<Hash>,
+    index: u32,
+}
+
+impl Way {
+    /// The root over the leaf of this payload; from where it meets the last way no hash is made again.
+    fn root_of(&mut self, payload: &[u8], index: u32, path: Vec<Hash>) -> Hash {
+        let mut hashes = vec![leaf_hash(payload)];
+        for (height, neighbour) in path.iter().enumerate() {
+            let (below, left) = (hashes[height], path.len() - height);
+            let met = self.path.len().checked_sub(left).filter(|then| {
+                self.hashes[*then] == below
+                    && self.index >> then == index >> height
+                    && self.path[*then..] == path[height..]
+            });
+            if let Some(then) = met {
+                hashes.extend_from_slice(&self.hashes[then + 1..]);
+                break;
+            }
+            let is_right = index >> height & 1 == 1;
+            hashes.push(if is_right { parent_hash(neighbour, &below) } else { parent_hash(&below, neighbour) });
+        }
+        *self = Self { hashes, path, index };
+        self.hashes[self.hashes.len() - 1]
     }
-    hash
 }
 
 /// A memory of records that verified, shared by nodes of one process: each signature is checked, and each record kept, once. What it
@@ -149,6 +171,7 @@ pub struct Verifier {
     seals: Seals,
     /// The last flush that was good: its records come one after the other.
     last: Option<(Flush, [u8; 64])>,
+    way: Way,
     /// Keys of origins, decompressed: that alone is a tenth of a check.
     keys: BTreeMap<NodeId, VerifyingKey>,
     opened: Option<Arc<dyn Opened>>,
@@ -199,7 +222,8 @@ impl Verifier {
         if envelope.path.len() > 31 || envelope.index >> envelope.path.len() != 0 {
             return Err(TrustError::Signature);
         }
-        let flush = (root_of(&envelope), signed.record.origin(), envelope.head);
+        let root = self.way.root_of(&envelope.payload, envelope.index, envelope.path);
+        let flush = (root, signed.record.origin(), envelope.head);
         let signed_flush = Some((flush, envelope.signature));
         if self.last != signed_flush {
             self.check_flush(&flush, &envelope.signature)?;
@@ -283,6 +307,28 @@ mod tests {
             let mut bytes = signed.envelope.to_vec();
             bytes[place] ^= 1;
             assert!(Verifier::default().open(&bytes).is_err(), "byte {place}");
+        }
+    }
+
+    #[test]
+    fn the_way_to_the_root_is_shared_by_those_whose_way_it_is() {
+        let key = key(1);
+        for count in [2_u64, 3, 7, 64] {
+            let records = (1..=count).map(|seq| record(id(&key), seq, Kind::Tool, "z", "t.z", vec![7; 9])).collect();
+            let mut verifier = Verifier::default();
+            for signed in sign_flush(&key, records, Head::default()) {
+                assert_eq!(*verifier.open(&signed.envelope).unwrap(), signed);
+                // Its own way is the last one now: every other must be noticed.
+                let envelope = Envelope::decode(&signed.envelope).unwrap();
+                for height in 0..envelope.path.len() {
+                    let mut other = envelope.clone();
+                    other.path[height][31] ^= 1;
+                    assert_eq!(verifier.open(&other.encode()).unwrap_err(), TrustError::Signature);
+                    let other = Envelope { index: envelope.index ^ 1 << height, ..envelope.clone() };
+                    assert_eq!(verifier.open(&other.encode()).unwrap_err(), TrustError::Signature);
+                    assert!(verifier.open(&signed.envelope).is_ok());
+                }
+            }
         }
     }
 

@@ -75,6 +75,12 @@ pub(super) fn accept(
             }
         }
     }
+    if outside.answers.is_empty() && outside.silent.is_empty() && outside.skipped == 0 {
+        // It said nothing that counts: that is no denial.
+        outside
+            .silent
+            .push(Silent { zone: waiting.zone.clone(), reason: "it answered with nothing it may say".to_owned() });
+    }
     outside
 }
 

@@ -49,7 +49,7 @@ pub enum Trick {
     Reap,
     /// Hashes that match nothing, and pauses for a month.
     Lies,
-    /// Certificates for nodes it made up, and a log for each of them.
+    /// Certificates for nodes it made up, and logs of nodes that none leads to.
     Crowd,
 }
 
@@ -145,7 +145,7 @@ impl Enemy {
             Trick::EndlessSnapshot => self.endless(world, victims),
             Trick::Reap => self.reap(world, victims),
             Trick::Lies => lies(self.number),
-            Trick::Crowd => self.crowd(),
+            Trick::Crowd => self.crowd(world),
         }
     }
 
@@ -316,14 +316,26 @@ impl Enemy {
         })
     }
 
-    fn crowd(&self) -> Vec<Message> {
-        let mut chains = Vec::new();
-        for number in 0..300_u64 {
-            let node = made_up(self.number * 1000 + number).node;
-            let certificate = Certificate::issue(&self.key, &self.zone, node, 1);
-            chains.push(self.chain.iter().cloned().chain([certificate]).collect());
+    /// Three hundred nodes that the enemy admits, as it may, and three that write without: certified by nobody who may, or for
+    /// somebody else.
+    fn crowd(&self, world: &World) -> Vec<Message> {
+        let beyond = |node| self.chain.iter().cloned().chain([Certificate::issue(&self.key, &self.zone, node, 1)]);
+        let chains = (0..300).map(|number| beyond(made_up(self.number * 1000 + number).node).collect()).collect();
+        let mut messages = vec![Ranges { ranges: Vec::new(), chains, more: false, hop: 0 }.into()];
+        for seed in [0xe0, 0xe1, 0xe2] {
+            let key = SigningKey::from_bytes(&[seed; 32]);
+            let origin = Origin { node: NodeId(key.verifying_key().to_bytes()), incarnation: self.number };
+            let signed = sign(&key, &[], vec![self.record(world, origin, 1, "in_the_crowd")]);
+            for chain in [
+                self.chain.clone(),
+                vec![Certificate::issue(&self.key, &self.zone, origin.node, 1)],
+                vec![Certificate::issue(&key, &self.zone, origin.node, 1)],
+                Vec::new(),
+            ] {
+                messages.extend(ranges(0, &signed, chain, 1).map(Message::from));
+            }
         }
-        vec![Ranges { ranges: Vec::new(), chains, more: false, hop: 0 }.into()]
+        messages
     }
 
     fn garbage(&self, world: &mut World, victim: HostId) {

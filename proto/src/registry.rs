@@ -321,13 +321,20 @@ impl Registry {
     }
 
     /// Takes back one origin's records from the store, sorted by number. They are believed, but a log that no head confirms is
-    /// [`incomplete`](Registry::incomplete).
+    /// [`incomplete`](Registry::incomplete). What stands no more is dropped: the store was about to when it ended, and once what
+    /// overwrote it is collected, nothing would tell.
     pub fn restore(&mut self, records: &[SignedRef]) -> Applied {
-        let Some(mut log) = Log::of(records).filter(|log| self.is_next_life(log.origin())) else {
-            return Applied::default();
+        let dots = |records: &[SignedRef]| -> Vec<_> {
+            records.iter().map(|signed| (signed.record.origin(), signed.record.seq)).collect()
         };
+        let Some(mut log) = Log::of(records).filter(|log| self.is_next_life(log.origin())) else {
+            return Applied { dropped: dots(records), ..Applied::default() };
+        };
+        let passed = records.iter().filter(|signed| log.get(signed.record.seq).is_none());
+        let passed: Vec<SignedRef> = passed.cloned().collect();
         let (node, confirmed) = (log.origin().node, log.is_confirmed());
-        let applied = self.swap(Slot::Held(log));
+        let mut applied = self.swap(Slot::Held(log));
+        applied.dropped.extend(dots(&passed));
         if !confirmed {
             self.take_out(node);
             self.unsure.insert(node);

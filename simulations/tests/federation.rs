@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use aop_proto::node::Write;
 use aop_proto::resolver::Source;
-use aop_proto::wire::message::Form;
-use aop_simulations::World;
+use aop_proto::wire::message::{Form, Message, ZoneAnswer};
 use aop_simulations::scenario::{acquainted, equal, server};
 use aop_simulations::world::{DEADLINE, HostId, Spec, name, question, words};
+use aop_simulations::{Answered, World};
 
 /// Kind of a query on the wire.
 const QUERY: u8 = 32;
@@ -133,6 +133,51 @@ fn an_answer_is_as_old_as_the_time_it_was_on_its_way_or_waited_for_others() {
             assert!(answer.age_ms + answer.ttl_ms <= 900_000);
         }
     }
+}
+
+/// What a host answers says beside its own zone, or in place of it, that this zone has nothing.
+fn also_speaks_for(world: &mut World, host: HostId, zone: &'static str, in_place: bool) {
+    world.doctor_frames(host, move |message| match message {
+        Message::Answer(mut answer) => {
+            let own = answer.zones.first().cloned();
+            answer.zones.truncate(if in_place { 0 } else { answer.zones.len() });
+            let denied = own.map(|own| ZoneAnswer { zone: zone.to_owned(), candidates: Vec::new(), ..own });
+            answer.zones.splice(0..0, denied);
+            Some(Message::Answer(answer))
+        }
+        other => Some(other),
+    });
+}
+
+fn zones(answered: &Answered) -> Vec<&str> {
+    let mut zones: Vec<&str> = answered.outcome.answers.iter().map(|(_, checked)| &*checked.answer.zone).collect();
+    zones.sort_unstable();
+    zones
+}
+
+#[test]
+fn nobody_speaks_for_a_zone_that_is_not_below_it() {
+    let (mut world, root, research, writing) = federation(15);
+    also_speaks_for(&mut world, writing, "research", false);
+    // A parent, for a zone that its child knows better.
+    also_speaks_for(&mut world, root, "research", false);
+    for host in [root, research] {
+        let answered = world.resolve(host, words("papers on arxiv"));
+        assert_eq!((zones(&answered), answered.silent()), (vec![".", "research", "writing"], vec![]), "{host:?}");
+        let said = answered.outcome.answers.iter().find(|(_, checked)| checked.answer.zone == "research").unwrap();
+        assert_eq!((said.1.answer.node, answered.names()[0].as_str()), (world.id(research), PAPERS));
+    }
+}
+
+#[test]
+fn an_answer_that_says_nothing_it_may_say_is_no_denial() {
+    let (mut world, root, _, writing) = federation(16);
+    also_speaks_for(&mut world, writing, "research", true);
+    let answered = world.resolve(root, words("letters"));
+    assert_eq!((zones(&answered), answered.silent()), (vec![".", "research"], vec!["writing"]));
+    let answered = world.resolve(root, name("write_letter.post.writing"));
+    assert!(answered.found.is_empty());
+    assert_eq!(answered.silent(), ["writing"]);
 }
 
 #[test]

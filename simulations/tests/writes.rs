@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use aop_proto::node::{NewTool, Write, WriteError};
 use aop_proto::params::RECORD_BYTES_MAX;
+use aop_proto::record::Signed;
 use aop_simulations::World;
+use aop_simulations::sabotage::Plates;
 use aop_simulations::scenario::{acquainted, equal, replicas, server, tool};
 use aop_simulations::world::{HostId, name};
 
@@ -121,4 +123,48 @@ fn nothing_is_written_that_fellows_would_not_take() {
     world.start(hosts[0]);
     world.run_for(SETTLED);
     assert_eq!(tools(&world, hosts[0]), ["one.s.research"]);
+}
+
+/// The node ended between a record and the removal of what that overwrote. Once the tombstone is collected, nothing else says that the
+/// tool is gone.
+#[test]
+fn what_was_overwritten_and_still_stored_does_not_come_back() {
+    let (mut world, hosts) = two(11);
+    world.write_through(hosts[0], server("s", &[("one", "first"), ("two", "second")])).unwrap();
+    let (before, own) = (world.plates(hosts[0]), world.origin(hosts[0]));
+    world.write_through(hosts[0], Write::Remove("one.s.research".to_owned())).unwrap();
+    world.run_for(SETTLED);
+    let is_passed = |signed: &Signed| signed.record.name.starts_with("one.");
+    let passed: Plates = before.into_iter().filter(|(_, signed)| is_passed(signed)).collect();
+    for host in &hosts {
+        world.crash(*host);
+        world.tamper(*host, |plates| plates.extend(passed.clone()));
+        world.start(*host);
+    }
+    world.run_for(SETTLED);
+    for host in &hosts {
+        assert_eq!(tools(&world, *host), ["two.s.research"]);
+        let stored = world.plates(*host).into_keys().filter(|(origin, _)| *origin == own).count();
+        assert_eq!(stored, world.node(*host).unwrap().registry().records_of(own).count());
+    }
+}
+
+/// Its fellow says what it holds of the log before another number is used twice.
+#[test]
+fn who_gets_an_old_disk_begins_another_life_before_it_writes() {
+    let (mut world, hosts) = two(12);
+    world.backup(hosts[0]);
+    let former = world.origin(hosts[0]);
+    world.write_through(hosts[0], server("s", &[("one", "first")])).unwrap();
+    world.run_for(SETTLED);
+    assert!(world.restore_backup(hosts[0]));
+    world.start(hosts[0]);
+    world.run_until(Duration::from_secs(30), |world| acquainted(world, &hosts)).unwrap();
+    world.write_through(hosts[0], server("s", &[("two", "second")])).unwrap();
+    world.run_for(SETTLED);
+    assert!(world.origin(hosts[0]).incarnation > former.incarnation);
+    for host in &hosts {
+        let registry = world.node(*host).unwrap().registry();
+        assert_eq!((tools(&world, *host).len(), registry.forks().count()), (1, 0), "{host:?}");
+    }
 }

@@ -272,6 +272,7 @@ impl Node {
     /// Takes back what an earlier run stored: every log is complete through its last record.
     pub(super) fn restore(&mut self, mut records: Vec<SignedRef>) {
         records.sort_by_key(|signed| (signed.record.origin(), signed.record.seq));
+        let mut drop = Vec::new();
         for log in records.chunk_by(|one, next| one.record.origin() == next.record.origin()) {
             let applied = self.registry.restore(log);
             let is_node = |record: &Record| record.kind() == Kind::Node && record.body.is_some();
@@ -279,6 +280,10 @@ impl Node {
                 self.chains.restore(signed);
             }
             self.follow(&applied);
+            drop.extend(applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq)));
+        }
+        if !drop.is_empty() {
+            self.persist(drop);
         }
         self.restore_writes();
     }

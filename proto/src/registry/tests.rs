@@ -495,6 +495,20 @@ fn a_log_that_the_store_has_only_in_part_is_shown_and_asked_for_again() {
 }
 
 #[test]
+fn what_the_store_was_about_to_drop_is_dropped_when_it_is_read() {
+    let (mut author, mut registry) = (Author::new(1, 1), registry());
+    let mut stored = author.put("a.z", b"1");
+    stored.extend(author.put("b.z", b"1"));
+    stored.extend(author.put("a.z", b"2"));
+    let restored = registry.restore(&stored);
+    assert_eq!((restored.stored.len(), restored.dropped), (2, vec![(author.origin, 1)]));
+    let later = Author::new(1, 2).put("a.z", b"3");
+    let restored = registry.restore(&later);
+    assert_eq!(restored.dropped, [(author.origin, 2), (author.origin, 3)]);
+    assert_eq!(registry.restore(&stored).dropped.len(), 3, "an earlier life");
+}
+
+#[test]
 fn ranges_are_cut_on_record_borders_and_go_on_until_all_is_there() {
     let (author, mut sender) = (long(1, 60), registry());
     taken(&mut sender, 0, &author.held());

@@ -159,6 +159,9 @@ fn zones(answered: &Answered) -> Vec<&str> {
 fn nobody_speaks_for_a_zone_that_is_not_below_it() {
     let (mut world, root, research, writing) = federation(15);
     also_speaks_for(&mut world, writing, "research", false);
+    let all: Vec<HostId> = world.hosts().collect();
+    // Whoever comes first is believed.
+    world.slow(&[research], &all, (Duration::from_millis(100), Duration::from_millis(100)));
     // A parent, for a zone that its child knows better.
     also_speaks_for(&mut world, root, "research", false);
     for host in [root, research] {

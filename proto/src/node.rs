@@ -281,6 +281,7 @@ pub struct Node {
     links: links::Links,
     writes: writes::Writes,
     life: life::Life,
+    reaps: reaper::Reaps,
     renew_at: Duration,
     reap_at: Duration,
     clock_notice: Duration,
@@ -314,6 +315,7 @@ impl Node {
             links: links::Links::new(&config.parents, &config.joins),
             writes: writes::Writes::new(config.incarnation),
             life: life::Life::default(),
+            reaps: reaper::Reaps::default(),
             renew_at: Duration::ZERO,
             reap_at: now.mono + REAP_INTERVAL,
             clock_notice: Duration::ZERO,
@@ -513,7 +515,7 @@ impl Node {
     fn spread(&mut self, from: Option<NodeId>, zones: Vec<Serial>) {
         for peer in self.links.relatives() {
             if Some(peer) != from {
-                self.send(peer, Serials { zones: zones.clone() });
+                self.send_serials(peer, zones.iter().cloned());
             }
         }
     }

@@ -1,15 +1,43 @@
 //! The end of logs whose nodes do not come back. One node of the zone decides, by what all can see, and says so in a record: a deletion
 //! that every replica made by its own timer would bring ghosts back from whoever was away.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::writes::Draft;
 use crate::codec::Wire;
 use crate::membership::Liveness;
 use crate::node::Node;
-use crate::params::{LIVES_AHEAD_MAX, LOG_BYTES_RESERVED, NODE_LEASE, REAP_INTERVAL};
+use crate::params::{LIVES_AHEAD_MAX, LOG_BYTES_RESERVED, NODE_LEASE, ORIGINS_MAX, REAP_INTERVAL};
 use crate::record::{Kind, NodeId, Origin, ReapBody, SignedRef};
 use crate::registry::{Change, Evidence};
+
+/// The last life of each node that stands ended, by who says so: a function of what is held, whatever came when.
+#[derive(Debug, Default)]
+pub(super) struct Reaps(BTreeMap<NodeId, BTreeMap<NodeId, u64>>);
+
+impl Reaps {
+    /// Follows one change.
+    pub(super) fn note(&mut self, change: &Change) {
+        let (signed, said) = match change {
+            Change::Put(signed) => (signed, reap_in(signed)),
+            Change::Gone(signed) => (signed, None),
+        };
+        let Some(ended) = ended_by(signed) else { return };
+        let by = self.0.entry(ended).or_default();
+        match said {
+            Some(reap) => drop(by.insert(signed.record.node, reap.incarnation)),
+            None => drop(by.remove(&signed.record.node)),
+        }
+        if by.is_empty() {
+            self.0.remove(&ended);
+        }
+    }
+
+    fn last_of(&self, node: NodeId) -> Option<u64> {
+        self.0.get(&node)?.values().max().copied()
+    }
+}
 
 impl Node {
     /// Looks now and then for logs to end: their node is away and its record's lease is over. The least of those who are there does
@@ -61,12 +89,8 @@ impl Node {
     /// A node that may speak for the zone says that lives of a node are over for good, or takes that back.
     pub(super) fn on_reaped(&mut self, change: &Change) {
         let (Change::Put(signed) | Change::Gone(signed)) = change;
-        if signed.record.kind() != Kind::Reap {
-            return;
-        }
-        // By its name and not by its body: what stands there now may say nothing, and have replaced what did.
-        let Some(node) = NodeId::parse(&signed.record.name.to_ascii_lowercase()) else { return };
-        let said = self.said_of(node);
+        let Some(node) = ended_by(signed) else { return };
+        let said = self.reaps.last_of(node);
         if node == self.id {
             self.on_own_end(said);
             return;
@@ -75,26 +99,25 @@ impl Node {
             self.registry.lift(node);
         }
         if let Some(incarnation) = said {
-            self.inherit_reaps(node);
+            self.inherit_reaps(node, incarnation);
             let applied = self.registry.reap(node, incarnation);
             self.take(&applied);
         }
     }
 
-    /// The last life of a node that stands reaped in any log: the mark follows from what is held, whatever came when.
-    fn said_of(&self, node: NodeId) -> Option<u64> {
-        let name = node.to_string();
-        let logs = self.registry.vector().into_iter();
-        let said = logs.filter_map(|(origin, _)| reap_in(self.registry.latest(origin, Kind::Reap, &name)?));
-        said.map(|reap| reap.incarnation).max()
-    }
-
-    /// What a node that ends had ended itself stays so: its words go with its log, so they become ours.
-    fn inherit_reaps(&mut self, node: NodeId) {
-        let Some(incarnation) = self.registry.incarnation_of(node).filter(|_| self.is_least()) else { return };
-        let theirs = self.registry.records_of(Origin { node, incarnation }).filter_map(reap_in);
-        let theirs = theirs.map(|reap| Origin { node: reap.node, incarnation: reap.incarnation });
-        let drafts = theirs.filter(|origin| origin.node != self.id).map(reap_of).collect();
+    /// What a node ended stays so when its own life ends, at `last` or before: its words go with its log, so they become ours. All that
+    /// we say of this kind is bounded, as whoever ends may have said anything.
+    fn inherit_reaps(&mut self, node: NodeId, last: u64) {
+        let ends = self.registry.incarnation_of(node).filter(|held| *held <= last);
+        let Some(incarnation) = ends.filter(|_| self.is_least()) else { return };
+        let of = |node, incarnation| self.registry.records_of(Origin { node, incarnation }).filter_map(reap_in);
+        let ours: BTreeMap<NodeId, u64> =
+            of(self.id, self.origin().incarnation).map(|reap| (reap.node, reap.incarnation)).collect();
+        let theirs = of(node, incarnation).filter(|reap| reap.node != self.id);
+        let news = theirs.filter(|reap| ours.get(&reap.node) < Some(&reap.incarnation));
+        let room = ORIGINS_MAX.saturating_sub(ours.len());
+        let origins = news.map(|reap| Origin { node: reap.node, incarnation: reap.incarnation });
+        let drafts = origins.take(room).map(reap_of).collect();
         self.say_reaps(drafts);
     }
 
@@ -102,6 +125,12 @@ impl Node {
     pub(super) const fn next_reap(&self) -> Duration {
         self.reap_at
     }
+}
+
+/// Whose end a record is about: by its name and not by its body, as what stands there now may say nothing, and have replaced what did.
+fn ended_by(signed: &SignedRef) -> Option<NodeId> {
+    let is_reap = signed.record.kind() == Kind::Reap;
+    is_reap.then(|| NodeId::parse(&signed.record.name.to_ascii_lowercase())).flatten()
 }
 
 /// What a record says of the end of a node, if that is believed; a function of the record alone, since marks are hashed.
@@ -116,7 +145,7 @@ const fn is_plausible(incarnation: u64, wall_ms: u64) -> bool {
     incarnation <= wall_ms / 1000 + LIVES_AHEAD_MAX
 }
 
-fn reap_of(origin: Origin) -> Draft {
+pub(super) fn reap_of(origin: Origin) -> Draft {
     let Origin { node, incarnation } = origin;
     let body = ReapBody { node, incarnation }.encode();
     Draft { kind: Kind::Reap, name: node.to_string(), def_hash: None, body: Some(body), leased: false }

@@ -89,6 +89,8 @@ impl Node {
                 Err(RangeError::Fork(evidence)) => self.on_forked(evidence, Some(peer)),
                 // What the sender could not know, or what comes again.
                 Err(RangeError::Gap | RangeError::Busy | RangeError::Superseded | RangeError::Quarantined) => {}
+                // Our own words, from somebody who did not know whose they are.
+                Err(RangeError::Unbelieved) if range.origin.node == self.id => {}
                 Err(_) => self.counts.refused += 1,
             }
         }
@@ -237,6 +239,7 @@ impl Node {
         for signed in &applied.stored {
             self.writes.hear(signed.record.hlc);
         }
+        applied.changes.iter().for_each(|change| self.reaps.note(change));
         for change in &applied.changes {
             self.zone.apply(change);
             self.follow_keys(change);

@@ -1,14 +1,15 @@
-//! What a node writes where its log is full: what only a smaller limit shows in a test. Everything else of a node is tested from outside.
+//! What a node writes where its log is full, and when it starts beside logs that end others: what only a smaller limit or a written
+//! store shows in a test. Everything else of a node is tested from outside.
 
 use super::*;
 use crate::params::LOG_BYTES_RESERVED;
-use crate::record::DelegationBody;
+use crate::record::{DelegationBody, Head, Kind, ReapBody, Record};
+use crate::trust::sign_flush;
 
 const NOW: Now = Now { mono: Duration::ZERO, wall_ms: 1_790_000_000_000 };
 
-/// A node that founds its zone alone, with room for so many bytes of tools.
-fn founder(room: usize) -> Node {
-    let config = Config {
+fn config() -> Config {
+    Config {
         zone: ZoneName::parse("z").expect("a zone"),
         key: SigningKey::from_bytes(&[1; 32]),
         zone_key: SigningKey::from_bytes(&[2; 32]),
@@ -20,8 +21,12 @@ fn founder(room: usize) -> Node {
         parents: Vec::new(),
         joins: Vec::new(),
         opened: None,
-    };
-    let mut node = Node::new(config, Restored::default(), NOW);
+    }
+}
+
+/// A node that founds its zone alone, with room for so many bytes of tools.
+fn founder(room: usize) -> Node {
+    let mut node = Node::new(config(), Restored::default(), NOW);
     written(&mut node);
     let (held, _) = node.registry.log_bytes(node.origin());
     assert!(held > 0, "its own record");
@@ -98,4 +103,76 @@ fn a_full_log_delegates_to_nobody_else() {
         written(node);
     }
     assert_eq!((node.view().children.len(), other.view().children.len()), (0, 1));
+}
+
+/// The log of another node, of the second life, in which it ends a life of its own and those of others.
+fn log_of_reaps(key: &SigningKey, life: u64, count: u8) -> Vec<SignedRef> {
+    let node = id(key);
+    let others = (0..count).map(|number| (NodeId([number; 32]), 1));
+    let records: Vec<Record> = std::iter::once((node, life))
+        .chain(others)
+        .zip(1..)
+        .map(|((node_ended, incarnation), seq)| Record {
+            zone: "z".into(),
+            kind: Kind::Reap.number(),
+            name: node_ended.to_string(),
+            node,
+            incarnation: 2,
+            seq,
+            epoch: 0,
+            hlc: NOW.wall_ms << 16,
+            visibility: 0,
+            issued_ms: NOW.wall_ms,
+            expires_ms: 0,
+            def_hash: None,
+            body: Some(ReapBody { node: node_ended, incarnation }.encode()),
+        })
+        .collect();
+    sign_flush(key, records, Head::default()).into_iter().map(Arc::new).collect()
+}
+
+fn id(key: &SigningKey) -> NodeId {
+    NodeId(key.verifying_key().to_bytes())
+}
+
+/// Takes from a node what it gave its store, as the store would give it back.
+fn started_again(node: &mut Node, more: Vec<SignedRef>) -> Node {
+    let own = node.registry.records_of(node.origin()).cloned();
+    let records = own.chain(more).collect();
+    let trust = Some(node.trust.encode());
+    let restored = Restored { records, trust, forks: Vec::new() };
+    Node::new(config(), restored, NOW)
+}
+
+#[test]
+fn what_others_ended_makes_no_node_write_over_its_own_log_when_it_starts() {
+    let mut first = founder(50_000);
+    assert!(ask(&mut first, tool("a", 100)).is_ok());
+    let through = first.registry.through(first.origin());
+    // One that comes before it, whose words would be its own to keep.
+    let mut keys = (3..).map(|seed| SigningKey::from_bytes(&[seed; 32]));
+    let key = keys.find(|key| id(key) < first.id).expect("half of them do");
+    let mut node = started_again(&mut first, log_of_reaps(&key, 2, 5));
+    assert!(written(&mut node).is_empty());
+    assert_eq!(node.view().tools.len(), 1);
+    assert!(ask(&mut node, tool("b", 100)).is_ok());
+    assert!(node.registry.through(node.origin()) > through);
+}
+
+#[test]
+fn what_a_node_ended_that_goes_on_is_said_by_itself_alone() {
+    let mut first = founder(50_000);
+    let reaps = |node: &Node| {
+        node.registry.records_of(node.origin()).filter(|signed| signed.record.kind() == Kind::Reap).count()
+    };
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let mut node = started_again(&mut first, log_of_reaps(&key, 1, 5));
+    written(&mut node);
+    assert_eq!(reaps(&node), 0);
+    // It ends, and this node is the least there is.
+    let last = id(&key);
+    node.say(vec![reaper::reap_of(Origin { node: last, incarnation: 2 })]);
+    written(&mut node);
+    assert_eq!((reaps(&node), node.registry.reaped(last)), (6, Some(2)));
+    assert_eq!(node.registry.reaped(NodeId([3; 32])), Some(1));
 }

@@ -271,7 +271,8 @@ impl Node {
 
     /// Takes back what an earlier run stored: every log is complete through its last record.
     pub(super) fn restore(&mut self, mut records: Vec<SignedRef>) {
-        records.sort_by_key(|signed| (signed.record.origin(), signed.record.seq));
+        // The own log first: what the others say may have this node write, and it has to know where its log ends.
+        records.sort_by_key(|signed| (signed.record.node != self.id, signed.record.origin(), signed.record.seq));
         let mut drop = Vec::new();
         for log in records.chunk_by(|one, next| one.record.origin() == next.record.origin()) {
             let applied = self.registry.restore(log);
@@ -281,11 +282,13 @@ impl Node {
             }
             self.follow(&applied);
             drop.extend(applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq)));
+            if log[0].record.node == self.id {
+                self.restore_writes();
+            }
         }
         if !drop.is_empty() {
             self.persist(drop);
         }
-        self.restore_writes();
     }
 
     /// The own log goes on where the store has it.
@@ -653,8 +656,8 @@ impl Node {
         if self.on_life_persisted(token, durable) {
             return;
         }
-        let Some(unsettled) = self.writes.unsettled.remove(&token) else { return };
         self.writes.broken |= !durable;
+        let Some(unsettled) = self.writes.unsettled.remove(&token) else { return };
         let durable = !self.writes.broken;
         for signed in &unsettled.records {
             let key = signed.record.key();

@@ -81,7 +81,20 @@ impl Node {
     pub(super) fn tell_tags(&mut self, peer: NodeId) {
         let own = self.own_serial();
         let all: Vec<Serial> = self.tags.all().chain([own]).collect();
-        for zones in all.chunks(SERIALS_PER_FRAME) {
+        self.send_serials(peer, all.into_iter());
+    }
+
+    /// Of these what the peer hears from us: a parent of what is ours, a child of what is not its own.
+    pub(in crate::node) fn send_serials(&mut self, peer: NodeId, serials: impl Iterator<Item = Serial>) {
+        let Some(link) = self.links.by_peer.get(&peer) else { return };
+        let is_heard = |zone: &ZoneName| match &link.role {
+            Role::Child(child) => !zone.is_within(child),
+            Role::Parent(_) => zone.is_within(&self.config.zone),
+            _ => false,
+        };
+        let heard: Vec<Serial> =
+            serials.filter(|serial| ZoneName::parse(&serial.zone).is_ok_and(|zone| is_heard(&zone))).collect();
+        for zones in heard.chunks(SERIALS_PER_FRAME) {
             self.send(peer, Serials { zones: zones.to_vec() });
         }
     }

@@ -319,7 +319,7 @@ impl Signed {
 
     fn body(&self) -> Option<&Body> {
         let decode = |bytes| match self.record.kind() {
-            Kind::Tool => ToolBody::decode(bytes).ok().map(|body| Body::Tool(Arc::new(body))),
+            Kind::Tool => ToolBody::of(&self.record).map(|body| Body::Tool(Arc::new(body))),
             Kind::Node => NodeBody::decode(bytes).ok().map(|body| Body::Node(Box::new(body))),
             _ => None,
         };
@@ -366,6 +366,20 @@ pub struct ToolBody {
     pub replica: bool,
     /// Whether an upstream of the origin serves it; a catalogue entry is listed and found only.
     pub served: bool,
+}
+
+/// Tags, capabilities and examples of one tool, together: each takes more room than its bytes.
+pub const TOOL_WORDS_MAX: usize = 256;
+
+impl ToolBody {
+    /// What a tool's record says of it, read anew. `None` for a tombstone, for every other kind, and for a body that is of a later
+    /// version or has more than [`TOOL_WORDS_MAX`] words: it is kept and relayed, and shows nothing.
+    pub fn of(record: &Record) -> Option<Self> {
+        let bytes = record.body.as_deref().filter(|_| record.kind() == Kind::Tool)?;
+        let body = Self::decode(bytes).ok()?;
+        let words = body.tags.len() + body.capabilities.len() + body.examples.len();
+        (words <= TOOL_WORDS_MAX).then_some(body)
+    }
 }
 
 /// The agent behind a tool: A = (model, role, parameters), AOP paper eq. 2.

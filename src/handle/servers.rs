@@ -387,7 +387,7 @@ impl Handle {
         let message = error.to_string();
         match error {
             WriteError::Name(_) | WriteError::Definition { .. } => Problem::new(Kind::Usage, message),
-            WriteError::TooLarge { .. } => Problem::new(Kind::TooLarge, message),
+            WriteError::TooLarge { .. } | WriteError::TooManyWords { .. } => Problem::new(Kind::TooLarge, message),
             WriteError::LogFull { .. } => Problem::new(Kind::TooLarge, message).hint(format!(
                 "aop-node --zone {} --join {}",
                 self.view().zone,

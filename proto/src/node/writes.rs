@@ -15,7 +15,7 @@ use crate::params::{
 };
 use crate::record::{
     AgentBody, DelegationBody, Head, Kind, ManifestBody, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef,
-    ToolBody, VISIBILITY_PUBLIC, counted_bytes,
+    TOOL_WORDS_MAX, ToolBody, VISIBILITY_PUBLIC, counted_bytes,
 };
 use crate::registry::root::Tree;
 use crate::trust::{definition_hash, sign_flush};
@@ -46,11 +46,15 @@ pub struct NewTool {
 }
 
 impl NewTool {
+    /// What the index and filters get beside the definition.
+    fn words(&self) -> impl Iterator<Item = &String> {
+        self.tags.iter().chain(&self.capabilities).chain(&self.examples)
+    }
+
     /// About how many bytes its record's body takes.
     fn bytes(&self) -> usize {
-        let words = self.tags.iter().chain(&self.capabilities).chain(&self.examples);
         let agent = self.agent.as_ref().map_or(0, |a| a.model.len() + a.role.len() + a.parameters.len());
-        self.definition.len() + self.original.len() + agent + words.map(|word| word.len() + 4).sum::<usize>()
+        self.definition.len() + self.original.len() + agent + self.words().map(|word| word.len() + 4).sum::<usize>()
     }
 }
 
@@ -111,6 +115,14 @@ pub enum WriteError {
         tool: String,
         /// Its bytes.
         bytes: usize,
+    },
+    /// More than [`TOOL_WORDS_MAX`] tags, capabilities and examples.
+    #[error("`{tool}` has {words} tags, capabilities and examples, a tool may have {TOOL_WORDS_MAX}")]
+    TooManyWords {
+        /// Its name at the upstream.
+        tool: String,
+        /// How many.
+        words: usize,
     },
     /// Another node serves another tool of that name.
     #[error("`{name}` belongs to another server, at node {}", .node.short())]
@@ -419,6 +431,10 @@ impl Node {
         let bytes = tool.bytes() + server.len();
         if bytes + RECORD_OVERHEAD > RECORD_BYTES_MAX {
             return Err(WriteError::TooLarge { tool: tool.original.clone(), bytes });
+        }
+        let words = tool.words().count();
+        if words > TOOL_WORDS_MAX {
+            return Err(WriteError::TooManyWords { tool: tool.original.clone(), words });
         }
         let Ok(hash) = definition_hash(&tool.definition) else {
             return Err(WriteError::Definition { tool: tool.original.clone() });

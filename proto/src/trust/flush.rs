@@ -273,15 +273,16 @@ impl Verifier {
     }
 }
 
-/// A tool's record names the hash of the definition it holds, so that whoever pins the hash pins the definition.
+/// A tool's record names the hash of the definition it holds, so that whoever pins the hash pins the definition. The body is read for
+/// that and let go: most records that wait for others of their log are not shown yet.
 fn check_definition(signed: &Signed, read: impl FnOnce(&ToolBody, &Json<'_>)) -> Result<(), TrustError> {
     // A body of a later version is relayed; it is not shown either.
-    let Some(body) = signed.tool_body() else { return Ok(()) };
+    let Some(body) = ToolBody::of(&signed.record) else { return Ok(()) };
     let definition = Json::read(&body.definition).ok().filter(Json::is_object).ok_or(TrustError::Definition)?;
     if signed.record.def_hash != Some(hash_of_object(&definition)) {
         return Err(TrustError::Definition);
     }
-    read(body, &definition);
+    read(&body, &definition);
     Ok(())
 }
 

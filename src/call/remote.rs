@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
-use aop_proto::params::{CALL_TIMEOUT, FRAME_BYTES_MAX};
+use aop_proto::params::{CALL_TIMEOUT, FRAME_BYTES_MAX, HOPS_MAX};
 use aop_proto::record::NodeId;
 use aop_proto::wire::message::{Call, CallResult, Message, Progress};
 use bytes::Bytes;
@@ -147,6 +147,7 @@ impl Calls {
         if call.home == self.handle.view().node {
             return self.serve_here(&call, progress).await;
         }
+        call.hops = call.hops.min(HOPS_MAX);
         if call.hops == 0 {
             let problem = Problem::new(Kind::InstanceDown, format!("`{}` is too many hops away", call.name));
             return Err(Failure { problem, not_sent: true });

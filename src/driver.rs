@@ -381,6 +381,12 @@ impl Driver {
     fn publish(&mut self) {
         let view = Arc::new(self.node.view());
         let before = self.view.swap(view.clone());
+        if before.counts.lives < view.counts.lives {
+            tracing::warn!(
+                "this node's log began anew, with what its store has: others held more of it, or it is damaged, as after an \
+                 older copy was put back; what was registered since that copy has to be registered again"
+            );
+        }
         if before.serial != view.serial || before.epoch != view.epoch {
             self.changes.send_modify(|count| *count += 1);
         }

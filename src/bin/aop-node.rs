@@ -12,7 +12,7 @@ use aop::config::{ConfigError, NodeConfig, NodeFlags, load};
 use aop_proto::error::{Kind, Problem};
 use clap::{Parser, Subcommand};
 
-/// What peers send is allocated by one thread and freed by another, which costs the system's allocator a tenth of the ingest.
+/// What peers send is allocated by one thread and freed by another, which costs the system's allocator a twentieth of the ingest.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -458,3 +458,19 @@ fn an_anchor_that_comes_late_is_handed_down() {
     let answered = world.resolve(deep, name("tell_time.clock"));
     assert_eq!((answered.silent(), answered.names()), (vec![], vec!["tell_time.clock".to_owned()]));
 }
+
+/// Whoever is refused something lies: an alarm is made of it.
+#[test]
+fn among_honest_nodes_nothing_is_refused() {
+    let (mut world, root, research, writing) = federation(17);
+    let second = world.boot(Spec::new("research", 4).join(2));
+    let hosts = [research, second];
+    world.run_until(Duration::from_secs(30), |world| acquainted(world, &hosts)).unwrap();
+    world.write_through(second, server("maps", &[("find_city", "Find a city")])).unwrap();
+    world.rotate_through(research).unwrap();
+    world.run_for(Duration::from_secs(400));
+    for host in [root, research, second, writing] {
+        assert!(!world.resolve(host, words("papers of a city")).outcome.is_partial());
+        assert_eq!(world.view(host).unwrap().counts.refused, 0, "{host:?}");
+    }
+}

@@ -90,7 +90,7 @@ impl Node {
                 // What the sender could not know, or what comes again.
                 Err(RangeError::Gap | RangeError::Busy | RangeError::Superseded | RangeError::Quarantined) => {}
                 // Our own words, from somebody who did not know whose they are.
-                Err(RangeError::Unbelieved) if range.origin.node == self.id => {}
+                Err(RangeError::Unbelieved) if self.is_ours(range) => {}
                 Err(_) => self.counts.refused += 1,
             }
         }
@@ -148,6 +148,13 @@ impl Node {
             records.push(self.verifier.open(bytes).map_err(|_| RangeError::Unbelieved)?);
         }
         self.registry.apply(peer, range, &records, self.now)
+    }
+
+    /// Whether this node signed every record of it.
+    fn is_ours(&mut self, range: &Range) -> bool {
+        let is_own = |signed: SignedRef| signed.record.node == self.id;
+        let own = range.origin.node == self.id && !range.records.is_empty();
+        own && range.records.iter().all(|bytes| self.verifier.open(bytes).is_ok_and(is_own))
     }
 
     /// Learns the chains of a frame that are of use: of those who have ranges in it, and of those who are known. Returns who is new.

@@ -204,11 +204,12 @@ impl Node {
         }
     }
 
-    /// A fellow lost its log and began another. What it had delegated stands: otherwise the next to come could found the zone
-    /// again, under another key.
+    /// A fellow lost its log and began another, or wrote two, as after an old disk was put back. What it had delegated stands: otherwise
+    /// the next to come could found the zone again, under another key.
     fn inherit(&mut self, change: &Change, zone: &ZoneName) {
         let Change::Gone(signed) = change else { return };
-        let lost = self.registry.incarnation_of(signed.record.node).is_none_or(|now| now > signed.record.incarnation);
+        let lost = self.registry.incarnation_of(signed.record.node).is_none_or(|now| now > signed.record.incarnation)
+            || self.registry.is_quarantined(signed.record.origin());
         let is_known = self.zone.child(zone).is_some() || self.links.delegating.contains_key(zone);
         let body = signed.record.body.as_deref().and_then(|body| DelegationBody::decode(body).ok());
         if let Some(body) = body.filter(|_| lost && !is_known && self.is_admitted()) {

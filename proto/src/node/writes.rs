@@ -292,11 +292,11 @@ impl Node {
             if let Some(signed) = applied.stored.iter().find(|signed| is_node(&signed.record)) {
                 self.chains.restore(signed);
             }
-            self.follow(&applied);
-            drop.extend(applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq)));
             if log[0].record.node == self.id {
                 self.restore_writes();
             }
+            self.follow(&applied);
+            drop.extend(applied.dropped.iter().map(|(origin, seq)| Keep::Drop(*origin, *seq)));
         }
         if !drop.is_empty() {
             self.persist(drop);

@@ -81,15 +81,6 @@ impl News {
     }
 }
 
-/// What a fellow's message led to.
-#[derive(Debug, Default)]
-pub struct Exchange {
-    /// To be sent.
-    pub sends: Sends,
-    /// Everything that fellow held is held here.
-    pub abreast: bool,
-}
-
 /// What happened so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
@@ -189,27 +180,24 @@ impl Gossip {
     }
 
     /// A fellow's hash. When it differs, the fellow is told what it lacks if that is plain, and else how to find out.
-    pub fn on_digest(&mut self, now: Duration, from: NodeId, digest: &Digest, replica: &Replica<'_>) -> Exchange {
-        let abreast = digest.hash == replica.registry.digest();
-        let mut exchange = Exchange { abreast, ..Exchange::default() };
-        if abreast {
+    pub fn on_digest(&mut self, now: Duration, from: NodeId, digest: &Digest, replica: &Replica<'_>) -> Sends {
+        if digest.hash == replica.registry.digest() {
             self.pulls.end(from);
             self.peer(from).strange = 0;
-            return exchange;
+            return Sends::new();
         }
         self.counts.differing += 1;
         if let Some(news) = self.past.since(&digest.hash).and_then(|origins| told_since(&origins, replica)) {
             self.counts.announcements += 1;
-            exchange.sends = vec![(from, news.into())];
+            vec![(from, news.into())]
         } else if replica.registry.origins() <= SMALL_ZONE_LOGS {
-            exchange.sends = self.pull(now, from, u64::MAX, true, replica);
+            self.pull(now, from, u64::MAX, true, replica)
         } else if self.peer(from).compared.is_none_or(|at| now >= at + GOSSIP_INTERVAL / 2) {
             // It may be ahead by as little: it sees that in our hash, which is shorter than the hashes of all parts.
-            exchange.sends = self.compare(now, from, replica);
+            self.compare(now, from, replica)
         } else {
-            exchange.sends = vec![(from, Buckets { hashes: replica.registry.buckets().to_vec() }.into())];
+            vec![(from, Buckets { hashes: replica.registry.buckets().to_vec() }.into())]
         }
-        exchange
     }
 
     /// A fellow's hashes of the parts: those that differ are compared log by log.
@@ -299,8 +287,8 @@ impl Gossip {
         fresh: &[News],
         replica: &Replica<'_>,
         chance: &mut Chance,
-    ) -> Exchange {
-        let mut exchange = Exchange::default();
+    ) -> Sends {
+        let mut sends = Sends::new();
         for range in &ranges.ranges {
             let through = replica.registry.through(range.origin);
             self.peer(from).holds(range.origin, range.to_inclusive, through);
@@ -316,12 +304,12 @@ impl Gossip {
         }
         self.peer(from).moved |= !fresh.is_empty();
         if ranges.ranges.is_empty() || ranges.more {
-            exchange = self.on_closed(now, from, ranges.more, replica, chance);
+            sends = self.on_closed(now, from, ranges.more, replica, chance);
         } else {
             self.pulls.on_part(from, !fresh.is_empty(), now + PULL_PATIENCE);
         }
-        self.flush_due(now, replica, &mut exchange.sends);
-        exchange
+        self.flush_due(now, replica, &mut sends);
+        sends
     }
 
     /// An answer ended: the rest is asked for if something of this was taken, or the pull is over.
@@ -332,25 +320,24 @@ impl Gossip {
         more: bool,
         replica: &Replica<'_>,
         chance: &mut Chance,
-    ) -> Exchange {
+    ) -> Sends {
         if more && self.peer(from).has_moved(replica.registry.pending_bytes()) {
             for origin in self.wants.asked_of(from) {
                 self.ask_of(from, origin, now);
             }
             let until = now + self.peer(from).patience().max(GOSSIP_INTERVAL);
             if let Some(buckets) = self.pulls.go_on(from, until) {
-                return Exchange { sends: self.request(now, from, buckets, false, replica), ..Exchange::default() };
+                return self.request(now, from, buckets, false, replica);
             }
         }
-        let ended = self.pulls.end(from);
-        let mut exchange = Exchange { abreast: !more && ended.is_some_and(|pull| pull.whole), ..Exchange::default() };
-        if ended.is_some_and(|pull| pull.fresh) {
+        let mut sends = Sends::new();
+        if self.pulls.end(from) {
             // What a repair brought, others may lack as well, a whole half of the zone perhaps: they need not wait for their rounds.
             for peer in pick(replica.fellows, FANOUT, |peer| *peer != from, chance) {
-                exchange.sends.extend(self.compare(now, peer, replica));
+                sends.extend(self.compare(now, peer, replica));
             }
         }
-        exchange
+        sends
     }
 
     /// A fellow asks for a pause: it is not asked before that is over, and others are.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aop_proto::wire::message::Message;
 use aop_simulations::scenario::{acquainted, equal, replicas, server};
 use aop_simulations::world::{HostId, Spec, World};
 
@@ -155,6 +156,35 @@ fn a_parent_that_lost_its_disk_lets_nobody_found_its_children_again() {
         world.run_for(SOON * 3);
         grown(&mut world, &[first, second], &format!("seed {seed}"));
         grown(&mut world, &lib, &format!("seed {seed}"));
+    }
+}
+
+/// Two replicas that came together held the same, and took that for all there is: of what the first had delegated they knew nothing
+/// yet, and a child founded its zone again.
+#[test]
+fn replicas_as_new_as_each_other_deny_nothing() {
+    for seed in 1..=20 {
+        let mut world = World::new(seed);
+        world.boot(Spec::new(".", 1));
+        let old = world.boot(Spec::new("lib", 2).parent(1));
+        let first = world.boot(Spec::new("ml.lib", 3).parent(2));
+        world.run_for(SOON);
+        world.crash(first);
+        let words = world.id(old);
+        world.doctor_frames(old, move |mut message| {
+            if let Message::Ranges(ranges) = &mut message {
+                ranges.ranges.retain(|range| range.origin.node != words);
+            }
+            Some(message)
+        });
+        let new = [world.boot(Spec::new("lib", 4).join(2)), world.boot(Spec::new("lib", 5).join(2))];
+        world.run_for(Duration::from_secs(2));
+        let second = world.boot(Spec::new("ml.lib", 6).parent(5));
+        world.run_for(SOON);
+        world.doctor_frames(old, Some);
+        world.start(first);
+        grown(&mut world, &[first, second], &format!("seed {seed}"));
+        grown(&mut world, &[old, new[0], new[1]], &format!("seed {seed}"));
     }
 }
 

@@ -9,22 +9,11 @@ use crate::record::NodeId;
 #[derive(Debug)]
 struct Pull {
     buckets: u64,
-    /// No part that differed was left to another pull.
-    whole: bool,
     /// Given up then; a fellow that was busy is compared with again then.
     until: Duration,
     waits: bool,
     /// Something of it was new.
     fresh: bool,
-}
-
-/// How a pull ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Ended {
-    /// Everything that differed was asked for.
-    pub(super) whole: bool,
-    /// It brought something new.
-    pub(super) fresh: bool,
 }
 
 /// All of them.
@@ -46,7 +35,7 @@ impl Pulls {
         }
         let taken = self.by_peer.values().filter(|pull| !pull.waits).fold(0, |taken, pull| taken | pull.buckets);
         let free = buckets & !taken;
-        let pull = Pull { buckets: free, whole: free == buckets, until, waits: false, fresh: false };
+        let pull = Pull { buckets: free, until, waits: false, fresh: false };
         (free != 0).then(|| {
             self.by_peer.insert(peer, pull);
             free
@@ -68,10 +57,9 @@ impl Pulls {
         Some(pull.buckets)
     }
 
-    /// The answer ended.
-    pub(super) fn end(&mut self, peer: NodeId) -> Option<Ended> {
-        let pull = self.by_peer.remove(&peer)?;
-        Some(Ended { whole: pull.whole, fresh: pull.fresh })
+    /// The answer ended. Returns whether it brought something new.
+    pub(super) fn end(&mut self, peer: NodeId) -> bool {
+        self.by_peer.remove(&peer).is_some_and(|pull| pull.fresh)
     }
 
     /// The fellow asks for a pause: others may fetch those parts.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::gossip::{Exchange, Gossip, News, Replica, Sends, fork_of};
+use crate::gossip::{Gossip, News, Replica, Sends, fork_of};
 use crate::node::Output;
 use crate::node::{Keep, Node, Refusal};
 use crate::params::{BUCKETS, CLOCK_NOTICE, FANOUT, ORIGINS_MAX};
@@ -18,7 +18,7 @@ use crate::wire::message::{Announce, Buckets, Busy, ClockAhead, Digest, Range, R
 impl Node {
     pub(super) fn gossip_on_time(&mut self) {
         let now = self.now.mono;
-        self.with_gossip(|gossip, replica, chance| (gossip.on_time(now, replica, chance), ()));
+        self.with_gossip(|gossip, replica, chance| gossip.on_time(now, replica, chance));
         for applied in self.registry.retry(self.now) {
             self.take(&applied);
         }
@@ -27,18 +27,15 @@ impl Node {
     /// Tells a fellow what is held here, to hear whether it differs: the next round may be some time away, and go to another.
     pub(super) fn compare_with(&mut self, peer: NodeId) {
         let now = self.now.mono;
-        self.with_gossip(|gossip, replica, _| (gossip.compare(now, peer, replica), ()));
+        self.with_gossip(|gossip, replica, _| gossip.compare(now, peer, replica));
     }
 
     pub(super) fn on_digest(&mut self, peer: NodeId, digest: &Digest) {
         let now = self.now.mono;
         let sends = self.membership.on_digest(peer, digest.members, now);
         self.send_all(sends);
-        let abreast = self.with_gossip(|gossip, replica, _| {
-            let Exchange { sends, abreast } = gossip.on_digest(now, peer, digest, replica);
-            (sends, abreast)
-        });
-        self.check_goal(abreast);
+        self.with_gossip(|gossip, replica, _| gossip.on_digest(now, peer, digest, replica));
+        self.check_goal(digest.hash == self.registry.digest());
     }
 
     pub(super) fn on_buckets(&mut self, peer: NodeId, buckets: &Buckets) {
@@ -47,7 +44,7 @@ impl Node {
             return;
         }
         let now = self.now.mono;
-        self.with_gossip(|gossip, replica, _| (gossip.on_buckets(now, peer, buckets, replica), ()));
+        self.with_gossip(|gossip, replica, _| gossip.on_buckets(now, peer, buckets, replica));
     }
 
     pub(super) fn on_vector(&mut self, peer: NodeId, mut vector: Vector) {
@@ -58,7 +55,7 @@ impl Node {
                 *number = self.registry.through(*origin).min(through);
             }
         }
-        self.with_gossip(|gossip, replica, _| (gossip.on_vector(now, peer, &vector, replica), ()));
+        self.with_gossip(|gossip, replica, _| gossip.on_vector(now, peer, &vector, replica));
         if vector.buckets == u64::MAX {
             self.aim_at(&vector.entries);
         }
@@ -66,12 +63,12 @@ impl Node {
 
     pub(super) fn on_announce(&mut self, peer: NodeId, announce: &Announce) {
         let now = self.now.mono;
-        self.with_gossip(|gossip, replica, chance| (gossip.on_announce(now, peer, announce, replica, chance), ()));
+        self.with_gossip(|gossip, replica, chance| gossip.on_announce(now, peer, announce, replica, chance));
     }
 
     pub(super) fn on_busy(&mut self, peer: NodeId, busy: &Busy) {
         let now = self.now.mono;
-        self.with_gossip(|gossip, replica, chance| (gossip.on_busy(now, peer, busy, replica, chance), ()));
+        self.with_gossip(|gossip, replica, chance| gossip.on_busy(now, peer, busy, replica, chance));
     }
 
     /// Records of other origins, from a fellow replica: checked, stored, shown, passed on.
@@ -99,15 +96,12 @@ impl Node {
             self.forget_chain(node);
         }
         let now = self.now.mono;
-        let abreast = self.with_gossip(|gossip, replica, chance| {
-            let Exchange { sends, abreast } = gossip.on_ranges(now, peer, ranges, &fresh, replica, chance);
-            (sends, abreast)
-        });
-        self.check_goal(abreast);
+        self.with_gossip(|gossip, replica, chance| gossip.on_ranges(now, peer, ranges, &fresh, replica, chance));
+        self.check_goal(false);
     }
 
     /// Lends the conversation what it needs, and sends what comes of it.
-    fn with_gossip<T>(&mut self, speak: impl FnOnce(&mut Gossip, &Replica<'_>, &mut Chance) -> (Sends, T)) -> T {
+    fn with_gossip(&mut self, speak: impl FnOnce(&mut Gossip, &Replica<'_>, &mut Chance) -> Sends) {
         let replica = Replica {
             id: self.id,
             fellows: self.links.fellows(),
@@ -116,9 +110,8 @@ impl Node {
             chains: &self.chains,
             registry: &self.registry,
         };
-        let (sends, beside) = speak(&mut self.gossip, &replica, &mut self.chance);
+        let sends = speak(&mut self.gossip, &replica, &mut self.chance);
         self.send_all(sends);
-        beside
     }
 
     /// Own records are durable: readers see them, and fellows hear of them.
@@ -132,7 +125,7 @@ impl Node {
             self.persist(dropped);
         }
         let (now, news) = (self.now.mono, News::of(records));
-        self.with_gossip(|gossip, replica, chance| (gossip.news(now, news.as_slice(), 0, None, replica, chance), ()));
+        self.with_gossip(|gossip, replica, chance| gossip.news(now, news.as_slice(), 0, None, replica, chance));
     }
 
     /// Row 1 of PROTOCOL §10.3, and the others with it.

@@ -148,6 +148,16 @@ impl Registry {
         })
     }
 
+    /// Whether all that somebody with these entries has is held or refused here, and not only on its way: it can be read.
+    pub fn has_reached(&self, entries: &[(Origin, u64)]) -> bool {
+        let is_read = |(origin, number): &(Origin, u64)| match Standing::from_number(*number) {
+            Standing::Through(through) if through <= SEQ_MAX => self.through(*origin) >= through,
+            _ => true,
+        };
+        !self.lacks_from(entries)
+            && entries.iter().all(|entry| self.is_over(entry.0) || self.is_quarantined(entry.0) || is_read(entry))
+    }
+
     /// Whether anything of a log up to a number is not held, on its way, or refused here. A number that no record may have is a lie.
     pub fn lacks(&self, origin: Origin, through: u64) -> bool {
         let refused = through > SEQ_MAX || self.is_over(origin) || self.is_quarantined(origin);

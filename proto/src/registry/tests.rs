@@ -289,6 +289,8 @@ fn what_is_stamped_too_far_ahead_waits_with_all_that_follows() {
     assert!(taken(&mut registry, 2, &later).stored.is_empty(), "it follows what waits");
     assert_eq!((registry.digest(), registry.through(author.origin)), (digest, 1));
     assert_eq!(registry.holds(author.origin), 3, "and need not be fetched");
+    let theirs = [(author.origin, 3)];
+    assert!(!registry.lacks_from(&theirs) && !registry.has_reached(&theirs), "nor can it be read");
     assert_eq!(registry.standing(author.origin, B, NOW.mono), Standing::NotNow);
     assert_eq!(registry.next_retry(NOW), Some(Duration::from_millis(9_500)));
     assert!(registry.retry(Now { wall_ms: NOW.wall_ms + 9_499, ..NOW }).is_empty());
@@ -298,6 +300,7 @@ fn what_is_stamped_too_far_ahead_waits_with_all_that_follows() {
         (registry.through(author.origin), registry.next_retry(NOW), registry.pending_bytes()),
         (3, None, (0, 0))
     );
+    assert!(registry.has_reached(&theirs));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::gossip::{Exchange, Gossip, News, Replica, Sends};
+use crate::gossip::{Gossip, News, Replica, Sends};
 use crate::now::Now;
 use crate::params::GOSSIP_INTERVAL;
 use crate::record::{NodeId, Signed, SignedRef};
@@ -99,12 +99,12 @@ impl Node {
 
     pub(super) fn hear(&mut self, from: NodeId, message: &Message) -> Sends {
         match message {
-            Message::Digest(digest) => self.with(|g, now, replica, _| g.on_digest(now, from, digest, replica).sends),
+            Message::Digest(digest) => self.with(|g, now, replica, _| g.on_digest(now, from, digest, replica)),
             Message::Buckets(buckets) => self.with(|g, now, replica, _| g.on_buckets(now, from, buckets, replica)),
             Message::Vector(vector) => self.with(|g, now, replica, _| g.on_vector(now, from, vector, replica)),
             Message::Announce(news) => self.with(|g, now, replica, c| g.on_announce(now, from, news, replica, c)),
             Message::Busy(busy) => self.with(|g, now, replica, c| g.on_busy(now, from, busy, replica, c)),
-            Message::Ranges(ranges) => self.hear_ranges(from, ranges).sends,
+            Message::Ranges(ranges) => self.hear_ranges(from, ranges),
             Message::Fork(fork) => {
                 let read = |bytes: &[u8]| SignedRef::new(Signed::read(bytes).expect("it was written").0);
                 let evidence = Evidence::of(&read(&fork.one), &read(&fork.other)).expect("it proves a fork");
@@ -115,7 +115,7 @@ impl Node {
         }
     }
 
-    pub(super) fn hear_ranges(&mut self, from: NodeId, ranges: &Ranges) -> Exchange {
+    pub(super) fn hear_ranges(&mut self, from: NodeId, ranges: &Ranges) -> Sends {
         let mut fresh = Vec::new();
         for range in &ranges.ranges {
             match self.take(from, range, &opened(range)) {

@@ -238,11 +238,13 @@ impl Node {
         self.check_goal(false);
     }
 
-    /// Looks whether a new replica has caught up: it holds its goal, or a fellow turned out to hold the same.
+    /// Looks whether a new replica has caught up: it holds its goal, or a fellow turned out to hold the same; and a log of every
+    /// fellow it is connected to, since that one may be as new.
     pub(in crate::node) fn check_goal(&mut self, equal: bool) {
         let now = self.now.mono;
         let Some(CatchUp { goal, until }) = &mut self.links.catching_up else { return };
-        if equal || goal.as_ref().is_some_and(|goal| !self.registry.lacks_from(goal)) {
+        let reached = equal || goal.as_ref().is_some_and(|goal| self.registry.has_reached(goal));
+        if reached && self.links.fellows.iter().all(|fellow| self.registry.incarnation_of(*fellow).is_some()) {
             // What fellows inherit from a former life of this node takes them a moment.
             *until = (*until).min(now + INHERITED_WITHIN);
         }

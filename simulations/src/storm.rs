@@ -16,6 +16,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use aop_proto::node::Write;
+use aop_proto::record::Origin;
 use aop_proto::resolver::Terms;
 use aop_proto::selection::Chance;
 use aop_proto::wire::message::Form;
@@ -389,8 +390,10 @@ impl Storm {
             }
             let first = self.zones[&self.zone_of[&host]][0];
             let Some(theirs) = self.world.node(first).map(aop_proto::node::Node::registry) else { continue };
-            for (origin, through) in node.registry().vector() {
-                let other = theirs.through(origin);
+            let origins: BTreeSet<Origin> =
+                node.registry().vector().into_iter().chain(theirs.vector()).map(|(origin, _)| origin).collect();
+            for origin in origins {
+                let (through, other) = (node.registry().through(origin), theirs.through(origin));
                 if other != through {
                     let _ = write!(text, "\n  holds {origin:?} to {through}, {} to {other}", self.world.label(first));
                 }

@@ -45,6 +45,14 @@ impl Deferred {
         (last.origin == origin).then_some(last.to_inclusive)
     }
 
+    /// A record that is held back.
+    pub(super) fn get(&self, origin: Origin, seq: u64) -> Option<&SignedRef> {
+        let queue = self.by_node.get(&origin.node)?;
+        let waiting = queue.ranges.iter().find(|waiting| seq <= waiting.range.to_inclusive)?;
+        let records = if waiting.range.origin == origin { &waiting.records[..] } else { &[] };
+        records.iter().find(|signed| signed.record.seq == seq)
+    }
+
     /// The life of a node that waits.
     pub(super) fn life(&self, node: NodeId) -> Option<Origin> {
         Some(self.by_node.get(&node)?.ranges.front()?.range.origin)

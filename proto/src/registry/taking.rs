@@ -83,9 +83,10 @@ impl Registry {
         if self.slots.len() >= ORIGINS_MAX && !self.slots.contains(range.origin.node) {
             return Err(RangeError::TooManyOrigins);
         }
-        let Some(log) = self.log(range.origin) else { return Ok(()) };
-        let known = records.iter().filter_map(|signed| Evidence::of(log.get(signed.record.seq)?, signed)).next();
-        known.map_or(Ok(()), |evidence| Err(RangeError::Fork(evidence)))
+        let log = self.log(range.origin);
+        let known = |seq| log.and_then(|log| log.get(seq)).or_else(|| self.deferred.get(range.origin, seq));
+        let forked = records.iter().find_map(|signed| Evidence::of(known(signed.record.seq)?, signed));
+        forked.map_or(Ok(()), |evidence| Err(RangeError::Fork(evidence)))
     }
 
     /// Puts a range to what its sender sent before it. All of it is taken if a head confirms it, and kept if more is to come.

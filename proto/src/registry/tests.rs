@@ -304,6 +304,18 @@ fn what_is_stamped_too_far_ahead_waits_with_all_that_follows() {
 }
 
 #[test]
+fn two_contents_are_seen_though_one_of_them_waits_for_the_clock() {
+    let (mut author, mut twin, mut registry) = (Author::new(1, 1), Author::new(1, 1), registry());
+    author.wall_ms += 10_000;
+    assert_eq!(taken(&mut registry, 0, &author.put("a.z", b"1")).ahead_ms, 9_500);
+    twin.put("a.z", b"2");
+    twin.put("b.z", b"2");
+    let RangeError::Fork(evidence) = refused(&mut registry, 0, &twin.held()) else { panic!("it is taken for honest") };
+    registry.quarantine(evidence);
+    assert!(registry.is_quarantined(author.origin) && registry.next_retry(NOW).is_none());
+}
+
+#[test]
 fn what_waits_for_the_clock_is_bounded_and_fetched_again() {
     let mut registry = registry();
     let mut authors: Vec<Author> = (1..=100).map(|number| Author::new(number, 1)).collect();

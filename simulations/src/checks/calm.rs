@@ -63,11 +63,14 @@ impl Calm {
     pub(super) fn held_back(&self, time: Duration, hosts: &[Host]) -> Duration {
         let wall_ms = hosts.iter().map(|host| host.now(time).wall_ms).min().unwrap_or(u64::MAX);
         let clocks = Duration::from_millis(self.stamp_ms.saturating_sub(wall_ms));
-        let lives = hosts.iter().filter(|host| !host.hostile).filter_map(|host| {
-            let next = host.node.as_ref()?.next_life()?;
-            Some((host.started + next).saturating_sub(time))
+        let honest = hosts.iter().filter(|host| !host.hostile);
+        let waits = honest.filter_map(|host| {
+            let node = host.node.as_ref()?;
+            // What an enemy stamped nobody saw being written.
+            let due = node.next_life().max(node.registry().next_retry(host.now(time)));
+            Some((host.started + due?).saturating_sub(time))
         });
-        lives.max().unwrap_or_default().max(clocks)
+        waits.max().unwrap_or_default().max(clocks)
     }
 
     fn is_calm(&mut self, time: Duration, hosts: &[Host], bounds: &Bounds) -> bool {

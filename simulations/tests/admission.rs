@@ -134,6 +134,26 @@ fn a_key_that_may_be_given_up_is_not_shown_to_children() {
     }
 }
 
+/// Two founders lost the parent before it had chosen. One took its silence for leave to admit others, and the parent chose the other.
+#[test]
+fn a_founder_that_lost_its_parent_waits_for_its_choice() {
+    for millis in 0..30 {
+        let mut world = World::new(millis + 1);
+        let parent = world.boot(Spec::new("lib", 2).parent(1));
+        let founders = [world.boot(Spec::new("ml.lib", 3).parent(2)), world.boot(Spec::new("ml.lib", 4).parent(2))];
+        world.run_for(Duration::from_secs(1));
+        let root = world.boot(Spec::new(".", 1));
+        world.run_until(SOON, |world| world.view(parent).is_some_and(|view| view.zone_key.is_some())).unwrap();
+        world.run_for(Duration::from_millis(millis));
+        world.partition(&[root, parent], &founders);
+        world.run_for(SOON * 2);
+        let others = [3, 4].map(|founder| world.boot(Spec::new("ml.lib", founder + 2).join(founder)));
+        world.run_for(SOON);
+        world.heal();
+        grown(&mut world, &[founders, others].concat(), &format!("{millis} ms"));
+    }
+}
+
 /// What a node had delegated went with its log, and while it came back it knew of no delegation: the next to come founded the
 /// zone again, under another key.
 #[test]

@@ -152,11 +152,10 @@ impl Node {
         }
     }
 
-    /// Whether the parent was asked to delegate to our key and has not answered: it may have another founder's already, so
-    /// nobody must rely on ours.
-    pub(in crate::node) fn is_provisional(&self) -> bool {
-        let waiting = |link: &Link| link.asked && matches!(link.role, Role::Parent(_));
-        !self.trust.committed && self.links.by_peer.values().any(waiting)
+    /// Whether there is a parent that has not said yet that it delegates to our key: it may have another founder's already, so
+    /// nobody must rely on ours, however long the parent is away.
+    pub(in crate::node) const fn is_provisional(&self) -> bool {
+        !self.trust.committed && self.links.has_parents()
     }
 
     pub(super) fn hello(&self, peer: NodeId) -> Hello {

@@ -19,7 +19,7 @@ impl Node {
     pub(super) fn gossip_on_time(&mut self) {
         let now = self.now.mono;
         self.with_gossip(|gossip, replica, chance| gossip.on_time(now, replica, chance));
-        for applied in self.registry.retry(self.now) {
+        while let Some(applied) = self.registry.retry(self.now) {
             self.take(&applied);
         }
     }

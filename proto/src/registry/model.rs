@@ -274,7 +274,7 @@ impl Model {
         self.now.mono += Duration::from_millis(passed);
         for at in 0..NODES {
             let now = self.local(at);
-            for applied in self.replicas[at].registry.retry(now) {
+            while let Some(applied) = self.replicas[at].registry.retry(now) {
                 self.count("retried");
                 self.replicas[at].follow(&applied);
             }
@@ -331,7 +331,7 @@ impl Model {
         for round in 0.. {
             for at in 0..NODES {
                 let now = self.local(at);
-                for applied in self.replicas[at].registry.retry(now) {
+                while let Some(applied) = self.replicas[at].registry.retry(now) {
                     self.replicas[at].follow(&applied);
                 }
             }

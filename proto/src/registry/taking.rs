@@ -44,14 +44,16 @@ impl Registry {
         self.defer(sender, range, records, now)
     }
 
-    /// Takes what is due of what was held back. Senders whose ranges turn out to be wrong are not named: it is asked for again.
-    pub fn retry(&mut self, now: Now) -> Vec<Applied> {
-        let mut taken = Vec::new();
+    /// Takes the next that is due of what was held back. What follows from it may end the life of what comes after it, so that is not
+    /// taken in one go. Senders whose ranges turn out to be wrong are not named: it is asked for again.
+    pub fn retry(&mut self, now: Now) -> Option<Applied> {
         while let Some(Waiting { sender, range, records, .. }) = self.deferred.pop_due(now.wall_ms) {
             let applied = self.check(&range, &records).and_then(|()| self.take(sender, &range, &records, now));
-            taken.extend(applied.ok());
+            if applied.is_ok() {
+                return applied.ok();
+            }
         }
-        taken
+        None
     }
 
     /// When [`Registry::retry`] has something to do, if the wall's clock goes on as it does.

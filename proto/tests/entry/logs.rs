@@ -106,7 +106,7 @@ impl Replica {
     fn pass(&mut self, time: Duration) {
         self.now.mono += time;
         self.now.wall_ms += u64::try_from(time.as_millis()).unwrap_or(0);
-        self.registry.retry(self.now);
+        while self.registry.retry(self.now).is_some() {}
     }
 
     /// What is said to a sender of one log.

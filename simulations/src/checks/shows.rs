@@ -90,8 +90,8 @@ fn rebuilt(number: usize, view: &View, records: impl Iterator<Item = SignedRef>)
     }
     ensure(hash_of(&view.tools) == hash_of(zone.tools()), 4, || {
         let (shown, built) = (picture(&view.tools), picture(zone.tools()));
-        let differing: Vec<_> = shown.symmetric_difference(&built).take(4).collect();
-        format!("host {number} shows what its logs do not say, or not all of it: {differing:?}")
+        let [only, lacks] = [&shown - &built, &built - &shown].map(|side| side.into_iter().take(4).collect::<Vec<_>>());
+        format!("host {number} shows what its logs do not say, or not all of it: shows {only:?}, lacks {lacks:?}")
     })
 }
 

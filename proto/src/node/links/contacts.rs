@@ -147,18 +147,35 @@ impl Contacts {
         is_kept
     }
 
-    /// The parents that a fellow's record names now: those it no longer names are given up, unless another fellow's does.
+    /// The parents that a fellow's record names now: those it no longer names are given up, unless another fellow's does. So is a last
+    /// one that only a record now gone had named, when this one names any.
     pub(super) fn follow_parents(&mut self, fellow: NodeId, parents: &[String]) {
         let parents = &parents[..parents.len().min(PARENTS_MAX)];
         self.by_address.retain(|address, contact| {
-            let left = !parents.contains(address) && contact.named_by.remove(&fellow);
-            !left || !contact.named_by.is_empty()
+            let named = parents.contains(address);
+            let left = !named && contact.named_by.remove(&fellow);
+            let outlived = !named && !parents.is_empty() && contact.is_learnt_parent();
+            !(left || outlived) || !contact.named_by.is_empty()
         });
         for parent in parents {
             self.keep(parent, Purpose::Parent, None);
             if let Some(contact) = self.by_address.get_mut(parent).filter(|contact| contact.is_learnt_parent()) {
                 contact.named_by.insert(fellow);
             }
+        }
+        self.settle();
+    }
+
+    /// A fellow's record is gone, and with it the parents that only it named, but never the last: that a replica left, or was caught
+    /// lying, takes the zone from no parent.
+    pub(super) fn forget_parents_of(&mut self, fellow: NodeId) {
+        for contact in self.by_address.values_mut() {
+            contact.named_by.remove(&fellow);
+        }
+        let stands =
+            |contact: &Contact| contact.purpose == Purpose::Parent && (contact.given || !contact.named_by.is_empty());
+        if self.by_address.values().any(stands) {
+            self.by_address.retain(|_, contact| contact.purpose != Purpose::Parent || stands(contact));
         }
         self.settle();
     }
@@ -343,6 +360,23 @@ mod tests {
         assert_eq!(contacts.iter().map(|(address, _)| &**address).collect::<Vec<_>>(), ["b:1", "own:1"]);
         assert!(contacts.want("b:1", node(3), NOW));
         assert_eq!(contacts.get("b:1").map(|contact| contact.purpose), Some(Purpose::Fellow));
+    }
+
+    #[test]
+    fn the_last_parent_outlives_the_record_that_named_it_until_another_names_one() {
+        let kept = |contacts: &Contacts| contacts.iter().map(|(address, _)| address.clone()).collect::<Vec<_>>();
+        let mut contacts = Contacts::default();
+        contacts.follow_parents(node(1), &["a:1".to_owned()]);
+        contacts.follow_parents(node(2), &["b:1".to_owned()]);
+        contacts.forget_parents_of(node(1));
+        assert_eq!(kept(&contacts), ["b:1"]);
+        contacts.forget_parents_of(node(2));
+        contacts.follow_parents(node(3), &[]);
+        assert_eq!(kept(&contacts), ["b:1"], "whoever only joined says nothing of parents");
+        contacts.follow_parents(node(3), &["c:1".to_owned()]);
+        assert_eq!(kept(&contacts), ["c:1"]);
+        contacts.follow_parents(node(3), &[]);
+        assert_eq!(kept(&contacts), [""; 0], "it says itself that it has none any more");
     }
 
     #[test]

@@ -263,7 +263,7 @@ impl Node {
         let (Change::Put(_), Some(body)) = (change, signed.node_body()) else {
             self.membership.on_gone(node);
             self.links.contacts.forget_fellow(node, None);
-            self.follow_parents(node, &[]);
+            self.links.contacts.forget_parents_of(node);
             return;
         };
         self.membership.on_member(node);

@@ -226,7 +226,9 @@ impl Gossip {
                 vec![(from, Busy { retry_ms }.into())]
             }
         };
-        if vector.reply && replica.registry.lacks_from(&vector.entries) {
+        // A new replica has to hear how far it has to come; in a small zone both say so anyway.
+        let aims = vector.buckets == u64::MAX && replica.registry.origins() > SMALL_ZONE_LOGS;
+        if vector.reply && (aims || replica.registry.lacks_from(&vector.entries)) {
             sends.extend(self.pull(now, from, vector.buckets, false, replica));
         }
         let found = sends.iter().any(|(_, message)| !is_closing(message));

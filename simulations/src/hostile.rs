@@ -125,8 +125,8 @@ impl Enemy {
             }
             Trick::LastNumber => self.last_number(world, victims),
             Trick::FarFuture => {
-                let hlc = 253_402_300_799_000 << 16;
-                self.next(world, |record| record.hlc = hlc)
+                // One content however often it is told, or it would be a fork.
+                self.next(world, |record| (record.hlc, record.issued_ms) = (253_402_300_799_000 << 16, 1))
             }
             Trick::TwoContents => {
                 let body = tool_body(&format!("fork {}", at % 2));

@@ -252,6 +252,11 @@ fn parts_are_compared_only_where_the_vector_is_longer_than_their_hashes() {
             let sends = node.hear(id(2), &Buckets { hashes }.into());
             assert!(matches!(&sends[..], [(_, Message::Vector(vector))] if vector.buckets == 1 << 3 && vector.reply));
         }
+        // Whoever is new lacks everything and has nothing: in a large zone nothing else tells how far it has to come.
+        let new = Vector { buckets: u64::MAX, entries: Vec::new(), reply: true };
+        let sends = node.hear(id(3), &new.into());
+        let told = sends.iter().any(|(_, message)| matches!(message, Message::Vector(vector) if !vector.reply));
+        assert_eq!(told, logs > SMALL_ZONE_LOGS);
     }
 }
 

@@ -123,8 +123,16 @@ pub(super) struct Links {
 struct CatchUp {
     /// How far it has to come; unknown until a fellow says what it holds.
     goal: Option<Vec<(Origin, u64)>>,
+    /// When it has come that far and what fellows inherit from a former life of it is written, too.
+    soon: Option<Duration>,
     /// When it goes on with what it has: whoever held more did not come.
     until: Duration,
+}
+
+impl CatchUp {
+    fn ends(&self) -> Duration {
+        self.soon.map_or(self.until, |soon| soon.min(self.until))
+    }
 }
 
 impl Links {
@@ -206,7 +214,7 @@ impl Links {
     }
 
     fn catch_up(&mut self, now: Duration) {
-        self.catching_up = Some(CatchUp { goal: None, until: now + CATCH_UP_MAX });
+        self.catching_up = Some(CatchUp { goal: None, soon: None, until: now + CATCH_UP_MAX });
     }
 
     /// Whether the lease of a delegation has not ended.
@@ -249,7 +257,7 @@ impl Links {
             let silent = self.by_peer.values().filter(|link| link.is_silent());
             silent.map(|link| link.greeted + GREETED_LATELY).min()
         });
-        let catch_up = self.catching_up.as_ref().map(|catch_up| catch_up.until);
+        let catch_up = self.catching_up.as_ref().map(CatchUp::ends);
         [self.contacts.due(), greetings.flatten(), catch_up].into_iter().flatten().min()
     }
 

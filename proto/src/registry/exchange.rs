@@ -148,14 +148,15 @@ impl Registry {
         })
     }
 
-    /// Whether all that somebody with these entries has is held or refused here, and not only on its way: it can be read.
+    /// Whether all that somebody with these entries has is held or refused here, and not only on its way: it can be read. Of what that
+    /// one waits for itself it is not said how much it holds: of these logs anything has to be held.
     pub fn has_reached(&self, entries: &[(Origin, u64)]) -> bool {
-        let is_read = |(origin, number): &(Origin, u64)| match Standing::from_number(*number) {
-            Standing::Through(through) if through <= SEQ_MAX => self.through(*origin) >= through,
-            _ => true,
-        };
-        !self.lacks_from(entries)
-            && entries.iter().all(|entry| self.is_over(entry.0) || self.is_quarantined(entry.0) || is_read(entry))
+        entries.iter().all(|(origin, number)| match Standing::from_number(*number) {
+            _ if self.is_over(*origin) || self.is_quarantined(*origin) => true,
+            Standing::Through(through) => through > SEQ_MAX || self.through(*origin) >= through,
+            Standing::Quarantined => false,
+            Standing::Staged(_) | Standing::NotNow => self.incarnation_of(origin.node).is_some(),
+        })
     }
 
     /// Whether anything of a log up to a number is not held, on its way, or refused here. A number that no record may have is a lie.

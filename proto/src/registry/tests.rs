@@ -305,6 +305,9 @@ fn what_is_stamped_too_far_ahead_waits_with_all_that_follows() {
         (3, None, (0, 0))
     );
     assert!(registry.has_reached(&theirs));
+    let none = self::registry();
+    let waits = [(author.origin, Standing::NotNow.number())];
+    assert!(registry.has_reached(&waits) && !none.has_reached(&waits), "who waits holds what came before");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use super::truth::Truth;
 use super::{Verdict, ensure};
 use crate::host::Host;
 
+/// No clock of this world ever comes as far as an enemy may stamp.
+const AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How long things may take once the world is calm.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -66,9 +69,9 @@ impl Calm {
         let honest = hosts.iter().filter(|host| !host.hostile);
         let waits = honest.filter_map(|host| {
             let node = host.node.as_ref()?;
-            // What an enemy stamped nobody saw being written.
-            let due = node.next_life().max(node.registry().next_retry(host.now(time)));
-            Some((host.started + due?).saturating_sub(time))
+            // What an enemy stamped nobody saw being written. A stamp of another age is waited for by nobody.
+            let due = node.registry().next_retry(host.now(time)).filter(|due| host.started + *due < time + AGE);
+            Some((host.started + node.next_life().max(due)?).saturating_sub(time))
         });
         waits.max().unwrap_or_default().max(clocks)
     }

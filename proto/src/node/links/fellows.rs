@@ -241,13 +241,14 @@ impl Node {
     /// fellow it is connected to, since that one may be as new.
     pub(in crate::node) fn check_goal(&mut self, equal: bool) {
         let now = self.now.mono;
-        let Some(CatchUp { goal, until }) = &mut self.links.catching_up else { return };
-        let reached = equal || goal.as_ref().is_some_and(|goal| self.registry.has_reached(goal));
-        if reached && self.links.fellows.iter().all(|fellow| self.registry.incarnation_of(*fellow).is_some()) {
+        let Some(catch_up) = &mut self.links.catching_up else { return };
+        if self.links.fellows.iter().any(|fellow| self.registry.incarnation_of(*fellow).is_none()) {
+            catch_up.soon = None;
+        } else if equal || catch_up.goal.as_ref().is_some_and(|goal| self.registry.has_reached(goal)) {
             // What fellows inherit from a former life of this node takes them a moment.
-            *until = (*until).min(now + INHERITED_WITHIN);
+            catch_up.soon.get_or_insert(now + INHERITED_WITHIN);
         }
-        if *until <= now {
+        if catch_up.ends() <= now {
             self.links.catching_up = None;
             self.settle_links();
         }

@@ -3,7 +3,7 @@
 //!
 //! Until the bound has passed nothing is asserted here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aop_proto::codec::Wire;
@@ -50,14 +50,14 @@ impl Calm {
 
     pub(super) fn wrote(&mut self, signed: &SignedRef, time: Duration) {
         self.stamp_ms = self.stamp_ms.max(signed.record.hlc >> 16);
-        self.heard(signed, time);
+        self.heard(&signed.record.zone, time);
     }
 
-    /// Something came that nobody saw being written: an enemy says when it likes.
-    pub(super) fn heard(&mut self, signed: &SignedRef, time: Duration) {
-        match self.written.get_mut(&signed.record.zone) {
+    /// Something came that nobody saw being written, or was proven a lie: an enemy says when it likes.
+    pub(super) fn heard(&mut self, zone: &str, time: Duration) {
+        match self.written.get_mut(zone) {
             Some(at) => *at = time,
-            None => drop(self.written.insert(signed.record.zone.clone(), time)),
+            None => drop(self.written.insert(zone.to_owned(), time)),
         }
     }
 
@@ -100,7 +100,13 @@ impl Calm {
             let digest = node.registry().digest();
             let (first, known) = *digests.entry((zone, key)).or_insert((number, digest));
             ensure(known == digest, 6, || {
-                format!("at {time:?} hosts {first} and {number} of {zone} differ, calm since {:?}", self.disturbed)
+                let vectors = [first, number].map(|at| hosts[at].node.as_ref().map(|node| node.registry().vector()));
+                let [one, other] = vectors.map(|vector| vector.into_iter().flatten().collect::<BTreeSet<_>>());
+                let (only, lacks) = (&one - &other, &other - &one);
+                let since = self.disturbed;
+                format!(
+                    "at {time:?} hosts {first} and {number} of {zone} differ, calm since {since:?}: {only:?} {lacks:?}"
+                )
             })?;
         }
         Ok(())

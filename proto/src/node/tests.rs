@@ -176,3 +176,23 @@ fn what_a_node_ended_that_goes_on_is_said_by_itself_alone() {
     assert_eq!((reaps(&node), node.registry.reaped(last)), (6, Some(2)));
     assert_eq!(node.registry.reaped(NodeId([3; 32])), Some(1));
 }
+
+#[test]
+fn what_an_earlier_life_delegated_goes_on_where_the_log_of_this_one_ends() {
+    let zone = ZoneName::parse("y.z").expect("a zone");
+    let body = DelegationBody { zone_key: [3; 32], epoch: 1, gateways: Vec::new(), tools: 0, since_ms: 1 };
+    let mut first = founder(50_000);
+    assert!(first.write_delegation(&zone, body));
+    written(&mut first);
+    let mut second = Node::new(Config { incarnation: 2, ..config() }, Restored::default(), NOW);
+    written(&mut second);
+    assert!(ask(&mut second, tool("a", 100)).is_ok());
+    let through = second.registry.through(second.origin());
+    // The store had both: it ended before the log of the first life was dropped.
+    let records = [&first, &second].into_iter().flat_map(|node| node.registry.records_of(node.origin())).cloned();
+    let restored = Restored { records: records.collect(), trust: Some(second.trust.encode()), forks: Vec::new() };
+    let mut node = Node::new(Config { incarnation: 2, ..config() }, restored, NOW);
+    written(&mut node);
+    assert_eq!((node.view().children.len(), node.view().tools.len()), (1, 1));
+    assert_eq!(node.registry.through(node.origin()), through + 1);
+}

@@ -10,6 +10,8 @@
 //! hashes). 1024 bits hold against both for as many logs as a zone may have. The bucket hashes are short and promise nothing: they only
 //! tell where to look, and who finds them equal though the digests differ looks everywhere.
 
+use std::sync::OnceLock;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::params::BUCKETS;
@@ -47,12 +49,14 @@ impl Term {
 pub(super) struct Sums {
     lanes: [u64; LANES],
     buckets: [u64; BUCKETS],
+    /// Until they change; fellows ask for it with every message.
+    digest: OnceLock<[u8; 16]>,
 }
 
 impl Sums {
     /// Of nothing.
     pub(super) const fn new() -> Self {
-        Self { lanes: [0; LANES], buckets: [0; BUCKETS] }
+        Self { lanes: [0; LANES], buckets: [0; BUCKETS], digest: OnceLock::new() }
     }
 
     /// What is held of a node holds this.
@@ -71,12 +75,15 @@ impl Sums {
         }
         let bucket = &mut self.buckets[bucket_of(node)];
         *bucket = by(*bucket, term.0[0]);
+        self.digest.take();
     }
 
     pub(super) fn digest(&self) -> [u8; 16] {
-        let mut hasher = Sha256::new();
-        self.lanes.iter().for_each(|lane| hasher.update(lane.to_le_bytes()));
-        *hasher.finalize().first_chunk().expect("16 of 32 bytes")
+        *self.digest.get_or_init(|| {
+            let mut hasher = Sha256::new();
+            self.lanes.iter().for_each(|lane| hasher.update(lane.to_le_bytes()));
+            *hasher.finalize().first_chunk().expect("16 of 32 bytes")
+        })
     }
 
     pub(super) const fn buckets(&self) -> &[u64; BUCKETS] {

@@ -240,7 +240,7 @@ pub fn fit_tool_labels<'a>(originals: impl Iterator<Item = &'a str>) -> Vec<Stri
 
 /// The name of a tool on the MCP wire: `server__tool`, `^[a-zA-Z0-9_-]{1,64}$`, cut with a hash suffix above 64.
 pub fn wire_name(server: &str, tool_label: &str) -> String {
-    let whole = format!("{server}__{tool_label}");
+    let whole = [server, "__", tool_label].concat();
     if whole.len() <= WIRE_NAME_CHARS_MAX && whole.chars().all(is_label_char) {
         return whole;
     }

@@ -30,6 +30,8 @@ pub struct Index {
     sealed: Vec<Sealed>,
     tail: Vec<(DocId, Arc<Terms>)>,
     merge: Option<Running>,
+    /// Whether segments came, or lost documents, since somebody looked for what to merge.
+    unsettled: bool,
     /// The number of the next segment; segments of a merge under way are recognised by it.
     next_number: u64,
     documents: usize,
@@ -104,6 +106,7 @@ impl Index {
         let part = Part { segment: Arc::new(segment), removed: Arc::new(removed) };
         self.sealed.push(Sealed { number: self.next_number, part });
         self.next_number += 1;
+        self.unsettled = true;
     }
 
     fn contains(&self, id: DocId) -> bool {
@@ -121,6 +124,7 @@ impl Index {
             });
             let Some((part, document)) = found else { return false };
             Arc::make_mut(&mut part.removed).insert(document);
+            self.unsettled = true;
             part.segment.length(document)
         };
         self.documents -= 1;
@@ -143,6 +147,9 @@ impl Index {
     }
 
     fn begin_merge(&mut self) {
+        if !std::mem::take(&mut self.unsettled) {
+            return;
+        }
         self.sealed.retain(|sealed| sealed.live() > 0);
         let Some(numbers) = self.half_removed().or_else(|| self.full_class()) else { return };
         let chosen = self.sealed.iter().filter(|sealed| numbers.contains(&sealed.number));

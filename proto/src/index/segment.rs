@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::DocId;
 use super::score::{Query, Scorer, part};
 use super::terms::Terms;
-use super::words::{order, prefix};
+use super::words::{is_same, prefix, sort_by_word};
 
 /// Documents of one segment: their numbers fit 16 bits.
 pub(super) const SEGMENT_DOCUMENTS_MAX: usize = u16::MAX as usize;
@@ -56,13 +56,13 @@ impl Segment {
             occurrences.extend(terms.iter().zip(0u16..).map(|((term, _), at)| (prefix(term), document, at)));
         }
         let find = |document: u16, at: u16| fresh[usize::from(document)].1.at(usize::from(at));
-        let by_term =
-            |a: &(u128, u16, u16), b: &(u128, u16, u16)| order(a.0, b.0, || (find(a.1, a.2).0, find(b.1, b.2).0));
-        occurrences.sort_unstable_by(|a, b| by_term(a, b).then(a.1.cmp(&b.1)));
-        for run in occurrences.chunk_by(|a, b| by_term(a, b).is_eq()) {
+        let text = |&(_, document, at): &(u128, u16, u16)| find(document, at).0;
+        // A document's terms are in order: what is of one term stays in the order of documents.
+        sort_by_word(&mut occurrences, |occurrence| occurrence.0, text);
+        for run in occurrences.chunk_by(|a, b| is_same(a.0, b.0, || [text(a), text(b)])) {
             let posting = |&(_, document, at)| Posting { document, weight: find(document, at).1 };
             segment.postings.extend(run.iter().map(posting));
-            segment.close_term(find(run[0].1, run[0].2).0);
+            segment.close_term(text(&run[0]));
         }
         segment.finish();
         segment
@@ -214,7 +214,7 @@ struct Input {
 impl Merge {
     pub(super) fn new(parts: impl Iterator<Item = (Arc<Segment>, Arc<Removed>)>) -> Self {
         let mut output = Segment::default();
-        let inputs = parts
+        let inputs: Vec<Input> = parts
             .map(|(segment, removed)| {
                 let mut renumbered = Vec::with_capacity(segment.len());
                 for ((&id, &length), document) in segment.documents.iter().zip(&segment.lengths).zip(0u16..) {
@@ -228,6 +228,7 @@ impl Merge {
                 Input { segment, removed, renumbered, at: 0 }
             })
             .collect();
+        output.postings.reserve_exact(inputs.iter().map(|input| input.segment.postings.len()).sum());
         Self { inputs, output }
     }
 

@@ -5,7 +5,7 @@
 //! The same definition always gives the same `Terms`, on every node; that is what makes scores of two nodes comparable.
 
 use super::stem::push_stem;
-use super::words::{self, WORD_BYTES_MAX, Word, each_word, prefix};
+use super::words::{WORD_BYTES_MAX, Word, each_word, is_same, prefix, sort_by_word};
 use crate::json::Json;
 
 /// Further distinct terms of one document are left out; they are beyond what any description says.
@@ -258,10 +258,9 @@ impl Collected {
     fn finish(self) -> Terms {
         let Self { text, occurrences: mut terms, .. } = self;
         let text_of = |occurrence: &Occurrence| &text[occurrence.start as usize..occurrence.end as usize];
-        let order = |a: &Occurrence, b: &Occurrence| words::order(a.prefix, b.prefix, || (text_of(a), text_of(b)));
-        terms.sort_unstable_by(|a, b| order(a, b).then(a.start.cmp(&b.start)));
+        sort_by_word(&mut terms, |term| term.prefix, text_of);
         terms.dedup_by(|again, first| {
-            let same = order(again, first).is_eq();
+            let same = is_same(again.prefix, first.prefix, || [text_of(again), text_of(first)]);
             if same {
                 first.weight = first.weight.saturating_add(again.weight);
                 first.length = first.length.saturating_add(again.length);
@@ -271,7 +270,7 @@ impl Collected {
         if terms.len() > DOCUMENT_TERMS_MAX {
             terms.sort_unstable_by_key(|term| term.start);
             terms.truncate(DOCUMENT_TERMS_MAX);
-            terms.sort_unstable_by(order);
+            sort_by_word(&mut terms, |term| term.prefix, text_of);
         }
         let mut kept = String::with_capacity(terms.iter().map(|term| text_of(term).len()).sum());
         let entries = terms.iter().map(|term| {

@@ -5,8 +5,6 @@
 //! Scripts written without spaces are cut into overlapping pairs, so that a part of a phrase finds the phrase.
 //! It is not a language detector and knows no dictionary; the same bytes always give the same words.
 
-use std::cmp::Ordering;
-
 /// Longer words are cut: they are encoded data, not language.
 pub(super) const WORD_BYTES_MAX: usize = 64;
 
@@ -135,14 +133,29 @@ const fn number(bytes: &[u8], from: usize) -> u64 {
     0
 }
 
-/// The order of two words by their prefixes; their texts are asked for only where these do not hold the whole of them. No word
-/// contains the byte 0.
-pub(super) fn order<'a>(a: u128, b: u128, texts: impl FnOnce() -> (&'a str, &'a str)) -> Ordering {
+/// Whether a prefix holds the whole of its word. No word contains the byte 0.
+const fn is_whole(prefix: u128) -> bool {
+    prefix & 0xff == 0
+}
+
+/// Whether two words are one, by their prefixes; their texts are asked for only where these do not hold the whole of them.
+pub(super) fn is_same<'a>(a: u128, b: u128, texts: impl FnOnce() -> [&'a str; 2]) -> bool {
     let by_text = || {
-        let (a, b) = texts();
-        a.cmp(b)
+        let [a, b] = texts();
+        a == b
     };
-    a.cmp(&b).then_with(|| if a & 0xff == 0 { Ordering::Equal } else { by_text() })
+    a == b && (is_whole(a) || by_text())
+}
+
+/// Sorts by words. Equal ones stay in their order. Numbers are compared, and texts only where prefixes do not hold the whole of them;
+/// runs that are sorted already cost little.
+pub(super) fn sort_by_word<'a, T>(items: &mut [T], prefix: impl Fn(&T) -> u128, text: impl Fn(&T) -> &'a str) {
+    items.sort_by_key(&prefix);
+    for run in items.chunk_by_mut(|a, b| prefix(a) == prefix(b)) {
+        if !is_whole(prefix(&run[0])) {
+            run.sort_by_key(&text);
+        }
+    }
 }
 
 const LETTERS: usize = 26;
@@ -229,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_sort_as_their_words_do() {
+    fn words_sort_by_their_prefixes() {
         let words = [
             "",
             "a",
@@ -242,8 +255,11 @@ mod tests {
             "sixteen-bytes-abc",
             "seventeen-bytes-b",
         ];
+        let mut sorted: Vec<&str> = words.iter().rev().copied().collect();
+        sort_by_word(&mut sorted, |word| prefix(word), |word| word);
+        assert!(sorted.is_sorted(), "{sorted:?}");
         for (a, b) in words.iter().flat_map(|a| words.iter().map(move |b| (*a, *b))) {
-            assert_eq!(order(prefix(a), prefix(b), || (a, b)), a.cmp(b), "{a:?} {b:?}");
+            assert_eq!(is_same(prefix(a), prefix(b), || [a, b]), a == b, "{a:?} {b:?}");
         }
         assert_eq!(prefix("sixteen-bytes-ab"), prefix("sixteen-bytes-abc"));
     }

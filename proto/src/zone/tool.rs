@@ -95,7 +95,7 @@ pub fn aliases(name: &FullName, body: &ToolBody) -> [String; 4] {
     [
         name.key().to_owned(),
         wire_name(&body.server, label).to_ascii_lowercase(),
-        format!("{}/{}", body.server, body.original).to_lowercase(),
+        [&*body.server, "/", &body.original].concat().to_lowercase(),
         body.original.to_lowercase(),
     ]
 }

@@ -20,6 +20,7 @@ use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Node, Refusal, Restored};
 use aop_proto::record::Signed;
+use aop_proto::view::View;
 use aop_proto::wire::message::Fork;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
@@ -45,8 +46,8 @@ use crate::upstream::{self, ServerSpec, TransportSpec, Upstreams};
 
 /// News of servers that wait for the node.
 const SERVER_EVENTS_MAX: usize = 256;
-/// A parent that answers within this time and does not fit is an error at start.
-const PARENT_PATIENCE: Duration = Duration::from_secs(2);
+/// A parent, or fellow to be, that answers within this time and does not fit is an error at start.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs a node, or with `--dev` three of them, until the process is told to stop.
 ///
@@ -65,7 +66,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     }
     let setup = Setup::of(&config);
     let mut running = Running::start(setup).await?;
-    if let Err(problem) = running.parents_fit().await {
+    if let Err(problem) = running.others_fit().await {
         running.stop().await;
         return Err(problem.into());
     }
@@ -121,6 +122,7 @@ struct Running {
     admin_token: AdminToken,
     refusals: mpsc::Receiver<Refusal>,
     parents: usize,
+    joins: usize,
     doors: CancellationToken,
     driver: CancellationToken,
     door_tasks: TaskTracker,
@@ -137,7 +139,7 @@ impl Running {
         let clock = Clock::start();
         let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
         let peers = Peers::bind(udp, &node_key, events).context("cannot open the federation port")?;
-        let parents = setup.parents.len();
+        let (parents, joins) = (setup.parents.len(), setup.joins.len());
         let kept = Kept::read(store.load(Table::Meta)?);
         let ahead = Arc::new(Ahead::default());
         let config = Config {
@@ -212,6 +214,7 @@ impl Running {
             admin_token,
             refusals: queues.refusals,
             parents,
+            joins,
             doors,
             driver: driver_stop,
             door_tasks,
@@ -220,40 +223,41 @@ impl Running {
         })
     }
 
-    /// Waits a moment for the parents. One that answers and does not fit is an error; one that does not answer is retried for ever.
-    async fn parents_fit(&mut self) -> Result<(), Problem> {
-        if self.parents == 0 {
+    /// Waits a moment for the parents, and a new replica for its zone. Who answers and does not fit is an error; who does not answer is
+    /// retried for ever.
+    async fn others_fit(&mut self) -> Result<(), Problem> {
+        if self.parents + self.joins == 0 {
             return Ok(());
         }
         let handle = self.handle.clone();
         let mut connections = handle.connections();
+        let has_parents = self.parents > 0;
         let settled = async {
-            let met = |handle: &Handle| handle.view().admitted && handle.view().parent.is_some();
-            while !met(&handle) {
+            let met = |view: &View| view.admitted && (view.parent.is_some() || !has_parents);
+            while !met(&handle.view()) {
                 // The view follows a connection by some messages; a short look again is cheaper than a queue of its own.
                 let _ = tokio::time::timeout(Duration::from_millis(20), connections.changed()).await;
             }
         };
         tokio::select! {
             () = settled => Ok(()),
-            () = tokio::time::sleep(PARENT_PATIENCE) => {
-                tracing::warn!("the parent does not answer yet; it is tried for ever, `aop status` tells");
+            () = tokio::time::sleep(OTHERS_PATIENCE) => {
+                let who = if has_parents { "the parent does not answer" } else { "nobody of the zone answers" };
+                tracing::warn!("{who} yet; it is tried for ever, `aop status` tells");
                 Ok(())
             }
-            refusal = refused_by_parent(&mut self.refusals) => Err(self.misfit(&refusal)),
+            refusal = unfit(&mut self.refusals, &self.handle) => Err(self.misfit(&refusal)),
         }
     }
 
     fn misfit(&self, refusal: &Refusal) -> Problem {
-        let zone = self.zone.as_str();
-        let fits = refusal.reason.split('`').nth(1).filter(|name| name.ends_with(|c: char| c.is_ascii_alphanumeric()));
+        let Refusal { address, purpose, reason } = refusal;
+        let fits = reason.split('`').nth(1).filter(|name| ZoneName::parse(name).is_ok());
         let hint = match fits {
-            Some(name) if name.starts_with(zone.split('.').next().unwrap_or(zone)) => {
-                format!("aop-node --zone {name} --parent {}", refusal.address)
-            }
-            _ => format!("aop zones --tree --node {}", refusal.address),
+            Some(zone) => format!("aop-node --zone {zone} --{purpose} {address}"),
+            None => format!("aop zones --tree --node {address}"),
         };
-        Problem::new(Kind::Config, format!("{} {}: {}", refusal.purpose, refusal.address, refusal.reason)).hint(hint)
+        Problem::new(Kind::Config, format!("{purpose} {address}: {reason}")).hint(hint)
     }
 
     /// Waits for the driver to end, which it does only when it is told to. A node without one answers nobody.
@@ -336,10 +340,12 @@ async fn first_signal() {
 }
 
 /// Fellows and others may refuse as they like: only a parent's word is about this configuration.
-async fn refused_by_parent(refusals: &mut mpsc::Receiver<Refusal>) -> Refusal {
+/// The first who was meant to be a parent and cannot; while nobody has admitted this node also the first who was meant to do that.
+async fn unfit(refusals: &mut mpsc::Receiver<Refusal>, handle: &Handle) -> Refusal {
     loop {
         match refusals.recv().await {
             Some(refusal) if refusal.purpose == "parent" => return refusal,
+            Some(refusal) if refusal.purpose == "join" && !handle.view().admitted => return refusal,
             Some(_) => {}
             None => return std::future::pending().await,
         }

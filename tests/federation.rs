@@ -384,6 +384,27 @@ fn a_zone_that_does_not_fit_below_its_parent_is_told_which_name_would() {
 }
 
 #[test]
+fn a_node_that_cannot_be_what_it_was_named_as_is_an_error_with_a_way_out() {
+    let world = World::new();
+    let lab = world.node("lab").zone("lab").start();
+    let below = world.node("ml").zone("ml.lab").parent(&lab).start();
+    delegated(&below);
+    let cases = [
+        ("lab", "--parent", &lab, "use --join"),
+        ("lab", "--parent", &below, "lies below lab"),
+        ("research", "--join", &lab, "aop-node --zone lab --join"),
+        ("ml.lab", "--join", &lab, "aop-node --zone lab --join"),
+        ("lab", "--join", &below, "aop-node --zone ml.lab --join"),
+    ];
+    for (number, (zone, how, other, hint)) in cases.into_iter().enumerate() {
+        let refused = world.node(&format!("unfit-{number}")).zone(zone).args([how, &other.address]).refused().exits(2);
+        assert!(refused.err.contains(hint), "{zone} {how}: {refused}");
+    }
+    let fellow = world.node("fellow").zone("lab").args(["--join", &lab.address]).start();
+    both_alive(&lab, &fellow);
+}
+
+#[test]
 fn words_are_answered_alike_by_every_node() {
     let world = World::new();
     let federation = Federation::start(&world);

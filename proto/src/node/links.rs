@@ -388,6 +388,7 @@ impl Node {
         }
         self.follow_manifests(&zone, &hello.manifests);
         self.settle_keys();
+        self.tell_misfits(peer, &zone);
         if zone == self.config.zone {
             self.on_fellow(peer, hello);
         } else if self.config.zone.is_below(&zone) {
@@ -396,8 +397,6 @@ impl Node {
             self.on_descendant(peer, zone, hello.address);
         } else {
             self.set_role(peer, Role::Stranger);
-            let fits = format!("{}.{zone}", self.config.zone.as_str().split('.').next().unwrap_or_default());
-            self.misfit(peer, &format!("zone {} does not lie below {zone}; `{fits}` would", self.config.zone));
         }
         self.view_dirty = true;
     }
@@ -429,9 +428,31 @@ impl Node {
         }
     }
 
-    /// Tells an operator when the peer was meant to be our parent or fellow and is not.
-    fn misfit(&mut self, peer: NodeId, reason: &str) {
-        for (address, purpose) in self.links.contacts.refuse(peer, reason) {
+    /// Tells an operator when the peer was meant to be our parent or fellow, and is of a zone that makes it none.
+    fn tell_misfits(&mut self, peer: NodeId, zone: &ZoneName) {
+        let own = &self.config.zone;
+        let as_fellow = (zone != own).then(|| format!("it is of zone `{zone}`, and this node of {own}"));
+        let as_parent = if zone == own {
+            Some(format!("it is of zone {own} itself; use --join for a fellow replica"))
+        } else if zone.is_below(own) {
+            Some(format!("it is of zone {zone}, which lies below {own}; this node would be its parent"))
+        } else if own.is_below(zone) {
+            None
+        } else {
+            let fits = format!("{}.{zone}", own.as_str().split('.').next().unwrap_or_default());
+            Some(format!("zone {own} does not lie below {zone}; `{fits}` would"))
+        };
+        if let Some(reason) = as_fellow {
+            self.misfit(peer, &reason, |purpose| matches!(purpose, Purpose::Join | Purpose::Fellow));
+        }
+        if let Some(reason) = as_parent {
+            self.misfit(peer, &reason, |purpose| purpose == Purpose::Parent);
+        }
+    }
+
+    /// The same, with the reason.
+    fn misfit(&mut self, peer: NodeId, reason: &str, is_meant: impl Fn(Purpose) -> bool) {
+        for (address, purpose) in self.links.contacts.refuse(peer, reason, is_meant) {
             let refusal = Refusal { address, purpose: purpose.name(), reason: reason.to_owned() };
             self.outputs.push_back(Output::Refused(refusal));
         }

@@ -294,11 +294,16 @@ impl Contacts {
         self.settle();
     }
 
-    /// The peer is not what it was meant to be; the addresses it was meant at, and for what. Those that are news: a peer that goes on
-    /// refusing fills no log.
-    pub(super) fn refuse(&mut self, peer: NodeId, reason: &str) -> Vec<(String, Purpose)> {
+    /// The peer is not what it was meant to be, of what `is_meant` tells; the addresses it was meant at, and for what. Those that are
+    /// news: a peer that goes on refusing fills no log.
+    pub(super) fn refuse(
+        &mut self,
+        peer: NodeId,
+        reason: &str,
+        is_meant: impl Fn(Purpose) -> bool,
+    ) -> Vec<(String, Purpose)> {
         let contacts = self.by_address.iter_mut();
-        let meant = contacts.filter(|(_, contact)| contact.peer == Some(peer) && contact.purpose != Purpose::Gateway);
+        let meant = contacts.filter(|(_, contact)| contact.peer == Some(peer) && is_meant(contact.purpose));
         meant
             .filter_map(|(address, contact)| {
                 contact.error = Some(reason.to_owned());

@@ -176,11 +176,6 @@ impl Node {
     }
 
     pub(super) fn on_fellow(&mut self, peer: NodeId, hello: Hello) {
-        let meant_as_parent =
-            self.links.contacts.values().any(|c| c.peer == Some(peer) && c.purpose == Purpose::Parent);
-        if meant_as_parent {
-            self.misfit(peer, &format!("it is of zone {} itself; use --join for a fellow replica", self.config.zone));
-        }
         let zone = &self.config.zone;
         let lineage = self.anchors.lineage(zone);
         let is_ours = hello.zone_key.is_some_and(|key| lineage.is_some_and(|known| known.epoch_of(&key).is_some()));
@@ -313,7 +308,7 @@ impl Node {
 
     pub(super) fn refuse(&mut self, peer: NodeId, reason: &str) {
         self.send(peer, Refuse { reason: reason.to_owned() });
-        self.misfit(peer, reason);
+        self.misfit(peer, reason, |purpose| purpose != Purpose::Gateway);
     }
 
     pub(in crate::node) fn on_refuse(&mut self, peer: NodeId, refuse: &Refuse) {
@@ -324,7 +319,7 @@ impl Node {
         self.links.mark_refused(peer);
         // For a person to read, and kept: no longer than an error of an upstream, and nothing that a terminal obeys.
         let reason: String = refuse.reason.chars().filter(|c| !c.is_control()).take(ERROR_CHARS_MAX).collect();
-        self.misfit(peer, &reason);
+        self.misfit(peer, &reason, |purpose| purpose != Purpose::Gateway);
     }
 
     pub(in crate::node) fn on_admit(&mut self, peer: NodeId, admit: Admit) {

@@ -121,8 +121,9 @@ struct Running {
     zone: ZoneName,
     admin_token: AdminToken,
     refusals: mpsc::Receiver<Refusal>,
-    parents: usize,
-    joins: usize,
+    /// Addresses that the operator gave.
+    parents: Vec<String>,
+    joins: Vec<String>,
     doors: CancellationToken,
     driver: CancellationToken,
     door_tasks: TaskTracker,
@@ -139,7 +140,7 @@ impl Running {
         let clock = Clock::start();
         let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
         let peers = Peers::bind(udp, &node_key, events).context("cannot open the federation port")?;
-        let (parents, joins) = (setup.parents.len(), setup.joins.len());
+        let (parents, joins) = (setup.parents.clone(), setup.joins.clone());
         let kept = Kept::read(store.load(Table::Meta)?);
         let ahead = Arc::new(Ahead::default());
         let config = Config {
@@ -226,17 +227,31 @@ impl Running {
     /// Waits a moment for the parents, and a new replica for its zone. Who answers and does not fit is an error; who does not answer is
     /// retried for ever.
     async fn others_fit(&mut self) -> Result<(), Problem> {
-        if self.parents + self.joins == 0 {
+        if self.parents.is_empty() && self.joins.is_empty() {
             return Ok(());
         }
         let handle = self.handle.clone();
         let mut connections = handle.connections();
-        let has_parents = self.parents > 0;
+        let has_parents = !self.parents.is_empty();
         let settled = async {
             let met = |view: &View| view.admitted && (view.parent.is_some() || !has_parents);
             while !met(&handle.view()) {
                 // The view follows a connection by some messages; a short look again is cheaper than a queue of its own.
                 let _ = tokio::time::timeout(Duration::from_millis(20), connections.changed()).await;
+            }
+        };
+        // Once admitted, nobody else has to be joined; a parent must fit whenever it is given.
+        let is_unfit = |refusal: &Refusal| match refusal.purpose {
+            "parent" => self.parents.contains(&refusal.address),
+            _ => self.joins.contains(&refusal.address) && !self.handle.view().admitted,
+        };
+        let unfit = async {
+            loop {
+                match self.refusals.recv().await {
+                    Some(refusal) if is_unfit(&refusal) => return refusal,
+                    Some(_) => {}
+                    None => return std::future::pending().await,
+                }
             }
         };
         tokio::select! {
@@ -246,7 +261,7 @@ impl Running {
                 tracing::warn!("{who} yet; it is tried for ever, `aop status` tells");
                 Ok(())
             }
-            refusal = unfit(&mut self.refusals, &self.handle) => Err(self.misfit(&refusal)),
+            refusal = unfit => Err(self.misfit(&refusal)),
         }
     }
 
@@ -340,18 +355,6 @@ async fn first_signal() {
 }
 
 /// Fellows and others may refuse as they like: only a parent's word is about this configuration.
-/// The first who was meant to be a parent and cannot; while nobody has admitted this node also the first who was meant to do that.
-async fn unfit(refusals: &mut mpsc::Receiver<Refusal>, handle: &Handle) -> Refusal {
-    loop {
-        match refusals.recv().await {
-            Some(refusal) if refusal.purpose == "parent" => return refusal,
-            Some(refusal) if refusal.purpose == "join" && !handle.view().admitted => return refusal,
-            Some(_) => {}
-            None => return std::future::pending().await,
-        }
-    }
-}
-
 fn port_problem(listen: SocketAddr, error: &std::io::Error) -> Problem {
     let message = match error.kind() {
         std::io::ErrorKind::AddrInUse => format!("{listen} is in use"),

@@ -218,9 +218,16 @@ impl Membership {
         self.finish(chance)
     }
 
-    /// A message of any other kind came from a fellow: it lives.
+    /// A message of a kind that membership does not read came from a fellow: it lives, and a probe of it has ended well.
     pub fn on_heard(&mut self, from: NodeId) {
-        self.probes.end(from);
+        if self.probes.end(from) {
+            self.health = self.health.saturating_sub(1);
+        }
+    }
+
+    /// Local health multiplier (Lifeguard §3.1): 0 is best, `HEALTH_MAX` worst; how much longer than usual probes wait.
+    pub const fn health(&self) -> u32 {
+        self.health
     }
 
     /// A fellow's probe.

@@ -443,7 +443,10 @@ impl Node {
 
     /// What only a fellow replica may say.
     fn on_fellow_frame(&mut self, peer: NodeId, message: Message) {
-        self.membership.on_heard(peer);
+        // An answer measures the way, and so has to find its probe.
+        if !matches!(message, Message::Ack(_)) {
+            self.membership.on_heard(peer);
+        }
         match message {
             Message::Fork(fork) => self.on_fork(peer, &fork),
             Message::Digest(digest) => self.on_digest(peer, &digest),

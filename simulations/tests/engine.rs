@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use aop_proto::node::{Input, Output};
+use aop_proto::node::{Input, Node, Output};
 use aop_proto::now::Now;
 use aop_proto::record::NodeId;
 use aop_proto::trust::SigningKey;
@@ -264,4 +264,38 @@ fn the_bare_loop_does_a_million_and_a_half_events_a_second() {
     let each = took.as_nanos() as f64 / events as f64;
     println!("{events} events in {took:?}: {each:.0} ns each, {:.2} M/s", 1e3 / each);
     assert!(each <= 666.0, "{each} ns");
+}
+
+#[test]
+fn a_node_that_saw_others_die_trusts_itself_again() {
+    let mut world = World::new(1);
+    let hosts = replicas(&mut world, "research", 1, 5);
+    let health = |world: &World| {
+        let gauges = world.node(hosts[0]).map(Node::gauges).into_iter().flatten();
+        gauges.filter(|gauge| gauge.name == "membership health").map(|gauge| gauge.held).sum::<usize>()
+    };
+    assert!(world.run_until(SOON, |world| acquainted(world, &hosts)).is_some());
+    for host in &hosts[1..4] {
+        world.crash(*host);
+    }
+    assert!(world.run_until(SECOND * 20, |world| health(world) > 0).is_some(), "probes failed");
+    assert!(world.run_until(SECOND * 20, |world| health(world) == 0).is_some(), "and others were answered");
+}
+
+#[test]
+fn probes_wait_as_long_as_answers_take() {
+    const PING_REQUEST: u8 = 26;
+    let mut world = World::formed(20, 1);
+    world.start_all();
+    world.run_for(SECOND * 10);
+    // Much longer than when the connections were made: until that is measured, every ping seems to be lost.
+    world.weather.latency = (Duration::from_millis(150), Duration::from_millis(160));
+    let asked = |world: &World| world.traffic(|kind| kind == PING_REQUEST).messages;
+    let asked_for = |world: &mut World, time: Duration| {
+        let before = asked(world);
+        world.run_for(time);
+        asked(world) - before
+    };
+    let (learning, learnt) = (asked_for(&mut world, SECOND * 150), asked_for(&mut world, SECOND * 20));
+    assert!(learning > 1000 && learnt < 20, "{learning} and {learnt}");
 }

@@ -4,7 +4,8 @@
 
 use crate::node::Node;
 use crate::params::{
-    CACHE_ENTRIES_MAX, CONTACTS_MAX, DEFERRED_BYTES_MAX, ORIGINS_MAX, QUERIES_MAX, STAGED_BYTES_MAX, WANTS_MAX,
+    CACHE_ENTRIES_MAX, CONTACTS_MAX, DEFERRED_BYTES_MAX, HEALTH_MAX, ORIGINS_MAX, QUERIES_MAX, STAGED_BYTES_MAX,
+    WANTS_MAX,
 };
 use crate::trust::SEALS_MAX;
 
@@ -28,6 +29,7 @@ impl Node {
             gauge("logs", self.registry.origins(), ORIGINS_MAX),
             gauge("chains", self.chains.len(), ORIGINS_MAX),
             gauge("members", self.membership.count(), ORIGINS_MAX),
+            gauge("membership health", self.membership.health() as usize, HEALTH_MAX as usize),
             gauge("contacts", self.links.contacts(), CONTACTS_MAX),
             gauge("wants", self.gossip.wants(), WANTS_MAX),
             gauge("bytes of logs in parts", self.registry.pending_bytes().0, STAGED_BYTES_MAX),

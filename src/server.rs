@@ -9,6 +9,7 @@ mod demo;
 mod dev;
 mod files;
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -224,8 +225,8 @@ impl Running {
         })
     }
 
-    /// Waits a moment for the parents, and a new replica for its zone. Who answers and does not fit is an error; who does not answer is
-    /// retried for ever.
+    /// Waits a moment for the parents, and a new replica for its zone. It is an error when all that were given answer and do not fit; who
+    /// does not answer is retried for ever.
     async fn others_fit(&mut self) -> Result<(), Problem> {
         if self.parents.is_empty() && self.joins.is_empty() {
             return Ok(());
@@ -240,17 +241,19 @@ impl Running {
                 let _ = tokio::time::timeout(Duration::from_millis(20), connections.changed()).await;
             }
         };
-        // Once admitted, nobody else has to be joined; a parent must fit whenever it is given.
-        let is_unfit = |refusal: &Refusal| match refusal.purpose {
-            "parent" => self.parents.contains(&refusal.address),
-            _ => self.joins.contains(&refusal.address) && !self.handle.view().admitted,
-        };
         let unfit = async {
+            let mut refused = BTreeSet::new();
             loop {
-                match self.refusals.recv().await {
-                    Some(refusal) if is_unfit(&refusal) => return refusal,
-                    Some(_) => {}
-                    None => return std::future::pending().await,
+                let Some(refusal) = self.refusals.recv().await else { return std::future::pending().await };
+                let given = match refusal.purpose {
+                    "parent" => &self.parents,
+                    // Who was admitted before goes on without them.
+                    "join" if !self.handle.view().admitted => &self.joins,
+                    _ => continue,
+                };
+                refused.insert(refusal.address.clone());
+                if given.contains(&refusal.address) && given.iter().all(|address| refused.contains(address)) {
+                    return refusal;
                 }
             }
         };
@@ -261,13 +264,14 @@ impl Running {
                 tracing::warn!("{who} yet; it is tried for ever, `aop status` tells");
                 Ok(())
             }
-            refusal = unfit => Err(self.misfit(&refusal)),
+            refusal = unfit => Err(Self::misfit(&refusal)),
         }
     }
 
-    fn misfit(&self, refusal: &Refusal) -> Problem {
-        let Refusal { address, purpose, reason } = refusal;
-        let fits = reason.split('`').nth(1).filter(|name| ZoneName::parse(name).is_ok());
+    fn misfit(refusal: &Refusal) -> Problem {
+        let Refusal { address, purpose, reason, fits } = refusal;
+        // Labels may begin as options do.
+        let fits = fits.as_ref().filter(|zone| !zone.as_str().starts_with('-'));
         let hint = match fits {
             Some(zone) => format!("aop-node --zone {zone} --{purpose} {address}"),
             None => format!("aop zones --tree --node {address}"),
@@ -354,7 +358,6 @@ async fn first_signal() {
     }
 }
 
-/// Fellows and others may refuse as they like: only a parent's word is about this configuration.
 fn port_problem(listen: SocketAddr, error: &std::io::Error) -> Problem {
     let message = match error.kind() {
         std::io::ErrorKind::AddrInUse => format!("{listen} is in use"),

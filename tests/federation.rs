@@ -400,8 +400,12 @@ fn a_node_that_cannot_be_what_it_was_named_as_is_an_error_with_a_way_out() {
         let refused = world.node(&format!("unfit-{number}")).zone(zone).args([how, &other.address]).refused().exits(2);
         assert!(refused.err.contains(hint), "{zone} {how}: {refused}");
     }
-    let fellow = world.node("fellow").zone("lab").args(["--join", &lab.address]).start();
+    // One that does not fit stands in the way of nothing while another does.
+    let fellow = world.node("fellow").zone("lab").args(["--join", &below.address, "--join", &lab.address]).start();
     both_alive(&lab, &fellow);
+    // Once admitted it needs nobody to join.
+    drop(fellow);
+    world.node("fellow").zone("lab").args(["--join", &below.address]).start();
 }
 
 #[test]

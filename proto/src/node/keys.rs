@@ -270,7 +270,12 @@ impl Node {
                      one is right",
                     anchor.zone
                 );
-                self.outputs.push_back(Output::Refused(Refusal { address: String::new(), purpose: "key", reason }));
+                self.outputs.push_back(Output::Refused(Refusal {
+                    address: String::new(),
+                    purpose: "key",
+                    reason,
+                    fits: None,
+                }));
             }
         }
     }

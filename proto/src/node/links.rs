@@ -31,6 +31,8 @@ pub struct Refusal {
     pub purpose: &'static str,
     /// In words, with what would help.
     pub reason: String,
+    /// The zone with which this node would fit there. Never what somebody else said would.
+    pub fits: Option<ZoneName>,
 }
 
 /// What a peer is to this node.
@@ -431,30 +433,30 @@ impl Node {
     /// Tells an operator when the peer was meant to be our parent or fellow, and is of a zone that makes it none.
     fn tell_misfits(&mut self, peer: NodeId, zone: &ZoneName) {
         let own = &self.config.zone;
-        let as_fellow = (zone != own).then(|| format!("it is of zone `{zone}`, and this node of {own}"));
-        let as_parent = if zone == own {
-            Some(format!("it is of zone {own} itself; use --join for a fellow replica"))
+        if zone != own {
+            let reason = format!("it is of zone {zone}, and this node of {own}");
+            let is_meant = |purpose| matches!(purpose, Purpose::Join | Purpose::Fellow);
+            self.misfit(peer, &reason, Some(zone.clone()), is_meant);
+        }
+        let own = &self.config.zone;
+        let (reason, fits) = if zone == own {
+            (format!("it is of zone {own} itself; use --join for a fellow replica"), None)
         } else if zone.is_below(own) {
-            Some(format!("it is of zone {zone}, which lies below {own}; this node would be its parent"))
+            (format!("it is of zone {zone}, which lies below {own}; this node would be its parent"), None)
         } else if own.is_below(zone) {
-            None
+            return;
         } else {
             let fits = format!("{}.{zone}", own.as_str().split('.').next().unwrap_or_default());
-            Some(format!("zone {own} does not lie below {zone}; `{fits}` would"))
+            (format!("zone {own} does not lie below {zone}; `{fits}` would"), ZoneName::parse(&fits).ok())
         };
-        if let Some(reason) = as_fellow {
-            self.misfit(peer, &reason, |purpose| matches!(purpose, Purpose::Join | Purpose::Fellow));
-        }
-        if let Some(reason) = as_parent {
-            self.misfit(peer, &reason, |purpose| purpose == Purpose::Parent);
-        }
+        self.misfit(peer, &reason, fits, |purpose| purpose == Purpose::Parent);
     }
 
     /// The same, with the reason.
-    fn misfit(&mut self, peer: NodeId, reason: &str, is_meant: impl Fn(Purpose) -> bool) {
+    fn misfit(&mut self, peer: NodeId, reason: &str, fits: Option<ZoneName>, is_meant: impl Fn(Purpose) -> bool) {
         for (address, purpose) in self.links.contacts.refuse(peer, reason, is_meant) {
-            let refusal = Refusal { address, purpose: purpose.name(), reason: reason.to_owned() };
-            self.outputs.push_back(Output::Refused(refusal));
+            let (purpose, reason, fits) = (purpose.name(), reason.to_owned(), fits.clone());
+            self.outputs.push_back(Output::Refused(Refusal { address, purpose, reason, fits }));
         }
     }
 

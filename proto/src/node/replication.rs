@@ -214,7 +214,12 @@ impl Node {
             ahead.ahead_ms,
             peer.short()
         );
-        self.outputs.push_back(Output::Refused(Refusal { address: String::new(), purpose: "clock", reason }));
+        self.outputs.push_back(Output::Refused(Refusal {
+            address: String::new(),
+            purpose: "clock",
+            reason,
+            fits: None,
+        }));
     }
 
     /// Readers and the store follow what came from others; nobody waits for it.

@@ -308,7 +308,7 @@ impl Node {
 
     pub(super) fn refuse(&mut self, peer: NodeId, reason: &str) {
         self.send(peer, Refuse { reason: reason.to_owned() });
-        self.misfit(peer, reason, |purpose| purpose != Purpose::Gateway);
+        self.misfit(peer, reason, None, |purpose| purpose != Purpose::Gateway);
     }
 
     pub(in crate::node) fn on_refuse(&mut self, peer: NodeId, refuse: &Refuse) {
@@ -319,7 +319,7 @@ impl Node {
         self.links.mark_refused(peer);
         // For a person to read, and kept: no longer than an error of an upstream, and nothing that a terminal obeys.
         let reason: String = refuse.reason.chars().filter(|c| !c.is_control()).take(ERROR_CHARS_MAX).collect();
-        self.misfit(peer, &reason, |purpose| purpose != Purpose::Gateway);
+        self.misfit(peer, &reason, None, |purpose| purpose != Purpose::Gateway);
     }
 
     pub(in crate::node) fn on_admit(&mut self, peer: NodeId, admit: Admit) {

@@ -258,6 +258,9 @@ mod tests {
         let mut sorted: Vec<&str> = words.iter().rev().copied().collect();
         sort_by_word(&mut sorted, |word| prefix(word), |word| word);
         assert!(sorted.is_sorted(), "{sorted:?}");
+        let mut numbered: Vec<(usize, &str)> = sorted.into_iter().rev().chain(words).enumerate().collect();
+        sort_by_word(&mut numbered, |(_, word)| prefix(word), |(_, word)| word);
+        assert!(numbered.is_sorted_by_key(|(number, word)| (*word, *number)), "equal ones stay in order: {numbered:?}");
         for (a, b) in words.iter().flat_map(|a| words.iter().map(move |b| (*a, *b))) {
             assert_eq!(is_same(prefix(a), prefix(b), || [a, b]), a == b, "{a:?} {b:?}");
         }

@@ -101,6 +101,11 @@ impl Evidence {
         self.one.record.origin()
     }
 
+    /// Whether both records are of that zone.
+    pub fn is_of(&self, zone: &ZoneName) -> bool {
+        [&self.one, &self.other].iter().all(|signed| signed.record.zone == zone.as_str())
+    }
+
     /// The two records.
     pub const fn records(&self) -> (&SignedRef, &SignedRef) {
         (&self.one, &self.other)
@@ -348,8 +353,7 @@ impl Registry {
     pub fn quarantine(&mut self, evidence: Evidence) -> Applied {
         let origin = evidence.origin();
         let full = self.slots.len() >= ORIGINS_MAX && !self.slots.contains(origin.node);
-        let of_zone = [&evidence.one, &evidence.other].iter().all(|signed| signed.record.zone == self.zone.as_str());
-        if full || !of_zone || self.is_quarantined(origin) || self.is_over(origin) {
+        if full || !evidence.is_of(&self.zone) || self.is_quarantined(origin) || self.is_over(origin) {
             return Applied::default();
         }
         self.swap(Slot::Forked(Box::new(evidence)))

@@ -173,7 +173,8 @@ impl Node {
     /// Two contents for one dot: the log leaves the view, whoever is connected hears why, and so does its writer.
     pub(super) fn on_forked(&mut self, evidence: Evidence, from: Option<NodeId>) {
         let origin = evidence.origin();
-        let Some(fork) = fork_of(&evidence, &self.chains) else { return };
+        let is_ours = evidence.is_of(&self.config.zone);
+        let Some(fork) = fork_of(&evidence, &self.chains).filter(|_| is_ours) else { return };
         if origin.node == self.id {
             if origin == self.origin() {
                 self.begin_life(origin.incarnation);

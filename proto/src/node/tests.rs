@@ -4,6 +4,7 @@
 use super::*;
 use crate::params::LOG_BYTES_RESERVED;
 use crate::record::{DelegationBody, Head, Kind, ReapBody, Record};
+use crate::registry::Evidence;
 use crate::trust::sign_flush;
 
 const NOW: Now = Now { mono: Duration::ZERO, wall_ms: 1_790_000_000_000 };
@@ -195,4 +196,31 @@ fn what_an_earlier_life_delegated_goes_on_where_the_log_of_this_one_ends() {
     written(&mut node);
     assert_eq!((node.view().children.len(), node.view().tools.len()), (1, 1));
     assert_eq!(node.registry.through(node.origin()), through + 1);
+}
+
+#[test]
+fn two_records_of_this_node_in_another_zone_are_no_fork_of_its_log() {
+    let mut node = founder(50_000);
+    for (zone, begins) in [("y", false), ("z", true)] {
+        let record = |issued_ms| Record {
+            zone: zone.into(),
+            kind: Kind::Tool.number(),
+            name: "t".into(),
+            node: node.id,
+            incarnation: 1,
+            seq: 1,
+            epoch: 0,
+            hlc: 1,
+            visibility: 0,
+            issued_ms,
+            expires_ms: 0,
+            def_hash: None,
+            body: None,
+        };
+        let sign = |number| Arc::new(sign_flush(&config().key, vec![record(number)], Head::default()).remove(0));
+        let evidence = Evidence::of(&sign(1), &sign(2)).expect("one dot, two contents");
+        node.on_forked(evidence, None);
+        written(&mut node);
+        assert_eq!(node.origin().incarnation > 1, begins, "{zone}");
+    }
 }

@@ -53,6 +53,8 @@ fn measure(size: usize) -> Result<()> {
         nodes.push(Node::start(&folder.path().join(number.to_string()), join.as_deref())?);
     }
     for node in &mut nodes {
+        // A node does not keep a connection on which nothing is asked for as long as many others take to start.
+        node.http = None;
         wait_for(|| Ok(node.alive()? == size - 1))?;
     }
     let formed = begun.elapsed();

@@ -260,7 +260,8 @@ impl Running {
         tokio::select! {
             () = settled => Ok(()),
             () = tokio::time::sleep(OTHERS_PATIENCE) => {
-                let who = if has_parents { "the parent does not answer" } else { "nobody of the zone answers" };
+                let is_alone = !has_parents || self.handle.view().parent.is_some();
+                let who = if is_alone { "nobody of the zone answers" } else { "the parent does not answer" };
                 tracing::warn!("{who} yet; it is tried for ever, `aop status` tells");
                 Ok(())
             }

@@ -5,7 +5,7 @@
 //!  3  gossip  resolver  search  call      conversations (borrow holders, never each other)
 //!  2  registry zone cache membership selection trust index      holders
 //!  1  wire                                words on the wire
-//!  0  codec  json  name  record  params  now  error             words
+//!  0  codec  json  name  record  params  now  error  access     words
 //! ```
 //!
 //! Imports point down. Whoever drives a [`node::Node`] hands it inputs with the time and drains its outputs; the shell does it
@@ -13,6 +13,7 @@
 
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod cache;
 pub mod call;
 pub mod codec;

@@ -34,7 +34,7 @@ pub(crate) const CORE: House = House {
         (30, &["gossip", "resolver", "search", "call"]),
         (20, &["registry", "zone", "cache", "membership", "selection", "trust", "index"]),
         (10, &["wire"]),
-        (0, &["codec", "json", "name", "record", "params", "now", "error"]),
+        (0, &["codec", "json", "name", "record", "params", "now", "error", "access"]),
     ],
     strangers: Some(30),
 };

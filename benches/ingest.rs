@@ -17,7 +17,7 @@ use aop::entropy::{NodeKey, ZoneKey};
 use aop::peer::{Peers, bind_one_port};
 use aop::store::Store;
 use aop_proto::name::ZoneName;
-use aop_proto::node::{Config, Input, NewTool, Node, Output, Restored, Write};
+use aop_proto::node::{Admission, Config, Input, NewTool, Node, Output, Restored, Write};
 use aop_proto::params::RANGES_BYTES_TARGET;
 use aop_proto::record::NodeId;
 use aop_proto::trust::{Opened, Verifier};
@@ -98,6 +98,8 @@ fn node(cast: &Cast, key: &NodeKey, clock: Clock, ahead: Option<Arc<Ahead>>) -> 
         seed: [7; 32],
         parents: Vec::new(),
         joins: Vec::new(),
+        admission: Admission::Local,
+        invitation: None,
         opened: ahead.map(|ahead| ahead as Arc<dyn Opened>),
     };
     Ok(Node::new(config, Restored::default(), clock.now()))
@@ -178,7 +180,13 @@ fn say_flush(author: &mut Node, numbers: &[usize], view: &mut View, clock: Clock
 }
 
 fn up(peer: NodeId) -> Input {
-    Input::PeerUp { peer, address: "127.0.0.1:7401".to_owned(), dialed: false, rtt: Duration::from_millis(1) }
+    Input::PeerUp {
+        peer,
+        address: "127.0.0.1:7401".to_owned(),
+        dialed: false,
+        rtt: Duration::from_millis(1),
+        is_local: true,
+    }
 }
 
 fn verify(cast: &Cast, records: usize) -> Result<Duration> {
@@ -232,7 +240,7 @@ fn core(cast: &Cast, script: &Script) -> Result<Duration> {
 async fn over_quic(cast: &Cast, script: &Script) -> Result<Duration> {
     let any = "127.0.0.1:0".parse()?;
     let clock = Clock::start();
-    let (_reader_tcp, udp) = bind_one_port(any)?;
+    let (_reader_tcp, udp) = bind_one_port(any, any.ip())?;
     let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
     let reader = Peers::bind(udp, &cast.reader, events)?;
     let stop = CancellationToken::new();
@@ -242,7 +250,7 @@ async fn over_quic(cast: &Cast, script: &Script) -> Result<Duration> {
     let (driver, queues) = Driver::new(node, clock, reader.clone(), store, peer_events, ahead, stop.clone());
     let driver = tokio::spawn(driver.run());
 
-    let (_author_tcp, udp) = bind_one_port(any)?;
+    let (_author_tcp, udp) = bind_one_port(any, any.ip())?;
     let (events, mut heard) = mpsc::channel(PEER_EVENTS_MAX);
     let author = Peers::bind(udp, &cast.author, events)?;
     author.dial(reader.local_address()?, Some(cast.reader.public()));

@@ -16,6 +16,8 @@ mod client;
 mod completions;
 mod config;
 mod editors;
+mod invite;
+mod join;
 mod json;
 mod keys;
 mod ls;
@@ -26,6 +28,7 @@ mod refresh;
 mod register;
 mod register_file;
 mod resolve;
+mod revoke;
 mod schema;
 mod show;
 mod status;
@@ -132,6 +135,9 @@ enum Command {
     Nodes(nodes::Nodes),
     Status(status::Status),
     Keys(keys::Keys),
+    Invite(invite::Invite),
+    Join(join::Join),
+    Revoke(revoke::Revoke),
     Mcp(mcp::Mcp),
     #[command(subcommand)]
     Config(config::Config),
@@ -192,6 +198,9 @@ async fn dispatch(command: Command, context: &mut Context) -> anyhow::Result<Exi
         Command::Nodes(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Keys(command) => command.run(context).await,
+        Command::Invite(command) => command.run(context).await,
+        Command::Join(command) => command.run(context).await,
+        Command::Revoke(command) => command.run(context).await,
         Command::Mcp(command) => command.run(context).await,
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
+use aop_proto::node::Admission;
 
 pub use duration::{duration_text, parse_duration};
 pub use flags::NodeFlags;
@@ -31,6 +32,8 @@ pub use server::{Secret, ServerEntry, Transport};
 pub use value::{HostPort, LogFormat, Wrong, parse_zone};
 
 use file::File;
+
+use crate::invites::Offer;
 
 /// Port of both protocols unless configured.
 pub const PORT: u16 = 7400;
@@ -53,6 +56,8 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// What other nodes are told to dial instead of `listen`.
     pub advertise: Option<HostPort>,
+    /// An invite that was given, as it reads.
+    pub invite: Option<Offer>,
     /// Where everything lasting is kept; `None` keeps it in memory (`--dev`, or port 0 without a directory).
     pub data_dir: Option<PathBuf>,
     /// Catalogues read at start.
@@ -176,10 +181,13 @@ pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<No
 
     let dev = from.one("dev", ("--dev", dev_flag), "AOP_DEV", |f| f.dev.clone());
     let dev = from.parse(dev.as_ref(), value::parse_bool)?.unwrap_or(false);
+    let invite = from.one("invite", ("--invite", flags.invite), "AOP_INVITE", |f| f.invite.clone());
+    let invite = from.parse(invite.as_ref(), value::parse_invite)?;
     let zone = from.one("zone", ("--zone", flags.zone), "AOP_ZONE", |f| f.zone.clone());
+    let invited = || invite.as_ref().map_or_else(|| parse_zone("local"), |offer| Ok(offer.zone.clone()));
     let zone = from
         .parse(zone.as_ref(), parse_zone)?
-        .map_or_else(|| parse_zone("local"), Ok)
+        .map_or_else(invited, Ok)
         .map_err(|wrong| ConfigError::new(wrong.message))?;
     let parents = from.many("parents", ("--parent", flags.parent), "AOP_PARENT", |f| f.parents.clone());
     let parents = from.parse_all(&parents, |text| HostPort::parse(text, "--parent"))?;
@@ -224,6 +232,7 @@ pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<No
         zone,
         parents,
         join,
+        invite,
         listen,
         advertise,
         data_dir,
@@ -242,6 +251,11 @@ pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<No
 }
 
 impl NodeConfig {
+    /// Who may become a replica or a child without an invite.
+    pub const fn admission(&self) -> Admission {
+        if self.listen.ip().is_loopback() { Admission::Local } else { Admission::Invited }
+    }
+
     /// Where the value of a setting came from.
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)
@@ -265,6 +279,17 @@ fn check_together(config: &NodeConfig) -> Result<(), ConfigError> {
         let message = format!("{}: the root zone `.` has no parent", config.origin("parents"));
         let parent = &config.parents[0];
         return Err(ConfigError::new(message).hint(format!("aop-node --zone research --parent {parent}")));
+    }
+    if let Some(offer) = &config.invite
+        && offer.zone != config.zone
+    {
+        let message = format!(
+            "{}: the invite is for a node of zone {}, and this one is to be of {}",
+            config.origin("invite"),
+            offer.zone,
+            config.zone
+        );
+        return Err(ConfigError::new(message).hint(format!("aop-node --zone {} --invite TOKEN", offer.zone)));
     }
     let own = config.listen.to_string();
     if config.listen.port() != 0

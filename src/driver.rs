@@ -18,7 +18,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_proto::node::{Input, Keep, Node, Output, Refusal, Write, WriteError, Wrote};
+use aop_proto::invite::Granted;
+use aop_proto::node::{Input, Invitation, Keep, Node, Output, Refusal, Write, WriteError, Wrote};
 use aop_proto::params::ORIGINS_MAX;
 use aop_proto::record::NodeId;
 use aop_proto::resolver::{Outcome, Terms};
@@ -55,6 +56,8 @@ const PERSISTS_MAX: usize = 4 * ORIGINS_MAX;
 const BATCH_MAX: usize = 64;
 /// What operators should know and nobody has read yet.
 const REFUSALS_MAX: usize = 64;
+/// Invites that wait to be looked at.
+pub const REDEMPTIONS_MAX: usize = 64;
 
 /// Something a door wants.
 #[derive(Debug)]
@@ -63,6 +66,10 @@ pub enum Job {
     Write(Write, oneshot::Sender<Result<Wrote, WriteError>>),
     /// Another key for the zone, which is kept already.
     Rotate(SigningKey, oneshot::Sender<Result<Wrote, WriteError>>),
+    /// An invite was looked at, and its use is durable.
+    Redeemed(NodeId, Result<Granted, String>),
+    /// This node was given an invite, by whoever is at these addresses.
+    Join(Invitation, Vec<String>),
     /// A question.
     Resolve(Question, DriverTerms, oneshot::Sender<(Outcome, Vec<Found>)>),
     /// Forget all cached answers.
@@ -91,6 +98,34 @@ pub struct PeerRequest {
     pub stream: Responder,
 }
 
+/// An invite that a peer presents.
+#[derive(Debug)]
+pub struct Redemption {
+    /// Who.
+    pub peer: NodeId,
+    /// The token as it came.
+    pub token: String,
+}
+
+/// Where this node dials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// This machine only.
+    Local,
+    /// Wherever a node may be.
+    Anywhere,
+}
+
+impl Reach {
+    fn includes(self, address: &SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        match self {
+            Self::Local => ip.is_loopback(),
+            Self::Anywhere => !ip.is_unspecified() && !ip.is_multicast() && ip != std::net::Ipv4Addr::BROADCAST,
+        }
+    }
+}
+
 /// Why a driver ended that nobody told to: the thread between the peers and it is gone. Every peer would be deaf to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the thread that passes on what peers send has ended: no peer would be heard any more")]
@@ -116,6 +151,8 @@ pub struct Queues {
     pub requests: mpsc::Receiver<PeerRequest>,
     /// What operators should know comes out here.
     pub refusals: mpsc::Receiver<Refusal>,
+    /// Invites of peers come out here; what becomes of each comes back as [`Job::Redeemed`].
+    pub redemptions: mpsc::Receiver<Redemption>,
     /// What readers watch.
     pub published: Published,
 }
@@ -138,6 +175,8 @@ pub struct Driver {
     requests: mpsc::Sender<PeerRequest>,
     refused_calls: Refusals,
     refusals: mpsc::Sender<Refusal>,
+    redemptions: mpsc::Sender<Redemption>,
+    reach: Reach,
     view: Arc<ArcSwap<View>>,
     changes: watch::Sender<u64>,
     connections: watch::Sender<u64>,
@@ -166,6 +205,7 @@ impl Driver {
         let (jobs_sender, jobs) = mpsc::channel(JOBS_MAX);
         let (requests, requests_receiver) = mpsc::channel(REQUESTS_MAX);
         let (refusals, refusals_receiver) = mpsc::channel(REFUSALS_MAX);
+        let (redemptions, redemptions_receiver) = mpsc::channel(REDEMPTIONS_MAX);
         let (news_sender, news) = mpsc::channel(NEWS_MAX);
         let (persists, persists_receiver) = mpsc::channel(PERSISTS_MAX);
         // Ends when the driver is gone, which holds the only sender.
@@ -185,6 +225,8 @@ impl Driver {
             requests,
             refused_calls: Refusals::default(),
             refusals,
+            redemptions,
+            reach: Reach::Local,
             view,
             changes,
             connections,
@@ -194,8 +236,21 @@ impl Driver {
             next_token: 0,
             stop,
         };
-        let queues = Queues { jobs: jobs_sender, requests: requests_receiver, refusals: refusals_receiver, published };
+        let queues = Queues {
+            jobs: jobs_sender,
+            requests: requests_receiver,
+            refusals: refusals_receiver,
+            redemptions: redemptions_receiver,
+            published,
+        };
         (driver, queues)
+    }
+
+    /// The same, which dials as far as this.
+    #[must_use]
+    pub const fn reaching(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
     }
 
     /// Runs until it is told to stop.
@@ -245,6 +300,8 @@ impl Driver {
                 self.writes.insert(token, reply);
                 self.input(Input::Rotate { token, key });
             }
+            Job::Redeemed(peer, granted) => self.input(Input::Redeemed { peer, granted }),
+            Job::Join(invitation, addresses) => self.input(Input::Join { invitation, addresses }),
             Job::Resolve(question, DriverTerms { within, terms }, reply) => {
                 self.questions.insert(token, reply);
                 let terms = Terms { deadline: self.clock.now().mono + within, ..terms };
@@ -273,9 +330,9 @@ impl Driver {
     fn on_peer_event(&mut self, event: PeerEvent) {
         match event {
             PeerEvent::Up { peer, address, dialed, rtt } => {
-                let peer = NodeId(peer);
+                let (peer, is_local) = (NodeId(peer), address.ip().to_canonical().is_loopback());
                 let address = self.name_of(peer, address, dialed);
-                self.input(Input::PeerUp { peer, address, dialed, rtt });
+                self.input(Input::PeerUp { peer, address, dialed, rtt, is_local });
                 self.note_connection();
             }
             PeerEvent::Reached { peer, address } => {
@@ -338,19 +395,26 @@ impl Driver {
     fn on_news(&mut self, news: News) {
         match news {
             News::Stored { token, durable } => self.input(Input::Persisted { token, durable }),
-            News::Found { address, expected, sockets } => match sockets {
-                // Nodes live on the loopback until there is admission control; what others say of addresses is a hint at best.
-                Ok(sockets) if sockets.iter().any(|socket| socket.ip().is_loopback()) => {
-                    for socket in sockets.into_iter().filter(|socket| socket.ip().is_loopback()).take(1) {
-                        self.dials.entry((socket, expected)).or_default().insert(address.clone());
-                        self.peers.dial(socket, expected.map(|node| node.0));
-                    }
-                }
-                Ok(_) => {
-                    self.input(Input::DialFailed { address, reason: "the name has no loopback address".to_owned() });
-                }
-                Err(reason) => self.input(Input::DialFailed { address, reason }),
-            },
+            News::Found { address, expected, sockets } => self.on_found(address, expected, sockets),
+        }
+    }
+
+    /// What others say of addresses is a hint at best; where none of them is within reach nothing is sent.
+    fn on_found(&mut self, address: String, expected: Option<NodeId>, sockets: Result<Vec<SocketAddr>, String>) {
+        let found = sockets.map(|sockets| sockets.into_iter().find(|socket| self.reach.includes(socket)));
+        match found {
+            Ok(Some(socket)) => {
+                self.dials.entry((socket, expected)).or_default().insert(address);
+                self.peers.dial(socket, expected.map(|node| node.0));
+            }
+            Ok(None) => {
+                let reason = match self.reach {
+                    Reach::Local => "the name has no loopback address",
+                    Reach::Anywhere => "the name has no address that a node may have",
+                };
+                self.input(Input::DialFailed { address, reason: reason.to_owned() });
+            }
+            Err(reason) => self.input(Input::DialFailed { address, reason }),
         }
     }
 
@@ -369,6 +433,12 @@ impl Driver {
             Output::Resolved { token, outcome, found } => reply(self.questions.remove(&token), (*outcome, found)),
             Output::Changed => self.publish(),
             Output::Close { peer } => self.peers.disconnect(peer.0),
+            Output::Redeem { peer, token } => {
+                if self.redemptions.try_send(Redemption { peer, token }).is_err() {
+                    let granted = Err("too many invites are being looked at; try again".to_owned());
+                    self.input(Input::Redeemed { peer, granted });
+                }
+            }
             Output::Refused(refusal) => {
                 tracing::error!(address = refusal.address, purpose = refusal.purpose, "refused: {}", refusal.reason);
                 // The log has it; the start-up check reads the first ones.
@@ -465,7 +535,7 @@ fn reply<T>(to: Option<oneshot::Sender<T>>, value: T) {
 #[cfg(test)]
 mod tests {
     use aop_proto::name::ZoneName;
-    use aop_proto::node::{Config, Restored};
+    use aop_proto::node::{Admission, Config, Restored};
 
     use super::*;
     use crate::entropy::{NodeKey, ZoneKeys};
@@ -488,6 +558,8 @@ mod tests {
             seed: [7; 32],
             parents: Vec::new(),
             joins: Vec::new(),
+            admission: Admission::Local,
+            invitation: None,
             opened: None,
         };
         let node = Node::new(config, Restored::default(), clock.now());

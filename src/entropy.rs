@@ -259,6 +259,18 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The 32 bytes of so many hexadecimal digits, in either case.
+pub fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 fn damaged(path: &Path, reason: impl std::fmt::Display) -> EntropyError {
     EntropyError::Damaged { path: path.to_owned(), reason: reason.to_string() }
 }

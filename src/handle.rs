@@ -3,6 +3,7 @@
 //! A local hit by name is answered from the published view without waiting for anybody; everything else goes through the driver.
 //! Calls are not here: they are made by `call`.
 
+mod admission;
 mod keys;
 mod servers;
 mod state;
@@ -31,6 +32,7 @@ use crate::answers::{Answers, Hit, Moment, Resolution};
 use crate::clock::Clock;
 use crate::driver::{DriverTerms, Job, Published};
 use crate::entropy::ZoneKeys;
+use crate::invites::Invites;
 use crate::peer::Peers;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -122,6 +124,7 @@ struct Inner {
     upstreams: Upstreams,
     store: Store,
     peers: Peers,
+    invites: Invites,
     answers: Answers,
     metrics: Metrics,
     clock: Clock,
@@ -141,6 +144,8 @@ struct Inner {
 pub struct About {
     /// Where clients and peers reach it.
     pub listen: std::net::SocketAddr,
+    /// What other nodes are told to dial; empty for one that cannot be dialled.
+    pub address: String,
     /// Where its data lies; nothing for a node in memory.
     pub data_dir: Option<std::path::PathBuf>,
     /// Version of the software.
@@ -163,6 +168,8 @@ pub struct Limbs {
     pub store: Store,
     /// Connections to other nodes.
     pub peers: Peers,
+    /// Invites this node has issued.
+    pub invites: Invites,
     /// Counters of this node.
     pub metrics: Metrics,
     /// The zone's keys as this node has made them.
@@ -174,7 +181,7 @@ pub struct Limbs {
 impl Handle {
     /// A handle of a node whose limbs are these.
     pub fn new(limbs: Limbs, about: About) -> Self {
-        let Limbs { jobs, published, upstreams, store, peers, metrics, zone_keys, clock } = limbs;
+        let Limbs { jobs, published, upstreams, store, peers, invites, metrics, zone_keys, clock } = limbs;
         let answers = Answers::default();
         let (started, without) = (Instant::now(), Mutex::default());
         let (starting, stopping) = (AtomicBool::new(true), AtomicBool::new(false));
@@ -184,6 +191,7 @@ impl Handle {
             upstreams,
             store,
             peers,
+            invites,
             answers,
             metrics,
             clock,
@@ -530,7 +538,7 @@ fn busy() -> Problem {
 impl Handle {
     /// A handle of a node in memory, zone `research`, with nothing behind it.
     pub(crate) fn for_tests() -> Self {
-        use aop_proto::node::{Config, Node, Restored};
+        use aop_proto::node::{Admission, Config, Node, Restored};
 
         use crate::driver::{Ahead, Driver};
         use crate::entropy::NodeKey;
@@ -553,6 +561,8 @@ impl Handle {
             seed: [7; 32],
             parents: Vec::new(),
             joins: Vec::new(),
+            admission: Admission::Local,
+            invitation: None,
             opened: Some(ahead.clone()),
         };
         let node = Node::new(config, Restored::default(), clock.now());
@@ -561,18 +571,23 @@ impl Handle {
             Driver::new(node, clock, peers.clone(), store.clone(), peer_events, ahead, Default::default());
         tokio::spawn(driver.run());
         let upstreams = Upstreams::new(mpsc::channel(8).0);
+        let invites = Invites::load(&store, &key, clock).unwrap();
         let limbs = Limbs {
             jobs: queues.jobs,
             published: queues.published,
             upstreams,
             store,
             peers,
+            invites,
             metrics: Metrics::default(),
             zone_keys,
             clock,
         };
         let (limit, deadline) = (RESULTS.0, QUERY_DEADLINE.0);
-        let handle = Self::new(limbs, About { listen, data_dir: None, version: "test", limit, deadline });
+        let handle = Self::new(
+            limbs,
+            About { listen, address: listen.to_string(), data_dir: None, version: "test", limit, deadline },
+        );
         handle.set_started();
         handle
     }

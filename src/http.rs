@@ -5,6 +5,7 @@
 //! past its limit, and nothing that changes the node's state passes without the admin token.
 
 mod accept;
+mod admission;
 mod ask;
 mod guard;
 mod keys;
@@ -20,7 +21,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     extract::State,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,12 @@ fn routes(doors: Doors, others: Router) -> Router {
         .route("/v1/servers/{name}/refresh", post(servers::refresh))
         .route("/v1/zones", get(state::zones))
         .route("/v1/nodes", get(state::nodes))
+        .route("/v1/invites", get(admission::invites).post(admission::invite))
+        .route("/v1/invites/{id}", delete(admission::revoke_invite))
+        .route("/v1/join", post(admission::join))
+        .route("/v1/nodes/{node}/revoke", post(admission::revoke_node))
+        .route("/v1/zones/{zone}/delegate", post(admission::delegate))
+        .route("/v1/zones/{zone}/undelegate", post(admission::undelegate))
         .route("/v1/status", get(state::status))
         .route("/v1/keys", get(keys::list))
         .route("/v1/keys/rotate", post(keys::rotate))

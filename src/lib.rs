@@ -21,6 +21,7 @@ pub mod entropy;
 pub mod federation;
 pub mod handle;
 pub mod http;
+pub mod invites;
 pub mod mcp;
 pub mod peer;
 pub mod server;

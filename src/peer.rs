@@ -36,7 +36,7 @@ pub use self::frame::FRAME_BYTES_MAX;
 pub use self::request::{Responder, ResponseStream};
 
 use self::connection::BYE;
-use self::endpoint::Shared;
+use self::endpoint::{Accepts, Shared};
 use crate::entropy::NodeKey;
 
 /// How long a stop waits for last messages to arrive, and then for the sockets to fall silent.
@@ -179,7 +179,19 @@ impl Peers {
     /// # Errors
     /// [`PeerError::Bind`] and [`PeerError::Tls`].
     pub fn bind(udp: UdpSocket, key: &NodeKey, events: mpsc::Sender<PeerEvent>) -> Result<Self, PeerError> {
-        Shared::bind(udp, key, events).map(|shared| Self(Arc::new(Owner(shared))))
+        Shared::bind(udp, key, events, Accepts::Anybody).map(|shared| Self(Arc::new(Owner(shared))))
+    }
+
+    /// The same, on a socket that reaches other machines and hears nobody on them who was not dialled.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn bind_reaching_out(
+        udp: UdpSocket,
+        key: &NodeKey,
+        events: mpsc::Sender<PeerEvent>,
+    ) -> Result<Self, PeerError> {
+        Shared::bind(udp, key, events, Accepts::ThisMachine).map(|shared| Self(Arc::new(Owner(shared))))
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -11,7 +11,7 @@ mod files;
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use anyhow::Context as _;
 use aop_proto::codec::Wire as _;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
-use aop_proto::node::{Config, Node, Refusal, Restored};
-use aop_proto::record::Signed;
+use aop_proto::node::{Admission, Config, Node, Refusal, Restored};
+use aop_proto::record::{Revocation, Signed};
 use aop_proto::view::View;
 use aop_proto::wire::message::Fork;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -35,10 +35,11 @@ use crate::call::Calls;
 use crate::clock::Clock;
 use crate::config::{LogFormat, NodeConfig, ResolveConfig, Secret, ServerEntry, Transport};
 use crate::driver::keeping::{Kept, keep_incarnation};
-use crate::driver::{Ahead, Deaf, Driver, PEER_EVENTS_MAX};
+use crate::driver::{Ahead, Deaf, Driver, PEER_EVENTS_MAX, Reach};
 use crate::entropy::{AdminToken, NodeKey, ZoneKeys, seed};
 use crate::handle::{About, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
+use crate::invites::{Invites, Offer};
 use crate::mcp::door::McpDoor;
 use crate::peer::{Peers, bind_one_port};
 use crate::store::{Store, Table};
@@ -98,6 +99,8 @@ struct Setup {
     advertise: Option<String>,
     data_dir: Option<std::path::PathBuf>,
     resolve: ResolveConfig,
+    admission: Admission,
+    offer: Option<Offer>,
 }
 
 impl Setup {
@@ -110,8 +113,53 @@ impl Setup {
             advertise: config.advertise.as_ref().map(ToString::to_string),
             data_dir: config.data_dir.clone(),
             resolve: config.resolve.clone(),
+            admission: config.admission(),
+            offer: config.invite.clone(),
+        }
+        .with_offer()
+    }
+
+    /// Whoever issued the invite is the parent, or a fellow to be.
+    fn with_offer(mut self) -> Self {
+        if let Some(offer) = &self.offer {
+            let list = if offer.is_replica() { &mut self.joins } else { &mut self.parents };
+            list.extend(offer.addresses.iter().filter(|address| !list.contains(address)).cloned().collect::<Vec<_>>());
+        }
+        self
+    }
+
+    /// Whether this node serves its own machine and belongs to a federation that goes beyond: it dials, and is not dialled.
+    fn reaches_out(&self) -> bool {
+        self.listen.ip().is_loopback() && self.parents.iter().chain(&self.joins).any(|address| !is_local(address))
+    }
+
+    /// What other nodes are told to dial; nothing where nobody could.
+    fn address(&self, listen: SocketAddr) -> String {
+        match &self.advertise {
+            Some(advertise) => advertise.clone(),
+            None if self.reaches_out() => String::new(),
+            None if listen.ip().is_unspecified() => SocketAddr::new(own_ip(listen), listen.port()).to_string(),
+            None => listen.to_string(),
         }
     }
+}
+
+/// Whether an address is on this machine, as far as it says so itself.
+fn is_local(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// The address by which this machine reaches others, as its routes say. Nothing is sent.
+fn own_ip(listen: SocketAddr) -> IpAddr {
+    // Any address beyond this machine does; these are for documentation (RFC 5737, RFC 3849).
+    let (any, beyond) = match listen.ip() {
+        IpAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
+        IpAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
+    };
+    let route =
+        std::net::UdpSocket::bind(any).and_then(|socket| socket.connect(beyond).and_then(|()| socket.local_addr()));
+    route.map_or(listen.ip(), |address| address.ip())
 }
 
 /// A node that runs.
@@ -135,12 +183,21 @@ struct Running {
 
 impl Running {
     async fn start(setup: Setup) -> anyhow::Result<Self> {
-        let (tcp, udp) = bind_one_port(setup.listen).map_err(|error| port_problem(setup.listen, &error))?;
+        let reaches_out = setup.reaches_out();
+        let udp_ip = if reaches_out { unspecified(setup.listen.ip()) } else { setup.listen.ip() };
+        let (tcp, udp) = bind_one_port(setup.listen, udp_ip).map_err(|error| port_problem(setup.listen, &error))?;
         let listen = tcp.local_addr().context("the port has no address")?;
         let (store, node_key, mut zone_keys, admin_token) = keep(setup.data_dir.as_deref())?;
         let clock = Clock::start();
         let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
-        let peers = Peers::bind(udp, &node_key, events).context("cannot open the federation port")?;
+        let bound = if reaches_out {
+            Peers::bind_reaching_out(udp, &node_key, events)
+        } else {
+            Peers::bind(udp, &node_key, events)
+        };
+        let peers = bound.context("cannot open the federation port")?;
+        let reach = if reaches_out || !listen.ip().is_loopback() { Reach::Anywhere } else { Reach::Local };
+        let (address, invites) = (setup.address(listen), Invites::load(&store, &node_key, clock)?);
         let (parents, joins) = (setup.parents.clone(), setup.joins.clone());
         let kept = Kept::read(store.load(Table::Meta)?);
         let ahead = Arc::new(Ahead::default());
@@ -150,11 +207,13 @@ impl Running {
             zone_key: zone_keys.current().signing_key().clone(),
             spare_key: zone_keys.next().map(|next| next.signing_key().clone()),
             incarnation: incarnation(&store, &kept, clock.now().wall_ms).await?,
-            address: setup.advertise.unwrap_or_else(|| listen.to_string()),
+            address: address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seed: seed()?,
             parents: setup.parents,
             joins: setup.joins,
+            admission: setup.admission,
+            invitation: setup.offer.map(|offer| offer.invitation),
             opened: Some(ahead.clone()),
         };
         let node = Node::new(config, restored(&store, kept, &setup.zone)?, clock.now());
@@ -165,7 +224,7 @@ impl Running {
         let driver_stop = CancellationToken::new();
         let (driver, queues) =
             Driver::new(node, clock, peers.clone(), store.clone(), peer_events, ahead, driver_stop.clone());
-        let driver_task = tokio::spawn(driver.run());
+        let driver_task = tokio::spawn(driver.reaching(reach).run());
         let (server_events, server_news) = mpsc::channel(SERVER_EVENTS_MAX);
         let upstreams = Upstreams::new(server_events);
         let metrics = Metrics::default();
@@ -175,12 +234,14 @@ impl Running {
             upstreams,
             store: store.clone(),
             peers,
+            invites,
             metrics,
             zone_keys,
             clock,
         };
         let about = About {
             listen,
+            address,
             data_dir: setup.data_dir,
             version: env!("CARGO_PKG_VERSION"),
             limit: setup.resolve.limit,
@@ -192,6 +253,8 @@ impl Running {
         let door_tasks = TaskTracker::new();
         door_tasks.spawn(crate::federation::serve(calls.clone(), queues.requests, doors.clone()));
         tokio::spawn(handle.clone().follow_servers(server_news));
+        // Ends with the driver, which holds the only sender.
+        tokio::spawn(handle.clone().redeem_invites(queues.redemptions));
         handle.adopt_stored()?;
         let shared = Doors {
             handle: handle.clone(),
@@ -359,6 +422,13 @@ async fn first_signal() {
     }
 }
 
+const fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    }
+}
+
 fn port_problem(listen: SocketAddr, error: &std::io::Error) -> Problem {
     let message = match error.kind() {
         std::io::ErrorKind::AddrInUse => format!("{listen} is in use"),
@@ -414,7 +484,9 @@ fn restored(store: &Store, kept: Kept, zone: &ZoneName) -> anyhow::Result<Restor
     }
     let forks = kept.forks.iter().map(|(_, evidence)| Fork::decode(evidence)).collect::<Result<_, _>>();
     let forks = forks.context("a stored fork cannot be read")?;
-    Ok(Restored { records, trust: kept.trust, forks })
+    let revocations = kept.revocations.iter().map(|said| Revocation::decode(said)).collect::<Result<_, _>>();
+    let revocations = revocations.context("a stored revocation cannot be read")?;
+    Ok(Restored { records, trust: kept.trust, forks, revocations })
 }
 
 /// Servers of the configuration are supervised like registered ones.
@@ -507,6 +579,8 @@ mod tests {
             advertise: None,
             data_dir: None,
             resolve: ResolveConfig { limit, deadline },
+            admission: Admission::Local,
+            offer: None,
         };
         let mut running = Running::start(setup).await.unwrap();
         running.handle.set_started();

@@ -105,6 +105,16 @@ impl Role {
         ("admin", Self::Admin),
     ];
 
+    /// Its number on the wire.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The role of that number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).map(|(_, role)| *role)
+    }
+
     /// `peer`, `reader`, `caller`, `registrar` or `admin`.
     pub const fn name(self) -> &'static str {
         Self::ALL[self as usize].0
@@ -466,7 +476,9 @@ mod tests {
     fn words_are_read_and_others_refused_with_what_there_is() {
         for (name, role) in Role::ALL {
             assert_eq!((name.parse(), role.name()), (Ok(role), name));
+            assert_eq!(Role::from_number(role.number()), Some(role));
         }
+        assert_eq!(Role::from_number(5), None);
         for (name, action) in Action::ALL {
             assert_eq!((name.parse(), action.name()), (Ok(action), name));
         }

@@ -275,6 +275,14 @@ fn edit_distance(a: &str, b: &str) -> usize {
     last[b.len()]
 }
 
+/// Whether a character could deceive whoever reads it: controls (C0, DEL, C1), bidirectional overrides, and what is invisible to people
+/// yet read by models. Source: Unicode Technical Report 36, and CVE-2021-42574 for the bidirectional ones.
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 //!  4  node                                composition; view: what readers see
 //!  3  gossip  resolver  search  call      conversations (borrow holders, never each other)
 //!  2  registry zone cache membership selection trust index      holders
-//!  1  wire                                words on the wire
+//!  1  wire  invite                        words on the wire, and of the ledger
 //!  0  codec  json  name  record  params  now  error  access     words
 //! ```
 //!
@@ -20,6 +20,7 @@ pub mod codec;
 pub mod error;
 pub mod gossip;
 pub mod index;
+pub mod invite;
 pub mod json;
 pub mod membership;
 pub mod name;

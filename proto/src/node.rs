@@ -10,6 +10,7 @@
 //! The same code runs behind QUIC and redb, and in the simulator. A write is visible to readers and peers only after the store
 //! said that it is durable (I4).
 
+mod admission;
 mod gauges;
 mod keys;
 mod life;
@@ -18,6 +19,8 @@ mod members;
 mod questions;
 mod reaper;
 mod replication;
+mod revocations;
+mod write;
 mod writes;
 
 #[cfg(test)]
@@ -30,18 +33,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 
+pub use admission::{Admission, Invitation};
 pub use gauges::Gauge;
 pub use links::Refusal;
-pub use writes::{NewTool, Write, WriteError, Wrote};
+pub use write::{NewTool, Write, WriteError, Wrote};
 
 use crate::cache::Tags;
 use crate::codec::{Wire, WireRead, WireWrite};
 use crate::gossip::{Gossip, Sends};
+use crate::invite::Granted;
 use crate::membership::Membership;
 use crate::name::ZoneName;
 use crate::now::Now;
 use crate::params::{LEASE, REAP_INTERVAL, SERIAL_NOTICE_DELAY};
-use crate::record::{Certificate, NodeId, Origin, SignedRef};
+use crate::record::{Certificate, NodeId, Origin, Revocation, SignedRef};
 use crate::registry::Registry;
 use crate::resolver::{Outcome, Resolver, Terms};
 use crate::search::Found;
@@ -83,6 +88,10 @@ pub struct Config {
     pub parents: Vec<String>,
     /// Addresses of fellow replicas.
     pub joins: Vec<String>,
+    /// Who may become a replica or a child without an invite.
+    pub admission: Admission,
+    /// An invite that this node was given.
+    pub invitation: Option<Invitation>,
     /// Records opened by other nodes of this process, when they share.
     pub opened: Option<Arc<dyn Opened>>,
 }
@@ -96,6 +105,8 @@ pub struct Restored {
     pub trust: Option<Vec<u8>>,
     /// Origins that are quarantined, and why.
     pub forks: Vec<Fork>,
+    /// Who is believed no more.
+    pub revocations: Vec<Revocation>,
 }
 
 /// What a node believes and is believed by, as it is stored.
@@ -124,6 +135,8 @@ pub enum Input {
         dialed: bool,
         /// What the handshake took there and back.
         rtt: Duration,
+        /// Whether the other end is on this machine.
+        is_local: bool,
     },
     /// A dial of ours reached a peer, by a new connection or by finding one that stood.
     Reached {
@@ -174,6 +187,20 @@ pub enum Input {
         /// The key.
         key: SigningKey,
     },
+    /// The invite of a peer was looked at, and its use is durable: what it grants, or in words why it grants nothing.
+    Redeemed {
+        /// Who presented it.
+        peer: NodeId,
+        /// What comes of it.
+        granted: Result<Granted, String>,
+    },
+    /// This node was given an invite, and addresses of those who wait for it.
+    Join {
+        /// The invite.
+        invitation: Invitation,
+        /// Where its issuer is.
+        addresses: Vec<String>,
+    },
     /// A question from a door.
     Resolve {
         /// Returned with the result.
@@ -200,6 +227,8 @@ pub enum Keep {
     Trust(TrustState),
     /// The own log goes on under this incarnation: `Config::incarnation` of the next run.
     Incarnation(u64),
+    /// Somebody is believed no more; back with [`Restored::revocations`]. Of one subject and writer the last one stands.
+    Revocation(Revocation),
     /// Proof that an origin wrote two records under one number; back with [`Restored::forks`].
     Fork(Origin, Fork),
     /// Forget it: that life is over. So what is kept is what is held, of one life of a node at most.
@@ -255,6 +284,13 @@ pub enum Output {
         /// Who.
         peer: NodeId,
     },
+    /// Look at an invite that a peer presents, count its use durably, and answer with [`Input::Redeemed`].
+    Redeem {
+        /// Who.
+        peer: NodeId,
+        /// The invite as it came.
+        token: String,
+    },
     /// Something an operator should know.
     Refused(Refusal),
     /// Nothing to do before this time, unless something comes in.
@@ -277,11 +313,14 @@ pub struct Node {
     chains: Chains,
     tags: Tags,
     trust: TrustState,
+    /// Whether its certificates make this node a signer.
+    signs: bool,
     keys: keys::Keys,
     links: links::Links,
     writes: writes::Writes,
     life: life::Life,
     reaps: reaper::Reaps,
+    statements: revocations::Statements,
     renew_at: Duration,
     reap_at: Duration,
     clock_notice: Duration,
@@ -316,6 +355,7 @@ impl Node {
             writes: writes::Writes::new(config.incarnation),
             life: life::Life::default(),
             reaps: reaper::Reaps::default(),
+            statements: revocations::Statements::default(),
             renew_at: Duration::ZERO,
             reap_at: now.mono + REAP_INTERVAL,
             clock_notice: Duration::ZERO,
@@ -327,11 +367,14 @@ impl Node {
             counts: Counts::default(),
             outputs: VecDeque::new(),
             trust,
+            signs: false,
             keys: keys::Keys::default(),
             config,
         };
+        node.restore_pins();
         node.restore(restored.records);
         node.settle_trust();
+        node.restore_revocations(&restored.revocations);
         node.restore_forks(&restored.forks);
         node.go_on();
         node.mark_own_end();
@@ -353,7 +396,9 @@ impl Node {
     pub fn handle_input(&mut self, now: Now, input: Input) {
         self.now = now;
         match input {
-            Input::PeerUp { peer, address, dialed, rtt } => self.on_peer_up(peer, address, dialed, rtt),
+            Input::PeerUp { peer, address, dialed, rtt, is_local } => {
+                self.on_peer_up(peer, links::Up { address, dialed, rtt, is_local });
+            }
             Input::Reached { peer, address } => self.on_reached(peer, &address),
             Input::PeerDown { peer, lost } => self.on_peer_down(peer, lost),
             Input::DialFailed { address, reason } => self.on_dial_failed(&address, reason),
@@ -361,6 +406,8 @@ impl Node {
             Input::Persisted { token, durable } => self.on_persisted(token, durable),
             Input::Write { token, write } => self.on_write(token, write),
             Input::Rotate { token, key } => self.on_rotate(token, key),
+            Input::Redeemed { peer, granted } => self.on_redeemed(peer, granted),
+            Input::Join { invitation, addresses } => self.on_invited(invitation, &addresses),
             Input::Resolve { token, question, terms } => self.on_resolve(token, question, terms),
             Input::FlushCaches => {
                 self.resolver.flush();
@@ -429,6 +476,8 @@ impl Node {
             Message::Admit(admit) => self.on_admit(peer, admit),
             Message::Refuse(refuse) => self.on_refuse(peer, &refuse),
             Message::Leave(_) => self.on_peer_leave(peer),
+            Message::Join(join) => self.on_join(peer, join),
+            Message::Revoked(revoked) => self.on_revoked(peer, &revoked),
             Message::Referral(referral) => self.on_referral(peer, referral),
             Message::Delegate(delegate) => self.on_delegate(peer, delegate),
             Message::Serials(serials) => self.on_serials(peer, serials),
@@ -589,8 +638,12 @@ impl Node {
             epoch: self.epoch,
             zone_key: self.trust.zone_key,
             admitted: self.is_admitted(),
+            signs: self.signs,
             members,
             children,
+            relations: self.links.relations(),
+            revoked: self.why_revoked(),
+            outcasts: self.outcasts(),
             contacts: self.links.contacts_view(),
             routes: self.routes(),
             parent: self.links.parent_zone(),
@@ -610,6 +663,7 @@ impl Node {
                 connected: self.links.of_zone(zone).len(),
                 gateways,
                 tools: child.body.tools,
+                role: self.zone.role_of(zone),
                 expires_ms: child.signed.record.expires_ms,
             };
             views.insert(zone.clone(), view);

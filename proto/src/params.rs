@@ -77,6 +77,23 @@ pub const MANIFESTS_MAX: usize = 32;
 /// Certificates under a zone's key are believed for so long after the next key's manifest was issued, so that a rotation loses
 /// nobody who is away for less.
 pub const KEY_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Revocations kept of one zone, and of all: a statement stands for ever.
+pub const REVOCATIONS_ZONE_MAX: usize = 1024;
+/// The same, of all zones.
+pub const REVOCATIONS_MAX: usize = 16 * 1024;
+/// Places of both kept for whoever holds the zone's key.
+pub const REVOCATIONS_RESERVED: usize = 256;
+/// Statements of one frame: each may cost a check for every certificate in it.
+pub const REVOCATIONS_PER_FRAME: usize = 64;
+/// Bytes of the reason in one.
+pub const REASON_CHARS_MAX: usize = 800;
+/// How long an invite is good for: default, least, most (DESIGN D9; research §2.5).
+pub const INVITE_LIFE: (Duration, Duration, Duration) =
+    (Duration::from_secs(60 * 60), Duration::from_secs(60), Duration::from_secs(7 * 24 * 60 * 60));
+/// How many nodes may use it: default, least, most.
+pub const INVITE_USES: (u32, u32, u32) = (1, 1, 1000);
+/// Bytes of an invite's token.
+pub const INVITE_BYTES_MAX: usize = 4096;
 /// Zones between an anchor and a record.
 pub const ZONE_DEPTH_MAX: usize = 16;
 

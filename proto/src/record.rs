@@ -129,6 +129,10 @@ pub enum Kind {
     Reap,
     /// The keys of the zone itself; the body is a [`ManifestBody`].
     Manifest,
+    /// Who is believed no more; the body is a [`Revocation`], whoever wrote it.
+    Revocation,
+    /// What the organisation of a zone below may do here; the body is a [`GrantBody`].
+    Grant,
     /// A kind of a later version.
     Unknown(u8),
 }
@@ -143,6 +147,8 @@ impl Kind {
             Self::Server => 4,
             Self::Reap => 5,
             Self::Manifest => 6,
+            Self::Revocation => 7,
+            Self::Grant => 8,
             Self::Unknown(number) => number,
         }
     }
@@ -156,6 +162,8 @@ impl Kind {
             4 => Self::Server,
             5 => Self::Reap,
             6 => Self::Manifest,
+            7 => Self::Revocation,
+            8 => Self::Grant,
             other => Self::Unknown(other),
         }
     }
@@ -455,6 +463,14 @@ pub struct ReapBody {
     pub incarnation: u64,
 }
 
+/// Body of [`Kind::Grant`]: what the organisation of a zone below may do in this one. By a signer of the zone; of several the latest
+/// stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct GrantBody {
+    /// Number of the role, from 0 in their order (PROTOCOL §7.6); a number that this build does not know grants nothing.
+    pub role: u8,
+}
+
 /// Body of [`Kind::Manifest`]: one key of a zone and why it follows the one before, DNSKEY-like. Epochs are applied one by one. Both
 /// signatures are over zone, epoch, the key before, this key and the time.
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
@@ -473,7 +489,8 @@ pub struct ManifestBody {
     pub by_key: [u8; 64],
 }
 
-/// Says that `node` may speak for `zone` and certify others; signed by the zone key or by a node that is certified itself.
+/// Says that `node` belongs to `zone`, and as what: that stands in the type under the signature
+/// (PROTOCOL §7.2). Signed by the zone key or by a signer.
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
 pub struct Certificate {
     /// The zone, lower case.
@@ -486,6 +503,45 @@ pub struct Certificate {
     pub issued_ms: u64,
     /// Ed25519 by `issuer`.
     pub signature: [u8; 64],
+}
+
+/// What a revocation is about.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Subject {
+    /// A node of the zone: nothing of it, and nothing it certified, is believed.
+    Node(NodeId),
+    /// A zone below: what was delegated to it up to that time, milliseconds since the Unix epoch, is void.
+    Child(String, u64),
+}
+
+/// "Believe that no more", signed by a signer of the zone.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Revocation {
+    /// The zone, lower case.
+    pub zone: String,
+    /// The node that is revoked, or nothing.
+    pub node: Option<NodeId>,
+    /// The zone below that is cut off, lower case, and up to when; or nothing. Exactly one of both is there.
+    pub child: Option<(String, u64)>,
+    /// When, milliseconds since the Unix epoch. Tells people; decides nothing.
+    pub issued_ms: u64,
+    /// Why, for people; at most [`REASON_CHARS_MAX`](crate::params::REASON_CHARS_MAX) bytes.
+    pub reason: String,
+    /// Certificates from the zone's key to the writer, who stands last.
+    pub chain: Vec<Certificate>,
+    /// Ed25519 by the writer.
+    pub signature: [u8; 64],
+}
+
+impl Revocation {
+    /// What it is about; `None` when that is nothing, or two things.
+    pub fn subject(&self) -> Option<Subject> {
+        match (&self.node, &self.child) {
+            (Some(node), None) => Some(Subject::Node(*node)),
+            (None, Some((zone, until_ms))) => Some(Subject::Child(zone.clone(), *until_ms)),
+            _ => None,
+        }
+    }
 }
 
 /// Proves the key of one zone from its parent's: the delegation record, and why its writer may speak for the parent. Without a

@@ -14,17 +14,19 @@ mod chains;
 mod definition;
 mod flush;
 pub mod manifest;
+mod revocation;
 
 pub use ed25519_dalek::SigningKey;
 use ed25519_dalek::{Signature, VerifyingKey};
 
 pub use anchors::{Anchor, Anchors};
-pub use certificate::verify_chain;
+pub use certificate::{Authority, verify_chain};
 pub use chains::Chains;
 pub use definition::definition_hash;
 pub(crate) use flush::SEALS_MAX;
 pub use flush::{Opened, Seals, Verifier, sign_flush};
 pub use manifest::Lineage;
+pub use revocation::{Revoked, anchor_hash};
 
 use crate::codec::DecodeError;
 use crate::name::ZoneName;
@@ -53,6 +55,15 @@ pub enum TrustError {
     /// Manifests that are not a zone's, not one epoch after the other, or too many.
     #[error("the manifests of zone {0} do not follow each other")]
     Manifest(ZoneName),
+    /// A node that was revoked, or that one had certified.
+    #[error("node {0} was revoked")]
+    Revoked(String),
+    /// A revocation of somebody its writer may not revoke.
+    #[error("node {0} may not revoke that")]
+    Overreach(String),
+    /// As many revocations of a zone, or of all zones, as are kept.
+    #[error("no more revocations of zone {0} are kept")]
+    Full(ZoneName),
     /// The zone's key has signed two manifests of one epoch; no further one is believed.
     #[error("the key of zone {0} has named two successors")]
     Frozen(ZoneName),

@@ -1,9 +1,11 @@
 //! What readers see of a node without asking it: an immutable snapshot, published at most every few milliseconds. Whoever holds
 //! one sees one moment; the next is another value.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::Role;
 use crate::cache::Count;
 use crate::name::ZoneName;
 use crate::record::{Certificate, NodeId, Origin};
@@ -31,12 +33,20 @@ pub struct View {
     pub zone_key: Option<[u8; 32]>,
     /// The keys this node believes.
     pub keys: Arc<KeysView>,
-    /// Whether the node may speak for the zone.
+    /// Whether the node belongs to the zone.
     pub admitted: bool,
+    /// Whether it speaks for the zone as well: certifies, delegates, revokes.
+    pub signs: bool,
     /// Fellow replicas.
     pub members: Vec<MemberView>,
     /// Delegated zones.
     pub children: Vec<ChildView>,
+    /// Who is connected and has proven who it is.
+    pub relations: BTreeMap<NodeId, Relation>,
+    /// Why this node is believed no more, if it is.
+    pub revoked: Option<String>,
+    /// Nodes of the zone that are believed no more, and why.
+    pub outcasts: Vec<(NodeId, String)>,
     /// Addresses this node keeps contact with.
     pub contacts: Vec<ContactView>,
     /// Ways to other zones.
@@ -47,6 +57,17 @@ pub struct View {
     pub vector: Vec<(Origin, u64)>,
     /// Counters, as they were when the view was made.
     pub counts: Counts,
+}
+
+/// What a connected peer is, by its certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// A replica of the own zone.
+    Fellow,
+    /// A node of a zone above.
+    Parent(ZoneName),
+    /// A node of a zone below.
+    Child(ZoneName),
 }
 
 /// The keys a node believes, and its own place under them.
@@ -88,6 +109,8 @@ pub struct ChildView {
     pub gateways: Vec<String>,
     /// Tools it exports.
     pub tools: u64,
+    /// What its organisation may do here, where somebody said so.
+    pub role: Option<Role>,
     /// End of the lease, milliseconds since the Unix epoch.
     pub expires_ms: u64,
 }
@@ -132,4 +155,6 @@ pub struct Counts {
     pub refused: u64,
     /// Frames that could not be read, or of unknown kinds.
     pub bad_frames: u64,
+    /// Nodes that came without an invite where one is needed, or with one that was no good.
+    pub kept_out: u64,
 }

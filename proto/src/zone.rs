@@ -17,11 +17,12 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
+use crate::access::Role;
 use crate::codec::Wire;
 use crate::index::{DocId, Index};
 use crate::name::ZoneName;
 use crate::record::{
-    DelegationBody, GATEWAYS_MAX, Gateway, Hash, Kind, NodeId, ServerBody, SignedRef, VISIBILITY_PUBLIC,
+    DelegationBody, GATEWAYS_MAX, Gateway, GrantBody, Hash, Kind, NodeId, ServerBody, SignedRef, VISIBILITY_PUBLIC,
 };
 use crate::registry::Change;
 use crate::trust::Opened;
@@ -56,6 +57,8 @@ pub struct Zone {
     /// The first number never given.
     next: u32,
     children: BTreeMap<ZoneName, BTreeMap<NodeId, Child>>,
+    /// What organisations below may do, by who says so, and when.
+    grants: BTreeMap<ZoneName, BTreeMap<NodeId, (u64, Role)>>,
     /// XOR over what a cached answer depends on: tools, servers, children; leases and node records do not count. Who writes very many
     /// tools could make changes cancel out; an answer that is kept for that ends with its lifetime, and nothing is repaired by it.
     content: Hash,
@@ -84,7 +87,8 @@ impl Zone {
             Kind::Server => self.apply_server(signed, put),
             Kind::Delegation => self.apply_delegation(signed, put),
             Kind::Node => self.apply_node(signed, put),
-            Kind::Reap | Kind::Manifest | Kind::Unknown(_) => false,
+            Kind::Grant => self.apply_grant(signed, put),
+            Kind::Reap | Kind::Manifest | Kind::Revocation | Kind::Unknown(_) => false,
         };
         if counts {
             self.serial += 1;
@@ -171,6 +175,27 @@ impl Zone {
             self.toggle_hash(&tag_hash(&[b"child", name.as_str().as_bytes()]));
         }
         known != is_known
+    }
+
+    fn apply_grant(&mut self, signed: &SignedRef, put: bool) -> bool {
+        let Ok(name) = ZoneName::parse(&signed.record.name) else { return false };
+        let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| GrantBody::decode(body).ok());
+        let role = body.and_then(|body| Role::from_number(body.role));
+        let by_node = self.grants.entry(name.clone()).or_default();
+        match role {
+            Some(role) => drop(by_node.insert(signed.record.node, (signed.record.hlc, role))),
+            None => drop(by_node.remove(&signed.record.node)),
+        }
+        if by_node.is_empty() {
+            self.grants.remove(&name);
+        }
+        false
+    }
+
+    /// What the organisation of a zone below may do here, as was said last.
+    pub fn role_of(&self, zone: &ZoneName) -> Option<Role> {
+        let by_node = self.grants.get(zone)?;
+        by_node.iter().max_by_key(|(node, (hlc, _))| (*hlc, **node)).map(|(_, (_, role))| *role)
     }
 
     fn apply_node(&mut self, signed: &SignedRef, put: bool) -> bool {

@@ -13,7 +13,7 @@ mod support;
 use support::{all, entries, hex, unhex};
 
 /// Kinds of frames (§8).
-const KINDS: &str = "1 Hello, 2 Admit, 3 Refuse, 4 Leave, 5 Fork, 8 Referral, 9 Delegate, 10 Serials, 16 Digest, 17 Buckets, 18 Vector, \
+const KINDS: &str = "1 Hello, 2 Admit, 3 Refuse, 4 Leave, 5 Fork, 6 Join, 7 Revoked, 8 Referral, 9 Delegate, 10 Serials, 16 Digest, 17 Buckets, 18 Vector, \
     19 Ranges, 20 Announce, 21 Busy, 22 ClockAhead, 24 Ping, 25 Ack, 26 PingRequest, 27 Members, 32 Query, 33 Answer, 48 Call, \
     49 Progress, 50 CallResult";
 
@@ -24,6 +24,8 @@ Admit        zone_key: Key, chain: Vec<Certificate>, manifests: Vec<ManifestBody
 Refuse       reason: String
 Leave        seq: u64
 Fork         chain: Vec<Certificate>, one: Vec<u8>, other: Vec<u8>
+Join         token: String
+Revoked      statements: Vec<Revocation>
 Referral     zone: String, zone_key: Option<Key>, proofs: Vec<ZoneProof>, anchors: Vec<(String, Key)>, manifests: Vec<ManifestBody>, delegation: Option<ReferredChild>
 ReferredChild zone_key: Key, epoch: u64, manifests: Vec<ManifestBody>, gateways: Vec<Gateway>
 Delegate     zone: String, zone_key: Key, chain: Vec<Certificate>, manifests: Vec<ManifestBody>, gateways: Vec<Gateway>, tools: u64
@@ -66,6 +68,8 @@ DelegationBody zone_key: Key, epoch: u64, gateways: Vec<Gateway>, tools: u64, si
 Gateway      node: NodeId, address: String
 ServerBody   up: bool, error: String, since_ms: u64
 ReapBody     node: NodeId, incarnation: u64
+Revocation   zone: String, node: Option<NodeId>, child: Option<(String, u64)>, issued_ms: u64, reason: String, chain: Vec<Certificate>, signature: [u8; 64]
+GrantBody    role: u8
 ManifestBody zone: String, epoch: u64, key: Key, issued_ms: u64, by_previous: [u8; 64], by_key: [u8; 64]
 Certificate  zone: String, node: NodeId, issuer: Key, issued_ms: u64, signature: [u8; 64]
 ZoneProof    zone: String, delegation: Vec<u8>, chain: Vec<Certificate>, manifests: Vec<ManifestBody>

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aop_proto::codec::Wire;
 use aop_proto::name::ZoneName;
-use aop_proto::node::{Config, Input, Node, Output, Restored, Write, WriteError, Wrote};
+use aop_proto::node::{Admission, Config, Input, Node, Output, Restored, Write, WriteError, Wrote};
 use aop_proto::now::Now;
 use aop_proto::params::{BUCKETS, LIFE_PAUSE, LIVES_AHEAD_MAX, NODE_LEASE, ORIGINS_MAX, WRITES_WAITING_MAX};
 use aop_proto::record::*;
@@ -71,7 +71,7 @@ impl Pair {
 
     /// The other end connects and is admitted.
     fn meet(&mut self) {
-        self.input(Input::PeerUp { peer: id(2), address: THERE.into(), dialed: false, rtt: RTT });
+        self.input(Input::PeerUp { peer: id(2), address: THERE.into(), dialed: false, rtt: RTT, is_local: true });
         self.say(hello());
         let admit = self.said.iter().find_map(|message| match message {
             Message::Admit(admit) => Some(admit.clone()),
@@ -196,6 +196,8 @@ fn config() -> Config {
         seed: [1; 32],
         parents: Vec::new(),
         joins: Vec::new(),
+        admission: Admission::Open,
+        invitation: None,
         opened: None,
     }
 }
@@ -312,7 +314,7 @@ fn a_quarantined_life_is_ended_when_its_node_stays_away() {
 /// A node that joins the other end, which has answered.
 fn joining() -> Pair {
     let mut pair = Pair::of(Config { joins: vec![THERE.into()], ..config() });
-    pair.input(Input::PeerUp { peer: id(2), address: THERE.into(), dialed: true, rtt: RTT });
+    pair.input(Input::PeerUp { peer: id(2), address: THERE.into(), dialed: true, rtt: RTT, is_local: true });
     pair.said.clear();
     pair
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aop_proto::codec::Wire;
 use aop_proto::node::{Keep, Restored};
-use aop_proto::record::{NodeId, Origin, SignedRef};
+use aop_proto::record::{NodeId, Origin, Revocation, SignedRef};
 use aop_proto::selection::Chance;
 use aop_proto::wire::message::Fork;
 
@@ -23,6 +23,7 @@ pub(crate) struct Disk {
     trust: Option<Vec<u8>>,
     incarnation: Option<u64>,
     forks: BTreeMap<Origin, Fork>,
+    revocations: BTreeMap<(String, String), Revocation>,
     pending: VecDeque<(u64, Vec<Keep>)>,
 }
 
@@ -81,6 +82,9 @@ impl Disk {
                 Keep::Fork(origin, fork) => {
                     self.forks.insert(origin, fork);
                 }
+                Keep::Revocation(said) => {
+                    self.revocations.insert((said.zone.clone(), said.name()), said);
+                }
                 Keep::DropFork(origin) => _ = self.forks.remove(&origin),
                 Keep::Trust(trust) => self.trust = Some(trust.encode()),
             }
@@ -116,6 +120,7 @@ impl Disk {
     /// What a node that starts on this store gets.
     pub(crate) fn restored(&self) -> Restored {
         let records = self.records().into_values().collect();
-        Restored { records, trust: self.trust.clone(), forks: self.forks.values().cloned().collect() }
+        let (forks, revocations) = (self.forks.values().cloned(), self.revocations.values().cloned());
+        Restored { records, trust: self.trust.clone(), forks: forks.collect(), revocations: revocations.collect() }
     }
 }

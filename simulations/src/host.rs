@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aop_proto::invite::Invite;
 use aop_proto::name::ZoneName;
-use aop_proto::node::{Config, Node, Refusal, WriteError, Wrote};
+use aop_proto::node::{Admission, Config, Node, Refusal, WriteError, Wrote};
 use aop_proto::now::Now;
 use aop_proto::record::NodeId;
 use aop_proto::resolver::Outcome;
@@ -54,6 +55,8 @@ pub(crate) struct Host {
     /// Made for the last rotation, which a crash may have prevented.
     pub(crate) spare_key: Option<[u8; 32]>,
     pub(crate) disk: Disk,
+    /// Invites it has issued, by token; each change is durable at once.
+    pub(crate) invites: BTreeMap<String, Invite>,
     /// An earlier state of the disk, and the log's life then.
     pub(crate) backup: Option<(Disk, u64)>,
     pub(crate) node: Option<Box<Node>>,
@@ -117,6 +120,7 @@ impl Host {
             zone_key,
             spare_key: None,
             disk: Disk::default(),
+            invites: BTreeMap::new(),
             backup: None,
             node: None,
             actor: None,
@@ -156,6 +160,8 @@ impl Host {
             seed: bytes(chance),
             parents: self.spec.parents.clone(),
             joins: self.spec.joins.clone(),
+            admission: if self.spec.guarded { Admission::Invited } else { Admission::Open },
+            invitation: self.spec.invitation.clone(),
             opened: Some(opened),
         };
         self.node = Some(Box::new(Node::new(config, self.disk.restored(), self.now(time))));

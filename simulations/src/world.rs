@@ -26,7 +26,7 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_proto::node::Node;
+use aop_proto::node::{Invitation, Node};
 use aop_proto::record::{NodeId, Origin};
 use aop_proto::selection::Chance;
 use aop_proto::view::View;
@@ -66,12 +66,30 @@ pub struct Spec {
     pub parents: Vec<String>,
     /// `--join`.
     pub joins: Vec<String>,
+    /// Whoever comes needs an invite.
+    pub guarded: bool,
+    /// `--invite`.
+    pub invitation: Option<Invitation>,
 }
 
 impl Spec {
     /// A node of `zone` at host `10.0.0.<host>`.
     pub fn new(zone: &str, host: u32) -> Self {
         Self { zone: zone.to_owned(), address: address(host), ..Self::default() }
+    }
+
+    /// The same, where whoever comes needs an invite.
+    #[must_use]
+    pub const fn guarded(mut self) -> Self {
+        self.guarded = true;
+        self
+    }
+
+    /// The same with an invite.
+    #[must_use]
+    pub fn invited(mut self, invitation: Invitation) -> Self {
+        self.invitation = Some(invitation);
+        self
     }
 
     /// The same with a parent at host `10.0.0.<host>`.

@@ -35,6 +35,8 @@ pub(crate) struct Request {
     /// The timeout was made from what the user asked for and is not overridden by it.
     exact_timeout: bool,
     changes: bool,
+    /// It carries the admin token though it changes nothing.
+    privileged: bool,
 }
 
 impl Request {
@@ -57,7 +59,8 @@ impl Request {
         let segments = segments.iter().map(|s| (*s).to_owned()).collect();
         let changes = method != Method::GET;
         let query = Vec::new();
-        Self { method, segments, query, body: None, timeout: READ_TIMEOUT, exact_timeout: false, changes }
+        let (timeout, exact_timeout, privileged) = (READ_TIMEOUT, false, false);
+        Self { method, segments, query, body: None, timeout, exact_timeout, changes, privileged }
     }
 
     /// Adds a parameter.
@@ -95,6 +98,12 @@ impl Request {
     /// A POST that changes nothing: it needs no token and may go to the next node.
     pub(crate) fn read_only(mut self) -> Self {
         self.changes = false;
+        self
+    }
+
+    /// A read that only whoever has the admin token may make.
+    pub(crate) fn privileged(mut self) -> Self {
+        self.privileged = true;
         self
     }
 
@@ -246,7 +255,9 @@ impl Client {
             builder = builder.header("content-type", "application/json").body(body.clone());
         }
         let changes = request.changes;
-        if changes && let Some(token) = self.tokens.of(node) {
+        if (changes || request.privileged)
+            && let Some(token) = self.tokens.of(node)
+        {
             builder = builder.bearer_auth(token);
         }
         let started = Instant::now();

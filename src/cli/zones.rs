@@ -1,7 +1,8 @@
-//! `aop zones`: this node's zone, its parent, its children and what is known beyond.
+//! `aop zones`: this node's zone, its parent, its children and what is known beyond; and what this zone delegates.
 
-use clap::Args;
-use serde_json::Value;
+use aop_proto::access::Role;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::client::Request;
 use super::output::Exit;
@@ -12,20 +13,90 @@ const EXAMPLES: &str = "\
 Examples:
   aop zones
   aop zones --tree
-  aop zones -o json";
+  aop zones -o json
+  aop zones delegate lab.acme KEY --role caller
+  aop zones undelegate lab.acme";
 
-/// List the zones this node knows
+const DELEGATE_EXAMPLES: &str = "\
+Examples:
+  aop zones delegate lab.acme 3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29
+  aop zones delegate lab.acme \"$(aop keys -o json --node lab:7400 | jq -r .key)\" --role caller
+
+The key is the zone's own, as `aop keys` shows it at a node of that zone. From
+then on its nodes are let in without an invite.";
+
+const UNDELEGATE_EXAMPLES: &str = "\
+Examples:
+  aop zones undelegate lab.acme
+  aop zones undelegate lab.acme --reason \"contract ended\"
+
+What lies below it is not found any more and its nodes are not let in, here and
+at every replica, until it is delegated to or invited again.";
+
+/// List the zones this node knows, delegate to one below, or cut it off
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Zones {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Draw them below one another
     #[arg(long)]
     tree: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say whose a zone below is, and what its users may do here
+    #[command(after_help = DELEGATE_EXAMPLES)]
+    Delegate {
+        /// The zone, below this one
+        zone: String,
+        /// Its zone key, 64 hexadecimal digits
+        key: String,
+        /// What its organisation may do: peer, reader, caller, registrar or admin
+        #[arg(long, value_name = "ROLE", default_value = "peer", value_parser = super::invite::role)]
+        role: Role,
+    },
+    /// Cut a zone below off
+    #[command(after_help = UNDELEGATE_EXAMPLES)]
+    Undelegate {
+        /// The zone
+        zone: String,
+        /// Why, for people
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+}
+
+impl Command {
+    async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
+        let (request, said) = match &self {
+            Self::Delegate { zone, key, role } => {
+                let body = json!({"key": key, "role": role.name()}).to_string();
+                let said = format!("zone {} is delegated to, as {}", text::clean(zone), role.name());
+                (Request::post(&["zones", zone, "delegate"], body), said)
+            }
+            Self::Undelegate { zone, reason } => {
+                let body = json!({"reason": reason}).to_string();
+                (Request::post(&["zones", zone, "undelegate"], body), format!("zone {} is cut off", text::clean(zone)))
+            }
+        };
+        let reply = context.client.send(&request).await?;
+        if context.out.for_people() {
+            context.out.data(&format!("{said}\n"))?;
+        } else {
+            context.out.reply(&reply, None, "zone")?;
+        }
+        Ok(Exit::Complete)
+    }
+}
+
 impl Zones {
     /// Asks for the zones and prints them.
     pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
+        if let Some(command) = self.command {
+            return command.run(context).await;
+        }
         let reply = context.client.send(&Request::get(&["zones"])).await?;
         let out = &context.out;
         let value = reply.value()?;

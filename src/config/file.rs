@@ -53,6 +53,7 @@ pub(super) struct Settings {
     pub(super) zone: Option<Text>,
     pub(super) parents: Option<Vec<Text>>,
     pub(super) join: Option<Vec<Text>>,
+    pub(super) invite: Option<Text>,
     pub(super) listen: Option<Text>,
     pub(super) advertise: Option<Text>,
     pub(super) data_dir: Option<Text>,

@@ -16,6 +16,9 @@ pub struct NodeFlags {
     /// A node of the same zone to find the others through (repeat for more)
     #[arg(long, global = true, value_name = "HOST:PORT", value_delimiter = ',')]
     pub join: Vec<String>,
+    /// An invite of the zone to join or of the parent, as `aop invite` printed it; it names the zone and whom to dial
+    #[arg(long, global = true, value_name = "TOKEN")]
+    pub invite: Option<String>,
     /// One address for UDP federation and TCP clients, port 0 picks one [default: 127.0.0.1:7400]
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     pub listen: Option<String>,

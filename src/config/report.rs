@@ -13,6 +13,7 @@ impl NodeConfig {
             ("zone", self.zone.to_string()),
             ("parents", texts(&self.parents)),
             ("join", texts(&self.join)),
+            ("invite", self.invite.as_ref().map_or_else(|| "–".to_owned(), |offer| format!("for zone {}", offer.zone))),
             ("listen", self.listen.to_string()),
             ("advertise", self.advertise.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string)),
             (

@@ -9,6 +9,7 @@ use std::time::Duration;
 use aop_proto::name::ZoneName;
 
 use super::duration::{duration_text, parse_duration};
+use crate::invites::Offer;
 
 /// Longest host name. Source: RFC 1035 §2.3.4, without the length bytes.
 const HOST_BYTES_MAX: usize = 253;
@@ -50,6 +51,11 @@ pub fn parse_zone(text: &str) -> Result<ZoneName, Wrong> {
         let wrong = Wrong::new(format!("zone {error}"));
         if ZoneName::parse(&made).is_ok() { wrong.hint(format!("aop-node --zone {made}")) } else { wrong }
     })
+}
+
+/// An invite, as `aop invite` printed it. The text is never in a message: whoever reads it could use it.
+pub(super) fn parse_invite(text: &str) -> Result<Offer, Wrong> {
+    Offer::read(text).map_err(|why| Wrong::new(format!("that is no invite: {why}")).hint("aop invite --help"))
 }
 
 /// A host, by name or address, and a port.

@@ -5,6 +5,7 @@
 //! meta      "trust"                                                  → trust state
 //!           "incarnation"                                            → u64 BE
 //!           "fork/" node, 32 bytes | incarnation, u64 BE             → evidence
+//!           "revoked/" zone | "/" | name of the statement            → the statement
 //! ```
 //!
 //! Keys and values are promises to the next start: none of them is changed, new ones may come.
@@ -18,6 +19,7 @@ use crate::store::{Op, Table};
 const TRUST_KEY: &[u8] = b"trust";
 const INCARNATION_KEY: &[u8] = b"incarnation";
 const FORK_PREFIX: &[u8] = b"fork/";
+const REVOKED_PREFIX: &[u8] = b"revoked/";
 
 /// What an earlier run left about the node itself.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Kept {
     pub incarnation: Option<u64>,
     /// Logs of which two contents for one place were shown, with the evidence.
     pub forks: Vec<(Origin, Vec<u8>)>,
+    /// Who is believed no more, as it was stated.
+    pub revocations: Vec<Vec<u8>>,
 }
 
 impl Kept {
@@ -41,6 +45,8 @@ impl Kept {
                 kept.incarnation = value.try_into().ok().map(u64::from_be_bytes);
             } else if let Some(origin) = key.strip_prefix(FORK_PREFIX).and_then(read_origin) {
                 kept.forks.push((origin, value));
+            } else if key.starts_with(REVOKED_PREFIX) {
+                kept.revocations.push(value);
             }
         }
         kept
@@ -58,6 +64,9 @@ pub(super) fn op_of(keep: Keep) -> Op {
         Keep::Drop(origin, seq) => Op::Delete { table: Table::Records, key: record_key(origin, seq) },
         Keep::Incarnation(incarnation) => keep_incarnation(incarnation),
         Keep::Fork(origin, fork) => keep_fork(origin, fork.encode()),
+        Keep::Revocation(said) => {
+            put([REVOKED_PREFIX, said.zone.as_bytes(), b"/", said.name().as_bytes()].concat(), said.encode())
+        }
         Keep::DropFork(origin) => Op::Delete { table: Table::Meta, key: [FORK_PREFIX, &origin_key(origin)].concat() },
         Keep::Trust(trust) => put(TRUST_KEY.to_vec(), trust.encode()),
     }

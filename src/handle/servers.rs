@@ -372,7 +372,7 @@ impl Handle {
             let is_known = |name: &str| self.servers().iter().any(|state| state.name == name);
             let server = match &write {
                 Write::Server { server, .. } | Write::ServerState { server, .. } => server.clone(),
-                Write::Catalogue(_) | Write::Remove(_) => String::new(),
+                _ => String::new(),
             };
             // News of a server that was unregistered meanwhile are no news.
             if is_known(&server)
@@ -416,6 +416,17 @@ impl Handle {
                     maker.map_or_else(|| "aop keys".to_owned(), |m| format!("aop keys rotate --node {}", m.address));
                 Problem::new(Kind::Forbidden, message).hint(hint)
             }
+            WriteError::NotSigner { .. } => Problem::new(Kind::Forbidden, message).hint("aop keys"),
+            WriteError::Elder { .. } => Problem::new(Kind::Forbidden, message).hint("aop keys"),
+            WriteError::Revoked { .. } => Problem::new(Kind::NameTaken, message).hint("aop nodes"),
+            WriteError::NotBelow { zone, own } => {
+                let first = zone.as_str().split('.').next().unwrap_or_default().to_owned();
+                Problem::new(Kind::Usage, message).hint(format!("aop zones delegate {} KEY", own.join(&first)))
+            }
+            WriteError::Delegated { zone } => {
+                Problem::new(Kind::NameTaken, message).hint(format!("aop zones undelegate {zone}"))
+            }
+            WriteError::NotDelegated { .. } => Problem::new(Kind::ZoneNotFound, message).hint("aop zones --tree"),
             WriteError::KeyFrozen { .. } => Problem::new(Kind::Forbidden, message).hint("aop keys"),
             WriteError::KeyUnsettled { .. } => Problem::new(Kind::Busy, message).hint("aop status"),
             WriteError::TooMany => Problem::new(Kind::Busy, message).hint("aop status"),

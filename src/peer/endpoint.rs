@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +77,13 @@ const PORT_ATTEMPTS: usize = 32;
 /// Length of our connection ids.
 const CONNECTION_ID_BYTES: usize = 8;
 
+/// Who may begin a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accepts {
+    Anybody,
+    ThisMachine,
+}
+
 /// What all tasks of one endpoint share.
 pub(super) struct Shared {
     pub(super) me: [u8; 32],
@@ -100,10 +107,16 @@ pub(super) struct Shared {
     waiting: Total,
     /// How further connections are accepted where there is a crowd already.
     crowded: Arc<quinn::ServerConfig>,
+    accepts: Accepts,
 }
 
 impl Shared {
-    pub(super) fn bind(udp: UdpSocket, key: &NodeKey, events: mpsc::Sender<PeerEvent>) -> Result<Arc<Self>, PeerError> {
+    pub(super) fn bind(
+        udp: UdpSocket,
+        key: &NodeKey,
+        events: mpsc::Sender<PeerEvent>,
+        accepts: Accepts,
+    ) -> Result<Arc<Self>, PeerError> {
         let tls = Tls::new(key).map_err(PeerError::Tls)?;
         let bind = |source| PeerError::Bind { source };
         udp.set_nonblocking(true).map_err(bind)?;
@@ -135,6 +148,7 @@ impl Shared {
             reading: Arc::new(Semaphore::new(READING_BYTES_MAX)),
             waiting: Total::default(),
             crowded,
+            accepts,
             events,
         });
         shared.tasks.spawn(accept(shared.clone()));
@@ -274,7 +288,10 @@ async fn accept(shared: Arc<Shared>) {
         };
         let Some(incoming) = incoming else { return };
         let under_way = HANDSHAKES_MAX - shared.handshakes.available_permits();
-        if shared.endpoint.open_connections() >= CONNECTIONS_MAX {
+        if shared.accepts == Accepts::ThisMachine && !incoming.remote_address().ip().to_canonical().is_loopback() {
+            shared.counters.handshake_refused();
+            incoming.ignore();
+        } else if shared.endpoint.open_connections() >= CONNECTIONS_MAX {
             shared.counters.handshake_refused();
             incoming.refuse();
         } else if under_way >= HANDSHAKES_UNPROVED_MAX && !incoming.remote_address_validated() && incoming.may_retry() {
@@ -380,7 +397,7 @@ impl ConnectionIdGenerator for RandomIds {
 ///
 /// # Errors
 /// Says which protocol's port is taken or why it cannot be bound; nothing stays bound.
-pub fn bind_one_port(address: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> {
+pub fn bind_one_port(address: SocketAddr, udp_ip: IpAddr) -> io::Result<(TcpListener, UdpSocket)> {
     let explain = |protocol, error: &io::Error| {
         let reason = match error.kind() {
             io::ErrorKind::AddrInUse => "the port is taken by another process".to_owned(),
@@ -393,7 +410,7 @@ pub fn bind_one_port(address: SocketAddr) -> io::Result<(TcpListener, UdpSocket)
     loop {
         let tcp = TcpListener::bind(address).map_err(|e| explain("TCP", &e))?;
         let port = tcp.local_addr()?.port();
-        match UdpSocket::bind(SocketAddr::new(address.ip(), port)) {
+        match UdpSocket::bind(SocketAddr::new(udp_ip, port)) {
             Ok(udp) => {
                 tcp.set_nonblocking(true)?;
                 udp.set_nonblocking(true)?;
@@ -416,16 +433,16 @@ mod tests {
     #[test]
     fn one_port_carries_both_protocols_and_a_taken_one_is_named() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let (tcp, udp) = bind_one_port(any).unwrap();
+        let (tcp, udp) = bind_one_port(any, any.ip()).unwrap();
         let address = tcp.local_addr().unwrap();
         assert_eq!(address, udp.local_addr().unwrap());
-        let error = bind_one_port(address).unwrap_err();
+        let error = bind_one_port(address, address.ip()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert_eq!(error.to_string(), format!("cannot listen on TCP {address}: the port is taken by another process"));
         drop(tcp);
-        let error = bind_one_port(address).unwrap_err();
+        let error = bind_one_port(address, address.ip()).unwrap_err();
         assert_eq!(error.to_string(), format!("cannot listen on UDP {address}: the port is taken by another process"));
         drop(udp);
-        bind_one_port(address).unwrap();
+        bind_one_port(address, address.ip()).unwrap();
     }
 }

@@ -33,7 +33,7 @@ impl Node {
     }
 
     fn at(address: SocketAddr, key: NodeKey) -> Self {
-        let (_tcp, udp) = bind_one_port(address).unwrap();
+        let (_tcp, udp) = bind_one_port(address, address.ip()).unwrap();
         let (sender, events) = mpsc::channel(64);
         let peers = Peers::bind(udp, &key, sender).unwrap();
         let address = peers.local_address().unwrap();

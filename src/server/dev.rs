@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
+use aop_proto::node::Admission;
 use bytes::Bytes;
 
 use super::{Running, Setup, files, until_told_to_stop};
@@ -59,7 +60,17 @@ pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
 async fn start(zone: &str, parents: &[String], listen: SocketAddr, resolve: &ResolveConfig) -> anyhow::Result<Running> {
     let zone = ZoneName::parse(zone).context("the demo's zones have good names")?;
     let (parents, resolve) = (parents.to_vec(), resolve.clone());
-    let setup = Setup { zone, parents, joins: Vec::new(), listen, advertise: None, data_dir: None, resolve };
+    let setup = Setup {
+        zone,
+        parents,
+        joins: Vec::new(),
+        listen,
+        advertise: None,
+        data_dir: None,
+        resolve,
+        admission: Admission::Local,
+        offer: None,
+    };
     Running::start(setup).await
 }
 

@@ -22,7 +22,7 @@ pub(crate) const SHELL: House = House {
         (70, &["bin", "cli", "server", "config"]),
         (60, &["http", "page", "mcp", "dns", "federation"]),
         (55, &["call"]),
-        (50, &["driver", "handle", "store", "answers", "peer", "upstream", "clock", "entropy", "telemetry"]),
+        (50, &["driver", "handle", "store", "answers", "peer", "upstream", "clock", "entropy", "telemetry", "invites"]),
     ],
     strangers: None,
 };
@@ -33,7 +33,7 @@ pub(crate) const CORE: House = House {
         (40, &["node", "view"]),
         (30, &["gossip", "resolver", "search", "call"]),
         (20, &["registry", "zone", "cache", "membership", "selection", "trust", "index"]),
-        (10, &["wire"]),
+        (10, &["wire", "invite"]),
         (0, &["codec", "json", "name", "record", "params", "now", "error", "access"]),
     ],
     strangers: Some(30),

@@ -256,7 +256,7 @@ impl Node {
         let Some(key) = self.trust.zone_key else { return };
         let behind = |peer: &NodeId| self.chains.get(*peer).is_none_or(|chain| !self.is_current(&chain));
         for peer in self.links.fellows().iter().copied().filter(behind).collect::<Vec<_>>() {
-            self.admit(peer, key);
+            self.certify_again(peer, key);
         }
     }
 

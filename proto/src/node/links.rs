@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::name::ZoneName;
+use crate::node::admission::Entry;
 use crate::node::{Node, Output};
 use crate::params::{ADDRESS_CHARS_MAX, CATCH_UP_MAX, DIAL_BACKOFF_MIN, LEASE, SEED_PAUSE, VIEW_ALL_AGAIN};
 use crate::record::{DelegationBody, NodeId, Origin};
-use crate::view::ContactView;
+use crate::view::{ContactView, Relation};
 use crate::wire::message::Hello;
 use crate::wire::{VERSIONS, common_version};
 
@@ -52,6 +53,15 @@ enum Role {
     Stranger,
 }
 
+/// A connection that stands.
+#[derive(Debug)]
+pub(super) struct Up {
+    pub(super) address: String,
+    pub(super) dialed: bool,
+    pub(super) rtt: Duration,
+    pub(super) is_local: bool,
+}
+
 #[derive(Debug)]
 struct Link {
     role: Role,
@@ -59,6 +69,14 @@ struct Link {
     dialed: bool,
     /// What the handshake took there and back.
     rtt: Duration,
+    /// It is on this machine.
+    is_local: bool,
+    /// How far it has come with its invite.
+    entry: Entry,
+    /// It was told who is revoked.
+    told_revoked: bool,
+    /// It refused us while we had no key to give up: the end of the connection tells whether it meant that.
+    refusal: Option<String>,
     /// Its certificates lead to the key known for its zone.
     proven: bool,
     address: String,
@@ -76,12 +94,16 @@ struct Link {
 }
 
 impl Link {
-    const fn new(address: String, dialed: bool, rtt: Duration) -> Self {
+    const fn new(address: String, dialed: bool, rtt: Duration, is_local: bool) -> Self {
         let greeted = Duration::ZERO;
         Self {
             role: Role::Unknown,
             dialed,
             rtt,
+            is_local,
+            entry: Entry::Unasked,
+            told_revoked: false,
+            refusal: None,
             address,
             proven: false,
             hello: None,
@@ -149,6 +171,15 @@ impl Links {
         links
     }
 
+    /// Addresses of an invite: of fellows to be, or of the parent.
+    pub(super) fn invited(&mut self, addresses: &[String], is_replica: bool) {
+        let purpose = if is_replica { Purpose::Join } else { Purpose::Parent };
+        for address in addresses {
+            self.contacts.give(address, purpose);
+        }
+        self.has_parents |= !is_replica && !addresses.is_empty();
+    }
+
     /// Connected fellow replicas, sorted.
     pub(super) fn fellows(&self) -> &[NodeId] {
         &self.fellows
@@ -161,6 +192,12 @@ impl Links {
     /// What is said of a child, until it is durable.
     pub(super) fn delegating(&mut self, zone: ZoneName, body: DelegationBody) {
         self.delegating.insert(zone, body);
+    }
+
+    /// Nothing is delegated to that zone any more.
+    pub(super) fn forget_delegation(&mut self, zone: &ZoneName) {
+        self.delegating.remove(zone);
+        self.heard.remove(zone);
     }
 
     pub(super) fn is_connected(&self, peer: NodeId) -> bool {
@@ -209,7 +246,54 @@ impl Links {
         self.by_peer.get(&peer).is_some_and(|link| link.proven)
     }
 
-    fn mark_refused(&mut self, peer: NodeId) {
+    pub(super) fn is_local(&self, peer: NodeId) -> bool {
+        self.by_peer.get(&peer).is_some_and(|link| link.is_local)
+    }
+
+    pub(super) fn entry(&self, peer: NodeId) -> Option<&Entry> {
+        self.by_peer.get(&peer).map(|link| &link.entry)
+    }
+
+    /// False when it is not connected any more.
+    pub(super) fn set_entry(&mut self, peer: NodeId, entry: Entry) -> bool {
+        self.by_peer.get_mut(&peer).map(|link| link.entry = entry).is_some()
+    }
+
+    pub(super) fn hello_of(&self, peer: NodeId) -> Option<Hello> {
+        self.by_peer.get(&peer)?.hello.clone()
+    }
+
+    /// Peers whose greeting shows a certificate of `node`, or are it.
+    pub(super) fn certified_by(&self, node: NodeId) -> Vec<NodeId> {
+        let shows = |link: &Link| link.hello.as_ref().is_some_and(|hello| hello.chain.iter().any(|c| c.node == node));
+        self.by_peer.iter().filter(|(peer, link)| **peer == node || shows(link)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Peers that are told who is revoked.
+    pub(super) fn kin(&self) -> Vec<NodeId> {
+        let is_kin = |link: &Link| matches!(link.role, Role::Fellow | Role::Parent(_) | Role::Child(_));
+        self.by_peer.iter().filter(|(_, link)| is_kin(link)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Whether it has to be told; once a connection.
+    pub(super) fn tells_revoked(&mut self, peer: NodeId) -> bool {
+        let link = self.by_peer.get_mut(&peer);
+        let link = link.filter(|link| matches!(link.role, Role::Fellow | Role::Parent(_) | Role::Child(_)));
+        link.is_some_and(|link| !std::mem::replace(&mut link.told_revoked, true))
+    }
+
+    /// Who is connected and has proven what it is.
+    pub(super) fn relations(&self) -> BTreeMap<NodeId, Relation> {
+        let relation = |link: &Link| match &link.role {
+            Role::Fellow => Some(Relation::Fellow),
+            Role::Parent(zone) if link.proven => Some(Relation::Parent(zone.clone())),
+            Role::Child(zone) if link.proven => Some(Relation::Child(zone.clone())),
+            _ => None,
+        };
+        self.by_peer.iter().filter_map(|(peer, link)| Some((*peer, relation(link)?))).collect()
+    }
+
+    pub(super) fn mark_refused(&mut self, peer: NodeId) {
         let Some(link) = self.by_peer.get_mut(&peer) else { return };
         self.silent -= usize::from(link.is_silent());
         link.refused = true;
@@ -317,12 +401,14 @@ impl Node {
         }
     }
 
-    pub(super) fn on_peer_up(&mut self, peer: NodeId, address: String, dialed: bool, rtt: Duration) {
+    pub(super) fn on_peer_up(&mut self, peer: NodeId, up: Up) {
+        let Up { address, dialed, rtt, is_local } = up;
         if dialed {
             self.links.contacts.reached(&address, peer);
         }
-        self.links.by_peer.insert(peer, Link::new(address, dialed, rtt));
+        self.links.by_peer.insert(peer, Link::new(address, dialed, rtt, is_local));
         self.links.silent += 1;
+        self.present_invite(peer);
         self.greet(peer);
         self.view_dirty = true;
     }
@@ -351,6 +437,10 @@ impl Node {
     pub(super) fn on_peer_down(&mut self, peer: NodeId, lost: bool) {
         if self.is_fellow(peer) {
             self.part(peer, lost);
+        }
+        if let Some(reason) = self.links.by_peer.get_mut(&peer).and_then(|link| link.refusal.take()).filter(|_| !lost) {
+            self.links.mark_refused(peer);
+            self.misfit(peer, &reason, None, |purpose| purpose != Purpose::Gateway);
         }
         let former = self.links.by_peer.get(&peer).and_then(|link| match &link.role {
             Role::Child(zone) => Some(zone.clone()),
@@ -388,6 +478,10 @@ impl Node {
             // The peer may have lost the connection where we have not: it starts anew and waits for our greeting.
             self.greet(peer);
         }
+        if self.anchors.revoked().contains(&zone, peer) {
+            self.expel(peer, &zone);
+            return;
+        }
         self.follow_manifests(&zone, &hello.manifests);
         self.settle_keys();
         self.tell_misfits(peer, &zone);
@@ -399,7 +493,12 @@ impl Node {
             self.on_descendant(peer, zone, hello.address);
         } else {
             self.set_role(peer, Role::Stranger);
+            if self.is_guarded(peer) {
+                let own = &self.config.zone;
+                self.keep_out(peer, &format!("it is of zone {zone}, which lies neither above nor below {own}"));
+            }
         }
+        self.tell_revoked(peer);
         self.view_dirty = true;
     }
 

@@ -34,7 +34,7 @@ impl Reaps {
         }
     }
 
-    fn last_of(&self, node: NodeId) -> Option<u64> {
+    pub(super) fn last_of(&self, node: NodeId) -> Option<u64> {
         self.0.get(&node)?.values().max().copied()
     }
 }
@@ -50,6 +50,7 @@ impl Node {
         if !self.is_admitted() || !self.is_least() {
             return;
         }
+        self.keep_revocations();
         let held =
             self.registry.vector().into_iter().map(|(origin, _)| origin).filter(|origin| self.has_lapsed(*origin));
         let forked = self.registry.forks().filter(|evidence| self.has_lapsed_forked(evidence)).map(Evidence::origin);
@@ -90,7 +91,7 @@ impl Node {
     pub(super) fn on_reaped(&mut self, change: &Change) {
         let (Change::Put(signed) | Change::Gone(signed)) = change;
         let Some(node) = ended_by(signed) else { return };
-        let said = self.reaps.last_of(node);
+        let said = self.ended(node);
         if node == self.id {
             self.on_own_end(said);
             return;
@@ -99,7 +100,10 @@ impl Node {
             self.registry.lift(node);
         }
         if let Some(incarnation) = said {
-            self.inherit_reaps(node, incarnation);
+            // What a revoked node said of others is worth nothing.
+            if incarnation != u64::MAX {
+                self.inherit_reaps(node, incarnation);
+            }
             let applied = self.registry.reap(node, incarnation);
             self.take(&applied);
         }

@@ -247,6 +247,11 @@ impl Node {
         }
         applied.changes.iter().for_each(|change| self.reaps.note(change));
         for change in &applied.changes {
+            self.follow_revocation(change);
+            if self.overreaches(change) {
+                self.counts.refused += 1;
+                continue;
+            }
             self.zone.apply(change);
             self.follow_keys(change);
             self.meet(change);

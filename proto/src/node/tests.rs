@@ -21,6 +21,8 @@ fn config() -> Config {
         seed: [1; 32],
         parents: Vec::new(),
         joins: Vec::new(),
+        admission: Admission::Open,
+        invitation: None,
         opened: None,
     }
 }
@@ -99,7 +101,7 @@ fn a_full_log_delegates_to_nobody_else() {
     let (mut node, mut other) = (founder(0), founder(50_000));
     let zone = ZoneName::parse("y.z").expect("a zone");
     let body = DelegationBody { zone_key: [3; 32], epoch: 1, gateways: Vec::new(), tools: 0, since_ms: 1 };
-    assert!(!node.write_delegation(&zone, body.clone()) && other.write_delegation(&zone, body));
+    assert!(!node.write_delegation(&zone, body.clone(), None) && other.write_delegation(&zone, body, None));
     for node in [&mut node, &mut other] {
         written(node);
     }
@@ -141,7 +143,7 @@ fn started_again(node: &mut Node, more: Vec<SignedRef>) -> Node {
     let own = node.registry.records_of(node.origin()).cloned();
     let records = own.chain(more).collect();
     let trust = Some(node.trust.encode());
-    let restored = Restored { records, trust, forks: Vec::new() };
+    let restored = Restored { records, trust, forks: Vec::new(), revocations: Vec::new() };
     Node::new(config(), restored, NOW)
 }
 
@@ -183,7 +185,7 @@ fn what_an_earlier_life_delegated_goes_on_where_the_log_of_this_one_ends() {
     let zone = ZoneName::parse("y.z").expect("a zone");
     let body = DelegationBody { zone_key: [3; 32], epoch: 1, gateways: Vec::new(), tools: 0, since_ms: 1 };
     let mut first = founder(50_000);
-    assert!(first.write_delegation(&zone, body));
+    assert!(first.write_delegation(&zone, body, None));
     written(&mut first);
     let mut second = Node::new(Config { incarnation: 2, ..config() }, Restored::default(), NOW);
     written(&mut second);
@@ -191,7 +193,12 @@ fn what_an_earlier_life_delegated_goes_on_where_the_log_of_this_one_ends() {
     let through = second.registry.through(second.origin());
     // The store had both: it ended before the log of the first life was dropped.
     let records = [&first, &second].into_iter().flat_map(|node| node.registry.records_of(node.origin())).cloned();
-    let restored = Restored { records: records.collect(), trust: Some(second.trust.encode()), forks: Vec::new() };
+    let restored = Restored {
+        records: records.collect(),
+        trust: Some(second.trust.encode()),
+        forks: Vec::new(),
+        revocations: Vec::new(),
+    };
     let mut node = Node::new(Config { incarnation: 2, ..config() }, restored, NOW);
     written(&mut node);
     assert_eq!((node.view().children.len(), node.view().tools.len()), (1, 1));

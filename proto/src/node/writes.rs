@@ -1,21 +1,22 @@
-//! What this node itself writes: its tools, its servers' states, its own record, delegations. One writer, one log.
+//! What this node itself writes: its tools, its servers' states, its own record, delegations, revocations. One writer, one log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::revocations::revocation_of;
+use crate::access::Role;
 use crate::codec::Wire;
 use crate::name::{FullName, NameError, ZoneName, fit_label, fit_tool_labels};
-use crate::node::{Keep, Node, Output};
+use crate::node::{Keep, NewTool, Node, Output, Write, WriteError, Wrote};
 use crate::params::{
-    ERROR_CHARS_MAX, LEASE, LOG_BYTES_MAX, LOG_BYTES_RESERVED, MANIFESTS_MAX, NAME_CHARS_MAX, NODE_LEASE, PARENTS_MAX,
+    ERROR_CHARS_MAX, LEASE, LOG_BYTES_RESERVED, MANIFESTS_MAX, NAME_CHARS_MAX, NODE_LEASE, PARENTS_MAX,
     RECORD_BYTES_MAX,
 };
 use crate::record::{
-    AgentBody, DelegationBody, Head, Kind, ManifestBody, NodeBody, NodeId, Origin, Record, ServerBody, SignedRef,
-    TOOL_WORDS_MAX, ToolBody, VISIBILITY_PUBLIC, counted_bytes,
+    DelegationBody, GrantBody, Head, Kind, ManifestBody, NodeBody, NodeId, Origin, Record, Revocation, ServerBody,
+    SignedRef, Subject, TOOL_WORDS_MAX, ToolBody, VISIBILITY_PUBLIC, counted_bytes,
 };
 use crate::registry::root::Tree;
 use crate::trust::{definition_hash, sign_flush};
@@ -23,167 +24,6 @@ use crate::zone::ToolInstance;
 
 /// Room a record needs besides its definition.
 const RECORD_OVERHEAD: usize = 4 * 1024;
-
-/// One tool to be written.
-#[derive(Clone, Debug, Default)]
-pub struct NewTool {
-    /// Its name at the upstream.
-    pub original: String,
-    /// The MCP tool object, exact bytes.
-    pub definition: Bytes,
-    /// The server it belongs to.
-    pub server: String,
-    /// Labels between the server and the zone, `acr.azure`; usually empty.
-    pub labels: String,
-    /// Words to filter by.
-    pub tags: Vec<String>,
-    /// What it can do, to filter by.
-    pub capabilities: Vec<String>,
-    /// Questions it answers.
-    pub examples: Vec<String>,
-    /// The agent behind it.
-    pub agent: Option<AgentBody>,
-}
-
-impl NewTool {
-    /// What the index and filters get beside the definition.
-    fn words(&self) -> impl Iterator<Item = &String> {
-        self.tags.iter().chain(&self.capabilities).chain(&self.examples)
-    }
-
-    /// About how many bytes its record's body takes.
-    fn bytes(&self) -> usize {
-        let agent = self.agent.as_ref().map_or(0, |a| a.model.len() + a.role.len() + a.parameters.len());
-        self.definition.len() + self.original.len() + agent + self.words().map(|word| word.len() + 4).sum::<usize>()
-    }
-}
-
-/// A change to what this node serves.
-#[derive(Clone, Debug)]
-pub enum Write {
-    /// These are all tools of a server, as its upstream lists them: new ones appear, missing ones end.
-    Server {
-        /// The server's label.
-        server: String,
-        /// Declared to be the same service as others of this name.
-        replica: bool,
-        /// Its whole list.
-        tools: Vec<NewTool>,
-    },
-    /// How a server is.
-    ServerState {
-        /// The server's label.
-        server: String,
-        /// Whether calls can be made.
-        up: bool,
-        /// Why not.
-        error: String,
-    },
-    /// Catalogue entries, added or changed; others stay.
-    Catalogue(Vec<NewTool>),
-    /// One tool by its full name, or every tool and the state of a server by its label.
-    Remove(String),
-}
-
-/// How a write ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wrote {
-    /// Full name and `server/original` of every tool the write names, in its order.
-    pub tools: Vec<(String, String)>,
-    /// Full names of tools that ended.
-    pub removed: Vec<String>,
-    /// Records written; 0 when everything stood already.
-    pub records: usize,
-}
-
-/// Why nothing was written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    /// A name that cannot be made to fit.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// The definition is no JSON object.
-    #[error("the definition of `{tool}` is not a JSON object")]
-    Definition {
-        /// Its name at the upstream.
-        tool: String,
-    },
-    /// Above [`RECORD_BYTES_MAX`].
-    #[error("the definition of `{tool}` has {bytes} bytes, a record may have {RECORD_BYTES_MAX}")]
-    TooLarge {
-        /// Its name at the upstream.
-        tool: String,
-        /// Its bytes.
-        bytes: usize,
-    },
-    /// More than [`TOOL_WORDS_MAX`] tags, capabilities and examples.
-    #[error("`{tool}` has {words} tags, capabilities and examples, a tool may have {TOOL_WORDS_MAX}")]
-    TooManyWords {
-        /// Its name at the upstream.
-        tool: String,
-        /// How many.
-        words: usize,
-    },
-    /// Another node serves another tool of that name.
-    #[error("`{name}` belongs to another server, at node {}", .node.short())]
-    Taken {
-        /// The full name.
-        name: String,
-        /// Who serves it.
-        node: NodeId,
-        /// Whether the definitions are equal, so that both may be declared one service.
-        same_definition: bool,
-    },
-    /// Nothing of that name is served by this node.
-    #[error("no tool and no server `{0}` of this node")]
-    Unknown(String),
-    /// It is served, but by another node of the zone.
-    #[error("`{name}` is served by node {}, remove it there", .node.short())]
-    Elsewhere {
-        /// What was asked for.
-        name: String,
-        /// Who serves it.
-        node: NodeId,
-    },
-    /// The zone's key is another node's: only who made it can name the next.
-    #[error("the key of zone {zone} is held by {}", .maker.map_or_else(|| "another node".to_owned(), |maker| format!("node {maker}")))]
-    KeyElsewhere {
-        /// The zone.
-        zone: ZoneName,
-        /// Who made it, when that is known.
-        maker: Option<NodeId>,
-    },
-    /// No key yet, one that a parent may still refuse, or one on its way.
-    #[error("the key of zone {zone} is not settled yet")]
-    KeyUnsettled {
-        /// The zone.
-        zone: ZoneName,
-    },
-    /// It has named two successors.
-    #[error("the key of zone {zone} has named two successors, so nobody believes a third")]
-    KeyFrozen {
-        /// The zone.
-        zone: ZoneName,
-    },
-    /// The next key is one that the zone had before.
-    #[error("zone {zone} has had that key already")]
-    KeyUsed {
-        /// The zone.
-        zone: ZoneName,
-    },
-    /// Its log would count more than a log may.
-    #[error("this node's log would count {bytes} bytes, and nobody takes one of more than {LOG_BYTES_MAX}")]
-    LogFull {
-        /// What it would count.
-        bytes: usize,
-    },
-    /// This node's log is about to begin another life, and too many writes wait for that.
-    #[error("too many writes wait for this node's log to begin anew; try again in a moment")]
-    TooMany,
-    /// The store did not take it.
-    #[error("the store did not take it")]
-    Store,
-}
 
 /// The node's own log as it is being written.
 #[derive(Debug)]
@@ -327,7 +167,7 @@ impl Node {
         }
     }
 
-    fn draft(&self, write: Write) -> Result<(Vec<Draft>, Wrote), WriteError> {
+    fn draft(&mut self, write: Write) -> Result<(Vec<Draft>, Wrote), WriteError> {
         let is_state = matches!(write, Write::ServerState { .. });
         let reserved = if is_state { LOG_BYTES_RESERVED / 2 } else { LOG_BYTES_RESERVED };
         let (drafts, wrote) = match write {
@@ -338,6 +178,9 @@ impl Node {
             Write::ServerState { server, up, error } => (self.draft_state(server, up, error), Wrote::default()),
             Write::Catalogue(tools) => self.draft_catalogue(&tools)?,
             Write::Remove(what) => self.draft_removal(&what)?,
+            Write::Delegate { zone, key, role } => (self.draft_delegation(&zone, key, role)?, Wrote::default()),
+            Write::Undelegate { zone, reason } => (self.draft_undelegation(&zone, &reason)?, Wrote::default()),
+            Write::Revoke { node, reason } => (self.draft_revocation(node, &reason)?, Wrote::default()),
         };
         self.check_room(&drafts, reserved)?;
         Ok((drafts, wrote))
@@ -553,10 +396,10 @@ impl Node {
         self.say(vec![Draft { kind: Kind::Node, name, def_hash: None, body, leased: true }]);
     }
 
-    /// What this node, as a parent, says of a child. False when its log has no room for that.
-    pub(super) fn write_delegation(&mut self, zone: &ZoneName, body: DelegationBody) -> bool {
-        let (name, encoded) = (zone.as_str().to_owned(), Some(body.encode()));
-        let drafts = vec![Draft { kind: Kind::Delegation, name, def_hash: None, body: encoded, leased: true }];
+    /// What this node, as a parent, says of a child, and what that may do here when somebody said so. False when its log has no room.
+    pub(super) fn write_delegation(&mut self, zone: &ZoneName, body: DelegationBody, role: Option<Role>) -> bool {
+        let mut drafts = vec![delegation_of(zone, &body)];
+        drafts.extend(role.map(|role| grant_of(zone, role)));
         let has_room = self.check_room(&drafts, LOG_BYTES_RESERVED).is_ok();
         if has_room {
             self.links.delegating(zone.clone(), body);
@@ -565,6 +408,67 @@ impl Node {
             self.counts.refused += 1;
         }
         has_room
+    }
+
+    /// The operator says whose a zone below is, before anybody of it was here.
+    fn draft_delegation(&mut self, zone: &ZoneName, key: [u8; 32], role: Role) -> Result<Vec<Draft>, WriteError> {
+        self.check_signer()?;
+        if !zone.is_below(&self.config.zone) {
+            return Err(WriteError::NotBelow { zone: zone.clone(), own: self.config.zone.clone() });
+        }
+        let grant = grant_of(zone, role);
+        let lineage = self.anchors.lineage(zone);
+        match self.delegation_of(zone) {
+            Some(known) if known.zone_key == key => return Ok(vec![grant]),
+            Some(_) if lineage.is_some_and(|lineage| lineage.epoch_of(&key).is_some()) => return Ok(vec![grant]),
+            Some(_) => return Err(WriteError::Delegated { zone: zone.clone() }),
+            None => {}
+        }
+        let since_ms = self.delegated_from(zone);
+        let body = DelegationBody { zone_key: key, epoch: 1, gateways: Vec::new(), tools: 0, since_ms };
+        self.links.delegating(zone.clone(), body.clone());
+        Ok(vec![delegation_of(zone, &body), grant])
+    }
+
+    fn draft_undelegation(&self, zone: &ZoneName, reason: &str) -> Result<Vec<Draft>, WriteError> {
+        self.check_signer()?;
+        let known = self.delegation_of(zone).ok_or_else(|| WriteError::NotDelegated { zone: zone.clone() })?;
+        let until_ms = self.now.wall_ms.max(known.since_ms);
+        let said = self.say_revoked(Subject::Child(zone.to_string(), until_ms), reason);
+        Ok(vec![revocation_of(&said)])
+    }
+
+    /// What this node had said of a child that was cut off ends.
+    pub(super) fn draft_cut_off(&self, zone: &ZoneName) -> Vec<Draft> {
+        let stands = |kind| self.own_latest(&(kind, zone.as_str().to_owned())).is_some_and(|s| s.record.body.is_some());
+        let kinds = [Kind::Delegation, Kind::Grant].into_iter().filter(|kind| stands(*kind));
+        kinds.map(|kind| tombstone(kind, zone.as_str())).collect()
+    }
+
+    fn draft_revocation(&self, node: NodeId, reason: &str) -> Result<Vec<Draft>, WriteError> {
+        self.check_signer()?;
+        if self.trust.chain.iter().any(|certificate| certificate.node == node) {
+            return Err(WriteError::Elder { node });
+        }
+        if self.anchors.revoked().contains(&self.config.zone, node) {
+            return Err(WriteError::Revoked { node });
+        }
+        Ok(vec![revocation_of(&self.say_revoked(Subject::Node(node), reason))])
+    }
+
+    fn say_revoked(&self, subject: Subject, reason: &str) -> Revocation {
+        let (key, zone, chain) = (&self.config.key, &self.config.zone, self.trust.chain.clone());
+        Revocation::issue(key, chain, zone, subject, reason, self.now.wall_ms)
+    }
+
+    fn check_signer(&self) -> Result<(), WriteError> {
+        let is_settled = !self.is_provisional();
+        let zone = self.config.zone.clone();
+        match self.is_signer() {
+            true if is_settled => Ok(()),
+            true => Err(WriteError::KeyUnsettled { zone }),
+            false => Err(WriteError::NotSigner { zone }),
+        }
     }
 
     /// How the zone came to its key, as its maker keeps it; of more than [`MANIFESTS_MAX`] the oldest go.
@@ -693,4 +597,14 @@ impl Node {
 
 fn tombstone(kind: Kind, name: &str) -> Draft {
     Draft { kind, name: name.to_owned(), def_hash: None, body: None, leased: false }
+}
+
+fn delegation_of(zone: &ZoneName, body: &DelegationBody) -> Draft {
+    let (name, body) = (zone.as_str().to_owned(), Some(body.encode()));
+    Draft { kind: Kind::Delegation, name, def_hash: None, body, leased: true }
+}
+
+fn grant_of(zone: &ZoneName, role: Role) -> Draft {
+    let (name, body) = (zone.as_str().to_owned(), Some(GrantBody { role: role.number() }.encode()));
+    Draft { kind: Kind::Grant, name, def_hash: None, body, leased: false }
 }

@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::params::ZONE_DEPTH_MAX;
-use crate::record::{DelegationBody, Kind, ManifestBody, ZoneProof};
-use crate::trust::{Lineage, TrustError, Verifier};
+use crate::record::{DelegationBody, Kind, ManifestBody, NodeId, Revocation, ZoneProof};
+use crate::trust::{Authority, Lineage, Revoked, TrustError, Verifier};
 
 /// Keys of zones: those pinned, and those proven from them.
 #[derive(Debug, Default, Clone)]
 pub struct Anchors {
     pinned: BTreeMap<ZoneName, Lineage>,
     proven: BTreeMap<ZoneName, Proven>,
+    revoked: Revoked,
     pins: u64,
     changes: u64,
 }
@@ -24,8 +25,19 @@ struct Proven {
     lineage: Lineage,
     /// The delegation that stands, of all that were seen.
     by: Rank,
+    /// The zone whose delegation it is, and the node that wrote it.
+    parent: ZoneName,
+    writer: NodeId,
     /// Our own zone delegates to it: it gives way to no other.
     is_child: bool,
+}
+
+/// A delegation that verified.
+#[derive(Debug, Clone)]
+struct Delegated {
+    parent: ZoneName,
+    writer: NodeId,
+    body: DelegationBody,
 }
 
 /// Which of several delegations of one zone stands, the least: the rule of `Zone::child`, since keys must not depend on who came first.
@@ -105,9 +117,52 @@ impl Anchors {
         followed
     }
 
+    /// Who is believed no more.
+    pub const fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    /// Takes a revocation, whether it is news, and with it whatever was believed because of what it revokes. Of a zone whose key is not
+    /// known nothing is believed, and nothing needs revoking.
+    ///
+    /// # Errors
+    /// As [`Revoked::take`], and [`TrustError::NoAnchor`]; nothing has changed.
+    pub fn revoke(&mut self, revocation: &Revocation, verifier: &mut Verifier) -> Result<bool, TrustError> {
+        let unknown = || TrustError::Chain(revocation.zone.clone());
+        let zone = ZoneName::parse(&revocation.zone).map_err(|_| unknown())?;
+        let lineage = self.pinned.get(&zone).or_else(|| self.proven.get(&zone).map(|proven| &proven.lineage));
+        let lineage = lineage.ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
+        let is_news = self.revoked.take(&zone, revocation, lineage, verifier)?;
+        if is_news {
+            self.changes += 1;
+            self.forget_revoked(&zone, revocation);
+        }
+        Ok(is_news)
+    }
+
+    fn forget_revoked(&mut self, zone: &ZoneName, said: &Revocation) {
+        let cut = said.child.as_ref().and_then(|(child, _)| ZoneName::parse(child).ok());
+        let void = cut.as_ref().and_then(|child| self.revoked.void_until(zone, child));
+        let revoked = &self.revoked;
+        let is_gone = |name: &ZoneName, known: &Proven| {
+            let by_revoked = known.parent == *zone && revoked.contains(zone, known.writer);
+            by_revoked || (cut.as_ref() == Some(name) && void.is_some_and(|until| known.by.0 <= until))
+        };
+        let gone = self.proven.iter().filter(|(name, known)| is_gone(name, known)).map(|(name, _)| name.clone());
+        // What lies below was proven through it.
+        for gone in gone.collect::<Vec<_>>() {
+            self.proven.retain(|name, _| !name.is_within(&gone));
+        }
+    }
+
     /// What is pinned, by zone.
     pub fn pinned(&self) -> impl Iterator<Item = (&ZoneName, &Lineage)> {
         self.pinned.iter()
+    }
+
+    /// Whether a key of that zone was taken for good.
+    pub fn is_pinned(&self, zone: &ZoneName) -> bool {
+        self.pinned.contains_key(zone)
     }
 
     /// Grows with every change of what is pinned.
@@ -175,9 +230,9 @@ impl Anchors {
 
     fn learn_one(&mut self, zone: &ZoneName, proof: &ZoneProof, is_child: bool, verifier: &mut Verifier, wall_ms: u64) {
         if !self.pinned.contains_key(zone)
-            && let Ok(body) = self.prove(zone, proof, verifier, wall_ms)
+            && let Ok(said) = self.prove(zone, proof, verifier, wall_ms)
         {
-            self.take_proven(zone, &body, is_child);
+            self.take_proven(zone, said, is_child);
         }
         // A zone that followed no further is known as it was.
         let _ = self.follow(zone, &proof.manifests);
@@ -194,7 +249,8 @@ impl Anchors {
     }
 
     /// A delegation's key, if none is known that stands before it: an old delegation takes nothing back.
-    fn take_proven(&mut self, zone: &ZoneName, body: &DelegationBody, is_child: bool) {
+    fn take_proven(&mut self, zone: &ZoneName, said: Delegated, is_child: bool) {
+        let Delegated { parent, writer, body } = said;
         let by = (body.since_ms, Reverse(body.epoch), body.zone_key);
         if !self.proven.contains_key(zone) && !self.make_room(is_child) {
             return;
@@ -209,13 +265,14 @@ impl Anchors {
             Some(known) if known.lineage.epoch_of(&body.zone_key).is_some() => {
                 // It came that far by manifests.
                 known.by = by;
+                (known.parent, known.writer) = (parent, writer);
                 known.is_child = is_child;
                 return;
             }
             _ => {}
         }
         let lineage = Lineage::of(body.epoch, body.zone_key);
-        self.proven.insert(zone.clone(), Proven { lineage, by, is_child });
+        self.proven.insert(zone.clone(), Proven { lineage, by, parent, writer, is_child });
         self.changes += 1;
     }
 
@@ -225,7 +282,7 @@ impl Anchors {
         proof: &ZoneProof,
         verifier: &mut Verifier,
         wall_ms: u64,
-    ) -> Result<DelegationBody, TrustError> {
+    ) -> Result<Delegated, TrustError> {
         let delegation = verifier.open(&proof.delegation)?;
         let record = &delegation.record;
         let parent = ZoneName::parse(&record.zone).map_err(|_| TrustError::NoAnchor(zone.clone()))?;
@@ -233,9 +290,14 @@ impl Anchors {
         if !names_zone || !zone.is_below(&parent) {
             return Err(TrustError::NoAnchor(zone.clone()));
         }
-        verifier.check_node(self, &parent, record.node, &proof.chain, wall_ms)?;
+        let authority = verifier.check_node(self, &parent, record.node, &proof.chain, wall_ms)?;
         let body = record.body.as_deref().ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
-        Ok(DelegationBody::decode(body)?)
+        let body = DelegationBody::decode(body)?;
+        let is_void = self.revoked.void_until(&parent, zone).is_some_and(|until| body.since_ms <= until);
+        if authority != Authority::Signer || is_void {
+            return Err(TrustError::NoAnchor(zone.clone()));
+        }
+        Ok(Delegated { parent, writer: record.node, body })
     }
 }
 
@@ -364,8 +426,10 @@ mod tests {
         let mut anchors = Anchors::default();
         anchors.pin(own, key(1).verifying_key().to_bytes(), &[]).unwrap();
         let body = DelegationBody { zone_key: [1; 32], epoch: 1, gateways: vec![], tools: 0, since_ms: 1 };
+        let writer = id(&key(2));
+        let said = |body: &DelegationBody| Delegated { parent: ZoneName::root(), writer, body: body.clone() };
         for number in 0..PROVEN_MAX + 1 {
-            anchors.take_proven(&ZoneName::parse(&format!("z{number}.other")).unwrap(), &body, false);
+            anchors.take_proven(&ZoneName::parse(&format!("z{number}.other")).unwrap(), said(&body), false);
         }
         let research = ZoneName::parse("research").unwrap();
         let proof = delegation(&key(1), &key(2), &key(3), 1);
@@ -374,7 +438,7 @@ mod tests {
         assert_eq!(known(&anchors), (false, PROVEN_MAX));
         anchors.learn_child(&research, &proof, &mut Verifier::default(), 1);
         assert_eq!(known(&anchors), (true, PROVEN_MAX));
-        anchors.take_proven(&ZoneName::parse("late.other").unwrap(), &body, true);
+        anchors.take_proven(&ZoneName::parse("late.other").unwrap(), said(&body), true);
         assert_eq!(known(&anchors), (true, PROVEN_MAX), "it gives way to no other child");
     }
 

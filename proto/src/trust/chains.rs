@@ -28,6 +28,17 @@ impl Chains {
         self.told.get(&node).map(|chain| &**chain).or_else(written).map(Cow::Borrowed)
     }
 
+    /// Nodes that `elder` certified, or somebody it had.
+    pub fn certified_by(&self, elder: NodeId) -> Vec<NodeId> {
+        let told = self.told.iter().map(|(node, chain)| (*node, &**chain));
+        let written = self.written.values();
+        let written = written.filter_map(|signed| Some((signed.record.node, &*signed.node_body()?.chain)));
+        let through = |(node, chain): (NodeId, &[Certificate])| {
+            (node != elder && chain.iter().any(|certificate| certificate.node == elder)).then_some(node)
+        };
+        told.chain(written).filter_map(through).collect()
+    }
+
     /// Number of nodes.
     pub fn len(&self) -> usize {
         self.told.len() + self.written.len()

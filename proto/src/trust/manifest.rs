@@ -10,7 +10,7 @@ use crate::codec::{Wire, WireRead, WireWrite};
 use crate::name::ZoneName;
 use crate::params::{KEY_GRACE, MANIFESTS_MAX};
 use crate::record::{Certificate, ManifestBody, NodeId};
-use crate::trust::{SigningKey, TrustError, pre_authentication, verify, verify_chain};
+use crate::trust::{Authority, SigningKey, TrustError, pre_authentication, verify, verify_chain};
 
 const TYPE_MANIFEST: &str = "application/vnd.aop.manifest.v1";
 
@@ -106,6 +106,12 @@ impl Lineage {
         self.manifests.iter().chain(&self.fork).cloned().collect()
     }
 
+    /// All keys that are or were the zone's, as far back as is known.
+    pub fn keys(&self) -> impl Iterator<Item = [u8; 32]> {
+        let held = self.manifests.iter().map(|manifest| manifest.key);
+        std::iter::once(self.key).chain(self.former).chain(held)
+    }
+
     /// The epoch of a key that is or was the zone's, as far back as is known.
     pub fn epoch_of(&self, key: &[u8; 32]) -> Option<u64> {
         let held = self.manifests.iter().find(|manifest| manifest.key == *key).map(|manifest| manifest.epoch);
@@ -130,7 +136,7 @@ impl Lineage {
             || follower.is_some_and(|next| self.is_frozen() || next.issued_ms.saturating_add(grace) > wall_ms)
     }
 
-    /// Checks that `node` may speak for `zone`, by these certificates.
+    /// Checks that `node` belongs to `zone`, by these certificates, and as what. Who was revoked is not known here.
     ///
     /// # Errors
     /// [`TrustError::Chain`] or [`TrustError::Signature`].
@@ -140,7 +146,7 @@ impl Lineage {
         node: NodeId,
         chain: &[Certificate],
         wall_ms: u64,
-    ) -> Result<(), TrustError> {
+    ) -> Result<Authority, TrustError> {
         let issuer = chain.first().map(|certificate| certificate.issuer);
         match issuer.filter(|issuer| self.believes(issuer, wall_ms)) {
             Some(issuer) => verify_chain(chain, zone, &issuer, node),
@@ -445,7 +451,7 @@ mod tests {
         assert!(lineage.believes(&public(2), rotated + 9 * DAY_MS) && !lineage.believes(&public(3), 0));
 
         let chain = [Certificate::issue(&key(1), &zone(), id(&key(7)), 1)];
-        assert_eq!(lineage.check_node(&zone(), id(&key(7)), &chain, rotated), Ok(()));
+        assert_eq!(lineage.check_node(&zone(), id(&key(7)), &chain, rotated), Ok(Authority::Signer));
         assert!(lineage.check_node(&zone(), id(&key(7)), &chain, rotated + DAY_MS).is_err());
         assert!(lineage.check_node(&zone(), id(&key(7)), &[], rotated).is_err());
     }

@@ -4,7 +4,7 @@
 
 use crate::codec::{Wire, WireRead, WireWrite};
 use crate::params::FRAME_BYTES_MAX;
-use crate::record::{Certificate, Gateway, ManifestBody, NodeId, Origin, ZoneProof};
+use crate::record::{Certificate, Gateway, ManifestBody, NodeId, Origin, Revocation, ZoneProof};
 use crate::wire::{FrameError, HEADER_BYTES, frame, open};
 
 macro_rules! messages {
@@ -75,6 +75,10 @@ messages! {
     4 Leave,
     /// Proof that an origin wrote two records under one number.
     5 Fork,
+    /// An invite, before the first Hello.
+    6 Join,
+    /// Who is believed no more.
+    7 Revoked,
     /// What a parent tells a child about itself.
     8 Referral,
     /// What a child asks its parent to say of it.
@@ -156,6 +160,20 @@ pub struct Admit {
 pub struct Refuse {
     /// In words, with what would help.
     pub reason: String,
+}
+
+/// What an invite says to whoever issued it.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Join {
+    /// The invite as it was given, at most [`INVITE_BYTES_MAX`](crate::params::INVITE_BYTES_MAX) bytes.
+    pub token: String,
+}
+
+/// Statements that prove themselves; whoever learns one passes it on to all relatives and fellows.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Revoked {
+    /// At most [`REVOCATIONS_PER_FRAME`](crate::params::REVOCATIONS_PER_FRAME).
+    pub statements: Vec<Revocation>,
 }
 
 /// A graceful end.

@@ -11,7 +11,8 @@ mod node;
 use aop_proto::codec::Wire;
 use aop_proto::name::{FullName, ZoneName, check_label, fit_label, fit_tool_labels, wire_name};
 use aop_proto::record::{
-    DelegationBody, Envelope, Kind, ManifestBody, NodeBody, NodeId, ReapBody, Record, ServerBody, Signed, ToolBody,
+    DelegationBody, Envelope, GrantBody, Kind, ManifestBody, NodeBody, NodeId, ReapBody, Record, Revocation,
+    ServerBody, Signed, ToolBody,
 };
 use aop_proto::trust::{Verifier, definition_hash};
 use aop_proto::wire::message::Message;
@@ -67,7 +68,7 @@ pub(crate) fn frame(bytes: &[u8]) {
 pub(crate) fn record(bytes: &[u8]) {
     one_spelling::<Envelope>(bytes);
     one_spelling::<Record>(bytes);
-    for kind in 1..=7 {
+    for kind in 1..=9 {
         body(kind, bytes);
     }
     if let Ok((signed, envelope)) = Signed::read(bytes) {
@@ -87,6 +88,8 @@ fn body(kind: u8, bytes: &[u8]) {
         Kind::Server => one_spelling::<ServerBody>(bytes),
         Kind::Reap => one_spelling::<ReapBody>(bytes),
         Kind::Manifest => one_spelling::<ManifestBody>(bytes),
+        Kind::Revocation => one_spelling::<Revocation>(bytes),
+        Kind::Grant => one_spelling::<GrantBody>(bytes),
         Kind::Unknown(_) => drop(definition_hash(bytes)),
     }
 }

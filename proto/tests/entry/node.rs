@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aop_proto::name::ZoneName;
-use aop_proto::node::{Config, Input, NewTool, Node, Output, Restored, Write};
+use aop_proto::node::{Admission, Config, Input, NewTool, Node, Output, Restored, Write};
 use aop_proto::now::Now;
 use aop_proto::params::BUCKETS;
 use aop_proto::record::{Certificate, Head, NodeId, Origin, Record, SignedRef, VISIBILITY_PUBLIC};
@@ -93,6 +93,8 @@ fn host(seed: u8) -> Host {
         seed: [seed; 32],
         parents: Vec::new(),
         joins: if seed == 1 { Vec::new() } else { vec![address(1)] },
+        admission: Admission::Open,
+        invitation: None,
         opened: None,
     };
     let node = Node::new(config, Restored::default(), Now { mono: Duration::ZERO, wall_ms: WALL_MS });
@@ -258,7 +260,7 @@ impl World {
 
     fn greet(&mut self, at: usize, dice: &mut Dice<'_>) {
         let peer = self.rogue();
-        self.input(at, Input::PeerUp { peer, address: address(3), dialed: dice.yes(), rtt: rtt(dice) });
+        self.input(at, Input::PeerUp { peer, address: address(3), dialed: dice.yes(), rtt: rtt(dice), is_local: true });
         let zone_key = self.chain.first().map(|certificate| certificate.issuer);
         let hello = Hello {
             zone: ["z", ".", "a.z", "b"][dice.below(8).saturating_sub(4)].into(),
@@ -419,7 +421,9 @@ impl World {
             let peer = self.hosts[other].node.id();
             let seed = u8::try_from(other).expect("two of them") + 1;
             let input = match up {
-                true => Input::PeerUp { peer, address: address(seed), dialed: at == 1, rtt: Duration::ZERO },
+                true => {
+                    Input::PeerUp { peer, address: address(seed), dialed: at == 1, rtt: Duration::ZERO, is_local: true }
+                }
                 false => Input::PeerDown { peer, lost: true },
             };
             self.input(at, input);
@@ -431,7 +435,7 @@ impl World {
         let peer = if dice.yes() { self.rogue() } else { NodeId([dice.byte(); 32]) };
         let address = address(dice.byte());
         let input = match dice.below(5) {
-            0 => Input::PeerUp { peer, address, dialed: true, rtt: rtt(dice) },
+            0 => Input::PeerUp { peer, address, dialed: true, rtt: rtt(dice), is_local: true },
             1 => Input::Reached { peer, address },
             2 => Input::PeerDown { peer, lost: dice.yes() },
             3 => Input::DialFailed { address, reason: "no".into() },

@@ -238,6 +238,8 @@ structs! {
     Hello { zone, address, version, zone_key, chain, manifests, founding, held, versions }
     Admit { zone_key, chain, manifests }
     Refuse { reason }
+    Join { token }
+    Revoked { statements }
     Leave { seq }
     Fork { chain, one, other }
     Referral { zone, zone_key, proofs, anchors, manifests, delegation }
@@ -284,6 +286,8 @@ structs! {
     Gateway { node, address }
     ServerBody { up, error, since_ms }
     ReapBody { node, incarnation }
+    Revocation { zone, node, child, issued_ms, reason, chain, signature }
+    GrantBody { role }
     ManifestBody { zone, epoch, key, issued_ms, by_previous, by_key }
     Certificate { zone, node, issuer, issued_ms, signature }
     ZoneProof { zone, delegation, chain, manifests }

@@ -120,6 +120,10 @@ fn reap() -> ReapBody {
     ReapBody { node: node(7), incarnation: WALL_MS - 1 }
 }
 
+fn revocation(subject: Subject) -> Revocation {
+    Revocation::issue(&key(2), chain(), &zone(), subject, "lost laptop", WALL_MS)
+}
+
 fn manifest() -> ManifestBody {
     ManifestBody::issue(&zone(), 2, &key(6), &key(9), WALL_MS)
 }
@@ -233,6 +237,16 @@ fn connections() -> Vec<Value> {
         frame("a founder without a key greets", &bare),
         frame("a certificate and the way to it", &admit),
         frame("refused in words", &Refuse { reason: "zone research is known under another key".into() }),
+        frame("an invite is presented", &Join { token: "eyJ0eXAiOiJKV1Qi.e30.AA".into() }),
+        frame(
+            "a node is revoked, and a zone cut off",
+            &Revoked {
+                statements: vec![
+                    revocation(Subject::Node(node(7))),
+                    revocation(Subject::Child("lab.research".into(), WALL_MS)),
+                ],
+            },
+        ),
         frame("left at 300", &Leave { seq: 300 }),
         frame("one number, two contents", &Fork { chain: chain(), one: server("a"), other: server("b") }),
         frame("a parent that knows all", &referral),
@@ -293,12 +307,15 @@ fn membership() -> Vec<Value> {
 fn records() -> Vec<Value> {
     let lease = |record: Record| Record { expires_ms: WALL_MS + 300_000, ..record };
     let node_record = record(Kind::Node, &node(1).to_string(), 2, Some(node_body().encode()));
+    let revoked = revocation(Subject::Node(node(7)));
     let mut all = vec![
         part("a tool", &tool_record()),
         part("a node", &lease(node_record)),
         part("a delegation", &lease(record(Kind::Delegation, "ml.research", 3, Some(delegation().encode())))),
         part("a server", &record(Kind::Server, "arxiv", 4, Some(server().encode()))),
         part("a reaped node", &record(Kind::Reap, &node(7).to_string(), 5, Some(reap().encode()))),
+        part("a revocation", &record(Kind::Revocation, &revoked.name(), 7, Some(revoked.encode()))),
+        part("what a zone below may do", &record(Kind::Grant, "lab.research", 8, Some(GrantBody { role: 2 }.encode()))),
         part("a key of the zone", &record(Kind::Manifest, "2", 6, Some(manifest().encode()))),
         part("a tombstone", &Record { epoch: 3, ..record(Kind::Tool, "gone.arxiv.research", 7, None) }),
         part("a kind of a later version", &record(Kind::Unknown(200), "later", u64::MAX, Some(b"later".to_vec()))),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher};
 
 use aop_proto::codec::Wire;
-use aop_proto::record::{Hash, Kind, NodeId, Origin, ReapBody, Signed, SignedRef};
+use aop_proto::record::{Hash, Kind, NodeId, Origin, ReapBody, Revocation, Signed, SignedRef};
 use aop_proto::registry::root::root_of;
 use aop_proto::wire::message::Message;
 
@@ -66,6 +66,8 @@ pub(crate) struct Truth {
     forgetful: BTreeSet<NodeId>,
     forked: BTreeSet<Origin>,
     reaped: BTreeMap<NodeId, u64>,
+    /// Who has ever certified a node, or those who did.
+    elders: BTreeMap<NodeId, BTreeSet<NodeId>>,
 }
 
 impl Truth {
@@ -210,11 +212,26 @@ impl Truth {
     }
 
     fn note_reap(&mut self, signed: &SignedRef) {
+        self.note_revocation(signed);
         if signed.record.kind() == Kind::Reap
             && let Some(body) = signed.record.body.as_deref().and_then(|body| ReapBody::decode(body).ok())
         {
             let last = self.reaped.entry(body.node).or_default();
             *last = body.incarnation.max(*last);
+        }
+    }
+
+    /// A revoked node's log ends with all its lives, and those it certified may lose theirs for a while.
+    fn note_revocation(&mut self, signed: &SignedRef) {
+        if let Some(body) = signed.node_body() {
+            let elders = self.elders.entry(signed.record.node).or_default();
+            elders.extend(body.chain.iter().map(|certificate| certificate.node));
+        }
+        let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Revocation);
+        let Some(node) = body.and_then(|body| Revocation::decode(body).ok()?.node) else { return };
+        let certified = self.elders.iter().filter(|(_, elders)| elders.contains(&node)).map(|(node, _)| *node);
+        for ended in certified.chain([node]).collect::<Vec<_>>() {
+            self.reaped.insert(ended, u64::MAX);
         }
     }
 }

@@ -218,7 +218,7 @@ impl World {
         let side = link.side(host);
         if !std::mem::replace(&mut link.up[side], true) {
             let (peer, rtt) = (link.ids[1 - side], link.rtt);
-            self.input(host, Input::PeerUp { peer, address, dialed, rtt });
+            self.input(host, Input::PeerUp { peer, address, dialed, rtt, is_local: false });
         }
     }
 

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use aop_proto::node::{Input, Write, WriteError, Wrote};
+use aop_proto::access::Role;
+use aop_proto::invite::Invite;
+use aop_proto::name::ZoneName;
+use aop_proto::node::{Input, Invitation, Write, WriteError, Wrote};
+use aop_proto::params::INVITE_LIFE;
 use aop_proto::resolver::Terms;
+use aop_proto::trust::anchor_hash;
 use aop_proto::wire::message::Question;
 
 use super::{HostId, World};
@@ -51,6 +56,19 @@ impl World {
         self.tell(format_args!("{} rotates the key of {}", self.label(host), self.hosts[host.0].spec.zone));
         self.hand(host.0, Input::Rotate { token, key });
         token
+    }
+
+    /// An invite by a host, for nodes of `zone`: its own or one below. The host knows its zone's key by then.
+    pub fn invite(&mut self, host: HostId, zone: &str, role: Role, uses: u32) -> Invitation {
+        self.next_token += 1;
+        let token = format!("invite-{}", self.next_token);
+        let view = self.view(host).cloned().expect("it runs");
+        let anchor = anchor_hash(&view.zone, &view.zone_key.expect("its zone has a key"));
+        let zone = ZoneName::parse(zone).expect("scenarios name zones that are zones");
+        let wall_ms = self.hosts[host.0].now(self.time).wall_ms;
+        let invite = Invite::new(&zone, role, INVITE_LIFE.0, uses, wall_ms);
+        self.hosts[host.0].invites.insert(token.clone(), invite);
+        Invitation { token, issuer: view.node, zone: view.zone.clone(), anchor }
     }
 
     /// Rotates and lets time pass until that has ended.
@@ -108,5 +126,8 @@ fn summary(write: &Write) -> String {
             format!("catalogue of {}, {}", tools.len(), names.join(" "))
         }
         Write::Remove(what) => format!("without {what}"),
+        Write::Delegate { zone, role, .. } => format!("{zone} is delegated to, as {}", role.name()),
+        Write::Undelegate { zone, .. } => format!("{zone} is not delegated to any more"),
+        Write::Revoke { node, .. } => format!("{} is revoked", node.short()),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use aop_proto::invite::InviteError;
 use aop_proto::node::{Input, Output};
 use aop_proto::params::DATAGRAM_BYTES_MAX;
 use aop_proto::record::NodeId;
@@ -315,6 +316,15 @@ impl World {
                 let answered = Answered { outcome: *outcome, found, took };
                 self.checks.answered(host, &answered, &self.hosts, self.time);
                 self.hosts[host].answered.insert(token, answered);
+            }
+            Output::Redeem { peer, token } => {
+                let sync = self.weather.sync(&mut self.chances.winds);
+                let host_at = &mut self.hosts[host];
+                let (wall_ms, life) = (host_at.now(self.time).wall_ms, host_at.life);
+                let invite = host_at.invites.get_mut(&token).ok_or(InviteError::Unknown);
+                let granted = invite.and_then(|invite| invite.redeem(peer, wall_ms)).map_err(|why| why.to_string());
+                let input = Input::Redeemed { peer, granted };
+                self.at(self.time + sync, host, Rare::Input { life, input });
             }
             Output::Close { peer } => {
                 if let Some(with) = self.by_id.get(&peer).copied() {

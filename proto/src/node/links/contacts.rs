@@ -119,7 +119,7 @@ impl Contacts {
         }
     }
 
-    /// Keeps an address from now on, if there is room. One that is kept already stays what it is, but may learn who is to be expected
+    /// Keeps an address from now on, if there is room; none of those that cannot be dialled. One that is kept already stays what it is, but may learn who is to be expected
     /// there.
     pub(super) fn keep(&mut self, address: &str, purpose: Purpose, expected: Option<NodeId>) {
         if let Some(contact) = self.by_address.get_mut(address) {
@@ -128,7 +128,7 @@ impl Contacts {
                 contact.expected = expected;
                 contact.refused = false;
             }
-        } else if self.make_room(purpose) {
+        } else if !address.is_empty() && self.make_room(purpose) {
             self.by_address.insert(address.to_owned(), Contact::new(purpose, expected));
         }
         self.settle();

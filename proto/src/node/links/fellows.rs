@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::contacts::{Contact, Purpose};
 use super::{CatchUp, GREETED_LATELY, Link, Role};
+use crate::error::is_deceptive;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, TrustState};
 use crate::params::{CHAIN_MAX, ERROR_CHARS_MAX};
 use crate::record::{Certificate, Kind, ManifestBody, NodeId, Origin};
 use crate::registry::Change;
-use crate::trust::Lineage;
+use crate::trust::{Authority, Lineage};
 use crate::wire::VERSIONS;
 use crate::wire::message::{Admit, Hello, Refuse};
 
@@ -20,16 +21,22 @@ use crate::wire::message::{Admit, Hello, Refuse};
 const INHERITED_WITHIN: Duration = Duration::from_millis(500);
 
 impl Node {
-    /// At start: believe what was believed; the first node of a zone that nobody else can know makes its key.
-    pub(in crate::node) fn settle_trust(&mut self) {
+    /// At start: the keys that were believed, by which everything else is judged.
+    pub(in crate::node) fn restore_pins(&mut self) {
         for (zone, lineage) in self.trust.pinned.clone() {
             if let Ok(zone) = ZoneName::parse(&zone) {
                 self.anchors.restore(zone, lineage);
             }
         }
         self.pins_are_kept();
+        self.settle_authority();
+    }
+
+    /// Then: believe what was believed; the first node of a zone that nobody else can know makes its key.
+    pub(in crate::node) fn settle_trust(&mut self) {
         if self.is_admitted() {
             self.chains.insert(self.id, self.trust.chain.clone());
+            self.settle_authority();
         }
         self.resume_keys();
         match self.trust.zone_key {
@@ -77,7 +84,7 @@ impl Node {
         }
     }
 
-    pub(super) fn greet(&mut self, peer: NodeId) {
+    pub(in crate::node) fn greet(&mut self, peer: NodeId) {
         let hello = self.hello(peer);
         self.send(peer, hello);
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
@@ -139,6 +146,7 @@ impl Node {
         self.trust.pinned = pinned.map(|(zone, lineage)| (zone.to_string(), lineage.clone())).collect();
         self.pins_are_kept();
         self.keys_changed();
+        self.settle_authority();
         let trust: TrustState = self.trust.clone();
         self.persist(vec![Keep::Trust(trust)]);
     }
@@ -206,10 +214,10 @@ impl Node {
                 self.commit_zone_key();
                 self.links.contacts.mark(&hello.address, peer);
                 if steps > self.trust.chain.len() + 1 || (!current && self.is_current(&self.trust.chain)) {
-                    self.admit(peer, ours);
+                    self.certify_again(peer, ours);
                 }
             }
-            (Some(ours), Some(_) | None) if !self.is_provisional() => self.admit(peer, ours),
+            (Some(ours), Some(_) | None) if !self.is_provisional() => self.let_in(peer, ours),
             (Some(_), Some(_) | None) => {}
             (None, _) => self.found_zone(),
         }
@@ -289,18 +297,30 @@ impl Node {
         self.greet_all();
     }
 
-    pub(in crate::node) fn admit(&mut self, peer: NodeId, zone_key: [u8; 32]) {
+    /// Certifies a fellow anew, as what it is.
+    pub(in crate::node) fn certify_again(&mut self, peer: NodeId, zone_key: [u8; 32]) {
+        if let Some(authority) = self.authority_of(peer)
+            && self.is_signer()
+        {
+            self.admit(peer, zone_key, authority);
+        }
+    }
+
+    pub(in crate::node) fn admit(&mut self, peer: NodeId, zone_key: [u8; 32], authority: Authority) {
         let mut chain = self.trust.chain.clone();
-        if chain.len() >= CHAIN_MAX {
-            self.send(
-                peer,
-                Refuse {
-                    reason: "this node is too far from the zone's key to admit others; join one of its elders".into(),
-                },
-            );
+        let unable = if !self.is_signer() {
+            Some("this node is a member of its zone and certifies nobody; join one that speaks for the zone")
+        } else if chain.len() >= CHAIN_MAX {
+            Some("this node is too far from the zone's key to admit others; join one of its elders")
+        } else {
+            None
+        };
+        if let Some(reason) = unable {
+            self.send(peer, Refuse { reason: reason.to_owned() });
             return;
         }
-        chain.push(Certificate::issue(&self.config.key, &self.config.zone, peer, self.now.wall_ms));
+        let (key, zone) = (&self.config.key, &self.config.zone);
+        chain.push(Certificate::issue_as(authority, key, zone, peer, self.now.wall_ms));
         self.commit_zone_key();
         let manifests = self.anchors.manifests(&self.config.zone);
         self.send(peer, Admit { zone_key, chain, manifests });
@@ -312,13 +332,16 @@ impl Node {
     }
 
     pub(in crate::node) fn on_refuse(&mut self, peer: NodeId, refuse: &Refuse) {
+        // For a person to read, and kept: no longer than an error of an upstream, and nothing that a terminal obeys.
+        let reason: String = refuse.reason.chars().filter(|c| !is_deceptive(*c)).take(ERROR_CHARS_MAX).collect();
         if self.trust.zone_key.is_none() && self.has_role(peer, &Role::Applicant) {
-            // The key that was refused was given up in the meantime.
+            // The key that was refused was given up in the meantime, unless the connection ends with it.
+            if let Some(link) = self.links.by_peer.get_mut(&peer) {
+                link.refusal = Some(reason);
+            }
             return;
         }
         self.links.mark_refused(peer);
-        // For a person to read, and kept: no longer than an error of an upstream, and nothing that a terminal obeys.
-        let reason: String = refuse.reason.chars().filter(|c| !c.is_control()).take(ERROR_CHARS_MAX).collect();
         self.misfit(peer, &reason, None, |purpose| purpose != Purpose::Gateway);
     }
 
@@ -332,6 +355,8 @@ impl Node {
             lineage.epoch_of(&admit.zone_key).is_some()
                 && lineage.check_node(&zone, self.id, &admit.chain, self.now.wall_ms).is_ok()
         });
+        let is_out = self.anchors.revoked().check(&zone, &admit.chain).is_err();
+        let verified = verified && !is_out && self.may_pin(peer, &zone, admit.zone_key, &admit.manifests);
         let current = lineage.map(Lineage::key);
         let renews = |chain: &[Certificate]| chain.first().map(|first| first.issuer) == current;
         let (is_renewed, was_current) = (renews(&admit.chain), renews(&self.trust.chain));

@@ -31,6 +31,9 @@ impl Node {
     }
 
     pub(super) fn on_descendant(&mut self, peer: NodeId, zone: ZoneName, address: String) {
+        if !self.lets_below(peer, &zone) {
+            return;
+        }
         self.set_role(peer, Role::Child(zone.clone()));
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
             link.address = address;
@@ -62,7 +65,7 @@ impl Node {
     }
 
     /// A relative is asked once its certificates lead to the key that is known for its zone: a name alone is a claim.
-    pub(super) fn prove(&mut self, peer: NodeId) {
+    pub(in crate::node) fn prove(&mut self, peer: NodeId) {
         let Some(link) = self.links.by_peer.get(&peer) else { return };
         let (Role::Parent(zone) | Role::Child(zone)) = link.role.clone() else { return };
         let chain = link.hello.as_ref().map(|hello| hello.chain.clone()).unwrap_or_default();
@@ -120,7 +123,7 @@ impl Node {
     }
 
     /// Tells a node below what this zone is and what it says of the node's zone.
-    pub(super) fn refer(&mut self, peer: NodeId, zone: &ZoneName) {
+    pub(in crate::node) fn refer(&mut self, peer: NodeId, zone: &ZoneName) {
         let delegation = self.delegation_of(zone).map(|body| ReferredChild {
             zone_key: body.zone_key,
             epoch: body.epoch,
@@ -152,7 +155,7 @@ impl Node {
     }
 
     /// What our zone says of a child.
-    pub(super) fn delegation_of(&self, zone: &ZoneName) -> Option<DelegationBody> {
+    pub(in crate::node) fn delegation_of(&self, zone: &ZoneName) -> Option<DelegationBody> {
         self.zone.child(zone).map(|child| child.body.clone())
     }
 
@@ -200,7 +203,7 @@ impl Node {
         let is_one = lineage.epoch_of(&standing.zone_key).is_some() && lineage.epoch_of(&own.zone_key).is_some();
         if is_one && standing.epoch < own.epoch && !self.links.delegating.contains_key(zone) {
             let body = DelegationBody { since_ms: standing.since_ms, ..own };
-            self.write_delegation(zone, body);
+            self.write_delegation(zone, body, None);
         }
     }
 
@@ -212,15 +215,17 @@ impl Node {
             || self.registry.is_quarantined(signed.record.origin());
         let is_known = self.zone.child(zone).is_some() || self.links.delegating.contains_key(zone);
         let body = signed.record.body.as_deref().and_then(|body| DelegationBody::decode(body).ok());
-        if let Some(body) = body.filter(|_| lost && !is_known && self.is_admitted()) {
-            self.write_delegation(zone, body);
+        let void = self.anchors.revoked().void_until(&self.config.zone, zone);
+        let body = body.filter(|body| void.is_none_or(|until| body.since_ms > until));
+        if let Some(body) = body.filter(|_| lost && !is_known && self.is_signer()) {
+            self.write_delegation(zone, body, None);
         }
     }
 
     pub(in crate::node) fn on_referral(&mut self, peer: NodeId, referral: Referral) {
         let Some(Role::Parent(zone)) = self.links.by_peer.get(&peer).map(|link| link.role.clone()) else { return };
-        if let Err(error) = self.pin_above(&zone, &referral) {
-            self.refuse(peer, &format!("{error}; its operator can tell whether that is right"));
+        if let Err(reason) = self.pin_above(peer, &zone, &referral) {
+            self.refuse(peer, &reason);
             self.set_role(peer, Role::Stranger);
             return;
         }
@@ -286,13 +291,34 @@ impl Node {
         }
     }
 
-    pub(super) fn pin_above(&mut self, zone: &ZoneName, referral: &Referral) -> Result<(), TrustError> {
+    /// Takes the keys of the zones above from a parent: its own first, and then, once it has proven itself by that, those above it.
+    ///
+    /// # Errors
+    /// In words, for the parent and for our operator.
+    pub(super) fn pin_above(&mut self, peer: NodeId, zone: &ZoneName, referral: &Referral) -> Result<(), String> {
+        let manifests_of = |name: &ZoneName| -> Vec<ManifestBody> {
+            referral.manifests.iter().filter(|manifest| manifest.zone == name.as_str()).cloned().collect()
+        };
+        let words = |error: TrustError| format!("{error}; its operator can tell whether that is right");
+        if let Some(key) = referral.zone_key {
+            let manifests = manifests_of(zone);
+            if !self.may_pin(peer, zone, key, &manifests) {
+                return Err(format!(
+                    "the key of zone {zone} is not known here, and over the network an invite has to name it; its operator makes one \
+                     with `aop invite --zone {}`",
+                    self.config.zone
+                ));
+            }
+            self.anchors.pin(zone.clone(), key, &manifests).map_err(words)?;
+        }
+        self.prove(peer);
+        if self.is_guarded(peer) && !self.links.is_proven(peer) {
+            return Ok(());
+        }
         let anchors = referral.anchors.iter().filter_map(|(name, key)| Some((ZoneName::parse(name).ok()?, *key)));
-        let above = anchors.filter(|(name, _)| zone.is_below(name)).take(ZONE_DEPTH_MAX);
-        for (name, key) in above.chain(referral.zone_key.map(|key| (zone.clone(), key))) {
-            let of_zone = referral.manifests.iter().filter(|manifest| manifest.zone == name.as_str());
-            let manifests: Vec<ManifestBody> = of_zone.cloned().collect();
-            self.anchors.pin(name, key, &manifests)?;
+        for (name, key) in anchors.filter(|(name, _)| zone.is_below(name)).take(ZONE_DEPTH_MAX) {
+            let manifests = manifests_of(&name);
+            self.anchors.pin(name, key, &manifests).map_err(words)?;
         }
         Ok(())
     }
@@ -330,6 +356,8 @@ impl Node {
         let coming = self.links.delegating.get(&zone).cloned();
         let is_coming = coming.is_some();
         let known = coming.or_else(|| self.delegation_of(&zone));
+        let granted = if known.is_some() { Ok(None) } else { self.may_delegate(peer, &zone) };
+        let Ok(granted) = granted else { return };
         let begun = match &known {
             Some(known) => self.lineage_of_child(&zone, known, &delegate.manifests),
             None => Lineage::begin(&zone, delegate.zone_key, &delegate.manifests),
@@ -342,25 +370,26 @@ impl Node {
             }
             return;
         };
-        if delegate.zone != zone.as_str() || lineage.check_node(&zone, peer, &delegate.chain, self.now.wall_ms).is_err()
-        {
+        let is_its = delegate.zone == zone.as_str()
+            && lineage.check_node(&zone, peer, &delegate.chain, self.now.wall_ms).is_ok()
+            && self.anchors.revoked().check(&zone, &delegate.chain).is_ok();
+        if !is_its {
             self.counts.refused += 1;
             return;
         }
-        let mut gateways = delegate.gateways;
-        gateways.retain(|gateway| gateway.address.len() <= ADDRESS_CHARS_MAX);
-        let others = known.iter().flat_map(|known| &known.gateways).cloned();
-        for gateway in others {
-            if !gateways.iter().any(|known| known.node == gateway.node || known.address == gateway.address) {
-                gateways.push(gateway);
-            }
+        if !self.is_signer() {
+            self.refuse(
+                peer,
+                "this node is a member of its zone and delegates to nobody; ask one that speaks for the zone",
+            );
+            return;
         }
-        gateways.truncate(GATEWAYS_MAX);
-        let since_ms = known.map_or(self.now.wall_ms, |known| known.since_ms);
+        let gateways = gateways_of(delegate.gateways, known.as_ref());
+        let since_ms = known.map_or_else(|| self.delegated_from(&zone), |known| known.since_ms);
         let (zone_key, epoch) = (lineage.key(), lineage.epoch());
         let body = DelegationBody { zone_key, epoch, gateways, tools: delegate.tools, since_ms };
         self.commit_zone_key();
-        if !self.write_delegation(&zone, body) {
+        if !self.write_delegation(&zone, body, granted) {
             self.refuse(
                 peer,
                 "the log of this node is full, so it delegates to nobody else; ask another node of its zone",
@@ -381,7 +410,7 @@ impl Node {
     }
 
     /// Proves the keys of our children to ourselves, so that what they answer can be checked.
-    pub(super) fn learn_children(&mut self) {
+    pub(in crate::node) fn learn_children(&mut self) {
         for zone in self.zone.children().keys().cloned().collect::<Vec<_>>() {
             self.learn_child(&zone);
         }
@@ -408,4 +437,19 @@ impl Node {
         }
         self.dial_due();
     }
+}
+
+/// What a child tells of its gateways, and of those known before as many as there is room for.
+fn gateways_of(mut told: Vec<Gateway>, known: Option<&DelegationBody>) -> Vec<Gateway> {
+    told.retain(|gateway| gateway.address.len() <= ADDRESS_CHARS_MAX);
+    for gateway in known.iter().flat_map(|known| &known.gateways) {
+        let is_same = |other: &Gateway| {
+            other.node == gateway.node || (!other.address.is_empty() && other.address == gateway.address)
+        };
+        if !told.iter().any(is_same) {
+            told.push(gateway.clone());
+        }
+    }
+    told.truncate(GATEWAYS_MAX);
+    told
 }

@@ -1,0 +1,160 @@
+//! Who may come in, from the operator's side: invites, delegations, revocations; and the invite this node was given.
+
+use aop_proto::access::Role;
+use aop_proto::error::{Kind, Problem, did_you_mean};
+use aop_proto::invite::{Granted, Invite};
+use aop_proto::name::ZoneName;
+use aop_proto::node::Write;
+use aop_proto::params::REASON_CHARS_MAX;
+use aop_proto::record::NodeId;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{Handle, busy};
+use crate::driver::{Job, Redemption};
+use crate::invites::{Issued, Issuer, Offer, Wanted};
+
+impl Handle {
+    /// Makes an invite: for a replica of the own zone, or for a node of a zone below.
+    ///
+    /// # Errors
+    /// `Usage` for a zone that is neither, `Config` when nobody could dial this node, `Forbidden` when it does not speak for its zone,
+    /// `Busy` while its key is not settled, `StoreFailed`.
+    pub async fn invite(&self, wanted: &Wanted) -> Result<Issued, Problem> {
+        let view = self.view();
+        if !wanted.zone.is_within(&view.zone) {
+            let message = format!("zone {} is neither {} nor below it", wanted.zone, view.zone);
+            return Err(Problem::new(Kind::Usage, message).hint(format!("aop invite --zone {}", view.zone)));
+        }
+        let address = self.inner.about.address.clone();
+        if address.is_empty() {
+            let message = "this node cannot be dialled, so nobody could use an invite of it";
+            return Err(Problem::new(Kind::Config, message).hint("aop-node --advertise HOST:PORT"));
+        }
+        let settled = view.zone_key.filter(|_| view.admitted);
+        let zone_key = settled
+            .ok_or_else(|| Problem::new(Kind::Busy, "the key of this zone is not settled yet").hint("aop status"))?;
+        if !view.signs {
+            let message = format!("this node is a member of zone {} and does not speak for it", view.zone);
+            return Err(Problem::new(Kind::Forbidden, message).hint("aop keys"));
+        }
+        let issuer = Issuer { zone: view.zone.clone(), zone_key, address };
+        self.inner.invites.issue(&issuer, wanted).await
+    }
+
+    /// `aop.invites/1`: the invites this node has issued and remembers. Never their tokens.
+    pub async fn invites(&self) -> Value {
+        let now_ms = self.inner.clock.now().wall_ms;
+        let all = self.inner.invites.all().await;
+        let invites: Vec<Value> = all.iter().map(|(id, invite)| invite_json(id, invite, now_ms)).collect();
+        json!({"schema": "aop.invites/1", "zone": self.view().zone.as_str(), "invites": invites})
+    }
+
+    /// Takes an invite back.
+    ///
+    /// # Errors
+    /// `NameNotFound` when there is none of that id, `StoreFailed`.
+    pub async fn revoke_invite(&self, id: &str) -> Result<(), Problem> {
+        if self.inner.invites.revoke(id).await? {
+            return Ok(());
+        }
+        let known: Vec<String> = self.inner.invites.all().await.into_iter().map(|(id, _)| id).collect();
+        let near = did_you_mean(id, known.iter().map(String::as_str));
+        Err(Problem::new(Kind::NameNotFound, format!("no invite `{id}`")).hint("aop invite ls").did_you_mean(near))
+    }
+
+    /// This node was given an invite: it goes to whoever issued it.
+    ///
+    /// # Errors
+    /// `Usage` for what is no invite, or one for another zone.
+    pub async fn join(&self, token: &str) -> Result<Offer, Problem> {
+        let no_invite =
+            |why: String| Problem::new(Kind::Usage, format!("that is no invite: {why}")).hint("aop join TOKEN");
+        let offer = Offer::read(token).map_err(no_invite)?;
+        let own = self.view().zone.clone();
+        if offer.zone != own {
+            let message = format!("the invite is for a node of zone {}, and this one is of {own}", offer.zone);
+            return Err(Problem::new(Kind::Usage, message)
+                .hint(format!("aop-node --zone {} --invite TOKEN --listen 127.0.0.1:0", offer.zone)));
+        }
+        let job = Job::Join(offer.invitation.clone(), offer.addresses.clone());
+        self.inner.jobs.send(job).await.map_err(|_| busy())?;
+        Ok(offer)
+    }
+
+    /// A node of the own zone is believed no more, durably and for ever.
+    ///
+    /// # Errors
+    /// `Usage` for what is no node id, `Forbidden` when this node may not say so, `NameTaken` when somebody has, `StoreFailed`.
+    pub async fn revoke_node(&self, node: &str, reason: &str) -> Result<NodeId, Problem> {
+        let view = self.view();
+        let known = || view.members.iter().map(|member| member.node).chain([view.node]);
+        let id = NodeId::parse(&node.to_ascii_lowercase()).or_else(|| one_short(node, known()));
+        let id = id.ok_or_else(|| {
+            let ids: Vec<String> = known().map(|node| node.to_string()).collect();
+            let near = did_you_mean(node, ids.iter().map(String::as_str));
+            Problem::new(Kind::Usage, format!("`{node}` is no node id")).hint("aop nodes -o wide").did_you_mean(near)
+        })?;
+        check_reason(reason)?;
+        self.write(Write::Revoke { node: id, reason: reason.to_owned() }).await?;
+        Ok(id)
+    }
+
+    /// A zone below is that of this key from now on.
+    ///
+    /// # Errors
+    /// `Usage` for a zone that does not lie below, `Forbidden`, `NameTaken` when it is another's, `StoreFailed`.
+    pub async fn delegate(&self, zone: ZoneName, key: [u8; 32], role: Role) -> Result<(), Problem> {
+        self.write(Write::Delegate { zone, key, role }).await.map(drop)
+    }
+
+    /// What was delegated to a zone below is void.
+    ///
+    /// # Errors
+    /// `ZoneNotFound` when nothing was, `Forbidden`, `StoreFailed`.
+    pub async fn undelegate(&self, zone: ZoneName, reason: &str) -> Result<(), Problem> {
+        check_reason(reason)?;
+        self.write(Write::Undelegate { zone, reason: reason.to_owned() }).await.map(drop)
+    }
+
+    /// Looks at the invites that peers present, one after the other, until the node stops.
+    pub async fn redeem_invites(self, mut presented: mpsc::Receiver<Redemption>) {
+        while let Some(Redemption { peer, token }) = presented.recv().await {
+            let redeemed = self.inner.invites.redeem(peer, &token).await;
+            let outcome = redeemed.as_ref().map_or_else(String::clone, |_| "ok".to_owned());
+            tracing::info!(peer = %peer.short(), outcome, "invite.redeem");
+            let granted: Result<Granted, String> = redeemed.map(|(_, granted)| granted);
+            // A driver that is gone lets nobody in.
+            let _ = self.inner.jobs.send(Job::Redeemed(peer, granted)).await;
+        }
+    }
+}
+
+fn check_reason(reason: &str) -> Result<(), Problem> {
+    let most = REASON_CHARS_MAX / 4;
+    if reason.chars().count() <= most {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Usage, format!("a reason may have {most} characters")))
+}
+
+/// The one node whose id begins like that; short ids are what logs and tables show.
+fn one_short(text: &str, known: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+    let wanted = text.to_ascii_lowercase();
+    let mut found = known.filter(|node| wanted.len() >= 6 && node.to_string().starts_with(&wanted));
+    found.next().filter(|_| found.next().is_none())
+}
+
+fn invite_json(id: &str, invite: &Invite, now_ms: u64) -> Value {
+    let state = match () {
+        () if invite.is_revoked() => "revoked",
+        () if invite.is_over(now_ms) => "expired",
+        () if invite.used_by().len() >= invite.uses_max() as usize => "used",
+        () => "open",
+    };
+    json!({
+        "id": id, "zone": invite.zone(), "role": invite.role().map(Role::name), "state": state,
+        "uses": invite.used_by().len(), "uses_max": invite.uses_max(), "expires_ms": invite.expires_ms(),
+        "used_by": invite.used_by().iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,143 @@
+//! `/v1/invites`, `/v1/join`, `/v1/nodes/{node}`, `/v1/zones/{zone}`: who may come in, and who is out. All of it is the operator's.
+
+use std::time::Duration;
+
+use aop_proto::access::Role;
+use aop_proto::error::{Kind, Problem};
+use aop_proto::name::ZoneName;
+use aop_proto::params::{INVITE_LIFE, INVITE_USES};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Request};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Shared;
+use super::guard::require_admin;
+use super::reply::{self, Reply, read_json};
+use crate::invites::Wanted;
+
+/// What is asked of a new invite; everything has a default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NewInvite {
+    zone: Option<String>,
+    role: Option<String>,
+    uses: Option<u32>,
+    life_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GivenInvite {
+    token: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Why {
+    reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Delegated {
+    key: String,
+    #[serde(default)]
+    role: Option<String>,
+}
+
+/// `POST /v1/invites`
+pub(super) async fn invite(State(doors): Shared, request: Request<Body>) -> Reply {
+    require_admin(request.headers(), &doors.admin_token)?;
+    let asked: NewInvite = read_json(request).await?;
+    let own = doors.handle.view().zone.clone();
+    let zone = asked.zone.as_deref().map_or(Ok(own), zone_of)?;
+    let life = asked.life_ms.map_or(INVITE_LIFE.0, Duration::from_millis);
+    check_range("life", life, (INVITE_LIFE.1, INVITE_LIFE.2), |life| format!("{} s", life.as_secs()))?;
+    let uses = asked.uses.unwrap_or(INVITE_USES.0);
+    check_range("uses", uses, (INVITE_USES.1, INVITE_USES.2), |uses| uses.to_string())?;
+    let wanted = Wanted { zone, role: role_of(asked.role.as_deref())?, life, uses };
+    let issued = doors.handle.invite(&wanted).await?;
+    Ok(reply::ok(&json!({
+        "schema": "aop.invite/1", "id": issued.id, "token": issued.token, "zone": wanted.zone.as_str(), "role": wanted.role.name(),
+        "uses_max": wanted.uses, "expires_ms": issued.expires_ms,
+    })))
+}
+
+/// `GET /v1/invites`
+pub(super) async fn invites(State(doors): Shared, headers: HeaderMap) -> Reply {
+    require_admin(&headers, &doors.admin_token)?;
+    Ok(reply::ok(&doors.handle.invites().await))
+}
+
+/// `DELETE /v1/invites/{id}`
+pub(super) async fn revoke_invite(State(doors): Shared, Path(id): Path<String>, headers: HeaderMap) -> Reply {
+    require_admin(&headers, &doors.admin_token)?;
+    doors.handle.revoke_invite(&id).await?;
+    Ok(reply::ok(&json!({"schema": "aop.revoked/1", "invite": id})))
+}
+
+/// `POST /v1/join`
+pub(super) async fn join(State(doors): Shared, request: Request<Body>) -> Reply {
+    require_admin(request.headers(), &doors.admin_token)?;
+    let given: GivenInvite = read_json(request).await?;
+    let offer = doors.handle.join(&given.token).await?;
+    Ok(reply::ok(&json!({
+        "schema": "aop.join/1", "zone": offer.zone.as_str(), "role": offer.role.name(), "issuer": offer.invitation.issuer.to_string(),
+        "issuer_zone": offer.invitation.zone.as_str(), "addresses": offer.addresses,
+    })))
+}
+
+/// `POST /v1/nodes/{node}/revoke`
+pub(super) async fn revoke_node(State(doors): Shared, Path(node): Path<String>, request: Request<Body>) -> Reply {
+    require_admin(request.headers(), &doors.admin_token)?;
+    let why: Why = read_json(request).await?;
+    let node = doors.handle.revoke_node(&node, &why.reason).await?;
+    Ok(reply::ok(&json!({"schema": "aop.revoked/1", "node": node.to_string()})))
+}
+
+/// `POST /v1/zones/{zone}/delegate`
+pub(super) async fn delegate(State(doors): Shared, Path(zone): Path<String>, request: Request<Body>) -> Reply {
+    require_admin(request.headers(), &doors.admin_token)?;
+    let asked: Delegated = read_json(request).await?;
+    let zone = zone_of(&zone)?;
+    let key = crate::entropy::unhex(&asked.key).ok_or_else(|| {
+        Problem::new(Kind::Usage, "a zone's key has 64 hexadecimal digits")
+            .hint("aop keys -o wide # at a node of that zone")
+    })?;
+    let role = role_of(asked.role.as_deref())?;
+    doors.handle.delegate(zone.clone(), key, role).await?;
+    Ok(reply::ok(&json!({"schema": "aop.delegated/1", "zone": zone.as_str(), "role": role.name()})))
+}
+
+/// `POST /v1/zones/{zone}/undelegate`
+pub(super) async fn undelegate(State(doors): Shared, Path(zone): Path<String>, request: Request<Body>) -> Reply {
+    require_admin(request.headers(), &doors.admin_token)?;
+    let why: Why = read_json(request).await?;
+    let zone = zone_of(&zone)?;
+    doors.handle.undelegate(zone.clone(), &why.reason).await?;
+    Ok(reply::ok(&json!({"schema": "aop.revoked/1", "zone": zone.as_str()})))
+}
+
+fn zone_of(text: &str) -> Result<ZoneName, Problem> {
+    ZoneName::parse(text).map_err(|error| Problem::new(Kind::Usage, error.to_string()).hint("aop zones --tree"))
+}
+
+fn role_of(text: Option<&str>) -> Result<Role, Problem> {
+    text.map_or(Ok(Role::Peer), str::parse)
+        .map_err(|unknown| Problem::new(Kind::Usage, unknown.to_string()).hint("aop invite --role peer"))
+}
+
+fn check_range<T: PartialOrd + Copy>(
+    what: &str,
+    value: T,
+    (least, most): (T, T),
+    show: impl Fn(T) -> String,
+) -> Result<(), Problem> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let message = format!("{what} is {}, and may be {} to {}", show(value), show(least), show(most));
+    Err(Problem::new(Kind::Usage, message).hint("aop invite --help"))
+}

@@ -22,7 +22,12 @@ pub(crate) const SHELL: House = House {
         (70, &["bin", "cli", "server", "config"]),
         (60, &["http", "page", "mcp", "dns", "federation"]),
         (55, &["call"]),
-        (50, &["driver", "handle", "store", "answers", "peer", "upstream", "clock", "entropy", "telemetry", "invites"]),
+        (
+            50,
+            &[
+                "driver", "handle", "store", "answers", "peer", "upstream", "audit", "clock", "entropy", "telemetry", "invites",
+            ],
+        ),
     ],
     strangers: None,
 };

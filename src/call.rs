@@ -10,12 +10,14 @@
 //! all the way.
 
 mod arguments;
+mod noted;
 mod remote;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aop_proto::access::Principal;
 use aop_proto::call::{Ended, Plan, Step};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::FullName;
@@ -25,6 +27,8 @@ use aop_proto::wire::message::{Call, Instance};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
+
+use noted::Noted;
 
 use crate::answers::Hit;
 use crate::handle::Handle;
@@ -103,16 +107,30 @@ impl Calls {
     /// What went wrong and whether a retry can help. After `CallTimedOut` and `UpstreamFailed` the call may have run.
     pub async fn call(&self, request: CallRequest) -> Result<CallOutcome, Problem> {
         let started = Instant::now();
-        let outcome = self.try_call(request, started).await;
+        // Nobody says yet who calls.
+        let mut noted = Noted::begin(&self.handle, &Principal::Anonymous, &request.name).await;
+        let is_call = !request.dry_run;
+        let outcome = self.try_call(request, started, &mut noted).await;
+        if is_call {
+            noted.end(outcome.as_ref().map(|outcome| &*outcome.served_by).map_err(|problem| problem.kind));
+        } else {
+            noted.forget();
+        }
         let ended = outcome.as_ref().map(|outcome| &*outcome.result).map_err(|problem| problem.kind);
         self.handle.metrics_registry().called(ended, started.elapsed());
         outcome
     }
 
-    async fn try_call(&self, request: CallRequest, started: Instant) -> Result<CallOutcome, Problem> {
+    async fn try_call(
+        &self,
+        request: CallRequest,
+        started: Instant,
+        noted: &mut Noted,
+    ) -> Result<CallOutcome, Problem> {
         let (_, least, most) = CALL_TIMEOUT;
         let timeout = request.timeout.clamp(least, most);
         let hit = self.handle.find(&request.name).await?;
+        noted.found(&hit.name, &hit.zone, &hit.def_hash);
         expect_definition(&hit, request.def_hash.as_deref())?;
         self.schemas.check(&hit.name, &hit.def_hash, &hit.definition, &request.arguments)?;
         if request.dry_run {
@@ -184,6 +202,20 @@ impl Calls {
 
     /// Carries out a call that a peer brought: here when this node serves the tool, onwards when it knows the way.
     async fn serve_here(&self, call: &Call, progress: Option<mpsc::Sender<Bytes>>) -> Result<Served, Failure> {
+        // Its node is known by its connection, not yet what zone that speaks for.
+        let mut noted = Noted::begin(&self.handle, &Principal::Anonymous, &call.name).await;
+        let served = self.try_serve(call, progress, &mut noted).await;
+        let by = self.handle.view().node.to_string();
+        noted.end(served.as_ref().map(|_| &*by).map_err(|failure| failure.problem.kind));
+        served
+    }
+
+    async fn try_serve(
+        &self,
+        call: &Call,
+        progress: Option<mpsc::Sender<Bytes>>,
+        noted: &mut Noted,
+    ) -> Result<Served, Failure> {
         let refuse = |problem| Failure { problem, not_sent: true };
         let view = self.handle.view();
         let name = FullName::parse(&call.name);
@@ -198,6 +230,7 @@ impl Calls {
             return Err(refuse(changed(&call.name)));
         }
         let key = hash.map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
+        noted.found(&call.name, view.zone.as_str(), &format!("sha256:{key}"));
         let arguments = Bytes::from(call.arguments.clone());
         self.schemas.check(&call.name, &key, &own.body.definition, &arguments).map_err(refuse)?;
         let extra = call.extra.iter().map(|(key, bytes)| (key.clone(), Bytes::from(bytes.clone()))).collect();

@@ -9,6 +9,7 @@
 //! Nothing is opened or bound here. What must hold: a configuration that loads can be started, unknown keys are errors, and an error
 //! names the place it came from.
 
+mod audit;
 mod duration;
 mod file;
 mod flags;
@@ -74,6 +75,8 @@ pub struct NodeConfig {
     pub resolve: ResolveConfig,
     /// What the MCP door shows.
     pub mcp: McpConfig,
+    /// What is written down, and how much of it is kept.
+    pub audit: crate::audit::Settings,
     /// The file that was read.
     pub file: Option<PathBuf>,
     origins: BTreeMap<&'static str, Origin>,
@@ -216,6 +219,7 @@ pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<No
     let deadline = from.parse(deadline.as_ref(), |text| value::parse_time(text, DEADLINE))?.unwrap_or(DEADLINE.0);
     let pinned = from.many("mcp.pinned", ("", Vec::new()), "AOP_MCP__PINNED", |f| f.mcp.as_ref()?.pinned.clone());
     let pinned = pinned.into_iter().map(|raw| raw.text).filter(|name| !name.trim().is_empty()).collect();
+    let audit = audit::read(&mut from)?;
     let servers = match &from.file {
         Some(file) => file.servers()?,
         None => Vec::new(),
@@ -243,6 +247,7 @@ pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<No
         servers,
         resolve: ResolveConfig { limit: usize::try_from(limit).unwrap_or(usize::MAX), deadline },
         mcp: McpConfig { pinned },
+        audit,
         file: from.file.as_ref().map(|file| file.path.clone()),
         origins: from.origins,
     };

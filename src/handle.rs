@@ -4,6 +4,7 @@
 //! Calls are not here: they are made by `call`.
 
 mod admission;
+mod audited;
 mod keys;
 mod servers;
 mod state;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use servers::{Registered, read_catalogue};
 
 use crate::answers::{Answers, Hit, Moment, Resolution};
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::driver::{DriverTerms, Job, Published};
 use crate::entropy::ZoneKeys;
@@ -123,6 +125,7 @@ struct Inner {
     published: Published,
     upstreams: Upstreams,
     store: Store,
+    audit: Audit,
     peers: Peers,
     invites: Invites,
     answers: Answers,
@@ -166,6 +169,8 @@ pub struct Limbs {
     pub upstreams: Upstreams,
     /// Where registrations are kept.
     pub store: Store,
+    /// Where it is written down who did what.
+    pub audit: Audit,
     /// Connections to other nodes.
     pub peers: Peers,
     /// Invites this node has issued.
@@ -181,7 +186,7 @@ pub struct Limbs {
 impl Handle {
     /// A handle of a node whose limbs are these.
     pub fn new(limbs: Limbs, about: About) -> Self {
-        let Limbs { jobs, published, upstreams, store, peers, invites, metrics, zone_keys, clock } = limbs;
+        let Limbs { jobs, published, upstreams, store, audit, peers, invites, metrics, zone_keys, clock } = limbs;
         let answers = Answers::default();
         let (started, without) = (Instant::now(), Mutex::default());
         let (starting, stopping) = (AtomicBool::new(true), AtomicBool::new(false));
@@ -190,6 +195,7 @@ impl Handle {
             published,
             upstreams,
             store,
+            audit,
             peers,
             invites,
             answers,
@@ -224,6 +230,11 @@ impl Handle {
     /// The servers behind this node.
     pub fn upstreams(&self) -> &Upstreams {
         &self.inner.upstreams
+    }
+
+    /// Where it is written down who did what.
+    pub fn audit(&self) -> &Audit {
+        &self.inner.audit
     }
 
     /// Connections to other nodes.
@@ -577,6 +588,7 @@ impl Handle {
             published: queues.published,
             upstreams,
             store,
+            audit: Audit::memory(Default::default(), clock),
             peers,
             invites,
             metrics: Metrics::default(),
@@ -596,12 +608,13 @@ impl Handle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aop_proto::access::Principal;
 
     async fn with_tools(tools: &[(&str, &str)]) -> Handle {
         let handle = Handle::for_tests();
         let lines = tools.iter().map(|(server, name)| serde_json::json!({"server": server, "name": name})).collect();
         let mut changes = handle.changes();
-        handle.register_tools(lines).await.unwrap();
+        handle.register_tools(lines, &Principal::Operator).await.unwrap();
         // Readers see a write a moment after it is acknowledged.
         while handle.view().tools.len() < tools.len() {
             changes.changed().await.unwrap();
@@ -655,7 +668,7 @@ mod tests {
             changes.changed().await.unwrap();
         }
         // What is left out of a server's list needs no registration to be remembered.
-        assert_eq!(handle.unregister("gone/echo").await.unwrap(), ["echo.gone.research"]);
+        assert_eq!(handle.unregister("gone/echo", &Principal::Operator).await.unwrap(), ["echo.gone.research"]);
         let listed = bytes::Bytes::from_static(br#"{"name":"echo"}"#);
         assert!(handle.wanted("Gone", &[listed]).is_empty());
     }

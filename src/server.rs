@@ -1,8 +1,8 @@
 //! One process: limbs made and joined, the node started, doors opened; and all of it ended.
 //!
 //! ```text
-//!  start: ports ─ keys ─ store ─ node ─ driver ─ servers ─ doors ─ ready
-//!  stop:  not ready ─ doors drain and calls of peers end ─ goodbye ─ servers ─ peers ─ driver ─ store
+//!  start: ports ─ keys ─ store ─ audit ─ node ─ driver ─ servers ─ doors ─ ready
+//!  stop:  not ready ─ doors drain and calls of peers end ─ goodbye ─ servers ─ peers ─ driver ─ audit ─ store
 //! ```
 
 mod demo;
@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use demo::serve as serve_demo;
 
+use crate::audit::{self, Audit, Entry, Event};
 use crate::call::Calls;
 use crate::clock::Clock;
 use crate::config::{LogFormat, NodeConfig, ResolveConfig, Secret, ServerEntry, Transport};
@@ -101,6 +102,7 @@ struct Setup {
     resolve: ResolveConfig,
     admission: Admission,
     offer: Option<Offer>,
+    audit: audit::Settings,
 }
 
 impl Setup {
@@ -113,6 +115,7 @@ impl Setup {
             advertise: config.advertise.as_ref().map(ToString::to_string),
             data_dir: config.data_dir.clone(),
             resolve: config.resolve.clone(),
+            audit: config.audit,
             admission: config.admission(),
             offer: config.invite.clone(),
         }
@@ -189,6 +192,7 @@ impl Running {
         let listen = tcp.local_addr().context("the port has no address")?;
         let (store, node_key, mut zone_keys, admin_token) = keep(setup.data_dir.as_deref())?;
         let clock = Clock::start();
+        let audit = open_audit(setup.data_dir.as_deref(), setup.audit, clock)?;
         let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
         let bound = if reaches_out {
             Peers::bind_reaching_out(udp, &node_key, events)
@@ -233,6 +237,7 @@ impl Running {
             published: queues.published,
             upstreams,
             store: store.clone(),
+            audit,
             peers,
             invites,
             metrics,
@@ -248,6 +253,8 @@ impl Running {
             deadline: setup.resolve.deadline,
         };
         let handle = Handle::new(limbs, about);
+        let started = handle.audit().record_durable(of_this_node(&handle, Event::Started)).await;
+        started.map_err(|error| Problem::new(Kind::StoreFailed, error.to_string()).hint("aop-node check"))?;
         let calls = Calls::new(handle.clone());
         let doors = CancellationToken::new();
         let door_tasks = TaskTracker::new();
@@ -369,9 +376,16 @@ impl Running {
         {
             tracing::error!(why, "the driver failed");
         }
+        let audit = self.handle.audit().clone();
+        // Why it could not be written is told where it failed.
+        let _ = audit.record_durable(of_this_node(&self.handle, Event::Stopped)).await;
         let store = self.store;
-        // The store's thread is joined off the runtime's own.
-        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        // Their threads are joined off the runtime's own.
+        let closed = tokio::task::spawn_blocking(move || {
+            audit.close();
+            store.close();
+        });
+        let _ = closed.await;
     }
 }
 
@@ -459,6 +473,19 @@ fn keep(dir: Option<&std::path::Path>) -> anyhow::Result<(Store, NodeKey, ZoneKe
     Ok((store, node_key, zone_keys, admin_token))
 }
 
+/// The audit of a data directory, or of a node in memory.
+fn open_audit(dir: Option<&std::path::Path>, settings: audit::Settings, clock: Clock) -> Result<Audit, Problem> {
+    let Some(dir) = dir else { return Ok(Audit::memory(settings, clock)) };
+    let told = |error: audit::AuditError| Problem::new(Kind::Config, error.to_string());
+    Audit::open(dir, settings, clock).map_err(|error| told(error).hint("aop-node --data-dir DIR"))
+}
+
+/// What the node itself does.
+fn of_this_node(handle: &Handle, event: Event) -> Entry {
+    let view = handle.view();
+    Entry::own(event).zone(&view.zone).node(view.node)
+}
+
 /// The log's life: as stored, or a new one above every earlier one of this key, persisted before anything is sent (I11).
 async fn incarnation(store: &Store, kept: &Kept, wall_ms: u64) -> anyhow::Result<u64> {
     if let Some(incarnation) = kept.incarnation {
@@ -526,7 +553,7 @@ async fn import(handle: &Handle, paths: &[std::path::PathBuf]) -> anyhow::Result
             Problem::new(Kind::Config, format!("{shown}: {why}")).hint("aop-node --import FILE.jsonl")
         })?;
         let lines = tools.len();
-        let written = handle.write_catalogue(tools).await?;
+        let written = handle.write_catalogue(tools, None).await?;
         tracing::info!(file = shown, tools = lines, new = written.records, "catalogue.import");
     }
     Ok(())
@@ -581,6 +608,7 @@ mod tests {
             resolve: ResolveConfig { limit, deadline },
             admission: Admission::Local,
             offer: None,
+            audit: audit::Settings::default(),
         };
         let mut running = Running::start(setup).await.unwrap();
         running.handle.set_started();

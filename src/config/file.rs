@@ -63,6 +63,7 @@ pub(super) struct Settings {
     pub(super) log_level: Option<Text>,
     pub(super) resolve: Option<Resolve>,
     pub(super) mcp: Option<Mcp>,
+    pub(super) audit: Option<super::audit::Section>,
     #[serde(default)]
     server: Vec<Spanned<Server>>,
 }

@@ -27,6 +27,9 @@ impl NodeConfig {
             ("resolve.limit", self.resolve.limit.to_string()),
             ("resolve.deadline", duration_text(self.resolve.deadline)),
             ("mcp.pinned", list(self.mcp.pinned.clone())),
+            ("audit.max_bytes", self.audit.file_bytes_max.to_string()),
+            ("audit.keep", self.audit.keep.to_string()),
+            ("audit.calls", self.audit.calls.to_string()),
         ];
         values.into_iter().map(|(key, value)| (key, value, self.origin(key).to_string())).collect()
     }

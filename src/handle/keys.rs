@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use aop_proto::access::Principal;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::record::Certificate;
 use aop_proto::trust::Anchor;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Handle, busy};
+use crate::audit::{Entry, Event};
 use crate::driver::Job;
 use crate::entropy::{EntropyError, ZoneKeys, hex};
 
@@ -39,10 +41,16 @@ impl Handle {
     ///
     /// # Errors
     /// `Forbidden` when another node holds the zone's key or the zone is frozen, `Busy` while the key is not settled, `StoreFailed`
-    /// when it cannot be kept.
-    pub async fn rotate_key(&self) -> Result<Value, Problem> {
+    /// when it cannot be kept, or not be written down.
+    pub async fn rotate_key(&self, by: &Principal) -> Result<Value, Problem> {
         let handle = self.clone();
-        super::servers::to_its_end(async move { handle.rotate_key_to_its_end().await }).await?;
+        let entry = Entry::by(by, Event::Rotated).zone(&self.view().zone);
+        self.may_begin()?;
+        super::servers::to_its_end(async move {
+            let rotated = handle.rotate_key_to_its_end().await;
+            handle.audited(entry, rotated).await
+        })
+        .await?;
         Ok(self.keys())
     }
 

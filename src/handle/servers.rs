@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use aop_proto::access::Principal;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{ZoneName, check_label, fit_label};
 use aop_proto::node::{NewTool, Write, WriteError, Wrote};
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Handle;
+use crate::audit::{Entry, Event};
 use crate::store::{Op, StoreError, Table};
 use crate::upstream::{Dialled, ServerSpec, ServerStatus, TransportSpec, UpstreamError, UpstreamEvent};
 
@@ -127,26 +129,41 @@ impl Handle {
     /// Reaches a server, lists it, writes its tools and keeps the connection. An empty name is taken from what it calls itself.
     ///
     /// # Errors
-    /// What went wrong, with a child's last words; nothing is registered then.
-    pub async fn register(&self, mut spec: ServerSpec) -> Result<Registered, Problem> {
+    /// What went wrong, with a child's last words; nothing is registered then. `StoreFailed` after it was registered when that could
+    /// not be written down.
+    pub async fn register(&self, mut spec: ServerSpec, by: &Principal) -> Result<Registered, Problem> {
         if !spec.name.is_empty() {
             check_label(&spec.name).map_err(|error| Problem::new(Kind::Usage, error.to_string()))?;
         }
+        self.may_begin()?;
         let upstreams = &self.inner.upstreams;
-        let dialled = upstreams.dial(spec.clone(), REGISTER_TIMEOUT).await.map_err(|e| upstream_problem(&spec, &e))?;
+        let dialled = upstreams.dial(spec.clone(), REGISTER_TIMEOUT).await.map_err(|e| upstream_problem(&spec, &e));
+        let dialled = match dialled {
+            Ok(dialled) => dialled,
+            failed => {
+                let entry = Entry::by(by, Event::Registered).zone(&self.view().zone).name(&spec.name);
+                self.audited(entry, failed).await?
+            }
+        };
         if spec.name.is_empty() {
             let called = dialled.listing().server_info.clone().unwrap_or_else(|| "server".to_owned());
             spec.name = fit_label(&short_name(&called));
         }
-        let handle = self.clone();
-        to_its_end(async move { handle.take_in(spec, dialled).await }).await
+        let (handle, by) = (self.clone(), by.clone());
+        to_its_end(async move {
+            let entry = Entry::by(&by, Event::Registered).zone(&handle.view().zone).name(&spec.name);
+            let entry = entry.tools(dialled.listing().tools.len());
+            let taken = handle.take_in(spec, dialled, &by).await;
+            handle.audited(entry, taken).await
+        })
+        .await
     }
 
-    async fn take_in(&self, spec: ServerSpec, dialled: Dialled) -> Result<Registered, Problem> {
+    async fn take_in(&self, spec: ServerSpec, dialled: Dialled, by: &Principal) -> Result<Registered, Problem> {
         let _alone = self.inner.registering.lock().await;
         let tools = tools_of(&spec.name, &dialled.listing().tools);
         let write = Write::Server { server: spec.name.clone(), replica: spec.replica, tools };
-        let wrote = self.write(write).await.map_err(|problem| register_hint(problem, &spec))?;
+        let wrote = self.write_audited(write, Some(by)).await.map_err(|problem| register_hint(problem, &spec))?;
         self.keep_server(&spec).await?;
         let upstreams = &self.inner.upstreams;
         upstreams.remove(&spec.name).await;
@@ -157,27 +174,35 @@ impl Handle {
     /// Writes catalogue entries.
     ///
     /// # Errors
-    /// `Usage` naming the line that does not fit; lines of earlier batches stay written.
-    pub async fn register_tools(&self, lines: Vec<Value>) -> Result<Registered, Problem> {
+    /// `Usage` naming the line that does not fit; lines of earlier batches stay written. `StoreFailed`, also after they were written
+    /// when that could not be written down.
+    pub async fn register_tools(&self, lines: Vec<Value>, by: &Principal) -> Result<Registered, Problem> {
         let zone = self.view().zone.clone();
         let mut tools = Vec::with_capacity(lines.len());
         for (at, line) in lines.iter().enumerate() {
             let tool = read_catalogue(&line.to_string(), &zone);
             tools.push(tool.map_err(|why| Problem::new(Kind::Usage, format!("tool {}: {why}", at + 1)))?);
         }
-        self.write_catalogue(tools).await
+        self.may_begin()?;
+        let entry = Entry::by(by, Event::Registered).zone(&zone).tools(tools.len());
+        let (handle, by) = (self.clone(), by.clone());
+        to_its_end(async move {
+            let written = handle.write_catalogue(tools, Some(&by)).await;
+            handle.audited(entry, written).await
+        })
+        .await
     }
 
     /// The same for lines that were read already; big catalogues are written in batches.
     ///
     /// # Errors
     /// As [`Handle::register_tools`].
-    pub async fn write_catalogue(&self, tools: Vec<NewTool>) -> Result<Registered, Problem> {
+    pub async fn write_catalogue(&self, tools: Vec<NewTool>, by: Option<&Principal>) -> Result<Registered, Problem> {
         let mut all = Wrote::default();
         let mut tools = tools.into_iter().peekable();
         while tools.peek().is_some() {
             let batch = tools.by_ref().take(CATALOGUE_BATCH).collect();
-            let wrote = self.write(Write::Catalogue(batch)).await?;
+            let wrote = self.write_audited(Write::Catalogue(batch), by).await?;
             all.tools.extend(wrote.tools);
             all.records += wrote.records;
         }
@@ -194,20 +219,28 @@ impl Handle {
     /// # Errors
     /// `NameNotFound` when nothing of that name is served here, `Forbidden` when another node serves it. What was begun goes on
     /// when the caller goes away.
-    pub async fn unregister(&self, name_or_server: &str) -> Result<Vec<String>, Problem> {
+    pub async fn unregister(&self, name_or_server: &str, by: &Principal) -> Result<Vec<String>, Problem> {
         let (handle, name) = (self.clone(), name_or_server.to_owned());
+        let entry = Entry::by(by, Event::Unregistered).zone(&self.view().zone).name(&name);
+        self.may_begin()?;
         to_its_end(async move {
-            let _alone = handle.inner.registering.lock().await;
-            let named = |server: &ServerStatus| server.name.eq_ignore_ascii_case(&name);
-            match handle.servers().into_iter().find(named) {
-                Some(server) => handle.end_server(&server.name).await,
-                None => {
-                    handle.leave_out(&name).await?;
-                    Ok(handle.write(Write::Remove(name)).await?.removed)
-                }
-            }
+            let ended = handle.end(name).await;
+            let entry = entry.tools(ended.as_ref().map_or(0, Vec::len));
+            handle.audited(entry, ended).await
         })
         .await
+    }
+
+    async fn end(&self, name: String) -> Result<Vec<String>, Problem> {
+        let _alone = self.inner.registering.lock().await;
+        let named = |server: &ServerStatus| server.name.eq_ignore_ascii_case(&name);
+        match self.servers().into_iter().find(named) {
+            Some(server) => self.end_server(&server.name).await,
+            None => {
+                self.leave_out(&name).await?;
+                Ok(self.write(Write::Remove(name)).await?.removed)
+            }
+        }
     }
 
     /// Its supervisor first, so that nothing it says comes after the end of its tools.
@@ -329,8 +362,9 @@ impl Handle {
     /// Lists a server again and writes what changed.
     ///
     /// # Errors
-    /// `ServerNotFound`, or why it could not be listed; the last list stands.
-    pub async fn refresh(&self, server: &str) -> Result<Registered, Problem> {
+    /// `ServerNotFound`, or why it could not be listed; the last list stands. `StoreFailed` when what changes could not be written down.
+    pub async fn refresh(&self, server: &str, by: &Principal) -> Result<Registered, Problem> {
+        self.may_begin()?;
         let states = self.servers();
         let Some(state) = states.iter().find(|state| state.name.eq_ignore_ascii_case(server)) else {
             return Err(self.no_such_server(server));
@@ -344,7 +378,9 @@ impl Handle {
             return Err(self.no_such_server(server));
         }
         let tools = self.wanted(&state.name, &listing.tools);
-        let wrote = self.write(Write::Server { server: state.name.clone(), replica: state.replica, tools }).await?;
+        let write = Write::Server { server: state.name.clone(), replica: state.replica, tools };
+        let wrote = self.write_audited(write, Some(by)).await?;
+        self.settle_audit().await?;
         Ok(self.registered(Some(state.name.clone()), wrote))
     }
 
@@ -376,7 +412,7 @@ impl Handle {
             };
             // News of a server that was unregistered meanwhile are no news.
             if is_known(&server)
-                && let Err(problem) = self.write(write).await
+                && let Err(problem) = self.write_audited(write, None).await
             {
                 tracing::warn!(server, "its news were not taken: {problem}");
             }

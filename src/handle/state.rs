@@ -152,6 +152,8 @@ impl Handle {
             members_suspect: view.members.iter().filter(|member| member.state == "suspect").count() as u64,
             members_down: view.members.iter().filter(|member| matches!(member.state, "down" | "left")).count() as u64,
             caches: [("l1", l1.hits, l1.misses), ("l2", l2.hits, l2.misses), ("l3", l3.hits, l3.misses)],
+            audit_events: self.inner.audit.counts(),
+            audit_errors: self.inner.audit.errors(),
             gossip_events: gossip_events(&view.counts),
             gossip_rounds: view.counts.gossip.rounds,
             records_applied: view.counts.applied,

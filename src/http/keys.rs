@@ -1,5 +1,6 @@
 //! `/v1/keys`: the keys this node believes, and the rotation of its zone's.
 
+use aop_proto::access::Principal;
 use axum::{extract::State, http::HeaderMap};
 
 use super::{
@@ -16,5 +17,5 @@ pub(super) async fn list(State(doors): Shared) -> Reply {
 /// `POST /v1/keys/rotate`
 pub(super) async fn rotate(State(doors): Shared, headers: HeaderMap) -> Reply {
     require_admin(&headers, &doors.admin_token)?;
-    Ok(reply::ok(&doors.handle.rotate_key().await?))
+    Ok(reply::ok(&doors.handle.rotate_key(&Principal::Operator).await?))
 }

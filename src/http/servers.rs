@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use aop_proto::access::Principal;
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use axum::{
     body::Body,
@@ -76,7 +77,7 @@ pub(super) async fn show(State(doors): Shared, Path(name): Path<String>) -> Repl
 pub(super) async fn register(State(doors): Shared, request: Request<Body>) -> Reply {
     require_admin(request.headers(), &doors.admin_token)?;
     let spec = spec(reply::read_json(request).await?)?;
-    let done = doors.handle.register(spec).await?;
+    let done = doors.handle.register(spec, &Principal::Operator).await?;
     Ok(reply::json(StatusCode::CREATED, &registered(&done)))
 }
 
@@ -88,14 +89,14 @@ pub(super) async fn unregister(State(doors): Shared, Path(name): Path<String>, h
     let Some(server) = servers.iter().find(|server| server.name.eq_ignore_ascii_case(&name)) else {
         return Err(not_found(&name, &servers).into());
     };
-    let removed = doors.handle.unregister(&server.name).await?;
+    let removed = doors.handle.unregister(&server.name, &Principal::Operator).await?;
     Ok(reply::ok(&json!({"schema": "aop.unregistered/1", "removed": removed})))
 }
 
 /// `POST /v1/servers/{name}/refresh`
 pub(super) async fn refresh(State(doors): Shared, Path(name): Path<String>, headers: HeaderMap) -> Reply {
     require_admin(&headers, &doors.admin_token)?;
-    let done = doors.handle.refresh(&name).await?;
+    let done = doors.handle.refresh(&name, &Principal::Operator).await?;
     Ok(reply::ok(&registered(&done)))
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aop_proto::access::Principal;
 use aop_proto::error::{Kind, Problem};
 use axum::{
     body::Body,
@@ -70,14 +71,14 @@ struct RegisterBody {
 pub(super) async fn register(State(doors): Shared, request: Request<Body>) -> Reply {
     require_admin(request.headers(), &doors.admin_token)?;
     let body: RegisterBody = reply::read_json(request).await?;
-    let done = doors.handle.register_tools(body.tools).await?;
+    let done = doors.handle.register_tools(body.tools, &Principal::Operator).await?;
     Ok(reply::json(StatusCode::CREATED, &registered(&done)))
 }
 
 /// `DELETE /v1/tools/{name}`
 pub(super) async fn unregister(State(doors): Shared, Path(name): Path<String>, headers: HeaderMap) -> Reply {
     require_admin(&headers, &doors.admin_token)?;
-    let removed = doors.handle.unregister(&name).await?;
+    let removed = doors.handle.unregister(&name, &Principal::Operator).await?;
     Ok(reply::ok(&json!({"schema": "aop.unregistered/1", "removed": removed})))
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use aop_proto::access::Principal;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use aop_proto::node::Admission;
@@ -68,6 +69,7 @@ async fn start(zone: &str, parents: &[String], listen: SocketAddr, resolve: &Res
         advertise: None,
         data_dir: None,
         resolve,
+        audit: Default::default(),
         admission: Admission::Local,
         offer: None,
     };
@@ -79,7 +81,7 @@ async fn demo_server(running: &Running, name: &str) -> anyhow::Result<()> {
     let command = vec![program.to_string_lossy().into_owned(), "demo-server".to_owned(), name.to_owned()];
     let transport = TransportSpec::Stdio { command, env: Default::default(), cwd: None };
     let spec = ServerSpec { name: name.to_owned(), transport, replica: false };
-    running.handle.register(spec).await?;
+    running.handle.register(spec, &Principal::Operator).await?;
     Ok(())
 }
 

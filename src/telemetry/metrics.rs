@@ -101,6 +101,10 @@ pub struct State {
     pub members_suspect: u64,
     /// Replicas that are down or have left.
     pub members_down: u64,
+    /// What was written down in the audit, by its kind.
+    pub audit_events: Vec<(&'static str, u64)>,
+    /// What could not be.
+    pub audit_errors: u64,
     /// Counters of gossip and membership, by what they count.
     pub gossip_events: Vec<(&'static str, u64)>,
     /// Level, hits, misses.
@@ -221,6 +225,10 @@ impl Metrics {
         table("aop_records_applied_total", "counter", "Records taken in.", &one(state.records_applied));
         table("aop_records_refused_total", "counter", "Records and answers not believed.", &one(state.records_refused));
         table("aop_frames_bad_total", "counter", "Frames that could not be read.", &one(state.frames_bad));
+        let audited = by("event", &state.audit_events);
+        table("aop_audit_events_total", "counter", "Events recorded in the audit.", &audited);
+        let failed = "Writes of the audit that failed and events it could not keep.";
+        table("aop_audit_errors_total", "counter", failed, &one(state.audit_errors));
         self.0.resolve_seconds.render("aop_resolve_duration_seconds", "Time to answer a question.", &mut out);
         self.0.call_seconds.render("aop_tool_call_duration_seconds", "Time of a call.", &mut out);
         out
@@ -258,6 +266,7 @@ mod tests {
         metrics.set_state(&State {
             zone: "research".into(),
             tools: 3,
+            audit_events: vec![("called", 1)],
             gossip_events: vec![("pull", 1)],
             ..State::default()
         });

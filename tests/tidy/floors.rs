@@ -25,7 +25,17 @@ pub(crate) const SHELL: House = House {
         (
             50,
             &[
-                "driver", "handle", "store", "answers", "peer", "upstream", "audit", "clock", "entropy", "telemetry", "invites",
+                "driver",
+                "handle",
+                "store",
+                "answers",
+                "peer",
+                "upstream",
+                "audit",
+                "clock",
+                "entropy",
+                "telemetry",
+                "invites",
             ],
         ),
     ],

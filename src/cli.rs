@@ -11,6 +11,7 @@
 //! decided in one place, [`run`], from the table of [`aop_proto::error::Kind`].
 
 mod arguments;
+mod audit;
 mod call;
 mod client;
 mod completions;
@@ -138,6 +139,7 @@ enum Command {
     Invite(invite::Invite),
     Join(join::Join),
     Revoke(revoke::Revoke),
+    Audit(audit::Audit),
     Mcp(mcp::Mcp),
     #[command(subcommand)]
     Config(config::Config),
@@ -201,6 +203,7 @@ async fn dispatch(command: Command, context: &mut Context) -> anyhow::Result<Exi
         Command::Invite(command) => command.run(context).await,
         Command::Join(command) => command.run(context).await,
         Command::Revoke(command) => command.run(context).await,
+        Command::Audit(command) => command.run(context).await,
         Command::Mcp(command) => command.run(context).await,
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),

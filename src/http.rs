@@ -7,6 +7,7 @@
 mod accept;
 mod admission;
 mod ask;
+mod audit;
 mod guard;
 mod keys;
 mod ops;
@@ -84,6 +85,8 @@ fn routes(doors: Doors, others: Router) -> Router {
         .route("/v1/status", get(state::status))
         .route("/v1/keys", get(keys::list))
         .route("/v1/keys/rotate", post(keys::rotate))
+        .route("/v1/audit", get(audit::read))
+        .route("/v1/audit/verify", get(audit::verify))
         .route("/livez", get(ops::livez))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))

@@ -32,6 +32,8 @@ fn every_command_answers_in_every_format() {
         (vec!["nodes"], "aop.nodes/1"),
         (vec!["status"], "aop.status/1"),
         (vec!["refresh", "papers"], "aop.registered/1"),
+        (vec!["audit"], "aop.audit/1"),
+        (vec!["audit", "--verify"], "aop.audit.verified/1"),
         (vec!["call", "echo.papers.research", "text=hello"], "aop.call/1"),
     ] {
         let with = |flags: &[&'static str]| node.aop(words.iter().copied().chain(flags.iter().copied())).ok();

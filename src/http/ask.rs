@@ -126,7 +126,7 @@ pub(super) fn unknown(name: &str) -> Problem {
     usage(format!("no parameter is called `{name}`")).did_you_mean(did_you_mean(name, NAMES.into_iter()))
 }
 
-fn usage(message: impl Into<String>) -> Problem {
+pub(super) fn usage(message: impl Into<String>) -> Problem {
     Problem::new(Kind::Usage, message)
 }
 
@@ -170,7 +170,7 @@ fn flag(name: &str, value: &str) -> Result<bool, Problem> {
 }
 
 /// `250ms`, `2s`, `5m`, `1h`; a bare number is seconds.
-fn duration(name: &str, value: &str) -> Result<Duration, Problem> {
+pub(super) fn duration(name: &str, value: &str) -> Result<Duration, Problem> {
     let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &value[digits.len()..] {
         "ms" => Some(1),

@@ -18,7 +18,7 @@ const PAGE: &str = include_str!("../page/index.html");
 const FRAME_OPTIONS: HeaderName = HeaderName::from_static("x-frame-options");
 
 /// The paths a lost caller may have meant.
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 13] = [
     "/mcp",
     "/v1/resolve",
     "/v1/tools",
@@ -27,6 +27,7 @@ const PATHS: [&str; 12] = [
     "/v1/nodes",
     "/v1/status",
     "/v1/keys",
+    "/v1/audit",
     "/livez",
     "/readyz",
     "/metrics",

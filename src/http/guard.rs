@@ -71,13 +71,16 @@ fn refused(message: impl Into<String>, listen: SocketAddr) -> Problem {
 /// The one host a request names, in lower case and without port, brackets or final dot.
 fn asked_host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let mut hosts = headers.get_all(header::HOST).iter();
-    let authority = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => Authority::try_from(host.to_str().ok()?).ok()?,
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Some(Authority::try_from(host.to_str().ok()?).ok()?),
         (Some(_), Some(_)) => return None,
-        // HTTP/2 names it in `:authority`.
-        (None, _) => uri.authority()?.clone(),
+        (None, _) => None,
     };
-    (!authority.as_str().contains('@')).then(|| bare(authority.host()))
+    // The request line may name one as well, and HTTP/2 does (`:authority`); it counts (RFC 9112 §3.2.2), so both have to say the same.
+    let mut named = uri.authority().into_iter().chain(&host);
+    let one = named.next().filter(|one| !one.as_str().contains('@'))?;
+    let is_single = named.all(|other| other.as_str().eq_ignore_ascii_case(one.as_str()));
+    is_single.then(|| bare(one.host()))
 }
 
 fn bare(host: &str) -> String {
@@ -151,6 +154,10 @@ mod tests {
             |uri: &'static str| check_host_and_origin(&Uri::from_static(uri), &HeaderMap::new(), listen).is_ok();
         assert!(check("http://localhost:7400/livez"));
         assert!(!check("http://evil.example/livez"));
+        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost:7400"))]);
+        let both = |uri: &'static str| check_host_and_origin(&Uri::from_static(uri), &headers, listen).is_ok();
+        assert!(both("http://LOCALHOST:7400/livez"));
+        assert!(!both("http://evil.example/livez"), "the request line counts, not the header beside it");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use tokio::io::AsyncReadExt as _;
 
 use super::failure::UpstreamError;
 
+/// Longest URL. Source: what servers and middle boxes take without asking (RFC 9110 §4.1 wants 8,000 at least).
+const URL_BYTES_MAX: usize = 8_192;
 /// Largest secret read from a file, bytes; a key or a certificate is far below it.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// Values shorter than this, bytes, are not masked in foreign text: they would blank out ordinary words.
@@ -115,7 +117,13 @@ impl ServerSpec {
                 if !parsed.username().is_empty() || parsed.password().is_some() {
                     return Err(invalid("credentials in the url would be shown; give them as a header by reference"));
                 }
-                headers.keys().try_for_each(|name| check_header_name(name))
+                if parsed.fragment().is_some() {
+                    return Err(invalid("a fragment in the url is sent to nobody; leave it out"));
+                }
+                if url.len() > URL_BYTES_MAX {
+                    return Err(invalid(format!("the url is longer than {URL_BYTES_MAX} bytes")));
+                }
+                headers.iter().try_for_each(|(name, value)| check_header(name, value))
             }
             TransportSpec::Stdio { command, env, cwd } => {
                 if command.first().is_none_or(|program| program.trim().is_empty()) {
@@ -126,6 +134,10 @@ impl ServerSpec {
                 }
                 if let Some(name) = env.keys().find(|n| n.is_empty() || n.contains(['=', '\0'])) {
                     return Err(invalid(format!("{name:?} cannot be the name of an environment variable")));
+                }
+                let has_nul = |value: &Secret| matches!(value, Secret::Literal(value) if value.contains('\0'));
+                if let Some((name, _)) = env.iter().find(|(_, value)| has_nul(value)) {
+                    return Err(invalid(format!("the environment variable {name} has a NUL in it")));
                 }
                 match cwd {
                     Some(dir) if !dir.is_absolute() => Err(invalid("the working directory must be an absolute path")),
@@ -201,12 +213,16 @@ async fn read_file(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn check_header_name(name: &str) -> Result<(), UpstreamError> {
+fn check_header(name: &str, value: &Secret) -> Result<(), UpstreamError> {
     if name.parse::<http::HeaderName>().is_err() {
         return Err(invalid(format!("{name:?} is not a header name")));
     }
     if RESERVED_HEADERS.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
         return Err(invalid(format!("the header {name} belongs to the protocol")));
+    }
+    // What is read when it is used is judged when it is used.
+    if matches!(value, Secret::Literal(value) if http::HeaderValue::from_str(value).is_err()) {
+        return Err(invalid(format!("the header {name} has a line end or another control character in it")));
     }
     Ok(())
 }
@@ -263,6 +279,9 @@ mod tests {
             (http("http://me:pw@localhost/", &[]), "credentials"),
             (http("http://localhost/", &[("Host", Secret::Literal("x".into()))]), "Host"),
             (http("http://localhost/", &[("a b", Secret::Literal("x".into()))]), "a b"),
+            (http("http://localhost/", &[("X-Key", Secret::Literal("x\r\nY: z".into()))]), "X-Key"),
+            (http("http://localhost/#here", &[]), "fragment"),
+            (http(&format!("http://localhost/{}", "x".repeat(URL_BYTES_MAX)), &[]), "longer"),
         ] {
             let said = spec.validate().expect_err("must be refused").to_string();
             assert!(said.contains(part), "{said}");

@@ -581,7 +581,7 @@ impl Handle {
         let (driver, queues) =
             Driver::new(node, clock, peers.clone(), store.clone(), peer_events, ahead, Default::default());
         tokio::spawn(driver.run());
-        let upstreams = Upstreams::new(mpsc::channel(8).0);
+        let upstreams = Upstreams::new(mpsc::channel(8).0, Default::default());
         let invites = Invites::load(&store, &key, clock).unwrap();
         let limbs = Limbs {
             jobs: queues.jobs,

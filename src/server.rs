@@ -45,7 +45,7 @@ use crate::mcp::door::McpDoor;
 use crate::peer::{Peers, bind_one_port};
 use crate::store::{Store, Table};
 use crate::telemetry::{self, Format, Metrics};
-use crate::upstream::{self, ServerSpec, TransportSpec, Upstreams};
+use crate::upstream::{self, Egress, ServerSpec, TransportSpec, Upstreams};
 
 /// News of servers that wait for the node.
 const SERVER_EVENTS_MAX: usize = 256;
@@ -230,7 +230,7 @@ impl Running {
             Driver::new(node, clock, peers.clone(), store.clone(), peer_events, ahead, driver_stop.clone());
         let driver_task = tokio::spawn(driver.reaching(reach).run());
         let (server_events, server_news) = mpsc::channel(SERVER_EVENTS_MAX);
-        let upstreams = Upstreams::new(server_events);
+        let upstreams = Upstreams::new(server_events, Egress { loopback_implied: listen.ip().is_loopback() });
         let metrics = Metrics::default();
         let limbs = Limbs {
             jobs: queues.jobs,
@@ -539,7 +539,8 @@ fn spec_of(entry: &ServerEntry) -> ServerSpec {
             TransportSpec::Stdio { command: command.clone(), env: all(env), cwd: cwd.clone() }
         }
     };
-    ServerSpec { name: entry.name.clone(), transport, replica: entry.replica }
+    let ServerEntry { name, replica, allow_private, .. } = entry;
+    ServerSpec { name: name.clone(), transport, replica: *replica, allow_private: *allow_private }
 }
 
 /// Reads catalogues, one tool a line, and writes what does not stand already.

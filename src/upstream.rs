@@ -12,6 +12,7 @@
 
 mod child;
 mod connection;
+mod egress;
 mod failure;
 mod frame;
 mod link;
@@ -38,6 +39,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    egress::{AddressClass, Egress},
     failure::UpstreamError,
     spec::{Secret, ServerSpec, TransportSpec},
     status::ServerStatus,
@@ -114,6 +116,7 @@ pub struct Upstreams {
 struct Shared {
     servers: Mutex<Servers>,
     events: mpsc::Sender<UpstreamEvent>,
+    egress: Egress,
 }
 
 #[derive(Default)]
@@ -165,9 +168,9 @@ impl fmt::Debug for Upstreams {
 }
 
 impl Upstreams {
-    /// Nothing is connected yet. `events` should be drained for as long as this lives.
-    pub fn new(events: mpsc::Sender<UpstreamEvent>) -> Self {
-        Self { shared: Arc::new(Shared { servers: Mutex::default(), events }) }
+    /// Nothing is connected yet. `events` should be drained for as long as this lives; `egress` is for all registrations.
+    pub fn new(events: mpsc::Sender<UpstreamEvent>, egress: Egress) -> Self {
+        Self { shared: Arc::new(Shared { servers: Mutex::default(), events, egress }) }
     }
 
     /// Connects and lists once; the connection is then kept and supervised under `spec.name`.
@@ -186,9 +189,9 @@ impl Upstreams {
     ///
     /// # Errors
     ///
-    /// `Invalid`, `Secret` or `Connect`; nothing stays behind.
+    /// `Invalid`, `Secret`, `Address`, `Exposed` or `Connect`; nothing stays behind.
     pub async fn dial(&self, spec: ServerSpec, timeout: Duration) -> Result<Dialled, UpstreamError> {
-        let (link, tools) = Link::make(&spec, None, Instant::now() + timeout).await?;
+        let (link, tools) = Link::make(&spec, self.shared.egress, None, Instant::now() + timeout).await?;
         let listing = listing(&link, tools);
         Ok(Dialled { spec, link, listing })
     }
@@ -327,6 +330,7 @@ impl Upstreams {
             spec,
             board: board.clone(),
             events: self.shared.events.clone(),
+            egress: self.shared.egress,
             commands: receiver,
             stop: stop.clone(),
             last,

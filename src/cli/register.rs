@@ -31,7 +31,8 @@ const EXAMPLES_MCP: &str = "\
 Examples:
   aop register mcp http://127.0.0.1:3001/mcp
   aop register mcp https://tools.example/mcp --as papers --header Authorization=env:PAPERS_AUTH
-  aop register mcp http://127.0.0.1:3001/mcp --as papers --replica";
+  aop register mcp http://127.0.0.1:3001/mcp --as papers --replica
+  aop register mcp http://10.0.0.7:8080/mcp --allow-private";
 
 const EXAMPLES_STDIO: &str = "\
 Examples:
@@ -74,6 +75,9 @@ pub(crate) struct Http {
     /// Several nodes serve this same service
     #[arg(long)]
     replica: bool,
+    /// It may be at a private address; without this only public ones are reached, and those of this machine from a node that listens on loopback
+    #[arg(long)]
+    allow_private: bool,
 }
 
 /// `aop register stdio`.
@@ -119,7 +123,9 @@ impl Http {
     fn body(&self, base: &Path) -> Result<Value, Problem> {
         let url = check_url(&self.url)?;
         let transport = Transport::Http { url, headers: secrets("--header", &self.header, base)? };
-        Ok(body_of(&transport, self.name.as_deref(), self.replica))
+        let mut body = body_of(&transport, self.name.as_deref(), self.replica);
+        grant(&mut body, self.allow_private);
+        Ok(body)
     }
 }
 
@@ -144,6 +150,13 @@ pub(crate) fn body_of(transport: &Transport, name: Option<&str>, replica: bool) 
     }
     body["replica"] = Value::from(replica);
     body
+}
+
+/// Lets a registration reach private addresses; without a grant nothing is said of it.
+pub(crate) fn grant(body: &mut Value, allow_private: bool) {
+    if allow_private {
+        body["allow_private"] = Value::Bool(true);
+    }
 }
 
 /// Refuses what cannot be a server's address before the node tries it.
@@ -292,13 +305,16 @@ mod tests {
 
     #[test]
     fn bodies_carry_references_not_secrets() {
-        let http =
-            Http { url: "http://h/mcp".into(), name: Some("s".into()), header: vec!["A=env:B".into()], replica: true };
-        assert_eq!(
-            http.body(Path::new("/")).expect("fits"),
-            json!({"kind": "mcp", "url": "http://h/mcp", "headers": {"A": {"env": "B"}}, "as": "s", "replica": true})
-        );
-        let wrong = Http { url: "h/mcp".into(), name: None, header: vec![], replica: false };
+        let http = |url: &str, allow_private| {
+            let (name, header) = (Some("s".into()), vec!["A=env:B".into()]);
+            Http { url: url.into(), name, header, replica: true, allow_private }
+        };
+        let mut body =
+            json!({"kind": "mcp", "url": "http://h/mcp", "headers": {"A": {"env": "B"}}, "as": "s", "replica": true});
+        assert_eq!(http("http://h/mcp", false).body(Path::new("/")).expect("fits"), body);
+        body["allow_private"] = json!(true);
+        assert_eq!(http("http://h/mcp", true).body(Path::new("/")).expect("fits"), body);
+        let wrong = http("h/mcp", false);
         assert_eq!(wrong.body(Path::new("/")).expect_err("no scheme").kind, Kind::Usage);
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::client::Request;
 use super::output::Exit;
-use super::register::{absolute_command, body_of, check_url, print, request};
+use super::register::{absolute_command, body_of, check_url, grant, print, request};
 use super::{Context, editors, text};
 use crate::config::{Secret, Transport};
 
@@ -214,7 +214,9 @@ fn server_body(name: &str, server: &Value, base: &Path, path: Option<&std::ffi::
     if let Some(url) = ["url", "serverUrl", "httpUrl"].iter().find_map(|key| server[*key].as_str()) {
         let headers =
             references(if server["headers"].is_null() { &server["http_headers"] } else { &server["headers"] });
-        return Ok(body_of(&Transport::Http { url: check_url(url)?, headers }, Some(name), replica));
+        let mut body = body_of(&Transport::Http { url: check_url(url)?, headers }, Some(name), replica);
+        grant(&mut body, server["allow_private"] == Value::Bool(true));
+        return Ok(body);
     }
     // Zed once nested the command: {"command": {"path": …, "args": …, "env": …}}.
     let nested = if server["command"].is_object() { &server["command"] } else { server };
@@ -271,6 +273,8 @@ mod tests {
             json!([["a", {"kind": "mcp", "url": "http://h/mcp", "headers": {"Authorization": {"env": "TOKEN"}}, "as": "a", "replica": false}],
                 ["b", {"kind": "stdio", "command": ["/bin/sh", "-c", "x"], "env": {"K": "v", "T": {"env": "T"}}, "as": "b", "replica": false}]])
         );
+        let granted = r#"{"mcpServers": {"a": {"url": "http://10.0.0.7/mcp", "allow_private": true}}}"#;
+        assert_eq!(servers_of(granted, "mcp.json")[0][1]["allow_private"], true);
         let vscode = "{\n  // the usual\n  \"servers\": {\"a\": {\"type\": \"http\", \"url\": \"http://h/mcp\"},},\n}";
         assert_eq!(servers_of(vscode, "mcp.json")[0][1]["url"], "http://h/mcp");
         let zed = r#"{"context_servers": {"z": {"command": {"path": "/bin/sh", "args": ["x"]}}}}"#;

@@ -92,6 +92,8 @@ struct Server {
     cwd: Option<PathBuf>,
     #[serde(default)]
     replica: bool,
+    #[serde(default)]
+    allow_private: bool,
 }
 
 /// A file that was read.
@@ -157,6 +159,7 @@ impl File {
                 name: server.name.clone(),
                 transport: server.transport(base).map_err(wrong)?,
                 replica: server.replica,
+                allow_private: server.allow_private,
             });
         }
         Ok(entries)
@@ -178,6 +181,7 @@ impl Server {
             (Some(_), None) if self.env.is_some() || self.cwd.is_some() => {
                 Err("has a `url`; `env` and `cwd` are for a `command`".to_owned())
             }
+            (None, Some(_)) if self.allow_private => Err("has a `command`; `allow_private` is for a `url`".to_owned()),
             (None, Some(_)) if self.headers.is_some() => Err("has a `command`; `headers` are for a `url`".to_owned()),
             (Some(url), None) if !url.starts_with("http://") && !url.starts_with("https://") => {
                 Err(format!("has a `url` that is not http:// or https://: {url}"))

@@ -18,6 +18,8 @@ pub struct ServerEntry {
     pub transport: Transport,
     /// Whether several nodes serve the same service under this name.
     pub replica: bool,
+    /// Whether it may be reached at a private or loopback address.
+    pub allow_private: bool,
 }
 
 /// How an upstream is reached.

@@ -100,13 +100,13 @@ fn a_bad_value_names_its_place() {
 #[test]
 fn servers_are_one_thing_or_the_other() {
     let config = with_file(
-        "[[server]]\nname = \"arxiv\"\nurl = \"http://h/mcp\"\nheaders = { A = { env = \"T\" } }\nreplica = true\n\
+        "[[server]]\nname = \"arxiv\"\nurl = \"http://h/mcp\"\nheaders = { A = { env = \"T\" } }\nreplica = true\nallow_private = true\n\
          [[server]]\nname = \"fs\"\ncommand = [\"./serve\", \"/srv\"]\nenv = { K = \"v\", T = { file = \"token\" } }\n",
         NodeFlags::default(),
     )
     .expect("fits");
     let base = config.file.as_ref().and_then(|file| file.parent()).expect("a folder");
-    assert!(config.servers[0].replica);
+    assert!(config.servers[0].replica && config.servers[0].allow_private && !config.servers[1].allow_private);
     let Transport::Stdio { command, env, .. } = &config.servers[1].transport else { panic!("a command") };
     assert_eq!(command[0], base.join("serve").display().to_string());
     assert_eq!(env["T"], Secret::File { file: base.join("token") });
@@ -118,6 +118,7 @@ fn servers_are_one_thing_or_the_other() {
         "name = \"a.b\"\nurl = \"http://h\"",
         "name = \"a\"\ncommand = []",
         "name = \"a\"\ncommand = [\"x\"]\nheaders = {}",
+        "name = \"a\"\ncommand = [\"x\"]\nallow_private = true",
         "name = \"a\"\nurl = \"http://h\"\ntypo = 1",
         "url = \"http://h\"",
     ] {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::Handle;
 use crate::audit::{Entry, Event};
 use crate::store::{Op, StoreError, Table};
-use crate::upstream::{Dialled, ServerSpec, ServerStatus, TransportSpec, UpstreamError, UpstreamEvent};
+use crate::upstream::{Dialled, Secret, ServerSpec, ServerStatus, TransportSpec, UpstreamError, UpstreamEvent};
 
 /// Time a server has to be reached and listed when it is registered.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -532,19 +532,45 @@ fn register_hint(problem: Problem, spec: &ServerSpec) -> Problem {
 
 fn upstream_problem(spec: &ServerSpec, error: &UpstreamError) -> Problem {
     let kind = match error {
-        UpstreamError::Invalid { .. } | UpstreamError::Secret { .. } => Kind::Usage,
+        UpstreamError::Invalid { .. } | UpstreamError::Secret { .. } | UpstreamError::Exposed { .. } => Kind::Usage,
+        UpstreamError::Address { .. } => Kind::Forbidden,
         UpstreamError::NameTaken { .. } => Kind::NameTaken,
         _ => Kind::UpstreamDown,
     };
     let target = spec.transport.target();
-    Problem::new(kind, format!("`{target}` cannot be registered: {error}"))
-        .hint("aop register --help")
-        .detail(json!({"target": target}))
+    let hint = match error {
+        UpstreamError::Address { class, .. } if class.can_be_granted() => granting(spec),
+        _ => "aop register --help".to_owned(),
+    };
+    Problem::new(kind, format!("`{target}` cannot be registered: {error}")).hint(hint).detail(json!({"target": target}))
+}
+
+/// The same registration with the grant it needs. A literal secret is not repeated.
+fn granting(spec: &ServerSpec) -> String {
+    let mut command = format!("aop register mcp {}", spec.transport.target());
+    if let TransportSpec::Http { headers, .. } = &spec.transport {
+        for (name, secret) in headers {
+            let value = match secret {
+                Secret::Literal(_) => "…".to_owned(),
+                Secret::Env { env } => format!("env:{env}"),
+                Secret::File { file } => format!("@{}", file.display()),
+            };
+            command.push_str(&format!(" --header {name}={value}"));
+        }
+    }
+    if !spec.name.is_empty() {
+        command.push_str(&format!(" --as {}", spec.name));
+    }
+    if spec.replica {
+        command.push_str(" --replica");
+    }
+    command + " --allow-private"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::AddressClass;
 
     #[test]
     fn a_line_keeps_the_tools_own_members_and_no_others() {
@@ -563,6 +589,32 @@ mod tests {
         assert_eq!(labels("azure", "azure"), "");
         assert_eq!(labels("weather", "azure"), "weather");
         assert_eq!(labels("weather", "."), "weather");
+    }
+
+    #[test]
+    fn the_hint_of_a_refused_address_is_the_same_registration_with_its_grant() {
+        let headers = [
+            ("authorization", Secret::Literal("hunter2".into())),
+            ("x-env", Secret::Env { env: "KEY".into() }),
+            ("x-file", Secret::File { file: "/run/key".into() }),
+        ];
+        let headers = headers.map(|(name, secret)| (name.to_owned(), secret)).into();
+        let transport = TransportSpec::Http { url: "https://10.0.0.7/mcp".into(), headers };
+        let spec = ServerSpec { name: "papers".into(), transport, replica: true, allow_private: false };
+        let refused = |class| {
+            let error = UpstreamError::Address { host: "h".into(), address: [10, 0, 0, 7].into(), class };
+            upstream_problem(&spec, &error)
+        };
+        let problem = refused(AddressClass::Private);
+        assert_eq!(problem.kind, Kind::Forbidden);
+        assert_eq!(
+            problem.hint.as_deref(),
+            Some(
+                "aop register mcp https://10.0.0.7/mcp --header authorization=… --header x-env=env:KEY \
+                 --header x-file=@/run/key --as papers --replica --allow-private"
+            )
+        );
+        assert_eq!(refused(AddressClass::LinkLocal).hint.as_deref(), Some("aop register --help"), "nothing helps");
     }
 
     #[test]

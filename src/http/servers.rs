@@ -36,6 +36,8 @@ struct HttpBody {
     #[serde(default)]
     replica: bool,
     #[serde(default)]
+    allow_private: bool,
+    #[serde(default)]
     headers: BTreeMap<String, Secret>,
 }
 
@@ -123,7 +125,8 @@ fn spec(body: Value) -> Result<ServerSpec, Problem> {
                     .hint("aop register mcp http://127.0.0.1:3001/mcp"));
             }
             let transport = TransportSpec::Http { url: body.url, headers: body.headers };
-            Ok(ServerSpec { name: body.name.unwrap_or_default(), transport, replica: body.replica })
+            let HttpBody { name, replica, allow_private, .. } = body;
+            Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private })
         }
         "stdio" => {
             let body: StdioBody = fields(body)?;
@@ -132,7 +135,8 @@ fn spec(body: Value) -> Result<ServerSpec, Problem> {
                     .hint("aop register stdio -- npx -y @modelcontextprotocol/server-everything"));
             }
             let transport = TransportSpec::Stdio { command: body.command, env: body.env, cwd: body.cwd };
-            Ok(ServerSpec { name: body.name.unwrap_or_default(), transport, replica: body.replica })
+            let StdioBody { name, replica, .. } = body;
+            Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private: false })
         }
         other => Err(Problem::new(Kind::Usage, format!("`kind` is one of mcp, stdio, not `{other}`"))
             .hint("aop register --help")
@@ -155,7 +159,9 @@ mod tests {
         let http =
             spec(json!({"kind": "mcp", "url": "http://127.0.0.1:1/mcp", "headers": {"X": {"env": "KEY"}, "Y": "v"}}))
                 .expect("mcp");
-        assert!(http.name.is_empty() && !http.replica);
+        assert!(http.name.is_empty() && !http.replica && !http.allow_private);
+        let granted = spec(json!({"kind": "mcp", "url": "http://10.0.0.1/mcp", "allow_private": true})).expect("mcp");
+        assert!(granted.allow_private);
         assert!(
             matches!(&http.transport, TransportSpec::Http { headers, .. } if headers["X"] == Secret::Env { env: "KEY".into() })
         );
@@ -173,6 +179,7 @@ mod tests {
             json!({"kind": "stdio", "command": []}),
             json!({"kind": "mcp", "url": "file:///etc/passwd"}),
             json!({"kind": "mcp", "url": "http://a", "header": {}}),
+            json!({"kind": "stdio", "command": ["a"], "allow_private": true}),
         ] {
             assert_eq!(spec(bad.clone()).expect_err(&bad.to_string()).kind, Kind::Usage);
         }

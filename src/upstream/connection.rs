@@ -79,18 +79,13 @@ impl ClientHandler for Listener {
     }
 }
 
-/// The HTTP side of a connection, for what does not go through rmcp.
-pub(crate) struct HttpSide {
-    pub(crate) http: TapHttp,
-    pub(crate) url: String,
-}
-
 /// A connection as its callers see it.
 pub(crate) struct Live {
     peer: Peer<RoleClient>,
     taps: Arc<Taps>,
     permits: Semaphore,
-    http: Option<HttpSide>,
+    /// For what does not go through rmcp.
+    http: Option<TapHttp>,
     /// Tools whose arguments travel as headers too; rmcp has to see those arguments.
     annotated: Mutex<BTreeSet<String>>,
     /// How the connection ended, once it has.
@@ -130,7 +125,7 @@ impl Live {
     pub(crate) fn new(
         peer: Peer<RoleClient>,
         taps: Arc<Taps>,
-        http: Option<HttpSide>,
+        http: Option<TapHttp>,
         story: watch::Receiver<Option<String>>,
     ) -> Self {
         let info = peer.peer_info();
@@ -300,11 +295,11 @@ impl Live {
     /// Whether an HTTP server still answers, and if not, why. Silence counts only when it has nothing to do: a busy one may
     /// have no hand free.
     pub(crate) async fn answers(&self) -> Result<(), String> {
-        let Some(side) = &self.http else { return Ok(()) };
+        let Some(http) = &self.http else { return Ok(()) };
         let busy = self.permits.available_permits() < CALLS_MAX;
         let answer = async {
             if self.modern {
-                return side.http.answers(&side.url, &self.protocol).await;
+                return http.answers(&self.protocol).await;
             }
             match self.peer.send_request(ClientRequest::PingRequest(PingRequest::default())).await {
                 Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => Ok(()),

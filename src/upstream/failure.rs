@@ -3,9 +3,11 @@
 //! It is not a `Problem`: the caller decides what a person or a model is told. What must always hold: [`UpstreamError::not_sent`]
 //! is true only when the server cannot have begun the call, because a call may be repeated on the strength of it.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
+
+use super::egress::AddressClass;
 
 /// Why a server could not be registered, listed or called.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -31,6 +33,22 @@ pub enum UpstreamError {
     Secret {
         /// Names the reference, never a value.
         reason: String,
+    },
+    /// The server's address is one that its registration may not reach. Nothing was sent.
+    #[error("{host} is {class}{}, which {}", shown(host, *address), reach(*class))]
+    Address {
+        /// The host as registered.
+        host: String,
+        /// What it stands for.
+        address: IpAddr,
+        /// What kind of address that is.
+        class: AddressClass,
+    },
+    /// A header of the registration would travel unencrypted to another machine. Nothing was sent.
+    #[error("{host} is another machine, and over http:// anybody on the way could read the headers; use https://")]
+    Exposed {
+        /// The host as registered.
+        host: String,
     },
     /// The server could not be started, reached or agreed with.
     #[error("{reason}")]
@@ -82,9 +100,24 @@ impl UpstreamError {
             | Self::NameTaken { .. }
             | Self::Invalid { .. }
             | Self::Secret { .. }
+            | Self::Address { .. }
+            | Self::Exposed { .. }
             | Self::Connect { .. }
             | Self::NotSent { .. } => true,
             Self::Lost { .. } | Self::TimedOut { .. } | Self::Rpc { .. } | Self::Garbage { .. } => false,
         }
+    }
+}
+
+/// The address behind a name; an address needs no second mention.
+fn shown(host: &str, address: IpAddr) -> String {
+    let text = address.to_string();
+    if host.contains(&text) { String::new() } else { format!(" ({text})") }
+}
+
+fn reach(class: AddressClass) -> &'static str {
+    match class.can_be_granted() {
+        true => "only a registration with --allow-private (allow_private = true in a file) may reach",
+        false => "no registration may reach",
     }
 }

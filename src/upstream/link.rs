@@ -29,10 +29,11 @@ use tokio_util::{
 
 use super::{
     child::{Child, Pipes, printable},
-    connection::{CALLS_MAX, HttpSide, Listener, Live},
+    connection::{CALLS_MAX, Listener, Live},
+    egress::Egress,
     failure::UpstreamError,
     frame::MESSAGE_BYTES_MAX,
-    mcp_http::{TapHttp, words},
+    mcp_http::{Site, TapHttp, refusal_of, words},
     spec::{ServerSpec, TransportSpec},
     stdio::{Noise, StdioTransport},
     tap::Taps,
@@ -94,15 +95,16 @@ impl Link {
     /// Connects and lists once.
     pub(crate) async fn make(
         spec: &ServerSpec,
+        egress: Egress,
         era: Option<Era>,
         deadline: Instant,
     ) -> Result<(Self, Vec<Bytes>), UpstreamError> {
         spec.validate()?;
-        let link = match Self::attempt(spec, era, deadline).await {
+        let link = match Self::attempt(spec, egress, era, deadline).await {
             // Some old servers end at the first word they do not know, and slow ones answer it after the patience of the probe, in
             // the middle of what comes next: once more from the start, in words they all know.
             Err(Attempt { again: true, .. }) if era.is_none() => {
-                Self::attempt(spec, Some(Era::Initialize), deadline).await.map_err(|attempt| attempt.error)?
+                Self::attempt(spec, egress, Some(Era::Initialize), deadline).await.map_err(|attempt| attempt.error)?
             }
             other => other.map_err(|attempt| attempt.error)?,
         };
@@ -122,22 +124,22 @@ impl Link {
         }
     }
 
-    async fn attempt(spec: &ServerSpec, era: Option<Era>, deadline: Instant) -> Result<Self, Attempt> {
+    async fn attempt(spec: &ServerSpec, egress: Egress, era: Option<Era>, deadline: Instant) -> Result<Self, Attempt> {
         let (values, mask) = spec.transport.resolve().await?;
         let parts = Parts::new();
         let guard = parts.closed.clone().drop_guard();
         match &spec.transport {
             TransportSpec::Http { url, headers: _ } => {
-                let http =
-                    TapHttp::new(&values, parts.taps.clone(), mask, parts.suspect.clone(), parts.closed.clone())?;
+                let site = Site::new(url, &values, egress, spec.allow_private)?;
+                let http = TapHttp::new(site, parts.taps.clone(), mask, parts.suspect.clone(), parts.closed.clone())?;
                 let worker = StreamableHttpClientWorker::new(http.clone(), http_config(url));
                 let serve = parts.listener().serve_with_lifecycle(worker, mode(era));
                 let service = match timeout_at(deadline, serve).await {
                     Ok(Ok(service)) => service,
-                    Ok(Err(e)) => return Err(connect(explain(&e), false)),
+                    Ok(Err(e)) => return Err(failed(&e).into()),
                     Err(_) => return Err(connect("no answer to the handshake in time".to_owned(), false)),
                 };
-                Ok(Self::new(service, parts, guard, None, Some(HttpSide { http, url: url.clone() })))
+                Ok(Self::new(service, parts, guard, None, Some(http)))
             }
             TransportSpec::Stdio { command, env: _, cwd } => {
                 let (child, Pipes { stdin, stdout }) = Child::spawn(command, &values, cwd.as_deref(), mask)?;
@@ -163,7 +165,7 @@ impl Link {
         parts: Parts,
         closed: DropGuard,
         child: Option<Child>,
-        http: Option<HttpSide>,
+        http: Option<TapHttp>,
     ) -> Self {
         let (story, told) = watch::channel(None);
         let live = Arc::new(Live::new(service.peer().clone(), parts.taps, http, told));
@@ -269,6 +271,16 @@ fn is_closed(error: &ClientInitializeError) -> bool {
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => is_closed(fallback),
         _ => false,
     }
+}
+
+/// What keeps a connection from being made, where the transport knows it better than words can tell.
+fn failed(error: &ClientInitializeError) -> UpstreamError {
+    match error {
+        ClientInitializeError::TransportError { error, .. } => refusal_of(error),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => return failed(fallback),
+        _ => None,
+    }
+    .unwrap_or_else(|| UpstreamError::Connect { reason: explain(error) })
 }
 
 /// rmcp's error in words for the person who registered the server.

@@ -1,7 +1,8 @@
 //! The HTTP behind rmcp's Streamable HTTP transport: our own, so that bodies are bounded and raw bytes can be tapped.
 //!
-//! Sessions, resumption and eras are rmcp's. What must always hold: redirects are not followed and no proxy of the environment
-//! is used, so a registration reaches exactly the address it names; no body is read past its limit; a request is called "not
+//! Sessions, resumption and eras are rmcp's. What must always hold: redirects are not followed, no proxy of the environment is
+//! used and no address is taken from anybody else, so that a registration and its secrets reach exactly what it names, through
+//! its gate (`egress`); no body is read past its limit; a request is called "not
 //! sent" only when no connection was made or the server refused it with a status that is given before anything runs.
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream::BoxStream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use reqwest::{RequestBuilder, Response, redirect::Policy};
+use reqwest::{Method, RequestBuilder, Response, Url, redirect::Policy};
 use rmcp::{
     model::{ClientJsonRpcMessage, ClientRequest, ErrorData, ServerJsonRpcMessage},
     transport::{
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     child::printable,
+    egress::{Egress, Gate, Refusal, Screen, refusal_in},
     failure::UpstreamError,
     frame::{self, Framing, MESSAGE_BYTES_MAX},
     spec::Mask,
@@ -58,6 +60,8 @@ pub(crate) struct HttpFailure {
     reason: String,
     /// The server cannot have begun the request.
     not_sent: bool,
+    /// It was not even dialled.
+    refusal: Option<Refusal>,
 }
 
 impl fmt::Display for HttpFailure {
@@ -69,7 +73,14 @@ impl fmt::Display for HttpFailure {
 impl std::error::Error for HttpFailure {}
 
 impl HttpFailure {
+    fn new(reason: impl Into<String>, not_sent: bool) -> Self {
+        Self { reason: reason.into(), not_sent, refusal: None }
+    }
+
     fn as_upstream(&self) -> UpstreamError {
+        if let Some(refusal) = &self.refusal {
+            return refusal.as_upstream();
+        }
         let reason = self.reason.clone();
         match self.not_sent {
             true => UpstreamError::NotSent { reason },
@@ -81,11 +92,43 @@ impl HttpFailure {
 type Failure = StreamableHttpError<HttpFailure>;
 type Events = BoxStream<'static, Result<Sse, SseError>>;
 
+/// The one address a registration's requests go to, with the secrets that go there.
+#[derive(Clone)]
+pub(crate) struct Site {
+    url: Url,
+    headers: HeaderMap,
+    gate: Gate,
+}
+
+impl Site {
+    /// # Errors
+    /// What can never be sent, and an address that may not be reached.
+    pub(crate) fn new(
+        url: &str,
+        headers: &BTreeMap<String, String>,
+        egress: Egress,
+        allow_private: bool,
+    ) -> Result<Self, UpstreamError> {
+        let invalid = |reason: String| UpstreamError::Invalid { reason };
+        let url: Url = url.parse().map_err(|e| invalid(format!("the url is not a URL: {e}")))?;
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let parsed = name.parse::<HeaderName>().ok().zip(HeaderValue::from_str(value).ok());
+            let (key, mut value) = parsed.ok_or_else(|| invalid(format!("the header {name} cannot be sent")))?;
+            value.set_sensitive(true);
+            map.insert(key, value);
+        }
+        let gate = egress.gate(allow_private, url.scheme() == "http" && !map.is_empty());
+        gate.check_literal(&url).map_err(|refusal| refusal.as_upstream())?;
+        Ok(Self { url, headers: map, gate })
+    }
+}
+
 /// One upstream's HTTP client. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct TapHttp {
     client: reqwest::Client,
-    headers: HeaderMap,
+    site: Site,
     taps: Arc<Taps>,
     mask: Mask,
     /// Rung when a connection failed, so that the supervisor looks at once.
@@ -96,40 +139,33 @@ pub(crate) struct TapHttp {
 
 impl TapHttp {
     pub(crate) fn new(
-        headers: &BTreeMap<String, String>,
+        site: Site,
         taps: Arc<Taps>,
         mask: Mask,
         suspect: Arc<Notify>,
         closed: CancellationToken,
     ) -> Result<Self, UpstreamError> {
-        let connect = |reason: String| UpstreamError::Connect { reason };
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            let parsed = name.parse::<HeaderName>().ok().zip(HeaderValue::from_str(value).ok());
-            let (key, mut value) = parsed.ok_or_else(|| connect(format!("the header {name} cannot be sent")))?;
-            value.set_sensitive(true);
-            map.insert(key, value);
-        }
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(Policy::none())
+            .dns_resolver(Arc::new(Screen::new(site.gate)))
             .connect_timeout(DIAL_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .tcp_keepalive(KEEPALIVE)
             .user_agent(concat!("aop-node/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|e| connect(format!("no HTTP client: {e}")))?;
-        Ok(Self { client, headers: map, taps, mask, suspect, closed })
+            .map_err(|e| UpstreamError::Connect { reason: format!("no HTTP client: {e}") })?;
+        Ok(Self { client, site, taps, mask, suspect, closed })
     }
 
     /// Asks a 2026-07-28 server who it is, beside rmcp's queue: there the question would wait for every running call.
-    pub(crate) async fn answers(&self, url: &str, version: &str) -> Result<(), String> {
+    pub(crate) async fn answers(&self, version: &str) -> Result<(), String> {
         let body = json!({"jsonrpc": "2.0", "id": "still-there", "method": "server/discover", "params": {"_meta": {
             "io.modelcontextprotocol/protocolVersion": version,
             "io.modelcontextprotocol/clientInfo": {"name": "aop-node", "version": env!("CARGO_PKG_VERSION")},
             "io.modelcontextprotocol/clientCapabilities": {},
         }}});
-        let request = self.client.post(url).headers(self.headers.clone()).body(body.to_string());
+        let request = self.prepare(Method::POST, HashMap::new()).body(body.to_string());
         let request = request.header(header::ACCEPT, BOTH).header(header::CONTENT_TYPE, JSON);
         let request = request.header("mcp-protocol-version", version).header("mcp-method", "server/discover");
         match self.send(request).await {
@@ -152,31 +188,33 @@ impl TapHttp {
         self.suspect.notify_one();
         // Without the URL: it may carry a token in its query.
         let not_sent = error.is_connect() || error.is_builder();
+        if let Some(refusal) = refusal_in(error) {
+            return HttpFailure { reason: refusal.to_string(), not_sent, refusal: Some(refusal.clone()) };
+        }
         let lead = if not_sent { "cannot connect" } else { "the connection broke" };
-        HttpFailure { reason: format!("{lead}: {}", causes(error)), not_sent }
+        HttpFailure::new(format!("{lead}: {}", causes(error)), not_sent)
     }
 
-    fn prepare(&self, request: RequestBuilder, own: HashMap<HeaderName, HeaderValue>) -> RequestBuilder {
-        let mut headers = self.headers.clone();
+    /// A request to the registered address: secrets go there or nowhere, whatever address a library or a server names.
+    fn prepare(&self, method: Method, own: HashMap<HeaderName, HeaderValue>) -> RequestBuilder {
+        let mut headers = self.site.headers.clone();
         headers.extend(own);
-        request.headers(headers)
+        self.client.request(method, self.site.url.clone()).headers(headers)
     }
 
     async fn post(
         &self,
-        uri: &str,
         message: &ClientJsonRpcMessage,
         slot: Option<&Arc<Slot>>,
         session: Option<Arc<str>>,
         headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<StreamableHttpPostResponse, Failure> {
-        let refuse = |reason: String| Failure::Client(HttpFailure { reason, not_sent: true });
         let body = frame::encode(message, slot.map(Arc::as_ref), Framing::Body)?;
         if slot.is_some_and(|slot| !slot.begin()) {
-            return Err(refuse("its caller is gone".to_owned()));
+            return Err(Failure::Client(HttpFailure::new("its caller is gone", true)));
         }
         let in_session = session.is_some();
-        let mut request = self.prepare(self.client.post(uri), headers);
+        let mut request = self.prepare(Method::POST, headers);
         request = request.header(header::ACCEPT, BOTH).header(header::CONTENT_TYPE, JSON).body(body);
         if let Some(session) = session {
             request = request.header(SESSION_ID, session.as_ref());
@@ -293,8 +331,7 @@ impl TapHttp {
         } else if !body.is_empty() {
             reason = format!("{reason}: {}", self.quote(&body));
         }
-        let not_sent = refused_unread(status);
-        Err(Failure::Client(HttpFailure { reason, not_sent }))
+        Err(Failure::Client(HttpFailure::new(reason, refused_unread(status))))
     }
 
     fn carries_error(&self, body: &Bytes) -> bool {
@@ -405,7 +442,7 @@ fn text_header(response: &Response, name: &str) -> Option<String> {
 }
 
 fn closing() -> HttpFailure {
-    HttpFailure { reason: "the connection is being closed".to_owned(), not_sent: false }
+    HttpFailure::new("the connection is being closed", false)
 }
 
 /// An error and what caused it, in one line, without the URL.
@@ -430,14 +467,14 @@ impl StreamableHttpClient for TapHttp {
 
     async fn post_message(
         &self,
-        uri: Arc<str>,
+        _uri: Arc<str>,
         message: ClientJsonRpcMessage,
         session_id: Option<Arc<str>>,
         _auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<StreamableHttpPostResponse, Failure> {
         let slot = self.taps.watch(&message);
-        let result = self.post(&uri, &message, slot.as_ref(), session_id, custom_headers).await;
+        let result = self.post(&message, slot.as_ref(), session_id, custom_headers).await;
         if let (Err(failure), Some(slot)) = (&result, &slot) {
             slot.finish(Answer::Failed(tell(failure)));
         }
@@ -446,26 +483,25 @@ impl StreamableHttpClient for TapHttp {
 
     async fn delete_session(
         &self,
-        uri: Arc<str>,
+        _uri: Arc<str>,
         session_id: Arc<str>,
         _auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<(), Failure> {
-        let request = self.prepare(self.client.delete(uri.as_ref()), custom_headers);
+        let request = self.prepare(Method::DELETE, custom_headers);
         // Whether a server cares about a goodbye is its own affair.
         self.send(request.header(SESSION_ID, session_id.as_ref())).await.map(drop).map_err(Failure::Client)
     }
 
     async fn get_stream(
         &self,
-        uri: Arc<str>,
+        _uri: Arc<str>,
         session_id: Option<Arc<str>>,
         last_event_id: Option<String>,
         _auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<Events, Failure> {
-        let mut request =
-            self.prepare(self.client.get(uri.as_ref()), custom_headers).header(header::ACCEPT, EVENT_STREAM);
+        let mut request = self.prepare(Method::GET, custom_headers).header(header::ACCEPT, EVENT_STREAM);
         if let Some(session) = session_id {
             request = request.header(SESSION_ID, session.as_ref());
         }
@@ -479,11 +515,19 @@ impl StreamableHttpClient for TapHttp {
             status if !status.is_success() => {
                 // It may be a new process that never heard of this session.
                 self.suspect.notify_one();
-                Err(Failure::Client(HttpFailure { reason: format!("HTTP {status}"), not_sent: true }))
+                Err(Failure::Client(HttpFailure::new(format!("HTTP {status}"), true)))
             }
             _ if kind.as_deref().is_some_and(|kind| kind.starts_with(EVENT_STREAM)) => Ok(self.events(response, None)),
             _ => Err(Failure::UnexpectedContentType(kind)),
         }
+    }
+}
+
+/// The refusal of an address, where an exchange inside rmcp failed of one.
+pub(crate) fn refusal_of(error: &DynamicTransportError) -> Option<UpstreamError> {
+    match error.error.downcast_ref::<Failure>() {
+        Some(Failure::Client(HttpFailure { refusal, .. })) => refusal.as_ref().map(Refusal::as_upstream),
+        _ => None,
     }
 }
 
@@ -591,10 +635,12 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         drop(listener);
         let suspect = Arc::new(Notify::new());
-        let http =
-            TapHttp::new(&BTreeMap::new(), Arc::default(), Mask::default(), suspect.clone(), CancellationToken::new())
-                .expect("a client");
-        let failure = http.send(http.client.post(format!("http://{address}/?key=s3cret"))).await.expect_err("refused");
+        let egress = Egress { loopback_implied: true };
+        let site =
+            Site::new(&format!("http://{address}/?key=s3cret"), &BTreeMap::new(), egress, false).expect("a site");
+        let http = TapHttp::new(site, Arc::default(), Mask::default(), suspect.clone(), CancellationToken::new())
+            .expect("a client");
+        let failure = http.send(http.prepare(Method::POST, HashMap::new())).await.expect_err("refused");
         assert!(failure.not_sent && !failure.reason.contains("s3cret"), "{failure}");
         assert!(failure.reason.contains("refused"), "{failure}");
         suspect.notified().await;

@@ -45,6 +45,9 @@ pub struct ServerSpec {
     /// Whether the operator declared it an instance of the same service as its namesakes on other nodes.
     #[serde(default)]
     pub replica: bool,
+    /// Whether it may be reached at a private or loopback address; see [`super::Egress`].
+    #[serde(default)]
+    pub allow_private: bool,
 }
 
 /// How a server is reached.
@@ -247,7 +250,8 @@ mod tests {
 
     fn http(url: &str, headers: &[(&str, Secret)]) -> ServerSpec {
         let headers = headers.iter().map(|(name, secret)| ((*name).to_owned(), secret.clone())).collect();
-        ServerSpec { name: "s".into(), transport: TransportSpec::Http { url: url.into(), headers }, replica: false }
+        let transport = TransportSpec::Http { url: url.into(), headers };
+        ServerSpec { name: "s".into(), transport, replica: false, allow_private: false }
     }
 
     #[test]
@@ -258,12 +262,13 @@ mod tests {
             ("C".to_owned(), Secret::File { file: "/run/secret".into() }),
         ]);
         let transport = TransportSpec::Stdio { command: vec!["srv".into(), "--x".into()], env, cwd: None };
-        let spec = ServerSpec { name: "s".into(), transport, replica: true };
+        let spec = ServerSpec { name: "s".into(), transport, replica: true, allow_private: true };
         let text = serde_json::to_string(&spec).expect("a spec is plain data");
         assert!(text.contains(r#""kind":"stdio""#) && text.contains(r#""B":{"env":"HOME"}"#), "{text}");
         assert_eq!(serde_json::from_str::<ServerSpec>(&text).expect("what was written"), spec);
         let minimal = serde_json::from_str::<ServerSpec>(r#"{"name":"m","kind":"mcp","url":"http://localhost/mcp"}"#);
-        assert_eq!(minimal.expect("defaults").transport.kind(), "mcp");
+        let minimal = minimal.expect("defaults");
+        assert_eq!((minimal.transport.kind(), minimal.replica, minimal.allow_private), ("mcp", false, false));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Listing, UpstreamEvent,
+    egress::Egress,
     failure::UpstreamError,
     link::{Era, Link},
     spec::{ServerSpec, TransportSpec},
@@ -52,6 +53,7 @@ pub(crate) struct Supervisor {
     pub(crate) spec: ServerSpec,
     pub(crate) board: Arc<Board>,
     pub(crate) events: mpsc::Sender<UpstreamEvent>,
+    pub(crate) egress: Egress,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) stop: CancellationToken,
     /// The list last told.
@@ -119,7 +121,7 @@ impl Supervisor {
             let made = tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
-                made = Link::make(&self.spec, self.era, deadline) => made,
+                made = Link::make(&self.spec, self.egress, self.era, deadline) => made,
             };
             match made {
                 Ok((link, tools)) => {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aop::upstream::{Secret, ServerSpec, TransportSpec, UpstreamCall, UpstreamEvent, Upstreams};
+use aop::upstream::{Egress, Secret, ServerSpec, TransportSpec, UpstreamCall, UpstreamEvent, Upstreams};
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::{
@@ -69,9 +69,14 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// As on a node that listens on loopback.
     pub(crate) fn new() -> Self {
+        Self::with(Egress { loopback_implied: true })
+    }
+
+    pub(crate) fn with(egress: Egress) -> Self {
         let (sender, events) = mpsc::channel(64);
-        Self { upstreams: Upstreams::new(sender), events }
+        Self { upstreams: Upstreams::new(sender, egress), events }
     }
 
     pub(crate) async fn event(&mut self) -> UpstreamEvent {
@@ -165,11 +170,15 @@ pub(crate) fn odd_stdio(era: Era, log: &Log, flags: &[&str]) -> ServerSpec {
 }
 
 pub(crate) fn stdio(name: &str, command: Vec<String>, env: BTreeMap<String, Secret>) -> ServerSpec {
-    ServerSpec { name: name.to_owned(), transport: TransportSpec::Stdio { command, env, cwd: None }, replica: false }
+    spec(name, TransportSpec::Stdio { command, env, cwd: None })
 }
 
 pub(crate) fn http(url: String, headers: BTreeMap<String, Secret>) -> ServerSpec {
-    ServerSpec { name: "odd".to_owned(), transport: TransportSpec::Http { url, headers }, replica: false }
+    spec("odd", TransportSpec::Http { url, headers })
+}
+
+fn spec(name: &str, transport: TransportSpec) -> ServerSpec {
+    ServerSpec { name: name.to_owned(), transport, replica: false, allow_private: false }
 }
 
 /// The odd server as an HTTP server of its own.

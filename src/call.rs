@@ -12,6 +12,7 @@
 mod arguments;
 mod noted;
 mod remote;
+mod schema;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,8 +29,8 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use noted::Noted;
-
+pub use self::arguments::{Checked, Schemas};
+use self::noted::Noted;
 use crate::answers::Hit;
 use crate::handle::Handle;
 use crate::upstream::{UpstreamCall, UpstreamError};
@@ -68,6 +69,8 @@ pub struct CallOutcome {
     pub hops: u32,
     /// Time it took.
     pub took: Duration,
+    /// Why the arguments were sent without having been checked, if they were.
+    pub unchecked: Option<String>,
 }
 
 /// Makes calls.
@@ -75,7 +78,7 @@ pub struct CallOutcome {
 pub struct Calls {
     handle: Handle,
     turn: Arc<AtomicU64>,
-    schemas: arguments::Schemas,
+    schemas: Schemas,
 }
 
 /// Why an attempt failed, and whether another may follow.
@@ -93,7 +96,7 @@ struct Served {
 impl Calls {
     /// A caller of everything that `handle` finds.
     pub fn new(handle: Handle) -> Self {
-        Self { handle, turn: Arc::default(), schemas: arguments::Schemas::default() }
+        Self { handle, turn: Arc::default(), schemas: Schemas::default() }
     }
 
     /// What answers this caller's questions.
@@ -132,9 +135,10 @@ impl Calls {
         let hit = self.handle.find(&request.name).await?;
         noted.found(&hit.name, &hit.zone, &hit.def_hash);
         expect_definition(&hit, request.def_hash.as_deref())?;
-        self.schemas.check(&hit.name, &hit.def_hash, &hit.definition, &request.arguments)?;
+        let checked = self.schemas.check(&hit.name, &hit.def_hash, &hit.definition, &request.arguments)?;
+        let outcome = |result, served_by, hops| outcome(&hit, result, served_by, hops, started, checked.clone());
         if request.dry_run {
-            return Ok(outcome(&hit, Bytes::from_static(b"null"), String::new(), 0, started));
+            return Ok(outcome(Bytes::from_static(b"null"), String::new(), 0));
         }
         let clock = self.handle.clock();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -146,8 +150,7 @@ impl Calls {
                 Step::Done(ended) => return Err(ending(&hit, ended, last)),
                 Step::Try(instance) => match self.attempt(&hit, &request, &instance, started, timeout).await {
                     Ok(served) => {
-                        let by = served.by.to_string();
-                        return Ok(outcome(&hit, served.result, by, served.hops, started));
+                        return Ok(outcome(served.result, served.by.to_string(), served.hops));
                     }
                     Err(failure) => {
                         plan.on_failed(failure.not_sent);
@@ -240,8 +243,13 @@ impl Calls {
     }
 }
 
-fn outcome(hit: &Hit, result: Bytes, served_by: String, hops: u32, started: Instant) -> CallOutcome {
-    CallOutcome { result, name: hit.name.clone(), zone: hit.zone.clone(), served_by, hops, took: started.elapsed() }
+fn outcome(hit: &Hit, result: Bytes, served_by: String, hops: u32, started: Instant, checked: Checked) -> CallOutcome {
+    let (name, zone, took) = (hit.name.clone(), hit.zone.clone(), started.elapsed());
+    let unchecked = match checked {
+        Checked::Fit => None,
+        Checked::Unknown(why) => Some(why),
+    };
+    CallOutcome { result, name, zone, served_by, hops, took, unchecked }
 }
 
 fn expect_definition(hit: &Hit, expected: Option<&str>) -> Result<(), Problem> {

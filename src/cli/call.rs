@@ -124,8 +124,12 @@ impl Call {
         let value = reply.value()?;
         let failed = value["result"]["isError"].as_bool() == Some(true);
         let name = value["name"].as_str().unwrap_or(&self.name);
+        if let Some(why) = value["unchecked"].as_str().filter(|_| out.for_people()) {
+            out.talk(&format!("the arguments were not checked: {}", text::clean(why)));
+        }
         if self.dry_run && out.for_people() {
-            out.data("the arguments fit; nothing was called\n")?;
+            let fit = if value["valid"].is_null() { "" } else { "the arguments fit; " };
+            out.data(&format!("{fit}nothing was called\n"))?;
         } else if out.for_people() || out.format == Format::Name {
             out.data(&content(&value["result"]))?;
             let hops =

@@ -102,6 +102,8 @@ struct Called<'a> {
     served_by: &'a str,
     hops: u32,
     took_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchecked: Option<&'a str>,
     result: &'a RawValue,
 }
 
@@ -113,9 +115,13 @@ pub(super) async fn call(State(doors): Shared, Path(name): Path<String>, request
     let dry_run = body.dry_run;
     let outcome = doors.calls.call(call_request(name, body)?).await?;
     if dry_run {
-        let valid =
-            json!({"schema": "aop.call/1", "dry_run": true, "valid": true, "name": outcome.name, "zone": outcome.zone});
-        return Ok(reply::ok(&valid));
+        // Arguments that nobody could check are neither valid nor not.
+        let valid = outcome.unchecked.is_none().then_some(true);
+        let mut answer = json!({"schema": "aop.call/1", "dry_run": true, "valid": valid, "name": outcome.name, "zone": outcome.zone});
+        if let Some(why) = outcome.unchecked {
+            answer["unchecked"] = why.into();
+        }
+        return Ok(reply::ok(&answer));
     }
     let result = serde_json::from_slice(&outcome.result)
         .map_err(|error| Problem::new(Kind::UpstreamFailed, format!("the upstream's result is not JSON: {error}")))?;
@@ -126,6 +132,7 @@ pub(super) async fn call(State(doors): Shared, Path(name): Path<String>, request
         served_by: &outcome.served_by,
         hops: outcome.hops,
         took_ms: outcome.took.as_secs_f64() * 1e3,
+        unchecked: outcome.unchecked.as_deref(),
         result,
     }))
 }

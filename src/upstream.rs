@@ -17,6 +17,7 @@ mod failure;
 mod frame;
 mod link;
 mod mcp_http;
+mod mirror;
 mod spec;
 mod status;
 mod stdio;
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     egress::{AddressClass, Egress},
     failure::UpstreamError,
+    mirror::{MirrorError, check_mirror},
     spec::{Secret, ServerSpec, TransportSpec},
     status::ServerStatus,
 };
@@ -89,6 +91,17 @@ pub struct Listing {
     pub protocol: String,
     /// What the server calls itself, if it does.
     pub server_info: Option<String>,
+    /// Tools of it that are not taken.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A tool that a server lists and this node does not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name as the server knows it.
+    pub tool: String,
+    /// Why, for a person.
+    pub reason: String,
 }
 
 /// One `tools/call`.

@@ -242,6 +242,9 @@ pub(crate) fn print(reply: &Reply, verb: &str, context: &Context) -> anyhow::Res
     let value = reply.value()?;
     out.table(&table(&value))?;
     out.talk(&summary(&value, verb));
+    for line in left_out(&value) {
+        out.talk(&line);
+    }
     if let Some(first) = value["tools"][0]["name"].as_str() {
         let first = text::shell_word(&text::clean(first));
         out.next(&[format!("aop show {first}"), "aop ls".to_owned()]);
@@ -256,6 +259,13 @@ fn table(value: &Value) -> Table {
         table.row(vec![name(word("name")), plain(word("id"))]);
     }
     table
+}
+
+/// `left out get_secret: …`, a line for each tool that the node does not take.
+fn left_out(value: &Value) -> Vec<String> {
+    let word = |one: &Value, key: &str| text::clean(one[key].as_str().unwrap_or_default());
+    let lines = value["left_out"].as_array().into_iter().flatten();
+    lines.map(|one| format!("left out {}: {}", word(one, "tool"), word(one, "reason"))).collect()
 }
 
 /// `registered everything: 13 tools in zone research`.
@@ -322,5 +332,7 @@ mod tests {
     fn a_registration_is_told_in_one_line() {
         let value = json!({"server": "everything", "zone": "research", "count": 2, "tools": [{"name": "a.everything.research", "id": "everything/a"}]});
         assert_eq!(summary(&value, "registered"), "registered everything: 2 tools in zone research");
+        let value = json!({"left_out": [{"tool": "a\u{202e}b", "reason": "it forges\na header"}]});
+        assert_eq!(left_out(&value), ["left out ab: it forges a header"]);
     }
 }

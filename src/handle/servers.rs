@@ -19,7 +19,9 @@ use tokio::sync::mpsc;
 use super::Handle;
 use crate::audit::{Entry, Event};
 use crate::store::{Op, StoreError, Table};
-use crate::upstream::{Dialled, Secret, ServerSpec, ServerStatus, TransportSpec, UpstreamError, UpstreamEvent};
+use crate::upstream::{
+    Dialled, LeftOut, Secret, ServerSpec, ServerStatus, TransportSpec, UpstreamError, UpstreamEvent,
+};
 
 /// Time a server has to be reached and listed when it is registered.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,6 +42,8 @@ pub struct Registered {
     pub tools: Vec<(String, String)>,
     /// Records written; 0 when everything stood already.
     pub records: usize,
+    /// Tools that the server lists and that were not taken.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// One line of a catalogue: an MCP tool with its server, and labels or the zone it belongs to.
@@ -167,8 +171,8 @@ impl Handle {
         self.keep_server(&spec).await?;
         let upstreams = &self.inner.upstreams;
         upstreams.remove(&spec.name).await;
-        upstreams.keep(dialled, &spec.name).await.map_err(|e| upstream_problem(&spec, &e))?;
-        Ok(self.registered(Some(spec.name), wrote))
+        let listing = upstreams.keep(dialled, &spec.name).await.map_err(|e| upstream_problem(&spec, &e))?;
+        Ok(self.registered(Some(spec.name), wrote, listing.left_out))
     }
 
     /// Writes catalogue entries.
@@ -206,11 +210,11 @@ impl Handle {
             all.tools.extend(wrote.tools);
             all.records += wrote.records;
         }
-        Ok(self.registered(None, all))
+        Ok(self.registered(None, all, Vec::new()))
     }
 
-    fn registered(&self, server: Option<String>, wrote: Wrote) -> Registered {
-        Registered { server, zone: self.view().zone.to_string(), tools: wrote.tools, records: wrote.records }
+    fn registered(&self, server: Option<String>, wrote: Wrote, left_out: Vec<LeftOut>) -> Registered {
+        Registered { server, zone: self.view().zone.to_string(), tools: wrote.tools, records: wrote.records, left_out }
     }
 
     /// Ends one tool or a whole server. Returns the full names that ended. A tool of a server stays away until the server is
@@ -381,7 +385,7 @@ impl Handle {
         let write = Write::Server { server: state.name.clone(), replica: state.replica, tools };
         let wrote = self.write_audited(write, Some(by)).await?;
         self.settle_audit().await?;
-        Ok(self.registered(Some(state.name.clone()), wrote))
+        Ok(self.registered(Some(state.name.clone()), wrote, listing.left_out))
     }
 
     /// The problem of a server that is not registered here.

@@ -105,7 +105,12 @@ pub(super) async fn refresh(State(doors): Shared, Path(name): Path<String>, head
 /// The object every registration answers with.
 pub(super) fn registered(done: &Registered) -> Value {
     let tools: Vec<Value> = done.tools.iter().map(|(name, id)| json!({"name": name, "id": id})).collect();
-    json!({"schema": "aop.registered/1", "server": done.server, "zone": done.zone, "count": tools.len(), "tools": tools})
+    let mut object = json!({"schema": "aop.registered/1", "server": done.server, "zone": done.zone, "count": tools.len(), "tools": tools});
+    if !done.left_out.is_empty() {
+        let left_out = done.left_out.iter().map(|one| json!({"tool": one.tool, "reason": one.reason}));
+        object["left_out"] = left_out.collect();
+    }
+    object
 }
 
 fn not_found(name: &str, servers: &[ServerStatus]) -> Problem {

@@ -29,10 +29,12 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    UpstreamCall,
+    LeftOut, UpstreamCall,
+    child::printable,
     failure::UpstreamError,
     frame,
     mcp_http::{TapHttp, words},
+    mirror::check_mirror,
     tap::{Answer, Lane, Slot, Taps, garbage, has_header_annotation},
 };
 
@@ -42,6 +44,8 @@ pub(crate) const CALLS_MAX: usize = 256;
 const LIST_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LIST_TOOLS_MAX: usize = 100_000;
 const LIST_PAGES_MAX: usize = 10_000;
+/// Tools not taken that are named to whoever registers; the log names all.
+const LEFT_OUT_MAX: usize = 100;
 /// How long a lost call waits for the story of the child that died under it.
 const STORY_WAIT: Duration = Duration::from_secs(5);
 /// How long rmcp may take to see the stub of an answer we already have.
@@ -88,6 +92,8 @@ pub(crate) struct Live {
     http: Option<TapHttp>,
     /// Tools whose arguments travel as headers too; rmcp has to see those arguments.
     annotated: Mutex<BTreeSet<String>>,
+    /// Tools of the last list that were not taken.
+    left_out: Mutex<Vec<LeftOut>>,
     /// How the connection ended, once it has.
     story: watch::Receiver<Option<String>>,
     /// Cancellations on their way; joined when the connection is closed.
@@ -138,6 +144,7 @@ impl Live {
             tells_changes: tools.is_some_and(|tools| tools.list_changed == Some(true)),
             permits: Semaphore::new(CALLS_MAX),
             annotated: Mutex::default(),
+            left_out: Mutex::default(),
             errands: TaskTracker::new(),
             runtime: Handle::current(),
             peer,
@@ -283,6 +290,7 @@ impl Live {
             cursor = list.add(&raw, seen)?;
             if cursor.is_none() {
                 *self.annotated.lock().unwrap_or_else(PoisonError::into_inner) = list.annotated;
+                *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = list.left_out;
                 return Ok(list.tools);
             }
         }
@@ -290,6 +298,11 @@ impl Live {
             true => Ok(Vec::new()),
             false => Err(garbage(format!("its list of tools has more than {LIST_PAGES_MAX} pages"))),
         }
+    }
+
+    /// Tools of the last list that were not taken.
+    pub(crate) fn left_out(&self) -> Vec<LeftOut> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether an HTTP server still answers, and if not, why. Silence counts only when it has nothing to do: a busy one may
@@ -351,6 +364,7 @@ struct List {
     bytes: usize,
     cursors: BTreeSet<String>,
     annotated: BTreeSet<String>,
+    left_out: Vec<LeftOut>,
 }
 
 impl List {
@@ -370,9 +384,13 @@ impl List {
                 tracing::warn!("a tool without a name cannot be called and is left out");
                 continue;
             };
+            if let Err(error) = check_mirror(text.as_bytes()) {
+                self.leave_out(&name, &error.to_string());
+                continue;
+            }
             if self.strict && has_header_annotation(text) {
                 if accepted.as_ref().is_some_and(|accepted| !accepted.contains(&name)) {
-                    tracing::warn!(tool = name, "a tool with unusable x-mcp-header annotations is left out");
+                    self.leave_out(&name, "its x-mcp-header annotations cannot be used");
                     continue;
                 }
                 self.annotated.insert(name);
@@ -393,6 +411,16 @@ impl List {
     }
 }
 
+impl List {
+    fn leave_out(&mut self, tool: &str, reason: &str) {
+        let (tool, reason) = (printable(tool), printable(reason));
+        tracing::warn!(tool, reason, "a tool is left out");
+        if self.left_out.len() < LEFT_OUT_MAX {
+            self.left_out.push(LeftOut { tool, reason });
+        }
+    }
+}
+
 async fn settle(handle: &mut RequestHandle<RoleClient>) -> Option<ServerResult> {
     timeout(SETTLE_WAIT, &mut handle.rx).await.ok()?.ok()?.ok()
 }
@@ -406,7 +434,7 @@ fn said(error: &ServiceError) -> String {
 
 fn rpc(raw: Bytes) -> UpstreamError {
     let said = serde_json::from_slice::<RpcError>(&raw).unwrap_or(RpcError { code: 0, message: String::new() });
-    UpstreamError::Rpc { code: said.code, message: super::child::printable(&said.message), raw }
+    UpstreamError::Rpc { code: said.code, message: printable(&said.message), raw }
 }
 
 /// Tells the server that nobody waits any more, unless the request was settled.

@@ -281,7 +281,8 @@ impl Supervisor {
 }
 
 pub(crate) fn listing(link: &Link, tools: Vec<Bytes>) -> Listing {
-    Listing { tools, protocol: link.live.protocol.clone(), server_info: link.live.server_info.clone() }
+    let (protocol, server_info) = (link.live.protocol.clone(), link.live.server_info.clone());
+    Listing { tools, protocol, server_info, left_out: link.live.left_out() }
 }
 
 /// The list may have changed, and it is time to look again. Dropped half-way it loses nothing.

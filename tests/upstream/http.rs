@@ -13,6 +13,8 @@ async fn registered(era: Era, log: &Log) -> (Bench, OddHttp) {
     let listing = bench.upstreams.register(http(server.url(), BTreeMap::new()), SOON).await.expect("it registers");
     assert_eq!((listing.protocol.as_str(), listing.server_info.as_deref()), (era.protocol(), Some("odd")));
     assert_eq!(listing.tools, TOOLS, "and the tool with a wrong header annotation is left out");
+    let left_out: Vec<_> = listing.left_out.iter().map(|one| (one.tool.as_str(), one.reason.as_str())).collect();
+    assert_eq!(left_out, [("wrong", "`r` has an x-mcp-header and is not a string, an integer or a boolean")]);
     (bench, server)
 }
 

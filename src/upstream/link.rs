@@ -34,7 +34,7 @@ use super::{
     failure::UpstreamError,
     frame::MESSAGE_BYTES_MAX,
     mcp_http::{Site, TapHttp, refusal_of, words},
-    spec::{ServerSpec, TransportSpec},
+    spec::{Mask, ServerSpec, TransportSpec},
     stdio::{Noise, StdioTransport},
     tap::Taps,
 };
@@ -85,8 +85,8 @@ struct Parts {
 }
 
 impl Parts {
-    fn new() -> Self {
-        let (taps, changed, suspect) = (Arc::default(), Arc::new(Notify::new()), Arc::new(Notify::new()));
+    fn new(mask: Mask) -> Self {
+        let (taps, changed, suspect) = (Arc::new(Taps::new(mask)), Arc::new(Notify::new()), Arc::new(Notify::new()));
         Self { taps, changed, suspect, closed: CancellationToken::new() }
     }
 }
@@ -126,12 +126,12 @@ impl Link {
 
     async fn attempt(spec: &ServerSpec, egress: Egress, era: Option<Era>, deadline: Instant) -> Result<Self, Attempt> {
         let (values, mask) = spec.transport.resolve().await?;
-        let parts = Parts::new();
+        let parts = Parts::new(mask.clone());
         let guard = parts.closed.clone().drop_guard();
         match &spec.transport {
             TransportSpec::Http { url, headers: _ } => {
                 let site = Site::new(url, &values, egress, spec.allow_private)?;
-                let http = TapHttp::new(site, parts.taps.clone(), mask, parts.suspect.clone(), parts.closed.clone())?;
+                let http = TapHttp::new(site, parts.taps.clone(), parts.suspect.clone(), parts.closed.clone())?;
                 let worker = StreamableHttpClientWorker::new(http.clone(), http_config(url));
                 let serve = parts.listener().serve_with_lifecycle(worker, mode(era));
                 let service = match timeout_at(deadline, serve).await {

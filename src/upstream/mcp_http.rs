@@ -34,7 +34,6 @@ use super::{
     egress::{Egress, Gate, Refusal, Screen, refusal_in},
     failure::UpstreamError,
     frame::{self, Framing, MESSAGE_BYTES_MAX},
-    spec::Mask,
     tap::{Answer, Sifted, Slot, Taps, garbage, uncorrelated_error},
 };
 
@@ -130,7 +129,6 @@ pub(crate) struct TapHttp {
     client: reqwest::Client,
     site: Site,
     taps: Arc<Taps>,
-    mask: Mask,
     /// Rung when a connection failed, so that the supervisor looks at once.
     suspect: Arc<Notify>,
     /// Ends every exchange: rmcp's worker does not let go of its first one by itself.
@@ -141,7 +139,6 @@ impl TapHttp {
     pub(crate) fn new(
         site: Site,
         taps: Arc<Taps>,
-        mask: Mask,
         suspect: Arc<Notify>,
         closed: CancellationToken,
     ) -> Result<Self, UpstreamError> {
@@ -155,7 +152,7 @@ impl TapHttp {
             .user_agent(concat!("aop-node/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| UpstreamError::Connect { reason: format!("no HTTP client: {e}") })?;
-        Ok(Self { client, site, taps, mask, suspect, closed })
+        Ok(Self { client, site, taps, suspect, closed })
     }
 
     /// Asks a 2026-07-28 server who it is, beside rmcp's queue: there the question would wait for every running call.
@@ -256,7 +253,7 @@ impl TapHttp {
         slot: Option<&Arc<Slot>>,
     ) -> Result<ServerJsonRpcMessage, String> {
         if let Some(error) = uncorrelated_error(body) {
-            return Ok(answer_with_error(message, slot, error));
+            return Ok(answer_with_error(message, slot, self.taps.mask().hide(&error)));
         }
         let quote = || self.quote(body);
         match self.taps.read(body) {
@@ -298,6 +295,7 @@ impl TapHttp {
         let place = text_header(&response, header::LOCATION.as_str());
         let kind = text_header(&response, header::CONTENT_TYPE.as_str()).unwrap_or_default();
         let body = self.read(response, REFUSAL_BYTES_MAX).await.unwrap_or_default();
+        let body = self.taps.mask().hide(&body);
         let auth = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let is_request = matches!(message, ClientJsonRpcMessage::Request(_));
         if kind.starts_with(JSON) && is_request && !auth && self.carries_error(&body) {
@@ -339,7 +337,7 @@ impl TapHttp {
     }
 
     fn quote(&self, body: &[u8]) -> String {
-        let text = self.mask.apply(&printable(&String::from_utf8_lossy(body)));
+        let text = self.taps.mask().apply(&printable(&String::from_utf8_lossy(body)));
         let cut: String = text.chars().take(QUOTED_CHARS_MAX).collect();
         if cut.len() < text.len() { format!("{cut}…") } else { cut }
     }
@@ -397,7 +395,7 @@ fn sift_event(taps: &Taps, mut event: Sse) -> Sse {
         // The id of the event still counts for resumption.
         Sifted::Consumed | Sifted::Garbage => None,
         Sifted::Stub(stub) => Some(stub),
-        Sifted::Pass => String::from_utf8(data.into()).ok(),
+        Sifted::Pass => String::from_utf8(taps.mask().hide(&data).into()).ok(),
     };
     event
 }
@@ -638,8 +636,7 @@ mod tests {
         let egress = Egress { loopback_implied: true };
         let site =
             Site::new(&format!("http://{address}/?key=s3cret"), &BTreeMap::new(), egress, false).expect("a site");
-        let http = TapHttp::new(site, Arc::default(), Mask::default(), suspect.clone(), CancellationToken::new())
-            .expect("a client");
+        let http = TapHttp::new(site, Arc::default(), suspect.clone(), CancellationToken::new()).expect("a client");
         let failure = http.send(http.prepare(Method::POST, HashMap::new())).await.expect_err("refused");
         assert!(failure.not_sent && !failure.reason.contains("s3cret"), "{failure}");
         assert!(failure.reason.contains("refused"), "{failure}");

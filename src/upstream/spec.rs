@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
@@ -182,9 +183,7 @@ impl TransportSpec {
         for (name, secret) in named {
             let value =
                 secret.read().await.map_err(|why| UpstreamError::Secret { reason: format!("{what} {name}: {why}") })?;
-            if value.len() >= MASKED_BYTES_MIN {
-                mask.push(value.clone());
-            }
+            mask.extend(forms(&value));
             values.insert(name.clone(), value);
         }
         Ok((values, Mask(mask.into())))
@@ -234,6 +233,22 @@ fn invalid(reason: impl Into<String>) -> UpstreamError {
     UpstreamError::Invalid { reason: reason.into() }
 }
 
+/// How a value may come back: as it is, without the scheme before it (`Bearer …`), and either of them inside of JSON.
+fn forms(value: &str) -> Vec<String> {
+    let bare = value.split_once(' ').map(|(_, rest)| rest);
+    let plain = [Some(value), bare].into_iter().flatten().filter(|form| form.len() >= MASKED_BYTES_MIN);
+    let mut forms = Vec::new();
+    for form in plain {
+        let quoted = serde_json::Value::from(form).to_string();
+        let quoted = quoted.trim_matches('"');
+        forms.push(form.to_owned());
+        if quoted != form {
+            forms.push(quoted.to_owned());
+        }
+    }
+    forms
+}
+
 /// The secret values of one connection, kept only to take them out of text the server wrote.
 #[derive(Clone, Default)]
 pub(crate) struct Mask(Arc<[String]>);
@@ -241,6 +256,15 @@ pub(crate) struct Mask(Arc<[String]>);
 impl Mask {
     pub(crate) fn apply(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "[hidden]"))
+    }
+
+    /// The same for a message, which nearly always has none and is passed on as it is.
+    pub(crate) fn hide(&self, message: &Bytes) -> Bytes {
+        let found = |value: &String| message.windows(value.len()).any(|window| window == value.as_bytes());
+        match self.0.iter().any(found) {
+            true => self.apply(&String::from_utf8_lossy(message)).into(),
+            false => message.clone(),
+        }
     }
 }
 
@@ -306,5 +330,19 @@ mod tests {
         let (values, mask) = spec.transport.resolve().await.expect("readable");
         assert_eq!(values["x-key"], "s3cret-value");
         assert_eq!(mask.apply("got s3cret-value!"), "got [hidden]!");
+    }
+
+    #[tokio::test]
+    async fn a_value_is_hidden_in_every_form_it_comes_back_in() {
+        let value = r#"Bearer a"b\c-token"#;
+        let spec = http(
+            "http://localhost",
+            &[("authorization", Secret::Literal(value.into())), ("x", Secret::Literal("eu".into()))],
+        );
+        let (_, mask) = spec.transport.resolve().await.expect("literals");
+        let echo = serde_json::json!({"whole": value, "bare": r#"a"b\c-token"#, "short": "eu"}).to_string();
+        let hidden = r#"{"whole":"[hidden]","bare":"[hidden]","short":"eu"}"#;
+        assert_eq!(mask.hide(&Bytes::from(echo)), hidden);
+        assert_eq!(mask.apply(&format!("no entry for {value}")), "no entry for [hidden]");
     }
 }

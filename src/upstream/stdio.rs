@@ -119,7 +119,7 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
                 Ok(message) => message,
                 Err(why) => {
                     tracing::debug!(why, "skipped a line that is not MCP");
-                    self.noise.heard(&bytes);
+                    self.noise.heard(&self.taps.mask().hide(&bytes));
                     None
                 }
             },

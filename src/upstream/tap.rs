@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
-use super::failure::UpstreamError;
+use super::{failure::UpstreamError, spec::Mask};
 
 /// What takes the place of an answer that went to its slot.
 const STUB_RESULT: &str = r#"{"content":[]}"#;
@@ -162,6 +162,7 @@ struct ToolsPage<'a> {
 #[derive(Default)]
 pub(crate) struct Taps {
     open: Mutex<Open>,
+    mask: Mask,
 }
 
 #[derive(Default)]
@@ -182,6 +183,16 @@ impl Open {
 }
 
 impl Taps {
+    pub(crate) fn new(mask: Mask) -> Self {
+        Self { mask, ..Self::default() }
+    }
+
+    /// The secrets of this connection. They stay in what a call gives its caller and are taken out of everything else a server
+    /// says: errors are shown and logged, definitions spread over the zone.
+    pub(crate) const fn mask(&self) -> &Mask {
+        &self.mask
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,12 +264,15 @@ impl Taps {
         let Some(slot) = self.open().take(id) else { return Sifted::Pass };
         match (envelope.result, envelope.error) {
             (_, Some(error)) => {
-                slot.finish(Answer::Error(part(raw, error)));
+                slot.finish(Answer::Error(self.mask.hide(&part(raw, error))));
                 Sifted::Stub(stub("error", id, STUB_ERROR))
             }
             (Some(result), None) => {
-                let shown = if slot.lane.is_none() { list_stub(id, result) } else { stub("result", id, STUB_RESULT) };
-                slot.finish(Answer::Result(part(raw, result)));
+                let (shown, told) = match slot.lane {
+                    None => (list_stub(id, result), self.mask.hide(&part(raw, result))),
+                    Some(_) => (stub("result", id, STUB_RESULT), part(raw, result)),
+                };
+                slot.finish(Answer::Result(told));
                 Sifted::Stub(shown)
             }
             (None, None) => Sifted::Garbage,
@@ -280,7 +294,7 @@ impl Taps {
             Sifted::Consumed => Ok(None),
             Sifted::Garbage => Err("it is not a JSON-RPC message".to_owned()),
             Sifted::Stub(stub) => serde_json::from_str(&stub).map(Some).map_err(|e| e.to_string()),
-            Sifted::Pass => match serde_json::from_slice(raw) {
+            Sifted::Pass => match serde_json::from_slice(&self.mask.hide(raw)) {
                 Ok(message) => Ok(Some(message)),
                 Err(e) => match answered_id(raw) {
                     // rmcp waits for this id: an error is better than silence.

@@ -3,6 +3,10 @@
 //! What must always hold: bytes are compared as bytes, waiting is for an event or a log line with a deadline, and a missing
 //! tool is said, never passed over.
 
+mod support;
+
+#[path = "upstream/canary.rs"]
+mod canary;
 #[path = "upstream/egress.rs"]
 mod egress;
 #[path = "upstream/harness.rs"]

@@ -3,6 +3,8 @@
 //! Not a renderer of tables or JSON. What must hold: nothing that passes through [`clean`] or [`clean_block`] can move the cursor,
 //! change colours, reverse the reading direction or hide characters, because names and descriptions were written by strangers.
 
+pub(crate) use crate::telemetry::is_deceptive;
+
 /// One line: controls and deceptive characters are gone, line breaks and runs of blanks become one blank.
 pub(crate) fn clean(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -22,14 +24,6 @@ pub(crate) fn clean(text: &str) -> String {
 /// The same with line breaks and tabs kept, for text that is shown whole.
 pub(crate) fn clean_block(text: &str) -> String {
     text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_deceptive(*c)).collect()
-}
-
-/// Controls (C0, DEL, C1), bidirectional overrides, and the tag characters that are invisible yet read by models.
-/// Source: Unicode Technical Report 36, and CVE-2021-42574 for the bidirectional ones.
-pub(crate) fn is_deceptive(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-            | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
 }
 
 /// At most `limit` characters, the last one an ellipsis when something was cut.
@@ -101,6 +95,12 @@ mod tests {
         assert_eq!(clean("a\u{1b}[31mred\u{202e}x\r\n  b\u{7f}\u{9b}c \u{e0041} d"), "a[31mredx bc d");
         assert_eq!(clean_block("one\n\ttwo\u{1b}]0;x\u{7}"), "one\n\ttwo]0;x");
         assert_eq!(clean("Поиск 搜索 🌤"), "Поиск 搜索 🌤");
+        // What models read and people do not see: zero width, tags, a message in variation selectors, fillers.
+        assert_eq!(clean("a\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}b\u{ad}c"), "abc");
+        assert_eq!(clean("ok\u{e0069}\u{e0067}\u{e007f}\u{e0001}"), "ok");
+        assert_eq!(clean("😀\u{fe0f}\u{fe00}\u{e0100}\u{e01ef}"), "😀");
+        assert_eq!(clean("x\u{3164}\u{115f}\u{ffa0}\u{34f}\u{180e}y"), "xy");
+        assert_eq!(clean_block("a\u{2066}b\u{2069}\u{61c}\n\u{85}c"), "ab\nc");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{failure::UpstreamError, spec::Mask};
+use crate::telemetry::is_deceptive;
 
 /// Standard error kept of a child, bytes; the oldest are lost first.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
@@ -182,8 +183,7 @@ pub(crate) fn printable(text: &str) -> String {
                 }
             }
             '\t' => out.push(' '),
-            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {
-            }
+            c if is_deceptive(c) => {}
             c => out.push(c),
         }
     }

@@ -78,6 +78,11 @@ impl Action {
     pub const fn name(self) -> &'static str {
         Self::ALL[self as usize].0
     }
+
+    /// Whether it is done to tools, so that it can be allowed for some of them.
+    const fn is_of_tools(self) -> bool {
+        matches!(self, Self::Discover | Self::Call | Self::Register)
+    }
 }
 
 /// What somebody is, in one word.
@@ -364,12 +369,12 @@ impl Rule {
 }
 
 /// Whether bounds reach what is asked for. Where no single tool is named, those that allow some tools let in, and each tool is asked for
-/// then; those that deny some deny only these.
+/// then; those that deny some deny only these. What is not done to tools is done to the whole node: who may do something to some
+/// tools may not do that.
 fn covers(zone: Option<&ZoneName>, tool: &Glob, deny: bool, request: Request<'_>) -> bool {
-    let is_in = zone.is_none_or(|zone| {
-        request.zone.is_within(zone) || (!deny && request.tool.is_none() && zone.is_within(request.zone))
-    });
-    is_in && request.tool.map_or(!deny || tool.is_any(), |name| tool.matches(name))
+    let some_will_do = !deny && request.tool.is_none() && request.action.is_of_tools();
+    let is_in = zone.is_none_or(|zone| request.zone.is_within(zone) || (some_will_do && zone.is_within(request.zone)));
+    is_in && request.tool.map_or(some_will_do || tool.is_any(), |name| tool.matches(name))
 }
 
 #[cfg(test)]
@@ -450,6 +455,21 @@ mod tests {
         assert!(!may(&policy, &evil, Action::Discover, None));
         assert!(may(&policy, &Caller::operator(), Action::Call, Some("delete_all.s.research.acme")));
         assert!(policy.is_partial(&partner, Action::Call, &zone("research.acme")));
+    }
+
+    #[test]
+    fn whoever_may_do_something_to_some_tools_may_not_administer_the_node() {
+        let bounded = |zone_name: Option<&str>, tool: &str| {
+            token(vec![Grant { role: Role::Admin, zone: zone_name.map(zone), tool: Glob::new(tool) }])
+        };
+        for caller in [bounded(None, "*.acme"), bounded(Some("lab.research.acme"), "*")] {
+            assert!(may(&Policy::default(), &caller, Action::Register, None));
+            assert!(!may(&Policy::default(), &caller, Action::Admin, None));
+        }
+        assert!(may(&Policy::default(), &bounded(Some("acme"), "*"), Action::Admin, None), "the node is in that zone");
+        let policy = Policy { is_open: false, rules: vec![rule("token:ci", None, "search_*", false)] };
+        assert!(may(&policy, &token(vec![]), Action::Call, None));
+        assert!(!may(&policy, &token(vec![]), Action::Admin, None));
     }
 
     #[test]

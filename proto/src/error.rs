@@ -53,6 +53,8 @@ pub enum Kind {
     Cancelled,
     /// The tool itself answered `isError`.
     ToolError,
+    /// More requests than the caller may make in a second; try again a little later.
+    RateLimited,
     /// The node cannot be reached (said by its clients).
     NodeUnreachable,
     /// The store refused or failed; nothing was acknowledged.
@@ -87,6 +89,7 @@ impl Kind {
             Self::Busy => ("AOP0506", "busy", 503, 1, true),
             Self::Cancelled => ("AOP0507", "cancelled", 499, 1, false),
             Self::ToolError => ("AOP0508", "tool_error", 200, 5, false),
+            Self::RateLimited => ("AOP0509", "rate_limited", 429, 1, true),
             Self::NodeUnreachable => ("AOP0601", "node_unreachable", 503, 4, true),
             Self::StoreFailed => ("AOP0901", "store_failed", 500, 1, false),
             Self::Internal => ("AOP0902", "internal", 500, 1, false),
@@ -94,7 +97,7 @@ impl Kind {
     }
 
     /// All kinds, for lookups by name and for tests of the table.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Usage,
         Self::Config,
         Self::TooLarge,
@@ -117,6 +120,7 @@ impl Kind {
         Self::Busy,
         Self::Cancelled,
         Self::ToolError,
+        Self::RateLimited,
         Self::NodeUnreachable,
         Self::StoreFailed,
         Self::Internal,

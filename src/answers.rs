@@ -282,6 +282,19 @@ impl Resolution {
         self.continues_after = page.continues_after.clone().filter(|next| next.as_str() > after);
     }
 
+    /// The part of it that `keep` lets pass, at most so many, with nothing about what else there is.
+    pub fn only(&self, most: usize, keep: impl Fn(&Hit) -> bool) -> Self {
+        let mut part = self.clone();
+        part.hits.retain(keep);
+        part.hits.truncate(most);
+        for (at, hit) in part.hits.iter_mut().enumerate() {
+            hit.rank = at + 1;
+        }
+        part.near.clear();
+        part.etag = etag_of(&part.hits, &part.silent);
+        part
+    }
+
     /// Whether `zone` is there: it or something below it answered, or a zone above holds tools under its labels.
     pub fn knows_zone(&self, zone: &str) -> bool {
         let Ok(wanted) = ZoneName::parse(zone) else { return false };

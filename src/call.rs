@@ -1,7 +1,7 @@
 //! One call, from a name to a result: the visible loop over `proto::call::Plan`.
 //!
 //! ```text
-//!  call ─▶ find ─▶ definition expected? ─▶ arguments fit? ─▶ Try(instance) ─▶ result, untouched
+//!  call ─▶ find ─▶ may the caller? ─▶ definition expected? ─▶ arguments fit? ─▶ Try(instance) ─▶ result, untouched
 //!                                                              │ provably not sent: next
 //!                                                              └ Done: why
 //! ```
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aop_proto::access::Principal;
+use aop_proto::access::{Action, Caller, Principal};
 use aop_proto::call::{Ended, Plan, Step};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::FullName;
@@ -38,6 +38,8 @@ use crate::upstream::{UpstreamCall, UpstreamError};
 /// A call as a door makes it.
 #[derive(Debug)]
 pub struct CallRequest {
+    /// Who calls.
+    pub caller: Caller,
     /// Full name, `server__tool` or `server/tool`.
     pub name: String,
     /// A JSON object, as it came; empty for none.
@@ -132,8 +134,9 @@ impl Calls {
     ) -> Result<CallOutcome, Problem> {
         let (_, least, most) = CALL_TIMEOUT;
         let timeout = request.timeout.clamp(least, most);
-        let hit = self.handle.find(&request.name).await?;
+        let hit = self.handle.find(&request.caller, &request.name, Action::Call).await?;
         noted.found(&hit.name, &hit.zone, &hit.def_hash);
+        self.handle.may_call(&request.caller, &hit)?;
         expect_definition(&hit, request.def_hash.as_deref())?;
         let checked = self.schemas.check(&hit.name, &hit.def_hash, &hit.definition, &request.arguments)?;
         let outcome = |result, served_by, hops| outcome(&hit, result, served_by, hops, started, checked.clone());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bin/aop ─▶ cli ─▶ one file per command (arguments → request → answer → table)
-//!                     client  token      nodes in turn, the token of this machine's node
+//!                     client  token      nodes in turn, the token and the certificate of this machine's node
 //!                     output  table yaml json text   formats; words of strangers are cleaned before they are shown
 //!                     schema  arguments  a tool's schema, read for people and for `key=value`
 //! ```
@@ -36,6 +36,7 @@ mod status;
 mod table;
 mod text;
 mod token;
+mod tokens;
 mod unregister;
 mod version;
 mod yaml;
@@ -59,6 +60,7 @@ Examples:
   aop resolve \"find papers on arxiv\"
   aop register stdio -- npx -y @modelcontextprotocol/server-everything
   aop --node 127.0.0.1:7401,127.0.0.1:7402 status --json
+  AOP_TOKEN=aop_… aop --node https://node.example:7400 --ca ca.pem ls
 
 Exit status:
   0 complete            3 auth required or refused    6 nothing found
@@ -79,7 +81,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// Nodes to ask, tried in turn while they cannot be reached
+    /// Nodes to ask, tried in turn while they cannot be reached; https:// where nothing else is said beyond this machine
     #[arg(
         long,
         global = true,
@@ -117,9 +119,12 @@ struct Global {
     /// How long to wait for an answer, such as 500ms or 30s
     #[arg(long, global = true, value_name = "DUR", value_parser = crate::config::parse_duration)]
     timeout: Option<Duration>,
-    /// The node's admin token; on the same machine and user it is found without
+    /// A file with the token to present, or AOP_TOKEN; on the same machine and user it is found without
     #[arg(long, global = true, env = "AOP_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
+    /// Certificates to believe of the nodes; that of a node on this machine is found without
+    #[arg(long, global = true, env = "AOP_CA", value_name = "FILE", hide_env_values = true)]
+    ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,6 +145,8 @@ enum Command {
     Join(join::Join),
     Revoke(revoke::Revoke),
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Token(tokens::Token),
     Mcp(mcp::Mcp),
     #[command(subcommand)]
     Config(config::Config),
@@ -180,7 +187,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn context(global: &Global, out: Output) -> Result<Context, Problem> {
-    let tokens = Tokens::from_env(global.token_file.clone());
+    let tokens = Tokens::from_env(global.token_file.clone(), global.ca.clone());
     let talk = Talk { detours: out.for_people() && !global.quiet, requests: global.verbose > 0 };
     // `@NODE` of a resolve is looked for by that command; a wrong --node is everybody's error.
     let client = Client::new(&global.node, tokens, global.timeout, talk)?;
@@ -204,6 +211,7 @@ async fn dispatch(command: Command, context: &mut Context) -> anyhow::Result<Exi
         Command::Join(command) => command.run(context).await,
         Command::Revoke(command) => command.run(context).await,
         Command::Audit(command) => command.run(context).await,
+        Command::Token(command) => command.run(context).await,
         Command::Mcp(command) => command.run(context).await,
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),

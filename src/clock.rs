@@ -117,6 +117,14 @@ fn offset_ms(zone: &str) -> Option<i64> {
     (hours < 24 && minutes < 60).then(|| ahead * i64::from(hours * 60 + minutes) * 60_000)
 }
 
+/// Milliseconds since 1970 of a date and seconds after its midnight, which may be of the day before or after. Nothing before 1970, and
+/// nothing for what is no date.
+pub fn unix_ms(year: u16, month: u8, day: u8, seconds: i64) -> Option<u64> {
+    let (year, month, day) = (u32::from(year), u32::from(month), u32::from(day));
+    let is_date = year >= 1970 && (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
+    is_date.then(|| i64::from(days_to(year, month, day)) * 86_400 + seconds).and_then(|s| u64::try_from(s * 1_000).ok())
+}
+
 impl Default for Clock {
     fn default() -> Self {
         Self::start()
@@ -126,6 +134,18 @@ impl Default for Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_read_back_as_they_are_written() {
+        assert_eq!(unix_ms(1970, 1, 1, 0), Some(0));
+        assert_eq!(unix_ms(1970, 1, 1, -1), None);
+        assert_eq!(unix_ms(2000, 3, 1, -1), Some(951_868_799_000));
+        for (year, month, day) in [(1999, 12, 31), (2000, 2, 29), (2026, 11, 22), (2100, 3, 1), (2400, 2, 29)] {
+            let ms = unix_ms(year, month, day, 3_723).unwrap();
+            assert_eq!(rfc3339(ms / 1000), format!("{year:04}-{month:02}-{day:02}T01:02:03Z"));
+        }
+        assert!(unix_ms(2000, 13, 1, 0).is_none() && unix_ms(2000, 1, 0, 0).is_none());
+    }
 
     #[test]
     fn copies_share_one_start_and_never_go_back() {

@@ -4,11 +4,13 @@
 //! config/flags  config/file  environment ─▶ load ─▶ NodeConfig (typed, checked) ─▶ server
 //!                 config/value   one setting's grammar        config/report   the effective result, for people and programs
 //!                 config/server  an upstream and its secrets  config/duration  `30s`
+//!                 config/admission  TLS, tokens, rules: who may reach the node
 //! ```
 //!
 //! Nothing is opened or bound here. What must hold: a configuration that loads can be started, unknown keys are errors, and an error
 //! names the place it came from.
 
+mod admission;
 mod audit;
 mod duration;
 mod file;
@@ -25,8 +27,9 @@ use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
-use aop_proto::node::Admission;
+use aop_proto::node;
 
+pub use admission::Admission;
 pub use duration::{duration_text, parse_duration};
 pub use flags::NodeFlags;
 pub use server::{Secret, ServerEntry, Transport};
@@ -69,6 +72,8 @@ pub struct NodeConfig {
     pub log_format: LogFormat,
     /// What is logged: a level, or directives such as `info,aop=debug`.
     pub log_level: String,
+    /// Who may reach the node and what it may do.
+    pub admission: Admission,
     /// Upstreams known from the file.
     pub servers: Vec<ServerEntry>,
     /// Bounds of a resolve.
@@ -177,6 +182,7 @@ struct Sources<'a> {
 /// # Errors
 /// The first thing that cannot be used; nothing was changed anywhere.
 pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<NodeConfig, ConfigError> {
+    let given = flags.clone();
     let dev_flag = flags.dev.then(|| "true".to_owned());
     let file = find_file(&flags, env, dev_flag.is_some())?;
     let mut from = Sources { env, file, origins: BTreeMap::new() };
@@ -220,6 +226,7 @@ pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<No
     let pinned = from.many("mcp.pinned", ("", Vec::new()), "AOP_MCP__PINNED", |f| f.mcp.as_ref()?.pinned.clone());
     let pinned = pinned.into_iter().map(|raw| raw.text).filter(|name| !name.trim().is_empty()).collect();
     let audit = audit::read(&mut from)?;
+    let admission = admission::read(&mut from, &given, listen, advertise.as_ref())?;
     let servers = match &from.file {
         Some(file) => file.servers()?,
         None => Vec::new(),
@@ -244,6 +251,7 @@ pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<No
         dev,
         log_format,
         log_level,
+        admission,
         servers,
         resolve: ResolveConfig { limit: usize::try_from(limit).unwrap_or(usize::MAX), deadline },
         mcp: McpConfig { pinned },
@@ -257,8 +265,12 @@ pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<No
 
 impl NodeConfig {
     /// Who may become a replica or a child without an invite.
-    pub const fn admission(&self) -> Admission {
-        if self.listen.ip().is_loopback() { Admission::Local } else { Admission::Invited }
+    pub const fn joining(&self) -> node::Admission {
+        match self.admission.insecure_no_auth {
+            true => node::Admission::Open,
+            false if self.admission.terms.policy.is_open => node::Admission::Local,
+            false => node::Admission::Invited,
+        }
     }
 
     /// Where the value of a setting came from.
@@ -279,6 +291,10 @@ fn check_together(config: &NodeConfig) -> Result<(), ConfigError> {
                 return Err(ConfigError::new(message).hint("aop-node --dev"));
             }
         }
+    }
+    if config.dev && !config.listen.ip().is_loopback() {
+        let message = format!("{}: --dev is for this machine alone and listens on loopback", config.origin("listen"));
+        return Err(ConfigError::new(message).hint("aop-node --dev"));
     }
     if config.zone.is_root() && !config.parents.is_empty() {
         let message = format!("{}: the root zone `.` has no parent", config.origin("parents"));
@@ -405,7 +421,7 @@ impl Sources<'_> {
     fn error(&self, raw: &Raw, wrong: value::Wrong) -> ConfigError {
         let excerpt = self.file.as_ref().zip(raw.span.clone()).map(|(file, span)| file.draw(span));
         let message = format!("{}: {}", raw.origin, wrong.message);
-        ConfigError { message, excerpt, hint: wrong.hint, did_you_mean: Vec::new() }
+        ConfigError { message, excerpt, hint: wrong.hint, did_you_mean: wrong.did_you_mean }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod admission;
 mod audited;
+mod callers;
 mod keys;
 mod servers;
 mod state;
@@ -31,6 +32,7 @@ pub use servers::{Registered, read_catalogue};
 
 use crate::answers::{Answers, Hit, Moment, Resolution};
 use crate::audit::Audit;
+use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::driver::{DriverTerms, Job, Published};
 use crate::entropy::ZoneKeys;
@@ -126,6 +128,7 @@ struct Inner {
     upstreams: Upstreams,
     store: Store,
     audit: Audit,
+    auth: Auth,
     peers: Peers,
     invites: Invites,
     answers: Answers,
@@ -171,6 +174,8 @@ pub struct Limbs {
     pub store: Store,
     /// Where it is written down who did what.
     pub audit: Audit,
+    /// Who may do what.
+    pub auth: Auth,
     /// Connections to other nodes.
     pub peers: Peers,
     /// Invites this node has issued.
@@ -186,7 +191,7 @@ pub struct Limbs {
 impl Handle {
     /// A handle of a node whose limbs are these.
     pub fn new(limbs: Limbs, about: About) -> Self {
-        let Limbs { jobs, published, upstreams, store, audit, peers, invites, metrics, zone_keys, clock } = limbs;
+        let Limbs { jobs, published, upstreams, store, audit, auth, peers, invites, metrics, zone_keys, clock } = limbs;
         let answers = Answers::default();
         let (started, without) = (Instant::now(), Mutex::default());
         let (starting, stopping) = (AtomicBool::new(true), AtomicBool::new(false));
@@ -196,6 +201,7 @@ impl Handle {
             upstreams,
             store,
             audit,
+            auth,
             peers,
             invites,
             answers,
@@ -257,11 +263,8 @@ impl Handle {
         self.inner.upstreams.states()
     }
 
-    /// Answers a question: from L1, from the view, or from the federation.
-    ///
-    /// # Errors
-    /// `Usage` when the question cannot be understood, `Busy` when too many wait, `TimedOut` when not even a partial answer came.
-    pub async fn resolve(&self, ask: Ask) -> Result<Arc<Resolution>, Problem> {
+    /// Answers a question for whoever may see everything.
+    async fn resolve_any(&self, ask: Ask) -> Result<Arc<Resolution>, Problem> {
         let started = Instant::now();
         let ask = checked(ask, self.inner.about.limit)?;
         let looks_exact = ask.query.contains('.') && FullName::parse(&ask.query).is_ok();
@@ -291,10 +294,7 @@ impl Handle {
 
     /// The one tool of that name: its full name, `server__tool`, `server/tool`, or the name its server gives it. Only a full name
     /// says whose tool is meant; by any other name the own zone's come first, and several of them are never chosen between.
-    ///
-    /// # Errors
-    /// `NameNotFound` with near names, `TimedOut` when a silent zone may have it, `Usage` when several tools go by that name.
-    pub async fn find(&self, name: &str) -> Result<Hit, Problem> {
+    async fn find_any(&self, name: &str) -> Result<Hit, Problem> {
         match self.find_once(name, false).await {
             // "No" may be a moment old, and whoever asks may know better: a final no is asked for anew.
             Err(problem) if problem.kind == Kind::NameNotFound => self.find_once(name, true).await,
@@ -306,7 +306,7 @@ impl Handle {
         let ask = |query: &str, mode| Ask { query: query.to_owned(), mode, no_cache, ..Ask::default() };
         let mut found = None;
         if name.contains('.') && FullName::parse(name).is_ok() {
-            let exact = self.resolve(ask(name, Mode::Exact)).await?;
+            let exact = self.resolve_any(ask(name, Mode::Exact)).await?;
             if let Some(hit) = exact.hits.iter().find(|hit| hit.exact) {
                 return Ok(hit.clone());
             }
@@ -317,7 +317,7 @@ impl Handle {
         if found.as_ref().is_none_or(|exact| !exact.partial)
             && let Some(full) = one_of(name, called_here(&self.view(), name))?
         {
-            let own = self.resolve(ask(&full, Mode::Exact)).await?;
+            let own = self.resolve_any(ask(&full, Mode::Exact)).await?;
             if let Some(hit) = own.hits.iter().find(|hit| hit.name == full) {
                 return Ok(hit.clone());
             }
@@ -325,7 +325,7 @@ impl Handle {
         let found = match found {
             Some(exact) => exact,
             None => {
-                let words = self.resolve(ask(name, Mode::Search)).await?;
+                let words = self.resolve_any(ask(name, Mode::Search)).await?;
                 let called = words.hits.iter().filter(|hit| hit.exact).map(|hit| hit.name.clone()).collect();
                 if let Some(full) = one_of(name, called)? {
                     return words.hits.iter().find(|hit| hit.name == full).cloned().ok_or_else(|| not_found(name));
@@ -547,10 +547,12 @@ fn busy() -> Problem {
 
 #[cfg(test)]
 impl Handle {
-    /// A handle of a node in memory, zone `research`, with nothing behind it.
+    /// A handle of a node in memory, zone `research`, with nothing behind it and the admin token `t`.
     pub(crate) fn for_tests() -> Self {
+        use aop_proto::access::Policy;
         use aop_proto::node::{Admission, Config, Node, Restored};
 
+        use crate::auth::Terms;
         use crate::driver::{Ahead, Driver};
         use crate::entropy::NodeKey;
 
@@ -587,6 +589,7 @@ impl Handle {
             jobs: queues.jobs,
             published: queues.published,
             upstreams,
+            auth: Auth::open("t", Terms { policy: Policy::open(), ..Terms::default() }, store.clone()).unwrap(),
             store,
             audit: Audit::memory(Default::default(), clock),
             peers,
@@ -607,14 +610,15 @@ impl Handle {
 
 #[cfg(test)]
 mod tests {
+    use aop_proto::access::Caller;
+
     use super::*;
-    use aop_proto::access::Principal;
 
     async fn with_tools(tools: &[(&str, &str)]) -> Handle {
         let handle = Handle::for_tests();
         let lines = tools.iter().map(|(server, name)| serde_json::json!({"server": server, "name": name})).collect();
         let mut changes = handle.changes();
-        handle.register_tools(lines, &Principal::Operator).await.unwrap();
+        handle.register_tools(&Caller::operator(), lines).await.unwrap();
         // Readers see a write a moment after it is acknowledged.
         while handle.view().tools.len() < tools.len() {
             changes.changed().await.unwrap();
@@ -625,7 +629,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_several_tools_go_by_is_refused_with_their_full_names() {
         let handle = with_tools(&[("one", "echo"), ("two", "echo"), ("two", "fs.read")]).await;
-        let problem = handle.find("echo").await.unwrap_err();
+        let problem = handle.find_any("echo").await.unwrap_err();
         let names = ["echo.one.research".to_owned(), "echo.two.research".to_owned()];
         assert_eq!((problem.kind, problem.did_you_mean.as_slice()), (Kind::Usage, names.as_slice()));
         for (name, full) in [
@@ -634,11 +638,11 @@ mod tests {
             ("echo.two.research", "echo.two.research"),
             ("fs.read", "fs_read-4074bc.two.research"),
         ] {
-            assert_eq!(handle.find(name).await.map(|hit| hit.name), Ok(full.to_owned()), "{name}");
+            assert_eq!(handle.find_any(name).await.map(|hit| hit.name), Ok(full.to_owned()), "{name}");
         }
-        let problem = handle.find("echo.two.reserch").await.unwrap_err();
+        let problem = handle.find_any("echo.two.reserch").await.unwrap_err();
         assert_eq!(problem.kind, Kind::NameNotFound);
-        assert_eq!(handle.find("nothing").await.unwrap_err().kind, Kind::NameNotFound);
+        assert_eq!(handle.find_any("nothing").await.unwrap_err().kind, Kind::NameNotFound);
     }
 
     #[tokio::test]
@@ -656,7 +660,7 @@ mod tests {
         let write = Write::Server { server: "gone".to_owned(), replica: false, tools: vec![tool] };
         let mut changes = handle.changes();
         handle.write(write).await.unwrap();
-        let health = || async { handle.find("echo").await.ok().map(|hit| hit.health()) };
+        let health = || async { handle.find_any("echo").await.ok().map(|hit| hit.health()) };
         while health().await != Some(Health::Ok) {
             changes.changed().await.unwrap();
         }
@@ -668,7 +672,7 @@ mod tests {
             changes.changed().await.unwrap();
         }
         // What is left out of a server's list needs no registration to be remembered.
-        assert_eq!(handle.unregister("gone/echo", &Principal::Operator).await.unwrap(), ["echo.gone.research"]);
+        assert_eq!(handle.unregister(&Caller::operator(), "gone/echo").await.unwrap(), ["echo.gone.research"]);
         let listed = bytes::Bytes::from_static(br#"{"name":"echo"}"#);
         assert!(handle.wanted("Gone", &[listed]).is_empty());
     }
@@ -678,12 +682,12 @@ mod tests {
         let handle = Handle::for_tests();
         let ask = |tags: Vec<String>| Ask { query: "echo".to_owned(), tags, ..Ask::default() };
         let label = || "t".repeat(LABEL_BYTES_MAX);
-        assert!(handle.resolve(ask(vec![label(); LABELS_MAX])).await.is_ok());
+        assert!(handle.resolve_any(ask(vec![label(); LABELS_MAX])).await.is_ok());
         for tags in [vec![label(); LABELS_MAX + 1], vec![label() + "t"]] {
-            assert_eq!(handle.resolve(ask(tags)).await.unwrap_err().kind, Kind::Usage);
+            assert_eq!(handle.resolve_any(ask(tags)).await.unwrap_err().kind, Kind::Usage);
         }
         let zone = Some("z".repeat(NAME_CHARS_MAX + 1));
-        let problem = handle.resolve(Ask { zone, ..ask(Vec::new()) }).await.unwrap_err();
+        let problem = handle.resolve_any(Ask { zone, ..ask(Vec::new()) }).await.unwrap_err();
         assert_eq!(problem.kind, Kind::Usage);
     }
 }

@@ -1,23 +1,30 @@
 //! The client port: one TCP listener for MCP, the JSON API, the page and what operators read.
 //!
-//! It accepts, guards and routes; what an answer means is decided behind [`Handle`]. It is not the federation (QUIC, the same port
-//! number over UDP). Always true here: no request reaches a route before its `Host` and `Origin` are checked, no body is read
-//! past its limit, and nothing that changes the node's state passes without the admin token.
+//! It accepts, guards and routes; what an answer means is decided behind [`Handle`], what a caller may do in [`crate::auth`]. It is
+//! not the federation (QUIC, the same port number over UDP). Always true here: no request reaches a route before its `Host` and
+//! `Origin` are checked and its caller is known, every route names what it asks of him, and no body is read past its limit.
 
 mod accept;
 mod admission;
 mod ask;
 mod audit;
+mod entrance;
 mod guard;
 mod keys;
+mod limits;
+mod metadata;
+mod need;
 mod ops;
 mod reply;
 mod resolve;
 mod servers;
 mod state;
+mod tls;
+mod tokens;
 mod tools;
+pub mod trust;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -27,8 +34,12 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use self::guard::AdminToken;
-pub(crate) use self::reply::{BODY_BYTES_MAX, BodyError, read_body};
+pub use self::entrance::{Entrance, PortSettings};
+pub use self::limits::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, RATE, STRANGER_RATE};
+pub(crate) use self::reply::{BODY_BYTES_MAX, BodyError, challenge, read_body};
+pub use self::tls::{TlsError, TlsFiles};
+
+use self::need::{Need, Routes};
 use crate::{call::Calls, handle::Handle};
 
 /// What the doors of one node need. Cheap to clone.
@@ -38,10 +49,8 @@ pub struct Doors {
     pub handle: Handle,
     /// What makes calls.
     pub calls: Calls,
-    /// What a request has to present before it may change something.
-    pub admin_token: AdminToken,
-    /// The address that is really bound (a port of 0 has become one).
-    pub listen: SocketAddr,
+    /// What stands before the routes.
+    pub entrance: Arc<Entrance>,
     /// The node's own zone, `.` for the root.
     pub zone: String,
 }
@@ -59,40 +68,64 @@ pub async fn serve(
     others: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let listen = doors.listen;
+    let entrance = Arc::clone(&doors.entrance);
     let routes = routes(doors, others);
-    accept::run(listener, routes, listen, shutdown).await
+    accept::run(listener, routes, entrance, shutdown).await
 }
 
-/// Every route of the port; `others` are doors with routes of their own (MCP), behind the same guard.
+/// Every route of the port with what it asks of its caller; `others` are doors with routes of their own (MCP), which ask more
+/// themselves.
 fn routes(doors: Doors, others: Router) -> Router {
-    let api = Router::new()
-        .route("/v1/resolve", get(resolve::get).post(resolve::post))
-        .route("/v1/tools", get(tools::list).post(tools::register))
-        .route("/v1/tools/{name}", get(tools::show).delete(tools::unregister))
-        .route("/v1/tools/{name}/call", post(tools::call))
-        .route("/v1/servers", get(servers::list).post(servers::register))
-        .route("/v1/servers/{name}", get(servers::show).delete(servers::unregister))
-        .route("/v1/servers/{name}/refresh", post(servers::refresh))
-        .route("/v1/zones", get(state::zones))
-        .route("/v1/nodes", get(state::nodes))
-        .route("/v1/invites", get(admission::invites).post(admission::invite))
-        .route("/v1/invites/{id}", delete(admission::revoke_invite))
-        .route("/v1/join", post(admission::join))
-        .route("/v1/nodes/{node}/revoke", post(admission::revoke_node))
-        .route("/v1/zones/{zone}/delegate", post(admission::delegate))
-        .route("/v1/zones/{zone}/undelegate", post(admission::undelegate))
-        .route("/v1/status", get(state::status))
-        .route("/v1/keys", get(keys::list))
-        .route("/v1/keys/rotate", post(keys::rotate))
-        .route("/v1/audit", get(audit::read))
-        .route("/v1/audit/verify", get(audit::verify))
-        .route("/livez", get(ops::livez))
-        .route("/readyz", get(ops::readyz))
-        .route("/metrics", get(ops::metrics))
-        .route("/", get(ops::page))
+    use Need::{Admin, Call, Find, Open, Register, See, Use};
+    let (auth, zone) = (doors.handle.auth().clone(), doors.handle.view().zone.clone());
+    let api = Routes::new(auth.clone(), zone.clone())
+        .at(Open, "/livez", get(ops::livez))
+        .at(Open, "/readyz", get(ops::readyz))
+        .at(Open, metadata::PATH, get(metadata::node))
+        .at(Open, metadata::PATH_OF, get(metadata::below))
+        .at(Find, "/v1/resolve", get(resolve::get).post(resolve::post))
+        .at(Find, "/v1/tools", get(tools::list))
+        .at(Find, "/v1/tools/{name}", get(tools::show))
+        .at(Find, "/v1/zones", get(state::zones))
+        .at(See, "/v1/servers", get(servers::list))
+        .at(See, "/v1/servers/{name}", get(servers::show))
+        .at(See, "/v1/nodes", get(state::nodes))
+        .at(See, "/v1/status", get(state::status))
+        .at(See, "/v1/keys", get(keys::list))
+        .at(See, "/metrics", get(ops::metrics))
+        .at(See, "/", get(ops::page))
+        .at(Call, "/v1/tools/{name}/call", post(tools::call))
+        .at(Register, "/v1/tools", post(tools::register))
+        .at(Register, "/v1/tools/{name}", delete(tools::unregister))
+        .at(Register, "/v1/servers", post(servers::register))
+        .at(Register, "/v1/servers/{name}", delete(servers::unregister))
+        .at(Register, "/v1/servers/{name}/refresh", post(servers::refresh))
+        .at(Admin, "/v1/keys/rotate", post(keys::rotate))
+        .at(Admin, "/v1/audit", get(audit::read))
+        .at(Admin, "/v1/audit/verify", get(audit::verify))
+        .at(Admin, "/v1/invites", get(admission::invites).post(admission::invite))
+        .at(Admin, "/v1/invites/{id}", delete(admission::revoke_invite))
+        .at(Admin, "/v1/join", post(admission::join))
+        .at(Admin, "/v1/nodes/{node}/revoke", post(admission::revoke_node))
+        .at(Admin, "/v1/zones/{zone}/delegate", post(admission::delegate))
+        .at(Admin, "/v1/zones/{zone}/undelegate", post(admission::undelegate))
+        .at(Admin, "/v1/tokens", get(tokens::list).post(tokens::create))
+        .at(Admin, "/v1/tokens/{name}", delete(tokens::revoke))
+        .done()
         .with_state(Arc::new(doors));
+    let others = Routes::new(auth, zone).all(Use, others).done();
     api.merge(others).fallback(ops::not_found).method_not_allowed_fallback(ops::method_not_allowed)
+}
+
+#[cfg(test)]
+impl Doors {
+    /// The doors of a node in memory, zone `research`, with the admin token `t`.
+    pub(crate) fn for_tests(settings: &PortSettings) -> Self {
+        let handle = Handle::for_tests();
+        let metrics = handle.metrics_registry().clone();
+        let entrance = Entrance::new(settings, handle.auth().clone(), metrics).unwrap();
+        Self { calls: Calls::new(handle.clone()), handle, entrance: Arc::new(entrance), zone: "research".into() }
+    }
 }
 
 #[cfg(test)]

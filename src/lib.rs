@@ -4,7 +4,7 @@
 //!  7   server  config  cli                                  assembly
 //!  6   http (with page)  mcp  federation                    doors
 //!  5b  call                                                 the one visible loop Try / Wait / Done
-//!  5   driver  handle | store answers peer upstream audit clock entropy telemetry     limbs
+//!  5   driver  handle | store answers audit auth invites peer upstream clock entropy telemetry     limbs
 //!  ------------------ crate wall: aop-proto, no I/O, time or chance below ------------------
 //! ```
 //!
@@ -13,6 +13,7 @@
 
 pub mod answers;
 pub mod audit;
+pub mod auth;
 pub mod call;
 pub mod cli;
 pub mod clock;

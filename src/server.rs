@@ -5,13 +5,16 @@
 //!  stop:  not ready ─ doors drain and calls of peers end ─ goodbye ─ servers ─ peers ─ driver ─ audit ─ store
 //! ```
 
+mod admission;
 mod demo;
 mod dev;
 mod files;
+mod setup;
+mod signals;
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +22,10 @@ use anyhow::Context as _;
 use aop_proto::codec::Wire as _;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
-use aop_proto::node::{Admission, Config, Node, Refusal, Restored};
+use aop_proto::node::{Config, Node, Refusal, Restored};
 use aop_proto::record::{Revocation, Signed};
 use aop_proto::view::View;
 use aop_proto::wire::message::Fork;
-use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -31,16 +33,19 @@ use tokio_util::task::TaskTracker;
 
 pub use demo::serve as serve_demo;
 
+use admission::Door;
+use setup::Setup;
+
 use crate::audit::{self, Audit, Entry, Event};
 use crate::call::Calls;
 use crate::clock::Clock;
-use crate::config::{LogFormat, NodeConfig, ResolveConfig, Secret, ServerEntry, Transport};
+use crate::config::{ConfigError, LogFormat, NodeConfig, Secret, ServerEntry, Transport};
 use crate::driver::keeping::{Kept, keep_incarnation};
 use crate::driver::{Ahead, Deaf, Driver, PEER_EVENTS_MAX, Reach};
 use crate::entropy::{AdminToken, NodeKey, ZoneKeys, seed};
 use crate::handle::{About, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
-use crate::invites::{Invites, Offer};
+use crate::invites::Invites;
 use crate::mcp::door::McpDoor;
 use crate::peer::{Peers, bind_one_port};
 use crate::store::{Store, Table};
@@ -52,11 +57,14 @@ const SERVER_EVENTS_MAX: usize = 256;
 /// A parent, or fellow to be, that answers within this time and does not fit is an error at start.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs a node, or with `--dev` three of them, until the process is told to stop.
+/// Runs a node, or with `--dev` three of them, until the process is told to stop. `again` reads the configuration anew.
 ///
 /// # Errors
 /// A [`Problem`] where a person can do something about it.
-pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
+pub async fn run(
+    config: NodeConfig,
+    again: impl Fn() -> Result<NodeConfig, ConfigError> + Send + 'static,
+) -> anyhow::Result<()> {
     let format = match config.log_format {
         LogFormat::Auto => Format::Auto,
         LogFormat::Pretty => Format::Pretty,
@@ -84,85 +92,15 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     }
     let mut announced = files::announce(&running, config.data_dir.as_deref())?;
     running.handle.set_started();
+    let door = running.admission.clone();
+    door.warn_if_open();
     banner(&running);
-    let told = until_told_to_stop([&mut running]).await;
+    let hangups = tokio::spawn(signals::on_hangup(move || door.reload(&again)));
+    let told = signals::until_told_to_stop([&mut running]).await;
+    hangups.abort();
     announced.withdraw();
     running.stop().await;
     told.map_err(Into::into)
-}
-
-/// What one node of this process is to be.
-struct Setup {
-    zone: ZoneName,
-    parents: Vec<String>,
-    joins: Vec<String>,
-    listen: SocketAddr,
-    advertise: Option<String>,
-    data_dir: Option<std::path::PathBuf>,
-    resolve: ResolveConfig,
-    admission: Admission,
-    offer: Option<Offer>,
-    audit: audit::Settings,
-}
-
-impl Setup {
-    fn of(config: &NodeConfig) -> Self {
-        Self {
-            zone: config.zone.clone(),
-            parents: config.parents.iter().map(ToString::to_string).collect(),
-            joins: config.join.iter().map(ToString::to_string).collect(),
-            listen: config.listen,
-            advertise: config.advertise.as_ref().map(ToString::to_string),
-            data_dir: config.data_dir.clone(),
-            resolve: config.resolve.clone(),
-            audit: config.audit,
-            admission: config.admission(),
-            offer: config.invite.clone(),
-        }
-        .with_offer()
-    }
-
-    /// Whoever issued the invite is the parent, or a fellow to be.
-    fn with_offer(mut self) -> Self {
-        if let Some(offer) = &self.offer {
-            let list = if offer.is_replica() { &mut self.joins } else { &mut self.parents };
-            list.extend(offer.addresses.iter().filter(|address| !list.contains(address)).cloned().collect::<Vec<_>>());
-        }
-        self
-    }
-
-    /// Whether this node serves its own machine and belongs to a federation that goes beyond: it dials, and is not dialled.
-    fn reaches_out(&self) -> bool {
-        self.listen.ip().is_loopback() && self.parents.iter().chain(&self.joins).any(|address| !is_local(address))
-    }
-
-    /// What other nodes are told to dial; nothing where nobody could.
-    fn address(&self, listen: SocketAddr) -> String {
-        match &self.advertise {
-            Some(advertise) => advertise.clone(),
-            None if self.reaches_out() => String::new(),
-            None if listen.ip().is_unspecified() => SocketAddr::new(own_ip(listen), listen.port()).to_string(),
-            None => listen.to_string(),
-        }
-    }
-}
-
-/// Whether an address is on this machine, as far as it says so itself.
-fn is_local(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
-
-/// The address by which this machine reaches others, as its routes say. Nothing is sent.
-fn own_ip(listen: SocketAddr) -> IpAddr {
-    // Any address beyond this machine does; these are for documentation (RFC 5737, RFC 3849).
-    let (any, beyond) = match listen.ip() {
-        IpAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
-        IpAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
-    };
-    let route =
-        std::net::UdpSocket::bind(any).and_then(|socket| socket.connect(beyond).and_then(|()| socket.local_addr()));
-    route.map_or(listen.ip(), |address| address.ip())
 }
 
 /// A node that runs.
@@ -172,6 +110,7 @@ struct Running {
     listen: SocketAddr,
     zone: ZoneName,
     admin_token: AdminToken,
+    admission: Door,
     refusals: mpsc::Receiver<Refusal>,
     /// Addresses that the operator gave.
     parents: Vec<String>,
@@ -187,8 +126,8 @@ struct Running {
 impl Running {
     async fn start(setup: Setup) -> anyhow::Result<Self> {
         let reaches_out = setup.reaches_out();
-        let udp_ip = if reaches_out { unspecified(setup.listen.ip()) } else { setup.listen.ip() };
-        let (tcp, udp) = bind_one_port(setup.listen, udp_ip).map_err(|error| port_problem(setup.listen, &error))?;
+        let (tcp, udp) =
+            bind_one_port(setup.listen, setup.udp_ip()).map_err(|error| port_problem(setup.listen, &error))?;
         let listen = tcp.local_addr().context("the port has no address")?;
         let (store, node_key, mut zone_keys, admin_token) = keep(setup.data_dir.as_deref())?;
         let clock = Clock::start();
@@ -216,7 +155,7 @@ impl Running {
             seed: seed()?,
             parents: setup.parents,
             joins: setup.joins,
-            admission: setup.admission,
+            admission: setup.joining,
             invitation: setup.offer.map(|offer| offer.invitation),
             opened: Some(ahead.clone()),
         };
@@ -232,12 +171,14 @@ impl Running {
         let (server_events, server_news) = mpsc::channel(SERVER_EVENTS_MAX);
         let upstreams = Upstreams::new(server_events, Egress { loopback_implied: listen.ip().is_loopback() });
         let metrics = Metrics::default();
+        let admission = Door::open(setup.admission, listen, &admin_token, &store, &metrics)?;
         let limbs = Limbs {
             jobs: queues.jobs,
             published: queues.published,
             upstreams,
             store: store.clone(),
             audit,
+            auth: admission.auth().clone(),
             peers,
             invites,
             metrics,
@@ -266,8 +207,7 @@ impl Running {
         let shared = Doors {
             handle: handle.clone(),
             calls: calls.clone(),
-            admin_token: crate::http::AdminToken::new(admin_token.reveal()),
-            listen,
+            entrance: admission.entrance(),
             zone: setup.zone.to_string(),
         };
         let tcp = tokio::net::TcpListener::from_std(tcp).context("cannot open the client port")?;
@@ -284,6 +224,7 @@ impl Running {
             listen,
             zone: setup.zone,
             admin_token,
+            admission,
             refusals: queues.refusals,
             parents,
             joins,
@@ -395,51 +336,6 @@ fn failure_of(ended: Result<Result<(), Deaf>, JoinError>) -> Option<String> {
         Ok(Ok(())) => None,
         Ok(Err(deaf)) => Some(deaf.to_string()),
         Err(error) => Some(error.to_string()),
-    }
-}
-
-/// Waits for SIGTERM or SIGINT, after which a second one ends the process at once.
-///
-/// # Errors
-/// A node that cannot go on: its driver is gone.
-async fn until_told_to_stop<const N: usize>(nodes: [&mut Running; N]) -> Result<(), Problem> {
-    let mut drivers: FuturesUnordered<_> = nodes.into_iter().map(Running::driver_ends).collect();
-    let told = tokio::select! {
-        () = first_signal() => Ok(()),
-        Some(problem) = drivers.next() => Err(problem),
-    };
-    tracing::info!("stopping");
-    tokio::spawn(async {
-        first_signal().await;
-        std::process::exit(130);
-    });
-    told
-}
-
-/// The first signal to stop. SIGHUP is none: nothing can be reloaded yet, and a terminal that closes must not end a node half-way.
-async fn first_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    if let Ok(mut hangup) = signal(SignalKind::hangup()) {
-        tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
-                tracing::warn!("SIGHUP: nothing can be reloaded; restart the node for a new configuration");
-            }
-        });
-    }
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        tracing::error!("signals cannot be heard; stop this process with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-}
-
-const fn unspecified(like: IpAddr) -> IpAddr {
-    match like {
-        IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
     }
 }
 
@@ -578,14 +474,15 @@ fn banner(running: &Running) {
     let view = running.handle.view();
     let listen = running.listen;
     let at = if listen.port() == crate::config::PORT { String::new() } else { format!(" --node {listen}") };
+    let url = format!("{}://{listen}", running.admission.scheme());
     if !std::io::stderr().is_terminal() {
         let next = format!("aop resolve{at} \"what you need\"");
         tracing::info!(zone = view.zone.as_str(), node = view.node.short(), %listen, next, "ready");
         return;
     }
     eprintln!("aop-node {}  zone {}  node {}", env!("CARGO_PKG_VERSION"), view.zone, view.node.short());
-    eprintln!("  MCP   http://{listen}/mcp        page     http://{listen}/");
-    eprintln!("  API   http://{listen}/v1         metrics  http://{listen}/metrics");
+    eprintln!("  MCP   {url}/mcp        page     {url}/");
+    eprintln!("  API   {url}/v1         metrics  {url}/metrics");
     eprintln!("  peers {listen} (QUIC)");
     eprintln!("next:  aop register stdio{at} -- COMMAND…");
     eprintln!("       aop resolve{at} \"what you need\"");
@@ -595,6 +492,7 @@ fn banner(running: &Running) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Admission, ResolveConfig};
 
     #[tokio::test]
     async fn a_node_whose_driver_is_gone_is_not_ready_and_ends_with_a_problem() {
@@ -607,7 +505,8 @@ mod tests {
             advertise: None,
             data_dir: None,
             resolve: ResolveConfig { limit, deadline },
-            admission: Admission::Local,
+            joining: aop_proto::node::Admission::Local,
+            admission: Admission::default(),
             offer: None,
             audit: audit::Settings::default(),
         };
@@ -615,7 +514,7 @@ mod tests {
         running.handle.set_started();
         assert_eq!(running.handle.ready(), Ok(()));
         running.driver.cancel();
-        let problem = until_told_to_stop([&mut running]).await.unwrap_err();
+        let problem = signals::until_told_to_stop([&mut running]).await.unwrap_err();
         assert_eq!(problem.kind, Kind::Internal);
         assert!(running.handle.ready().is_err());
         running.stop().await;

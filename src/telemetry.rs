@@ -9,7 +9,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-pub use metrics::{Metrics, State};
+pub use metrics::{Metrics, Refused, State};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

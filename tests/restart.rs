@@ -163,10 +163,10 @@ fn a_start_that_cannot_work_says_why_and_leaves_nothing() {
     let refused = world.aop_node(["--prent", "127.0.0.1:1"]).exits(2);
     assert!(refused.err.contains("--parent"), "{refused}");
 
-    // Beyond loopback nothing is served while there is no admission control.
+    // Beyond loopback nothing is served without TLS.
     for listen in ["0.0.0.0:0", "[::]:0"] {
         let refused = world.node("open").listen(listen).refused().exits(2);
-        assert!(refused.err.contains("loopback"), "{refused}");
+        assert!(refused.err.contains("loopback") && refused.err.contains("tls_cert = "), "{refused}");
     }
 }
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aop::config::{ConfigError, NodeConfig, NodeFlags, load};
+use aop::http::trust::believing;
 use aop_proto::error::{Kind, Problem};
 use clap::{Parser, Subcommand};
 
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   aop-node --dev
   aop-node --zone research --parent 127.0.0.1:7400 --listen 127.0.0.1:7401
+  aop-node --listen 0.0.0.0:7400 --advertise node.example:7400 --tls-cert cert.pem --tls-key key.pem
   aop-node check --config /etc/aop/node.toml
 
 Every flag is also a variable (AOP_ZONE, AOP_PARENT, AOP_LISTEN …) and a key of
@@ -94,7 +96,9 @@ fn main() -> ExitCode {
         // Its input or output closing is how it ends.
         return aop::server::serve_demo(name).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
-    let config = match load(cli.flags, &|name| std::env::var(name).ok()) {
+    let flags = cli.flags.clone();
+    let again = move || load(flags.clone(), &|name| std::env::var(name).ok());
+    let config = match again() {
         Ok(config) => config,
         Err(error) => return refuse(error),
     };
@@ -104,17 +108,17 @@ fn main() -> ExitCode {
         Some(Command::Check) => check(&config),
         Some(Command::Healthcheck) => healthcheck(&config),
         Some(Command::Version { .. } | Command::DemoServer { .. }) => ExitCode::SUCCESS,
-        None => start(config),
+        None => start(config, again),
     }
 }
 
 /// Runs the node until it is told to stop.
-fn start(config: NodeConfig) -> ExitCode {
+fn start(config: NodeConfig, again: impl Fn() -> Result<NodeConfig, ConfigError> + Send + 'static) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("aop").build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Problem::new(Kind::Internal, format!("no runtime can be made: {error}"))),
     };
-    match runtime.block_on(aop::server::run(config)) {
+    match runtime.block_on(aop::server::run(config, again)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast::<ConfigError>() {
             Ok(error) => refuse(error),
@@ -133,6 +137,7 @@ fn effective(config: &NodeConfig) -> String {
     let (keys, values) = (width(|row| row.0.chars().count()), width(|row| row.1.chars().count()));
     let mut lines: Vec<String> =
         rows.iter().map(|(key, value, origin)| format!("{key:<keys$}  {value:<values$}  {origin}")).collect();
+    lines.extend(config.admission_lines().iter().map(|(key, value)| format!("{key}  {value}")));
     lines.extend(config.server_lines().iter().map(|(name, target)| format!("server.{name}  {target}")));
     lines.join("\n")
 }
@@ -188,13 +193,14 @@ fn healthcheck(config: &NodeConfig) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Problem::new(Kind::Internal, format!("no runtime can be made: {error}"))),
     };
-    match runtime.block_on(ready(config.listen)) {
+    match runtime.block_on(ready(config)) {
         Ok(body) => print(body.trim()),
         Err(problem) => fail(&problem),
     }
 }
 
-async fn ready(listen: SocketAddr) -> Result<String, Problem> {
+async fn ready(config: &NodeConfig) -> Result<String, Problem> {
+    let listen = config.listen;
     let unreachable = |error: reqwest::Error| {
         // The outer layers only say that a request was made.
         let mut cause: &dyn std::error::Error = &error;
@@ -203,9 +209,14 @@ async fn ready(listen: SocketAddr) -> Result<String, Problem> {
         }
         Problem::new(Kind::NodeUnreachable, format!("{listen} cannot be reached: {cause}")).hint("aop-node")
     };
-    let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(HEALTH_TIMEOUT).build();
-    let http = http.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
-    let response = http.get(format!("http://{listen}/readyz")).send().await.map_err(unreachable)?;
+    let http = reqwest::Client::builder().no_proxy().timeout(HEALTH_TIMEOUT);
+    let (scheme, http) = match &config.admission.port.tls {
+        // Whatever name the certificate is for, it is the node's own.
+        Some(tls) => ("https", http.tls_backend_preconfigured(believing(std::slice::from_ref(&tls.cert))?)),
+        None => ("http", http.tls_certs_only([])),
+    };
+    let http = http.build().map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    let response = http.get(format!("{scheme}://{listen}/readyz")).send().await.map_err(unreachable)?;
     let status = response.status();
     let body = response.text().await.map_err(unreachable)?;
     if status.is_success() {

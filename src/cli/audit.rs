@@ -90,7 +90,7 @@ impl Audit {
 
     fn request(&self, limit: u32, after: Option<u64>) -> Request {
         let request = Request::get(&["audit"])
-            .privileged()
+            .with_token()
             .timeout(READ_TIMEOUT)
             .param("n", limit.to_string())
             .param_opt("principal", self.principal.clone())
@@ -122,7 +122,7 @@ impl Audit {
 
 /// The number of the newest entry of all.
 async fn newest(context: &Context) -> Result<u64, Problem> {
-    let request = Request::get(&["audit"]).privileged().timeout(READ_TIMEOUT).param("n", "1");
+    let request = Request::get(&["audit"]).with_token().timeout(READ_TIMEOUT).param("n", "1");
     Ok(number_of_last(&context.client.send(&request).await?.value()?).unwrap_or(0))
 }
 
@@ -143,7 +143,7 @@ fn show(value: &Value, context: &Context) -> anyhow::Result<()> {
 }
 
 async fn verify(context: &Context) -> anyhow::Result<Exit> {
-    let request = Request::get(&["audit", "verify"]).privileged().timeout(VERIFY_TIMEOUT);
+    let request = Request::get(&["audit", "verify"]).with_token().timeout(VERIFY_TIMEOUT);
     let reply: Reply = context.client.send(&request).await?;
     let value = reply.value()?;
     let out = &context.out;

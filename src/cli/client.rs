@@ -1,8 +1,8 @@
 //! The client side of a node's HTTP interface: nodes tried in turn, the token found by address, every failure a [`Problem`].
 //!
 //! Not a general HTTP client: it never follows a redirect and never asks a proxy. What must hold: the next node is tried only when
-//! the one before was provably not reached or the request may be repeated, and the admin token goes only with requests that need it,
-//! only to the node that wrote it.
+//! the one before was provably not reached or the request may be repeated, and a token goes only with requests that need it, only to
+//! the node that wrote it or for which the user named it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ use serde_json::Value;
 
 use super::json::Members;
 use super::token::Tokens;
+use crate::http::trust::believing;
+use crate::mcp::stdio::End;
 
 /// Port of a node named without one.
 pub(crate) const PORT: u16 = 7400;
@@ -35,8 +37,8 @@ pub(crate) struct Request {
     /// The timeout was made from what the user asked for and is not overridden by it.
     exact_timeout: bool,
     changes: bool,
-    /// It carries the admin token though it changes nothing.
-    privileged: bool,
+    /// It goes with the token although it changes nothing.
+    with_token: bool,
 }
 
 impl Request {
@@ -59,8 +61,16 @@ impl Request {
         let segments = segments.iter().map(|s| (*s).to_owned()).collect();
         let changes = method != Method::GET;
         let query = Vec::new();
-        let (timeout, exact_timeout, privileged) = (READ_TIMEOUT, false, false);
-        Self { method, segments, query, body: None, timeout, exact_timeout, changes, privileged }
+        Self {
+            method,
+            segments,
+            query,
+            body: None,
+            timeout: READ_TIMEOUT,
+            exact_timeout: false,
+            changes,
+            with_token: false,
+        }
     }
 
     /// Adds a parameter.
@@ -101,9 +111,9 @@ impl Request {
         self
     }
 
-    /// A read that only whoever has the admin token may make.
-    pub(crate) fn privileged(mut self) -> Self {
-        self.privileged = true;
+    /// A read of what only an administrator may see.
+    pub(crate) fn with_token(mut self) -> Self {
+        self.with_token = true;
         self
     }
 
@@ -152,12 +162,17 @@ impl Reply {
 
 /// Sends requests to the first node that can be reached, and stays with it.
 pub(crate) struct Client {
-    http: reqwest::Client,
-    nodes: Vec<Url>,
+    nodes: Vec<Node>,
     preferred: AtomicUsize,
     tokens: Tokens,
     timeout: Option<Duration>,
     talk: Talk,
+}
+
+/// One node, and the client that believes whom it may show itself as.
+struct Node {
+    url: Url,
+    http: reqwest::Client,
 }
 
 /// What the client says about its own doings, on stderr.
@@ -177,39 +192,53 @@ impl Client {
         timeout: Option<Duration>,
         talk: Talk,
     ) -> Result<Self, Problem> {
-        let nodes: Vec<Url> =
-            nodes.iter().map(|n| n.trim()).filter(|n| !n.is_empty()).map(node_url).collect::<Result<_, _>>()?;
+        let named = nodes.iter().map(|node| node.trim()).filter(|node| !node.is_empty());
+        let nodes: Vec<Node> = named.map(|node| Node::new(node, &tokens, timeout)).collect::<Result<_, _>>()?;
         if nodes.is_empty() {
             return Err(Problem::new(Kind::Usage, "no node is named").hint("aop --node 127.0.0.1:7400 status"));
         }
-        let mut builder = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(timeout.map_or(CONNECT_TIMEOUT, |t| t.min(CONNECT_TIMEOUT)))
-            .user_agent(concat!("aop/", env!("CARGO_PKG_VERSION")));
-        if nodes.iter().all(|node| node.scheme() == "http") {
-            // Reading the machine's certificates takes longer than a whole local answer.
-            builder = builder.tls_certs_only([]);
-        }
-        let http = builder
-            .build()
-            .map_err(|error| Problem::new(Kind::Internal, format!("no HTTP client can be made: {}", chain(&error))))?;
-        Ok(Self { http, nodes, preferred: AtomicUsize::new(0), tokens, timeout, talk })
+        Ok(Self { nodes, preferred: AtomicUsize::new(0), tokens, timeout, talk })
     }
 
     /// The base URL answers come from, without a trailing slash.
     pub(crate) fn base(&self) -> String {
-        self.nodes[self.preferred.load(Ordering::Relaxed)].as_str().trim_end_matches('/').to_owned()
+        base(&self.nodes[self.preferred.load(Ordering::Relaxed)].url)
     }
 
-    /// The admin token of that node, for what speaks to it by other means.
-    pub(crate) fn token(&self) -> Option<String> {
-        self.tokens.of(&self.nodes[self.preferred.load(Ordering::Relaxed)])
+    /// Whether that node is one a program can use that is told its address and nothing else: no token, no certificate of its own.
+    pub(crate) fn is_plain(&self) -> bool {
+        let node = &self.nodes[self.preferred.load(Ordering::Relaxed)].url;
+        !self.tokens.is_for_reads(node) && self.tokens.trust(node).is_empty()
+    }
+
+    /// What the user named besides nodes, as flags for whoever calls `aop` for him.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let named = [("--token-file", &self.tokens.file), ("--ca", &self.tokens.ca)];
+        let named =
+            named.into_iter().filter_map(|(flag, path)| Some((flag, std::path::absolute(path.as_ref()?).ok()?)));
+        named.flat_map(|(flag, path)| [flag.to_owned(), path.display().to_string()]).collect()
+    }
+
+    /// All nodes, for what speaks to them by other means.
+    ///
+    /// # Errors
+    /// A certificate that cannot be read.
+    pub(crate) fn ends(&self) -> Result<Vec<End>, Problem> {
+        let end = |node: &Node| {
+            let tls = tls(&node.url, &self.tokens)?;
+            Ok(End { base: base(&node.url), token: self.tokens.of(&node.url), tls })
+        };
+        self.nodes.iter().map(end).collect()
     }
 
     /// The time a request gets when the user named none.
     pub(crate) fn time(&self, default: Duration) -> Duration {
         self.timeout.unwrap_or(default)
+    }
+
+    /// Where its tokens come from.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// What it says on stderr.
@@ -230,7 +259,7 @@ impl Client {
             let index = (first + step) % self.nodes.len();
             match self.send_to(&self.nodes[index], request).await {
                 Err(Attempt::Unreached(reason)) => {
-                    let node = address(&self.nodes[index]);
+                    let node = address(&self.nodes[index].url);
                     if self.talk.detours && step + 1 < self.nodes.len() {
                         super::output::say(&format!("{node}: {reason}; asking the next node"));
                     }
@@ -247,17 +276,16 @@ impl Client {
             .hint("aop-node --dev"))
     }
 
-    async fn send_to(&self, node: &Url, request: &Request) -> Result<Reply, Attempt> {
+    async fn send_to(&self, Node { url: node, http }: &Node, request: &Request) -> Result<Reply, Attempt> {
         let url = request.url(node);
         let timeout = if request.exact_timeout { request.timeout } else { self.time(request.timeout) };
-        let mut builder = self.http.request(request.method.clone(), url.clone()).timeout(timeout);
+        let mut builder = http.request(request.method.clone(), url.clone()).timeout(timeout);
         if let Some(body) = &request.body {
             builder = builder.header("content-type", "application/json").body(body.clone());
         }
         let changes = request.changes;
-        if (changes || request.privileged)
-            && let Some(token) = self.tokens.of(node)
-        {
+        let with_token = changes || request.with_token || self.tokens.is_for_reads(node);
+        if with_token && let Some(token) = self.tokens.of(node) {
             builder = builder.bearer_auth(token);
         }
         let started = Instant::now();
@@ -351,13 +379,44 @@ impl From<Problem> for Attempt {
     }
 }
 
-/// `HOST[:PORT]` or a base URL.
-pub(crate) fn node_url(text: &str) -> Result<Url, Problem> {
+impl Node {
+    fn new(text: &str, tokens: &Tokens, timeout: Option<Duration>) -> Result<Self, Problem> {
+        let url = node_url(text, tokens)?;
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(timeout.map_or(CONNECT_TIMEOUT, |t| t.min(CONNECT_TIMEOUT)))
+            .user_agent(concat!("aop/", env!("CARGO_PKG_VERSION")));
+        if let Some(tls) = tls(&url, tokens)? {
+            builder = builder.tls_backend_preconfigured(tls);
+        } else if url.scheme() == "http" {
+            // Reading the machine's certificates takes longer than a whole local answer.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder
+            .build()
+            .map_err(|error| Problem::new(Kind::Internal, format!("no HTTP client can be made: {}", chain(&error))))?;
+        Ok(Self { url, http })
+    }
+}
+
+/// TLS for a node whose certificate is known or was vouched for by the user; nothing where the machine's authorities decide.
+fn tls(node: &Url, tokens: &Tokens) -> Result<Option<rustls::ClientConfig>, Problem> {
+    let trust = tokens.trust(node);
+    if node.scheme() != "https" || trust.is_empty() {
+        return Ok(None);
+    }
+    believing(&trust).map(Some)
+}
+
+/// `HOST[:PORT]` or a base URL. Without a scheme it is what the node itself says, or else TLS for every other machine.
+pub(crate) fn node_url(text: &str, tokens: &Tokens) -> Result<Url, Problem> {
     let wrong = || {
         Problem::new(Kind::Usage, format!("`{}` is not a node's address", super::text::clean(text)))
             .hint("aop --node 127.0.0.1:7400 status")
     };
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let has_scheme = text.contains("://");
+    let with_scheme = if has_scheme { text.to_owned() } else { format!("https://{text}") };
     let mut url = Url::parse(&with_scheme).map_err(|_| wrong())?;
     let fits = matches!(url.scheme(), "http" | "https")
         && url.has_host()
@@ -367,10 +426,21 @@ pub(crate) fn node_url(text: &str) -> Result<Url, Problem> {
     if !fits {
         return Err(wrong());
     }
-    if url.port().is_none() && !text.contains("://") && !text.ends_with(":80") {
+    if has_scheme {
+        return Ok(url);
+    }
+    if url.port().is_none() && !text.ends_with(":443") {
         url.set_port(Some(PORT)).map_err(|()| wrong())?;
     }
+    if !tokens.speaks_tls(&url) {
+        url.set_scheme("http").map_err(|()| wrong())?;
+    }
     Ok(url)
+}
+
+/// A node's URL without a slash at the end.
+fn base(node: &Url) -> String {
+    node.as_str().trim_end_matches('/').to_owned()
 }
 
 /// `HOST:PORT` of a node.

@@ -79,9 +79,12 @@ fn table(config: &NodeConfig) -> Table {
     for (key, value, origin) in config.settings() {
         table.row(vec![name(key), plain(value), faint(origin)]);
     }
+    let origin = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+    for (key, value) in config.admission_lines() {
+        table.row(vec![name(key), plain(value), faint(origin.clone())]);
+    }
     for (server, target) in config.server_lines() {
-        let origin = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-        table.row(vec![name(format!("server.{server}")), plain(target), faint(origin)]);
+        table.row(vec![name(format!("server.{server}")), plain(target), faint(origin.clone())]);
     }
     table
 }

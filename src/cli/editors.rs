@@ -27,8 +27,21 @@ pub(crate) struct Target {
     pub(crate) base: String,
     /// The nodes as `--node` takes them.
     pub(crate) nodes: String,
+    /// What `aop` has to be told besides.
+    pub(crate) flags: Vec<String>,
+    /// Whether the address is all it takes. Otherwise every client starts `aop`, which finds the token and the certificate, so that no
+    /// secret stands in a client's file.
+    pub(crate) is_plain: bool,
     /// The absolute path of `aop`.
     pub(crate) program: String,
+}
+
+impl Target {
+    /// How `aop` is started to speak for the node.
+    fn arguments(&self) -> Vec<String> {
+        let node = ["--node".to_owned(), self.nodes.clone()];
+        node.into_iter().chain(self.flags.iter().cloned()).chain(["mcp".to_owned()]).collect()
+    }
 }
 
 /// The folders a client's file may be under.
@@ -71,14 +84,17 @@ impl Editor {
 
     fn entry(self, target: &Target) -> Value {
         let url = format!("{}/mcp", target.base);
+        let program = json!({"command": target.program, "args": target.arguments()});
         match self {
+            Self::Vscode if !target.is_plain => {
+                json!({"type": "stdio", "command": target.program, "args": target.arguments()})
+            }
+            _ if !target.is_plain => program,
             Self::ClaudeCode | Self::Vscode => json!({"type": "http", "url": url}),
             Self::Cursor | Self::Codex => json!({"url": url}),
             Self::Windsurf => json!({"serverUrl": url}),
             // These start a program instead of speaking HTTP.
-            Self::ClaudeDesktop | Self::Zed => {
-                json!({"command": target.program, "args": ["--node", target.nodes, "mcp"]})
-            }
+            Self::ClaudeDesktop | Self::Zed => program,
         }
     }
 
@@ -93,7 +109,10 @@ impl Editor {
 
     /// The command that does the same, where the client has one.
     pub(crate) fn command(self, target: &Target) -> Option<String> {
-        (self == Self::ClaudeCode).then(|| format!("claude mcp add --transport http {NAME} {}/mcp", target.base))
+        (self == Self::ClaudeCode).then(|| match target.is_plain {
+            true => format!("claude mcp add --transport http {NAME} {}/mcp", target.base),
+            false => format!("claude mcp add {NAME} -- {} {}", target.program, target.arguments().join(" ")),
+        })
     }
 
     /// `existing` with our entry added or replaced.
@@ -124,8 +143,9 @@ impl Editor {
 }
 
 fn codex_section(entry: &Value) -> String {
-    // A JSON string is a TOML basic string for everything a URL can hold.
-    format!("[mcp_servers.{NAME}]\nurl = {}\n", entry["url"])
+    // Strings of JSON, and lists of them, are TOML for everything a URL, a path or an address can hold.
+    let lines = entry.as_object().into_iter().flatten().map(|(key, value)| format!("{key} = {value}\n"));
+    format!("[mcp_servers.{NAME}]\n{}", lines.collect::<String>())
 }
 
 /// Replaces our table in a TOML file, or adds it at the end; every other line stays as it is.
@@ -211,7 +231,31 @@ mod tests {
     use super::*;
 
     fn target() -> Target {
-        Target { base: "http://127.0.0.1:7400".into(), nodes: "127.0.0.1:7400".into(), program: "/usr/bin/aop".into() }
+        Target {
+            base: "http://127.0.0.1:7400".into(),
+            nodes: "127.0.0.1:7400".into(),
+            flags: Vec::new(),
+            is_plain: true,
+            program: "/usr/bin/aop".into(),
+        }
+    }
+
+    #[test]
+    fn a_node_that_wants_a_token_is_reached_through_aop_and_no_secret_is_written() {
+        let flags = vec!["--ca".to_owned(), "/ca.pem".to_owned()];
+        let target = Target { is_plain: false, flags, base: "https://node.example:7400".into(), ..target() };
+        let arguments = json!(["--node", "127.0.0.1:7400", "--ca", "/ca.pem", "mcp"]);
+        for editor in Editor::value_variants() {
+            let snippet = editor.snippet(&target);
+            let value: Value = match editor {
+                Editor::Codex => serde_json::to_value(snippet.parse::<toml::Table>().expect("TOML")).expect("plain"),
+                _ => serde_json::from_str(&snippet).expect("JSON"),
+            };
+            let entry = &value[editor.map()]["aop"];
+            assert_eq!((&entry["command"], &entry["args"]), (&json!("/usr/bin/aop"), &arguments), "{snippet}");
+        }
+        let command = Editor::ClaudeCode.command(&target).expect("it has one");
+        assert_eq!(command, "claude mcp add aop -- /usr/bin/aop --node 127.0.0.1:7400 --ca /ca.pem mcp");
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Invite {
 }
 
 async fn list(context: &mut Context) -> anyhow::Result<Exit> {
-    let reply = context.client.send(&Request::get(&["invites"]).privileged()).await?;
+    let reply = context.client.send(&Request::get(&["invites"]).with_token()).await?;
     let out = &context.out;
     if !out.for_people() {
         out.reply(&reply, Some("invites"), "id")?;

@@ -67,7 +67,7 @@ impl Mcp {
 
 /// Hands standard input and output over to the bridge; nothing else may write to stdout while it runs.
 async fn serve(context: &Context) -> anyhow::Result<Exit> {
-    crate::mcp::stdio::bridge(&context.nodes, context.client.token().as_deref()).await?;
+    crate::mcp::stdio::bridge(context.client.ends()?).await?;
     Ok(Exit::Complete)
 }
 
@@ -76,6 +76,8 @@ impl Config {
         let target = Target {
             base: context.client.base(),
             nodes: context.nodes.join(","),
+            flags: context.client.flags(),
+            is_plain: context.client.is_plain(),
             program: std::env::current_exe()
                 .ok()
                 .and_then(|exe| exe.to_str().map(str::to_owned))

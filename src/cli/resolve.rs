@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::client::{Client, Reply, Request};
 use super::output::Exit;
 use super::table::{Table, Tone, faint, name, plain};
-use super::token::Tokens;
 use super::{Context, text};
 
 /// How much longer than the node's own deadline its answer is waited for.
@@ -203,7 +202,7 @@ impl Resolve {
 impl Client {
     /// The same client asking these nodes, as `@NODE` says.
     fn elsewhere(&self, nodes: &[String]) -> Result<Self, Problem> {
-        Self::new(nodes, Tokens::default(), self.asked_time(), self.talk())
+        Self::new(nodes, self.tokens().clone(), self.asked_time(), self.talk())
     }
 }
 

@@ -11,6 +11,7 @@ use aop_proto::name::check_label;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use super::admission::{AuthTable, Http};
 use super::server::{Secret, ServerEntry, Transport};
 use super::{ConfigError, Origin, Raw};
 
@@ -64,6 +65,11 @@ pub(super) struct Settings {
     pub(super) resolve: Option<Resolve>,
     pub(super) mcp: Option<Mcp>,
     pub(super) audit: Option<super::audit::Section>,
+    pub(super) tls_cert: Option<Text>,
+    pub(super) tls_key: Option<Text>,
+    pub(super) insecure_no_auth: Option<Text>,
+    pub(super) http: Option<Http>,
+    pub(super) auth: Option<AuthTable>,
     #[serde(default)]
     server: Vec<Spanned<Server>>,
 }
@@ -132,6 +138,14 @@ impl File {
         draw(&self.path, &self.text, span)
     }
 
+    /// What is wrong with the entry that stands there.
+    pub(super) fn entry_error(&self, span: Range<usize>, why: &str) -> ConfigError {
+        let line = line_of(&self.text, span.start).0;
+        let mut error = ConfigError::new(format!("{}:{line}: {why}", self.path.display()));
+        error.excerpt = Some(draw(&self.path, &self.text, first_line(&self.text, span)));
+        error
+    }
+
     /// The `[[server]]` entries, checked.
     pub(super) fn servers(&self) -> Result<Vec<ServerEntry>, ConfigError> {
         let base = self.path.parent().unwrap_or(Path::new("/"));
@@ -139,16 +153,7 @@ impl File {
         let mut entries = Vec::new();
         for entry in &self.settings.server {
             let (server, span) = (entry.get_ref(), entry.span());
-            let wrong = |why: String| {
-                let mut error = ConfigError::new(format!(
-                    "{}:{}: server `{}` {why}",
-                    self.path.display(),
-                    line_of(&self.text, span.start).0,
-                    server.name
-                ));
-                error.excerpt = Some(draw(&self.path, &self.text, first_line(&self.text, span.clone())));
-                error
-            };
+            let wrong = |why: String| self.entry_error(span.clone(), &format!("server `{}` {why}", server.name));
             if check_label(&server.name).is_err() {
                 return Err(wrong("is not a label: 1 to 63 letters, digits, `_` and `-`".to_owned()));
             }

@@ -25,6 +25,15 @@ pub struct NodeFlags {
     /// What other nodes are told to dial instead
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
+    /// Certificate of the client port in PEM, with those that lead to its authority; wanted beyond loopback
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Let everybody in who reaches the node, unencrypted; never where strangers can
+    #[arg(long, global = true)]
+    pub insecure_no_auth: bool,
     /// Where everything lasting is kept [default: the XDG data directory, one folder per zone and port]
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

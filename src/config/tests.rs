@@ -82,10 +82,6 @@ fn a_bad_value_names_its_place() {
     let error = with_file("# first\nzone = \"my zone\"\n", NodeFlags::default()).expect_err("a blank");
     assert!(error.message.contains("node.toml:2: zone `my zone` has ` `"), "{}", error.message);
     assert_eq!(error.excerpt.as_deref(), Some(" 2 | zone = \"my zone\"\n   |        ^^^^^^^^^"));
-    let flags = NodeFlags { listen: Some("0.0.0.0:7400".into()), ..NodeFlags::default() };
-    let error = load(flags, &home).expect_err("not loopback");
-    assert!(error.message.starts_with("--listen: 0.0.0.0:7400 can be reached"), "{}", error.message);
-    assert_eq!(error.hint.as_deref(), Some("aop-node --listen 127.0.0.1:7400"));
     for file in [
         "[resolve]\nlimit = 0\n",
         "[resolve]\ndeadline = \"1h\"\n",
@@ -137,4 +133,139 @@ fn what_does_not_go_together_is_refused() {
     assert!(load(root, &home).is_err());
     let own = NodeFlags { parent: vec!["127.0.0.1:7400".into()], ..NodeFlags::default() };
     assert!(load(own, &home).expect_err("itself").message.contains("own address"));
+}
+
+/// Certificate and key in a directory of their own.
+fn certificate() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let made = rcgen::generate_simple_self_signed(["node.example".to_owned()]).expect("made");
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).expect("written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    (dir, cert, key)
+}
+
+#[test]
+fn beyond_loopback_a_node_is_protected_or_was_told_not_to_be() {
+    let listen = |listen: &str| NodeFlags { listen: Some(listen.into()), ..NodeFlags::default() };
+    for address in ["0.0.0.0:7400", "[::]:7400", "192.0.2.7:7400"] {
+        let error = load(listen(address), &home).expect_err("not protected");
+        assert!(error.message.starts_with(&format!("--listen: {address} can be reached")), "{}", error.message);
+        for line in ["tls_cert = \"cert.pem\"", "tls_key = \"key.pem\"", "--insecure-no-auth"] {
+            assert!(error.message.contains(line), "{}", error.message);
+        }
+        let hint = format!("aop-node --listen {address} --tls-cert cert.pem --tls-key key.pem");
+        assert_eq!(error.hint, Some(hint));
+    }
+    let (_dir, cert, key) = certificate();
+    let tls = NodeFlags { tls_cert: Some(cert.clone()), tls_key: Some(key.clone()), ..listen("0.0.0.0:7400") };
+    let config = load(tls.clone(), &home).expect("protected").admission;
+    assert!(!config.terms.policy.is_open && !config.insecure_no_auth);
+    let rate = |rate: Option<std::num::NonZeroU32>| rate.map(std::num::NonZeroU32::get);
+    assert_eq!((rate(config.port.rate), rate(config.port.stranger_rate)), (Some(1_000), Some(20)));
+    assert_eq!(config.port.connections_per_address, Some(64));
+    let open = NodeFlags { insecure_no_auth: true, ..listen("0.0.0.0:7400") };
+    let open = load(open, &home).expect("told").admission;
+    assert!(open.terms.policy.is_open && open.insecure_no_auth && open.port.tls.is_none());
+    let local = load(NodeFlags::default(), &home).expect("loopback").admission;
+    assert_eq!(local, Admission::default());
+    let asked = with_file("[auth]\nrequired = true\n", NodeFlags::default()).expect("loopback");
+    assert!(!asked.admission.terms.policy.is_open);
+    let both = with_file("insecure_no_auth = true\n[auth]\nrequired = true\n", NodeFlags::default());
+    assert!(both.expect_err("either or").message.contains("lets everybody in"));
+    let dev = NodeFlags { dev: true, ..tls.clone() };
+    assert!(load(dev, &home).expect_err("--dev is local").message.contains("--dev"));
+    for alone in [NodeFlags { tls_key: None, ..tls.clone() }, NodeFlags { tls_cert: None, ..tls.clone() }] {
+        assert!(load(alone, &home).expect_err("half").message.contains("needs its"));
+    }
+    let swapped = NodeFlags { tls_cert: Some(key), tls_key: Some(cert), ..tls };
+    let error = load(swapped, &home).expect_err("swapped");
+    assert!(
+        error.message.contains("--tls-cert") && error.message.contains("holds no certificate"),
+        "{}",
+        error.message
+    );
+}
+
+#[test]
+fn rules_tokens_and_issuers_are_read_and_printed_without_secrets() {
+    let hash = format!("sha256:{}", "ab".repeat(32));
+    let text = format!(
+        r#"
+        [http]
+        hosts = ["Node.Example", "::1"]
+        origins = ["https://Console.example:8443"]
+        rate = 5
+        [auth]
+        required = true
+        resource = "https://node.example/"
+        rules = [{{ principal = "zone:*.partner", action = "call", tool = "search_*" }}, {{ principal = "*", tool = "delete_*", deny = true }}]
+        [[auth.tokens]]
+        name = "ci"
+        hash = "{hash}"
+        role = "caller"
+        zone = "lab"
+        expires = 2027-01-31T12:00:00+01:00
+        [[auth.issuers]]
+        issuer = "https://id.example"
+        algorithms = ["ES384"]
+        "#
+    );
+    let config = with_file(&text, NodeFlags::default()).expect("fits");
+    let Admission { terms, port, .. } = &config.admission;
+    assert_eq!((port.hosts.as_slice(), port.connections), (&["node.example".to_owned(), "::1".to_owned()][..], 1_024));
+    assert_eq!((port.rate.map(std::num::NonZeroU32::get), port.stranger_rate), (Some(5), None));
+    assert_eq!((terms.resource.as_str(), terms.policy.rules.len()), ("https://node.example", 2));
+    assert_eq!(terms.tokens[0].expires_ms, Some(1_801_393_200_000));
+    assert_eq!(terms.issuers[0].algorithms, [crate::auth::Algorithm::ES384]);
+    let shown = config.to_json().to_string();
+    for line in [
+        "zone:*.partner may call search_*",
+        "* may not do anything delete_*",
+        "caller * in lab until 2027-01-31T11:00:00Z",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    assert!(!shown.contains("abababab"), "not even the hash");
+}
+
+#[test]
+fn a_mistake_in_a_rule_or_a_token_is_told_with_its_line() {
+    let hash = format!("sha256:{}", "ab".repeat(32));
+    let token = |fields: &str| format!("[[auth.tokens]]\nname = \"ci\"\n{fields}\n");
+    let good = format!("hash = \"{hash}\"\nrole = \"reader\"");
+    let wrong = [
+        ("[auth]\nrule = []\n".to_owned(), "rules"),
+        ("[auth]\nrules = [{ principal = \"*\", action = \"cal\" }]\n".to_owned(), "call"),
+        (token(&format!("hash = \"{hash}\"\nrole = \"calller\"")), "caller"),
+        ("[[auth.issuers]]\nissuer = \"https://id.example\"\nalgorithms = [\"ES265\"]\n".to_owned(), "ES256"),
+        ("[http]\nhost = []\n".to_owned(), "hosts"),
+    ];
+    for (text, meant) in wrong {
+        let error = with_file(&text, NodeFlags::default()).expect_err(&text);
+        assert!(error.did_you_mean.iter().any(|near| near == meant), "{text}: {error:?}");
+        assert!(error.message.contains("node.toml:") && error.excerpt.is_some(), "{}", error.message);
+    }
+    for text in [
+        "[auth]\nrules = [{ principal = \"\" }]\n".to_owned(),
+        "[auth]\nrules = [{ principal = \"*\", tool = \"\" }]\n".to_owned(),
+        "[auth]\nrules = [{ principal = \"*\", action = \"admin\", tool = \"a*\" }]\n".to_owned(),
+        "[auth]\nrules = [{ principal = \"*\", zone = \"a..b\" }]\n".to_owned(),
+        token("hash = \"hunter2\"\nrole = \"reader\""),
+        token(&format!("hash = \"{hash}\"\nrole = \"peer\"")),
+        token(&format!("{good}\nexpires = \"tomorrow\"")),
+        token(&format!("{good}\nexpires = 2027-01-31")),
+        token(&good) + &token(&good),
+        "[[auth.issuers]]\nissuer = \"http://id.example\"\n".to_owned(),
+        "[[auth.issuers]]\nissuer = \"https://id.example\"\nalgorithms = [\"HS256\"]\n".to_owned(),
+        "[[auth.issuers]]\nissuer = \"https://id.example\"\nalgorithms = []\n".to_owned(),
+        "[http]\nhosts = [\"a b\"]\n".to_owned(),
+        "[http]\norigins = [\"*\"]\n".to_owned(),
+        "[http]\norigins = [\"https://a/b\"]\n".to_owned(),
+        "[http]\nrate = 0\n".to_owned(),
+        "[auth]\nresource = \"node.example\"\n".to_owned(),
+    ] {
+        let error = with_file(&text, NodeFlags::default()).expect_err(&text);
+        assert!(!error.message.contains("hunter2"), "what may be a secret is not repeated");
+    }
 }

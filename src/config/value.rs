@@ -21,11 +21,13 @@ pub struct Wrong {
     pub message: String,
     /// A command or value that would do.
     pub hint: Option<String>,
+    /// Near words.
+    pub did_you_mean: Vec<String>,
 }
 
 impl Wrong {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), hint: None, did_you_mean: Vec::new() }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -115,7 +117,7 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// The address to listen on. Only loopback: nothing would keep a stranger from joining the zone.
+/// The address to listen on. What it takes beyond loopback is checked when everything is known.
 pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, Wrong> {
     let numeric = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     let Ok(address) = numeric.parse::<SocketAddr>() else {
@@ -124,13 +126,6 @@ pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, Wrong> {
             Wrong::new(format!("`{text}` is not ADDRESS:PORT")).hint(format!("aop-node --listen 127.0.0.1:{port}"))
         );
     };
-    if !address.ip().is_loopback() {
-        let message = format!(
-            "{address} can be reached from other machines, and this version, which has no admission control to keep strangers out of the zone, serves loopback addresses only"
-        );
-        let loopback = if address.is_ipv6() { "[::1]" } else { "127.0.0.1" };
-        return Err(Wrong::new(message).hint(format!("aop-node --listen {loopback}:{}", address.port())));
-    }
     Ok(address)
 }
 
@@ -238,12 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_is_listened_on() {
+    fn addresses_to_listen_on_are_numbers() {
         assert_eq!(parse_listen("localhost:0").map(|a| a.to_string()).as_deref(), Ok("127.0.0.1:0"));
-        assert!(parse_listen("[::1]:7400").is_ok() && parse_listen("127.0.0.2:1").is_ok());
-        let wrong = parse_listen("0.0.0.0:7401").expect_err("every address");
-        assert!(wrong.message.contains("no admission control"));
-        assert_eq!(wrong.hint.as_deref(), Some("aop-node --listen 127.0.0.1:7401"));
+        assert!(parse_listen("[::1]:7400").is_ok() && parse_listen("0.0.0.0:1").is_ok());
         assert_eq!(parse_listen("7401").expect_err("a port").hint.as_deref(), Some("aop-node --listen 127.0.0.1:7401"));
     }
 

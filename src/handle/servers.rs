@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use aop_proto::access::Principal;
+use aop_proto::access::{Caller, Principal};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{ZoneName, check_label, fit_label};
 use aop_proto::node::{NewTool, Write, WriteError, Wrote};
@@ -135,9 +135,13 @@ impl Handle {
     /// # Errors
     /// What went wrong, with a child's last words; nothing is registered then. `StoreFailed` after it was registered when that could
     /// not be written down.
-    pub async fn register(&self, mut spec: ServerSpec, by: &Principal) -> Result<Registered, Problem> {
-        if !spec.name.is_empty() {
+    pub async fn register(&self, caller: &Caller, mut spec: ServerSpec) -> Result<Registered, Problem> {
+        let by = &caller.principal;
+        if spec.name.is_empty() {
+            self.may_register_unnamed(caller)?;
+        } else {
             check_label(&spec.name).map_err(|error| Problem::new(Kind::Usage, error.to_string()))?;
+            self.may_register(caller, &spec.name)?;
         }
         self.may_begin()?;
         let upstreams = &self.inner.upstreams;
@@ -180,16 +184,17 @@ impl Handle {
     /// # Errors
     /// `Usage` naming the line that does not fit; lines of earlier batches stay written. `StoreFailed`, also after they were written
     /// when that could not be written down.
-    pub async fn register_tools(&self, lines: Vec<Value>, by: &Principal) -> Result<Registered, Problem> {
+    pub async fn register_tools(&self, caller: &Caller, lines: Vec<Value>) -> Result<Registered, Problem> {
         let zone = self.view().zone.clone();
         let mut tools = Vec::with_capacity(lines.len());
         for (at, line) in lines.iter().enumerate() {
             let tool = read_catalogue(&line.to_string(), &zone);
             tools.push(tool.map_err(|why| Problem::new(Kind::Usage, format!("tool {}: {why}", at + 1)))?);
         }
+        self.may_register_tools(caller, &tools)?;
         self.may_begin()?;
-        let entry = Entry::by(by, Event::Registered).zone(&zone).tools(tools.len());
-        let (handle, by) = (self.clone(), by.clone());
+        let entry = Entry::by(&caller.principal, Event::Registered).zone(&zone).tools(tools.len());
+        let (handle, by) = (self.clone(), caller.principal.clone());
         to_its_end(async move {
             let written = handle.write_catalogue(tools, Some(&by)).await;
             handle.audited(entry, written).await
@@ -223,7 +228,11 @@ impl Handle {
     /// # Errors
     /// `NameNotFound` when nothing of that name is served here, `Forbidden` when another node serves it. What was begun goes on
     /// when the caller goes away.
-    pub async fn unregister(&self, name_or_server: &str, by: &Principal) -> Result<Vec<String>, Problem> {
+    pub async fn unregister(&self, caller: &Caller, name_or_server: &str) -> Result<Vec<String>, Problem> {
+        let by = &caller.principal;
+        for server in self.servers_of(name_or_server) {
+            self.may_register(caller, &server)?;
+        }
         let (handle, name) = (self.clone(), name_or_server.to_owned());
         let entry = Entry::by(by, Event::Unregistered).zone(&self.view().zone).name(&name);
         self.may_begin()?;
@@ -245,6 +254,22 @@ impl Handle {
                 Ok(self.write(Write::Remove(name)).await?.removed)
             }
         }
+    }
+
+    /// The server of that name, or those whose tools go by it, each with what stands between it and the zone.
+    fn servers_of(&self, name: &str) -> BTreeSet<String> {
+        if let Some(server) = self.servers().into_iter().find(|server| server.name.eq_ignore_ascii_case(name)) {
+            return BTreeSet::from([server.name]);
+        }
+        let view = self.view();
+        let inside = |tool: &str| {
+            let behind = tool.split_once('.').map_or("", |(_, behind)| behind);
+            let server = behind.strip_suffix(view.zone.as_str()).map_or(behind, |server| server.trim_end_matches('.'));
+            server.to_owned()
+        };
+        let mut all = view.tools.all();
+        all.retain(|tool| tool.of_node(view.node).is_some_and(|own| own.body.server.eq_ignore_ascii_case(name)));
+        all.into_iter().chain(view.tools.called(name)).map(|tool| inside(tool.name.as_str())).collect()
     }
 
     /// Its supervisor first, so that nothing it says comes after the end of its tools.
@@ -367,12 +392,14 @@ impl Handle {
     ///
     /// # Errors
     /// `ServerNotFound`, or why it could not be listed; the last list stands. `StoreFailed` when what changes could not be written down.
-    pub async fn refresh(&self, server: &str, by: &Principal) -> Result<Registered, Problem> {
+    pub async fn refresh(&self, caller: &Caller, server: &str) -> Result<Registered, Problem> {
+        let by = &caller.principal;
         self.may_begin()?;
         let states = self.servers();
         let Some(state) = states.iter().find(|state| state.name.eq_ignore_ascii_case(server)) else {
             return Err(self.no_such_server(server));
         };
+        self.may_register(caller, &state.name)?;
         let listing = self.inner.upstreams.refresh(&state.name, REGISTER_TIMEOUT).await;
         let listing = listing.map_err(|error| {
             Problem::new(Kind::UpstreamDown, format!("`{server}`: {error}")).hint(format!("aop refresh {server}"))

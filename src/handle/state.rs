@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aop_proto::access::Caller;
 use aop_proto::cache::Count;
 use aop_proto::name::ZoneName;
 use aop_proto::view::{ContactView, Counts, View};
@@ -17,10 +18,10 @@ const ZONES_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Handle {
     /// `aop.zones/1`: this zone, its relatives, and every zone that answers.
-    pub async fn zones(&self) -> Value {
+    pub async fn zones(&self, caller: &Caller) -> Value {
         let view = self.view();
         let ask = Ask { mode: Mode::List, limit: 1, timeout: Some(ZONES_TIMEOUT), ..Ask::default() };
-        let answered = self.resolve(ask).await;
+        let answered = self.resolve(caller, ask).await;
         let mut zones: BTreeMap<String, Value> = BTreeMap::new();
         let mut partial = true;
         if let Ok(resolution) = answered {

@@ -4,7 +4,7 @@
 //! costs every streamed answer 40 ms. Always true: every spawned connection is joined before [`run`] returns.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,54 +20,72 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{guard, reply};
+use super::{
+    entrance::{Entrance, Place},
+    guard::Named,
+    tls::Tls,
+};
+use crate::telemetry::Refused;
 
-/// Connections open at once; further ones wait in the kernel's backlog.
-const CONNECTIONS_MAX: usize = 1024;
 /// For the first byte of a connection and for the headers of each request.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// For the whole TLS handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes of one request's headers; more are answered 431.
+const HEADERS_BYTES_MAX: u32 = 64 * 1024;
 /// How long requests in flight may take after the stop.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
 /// Streams one HTTP/2 connection may have open.
-const STREAMS_MAX: u32 = 256;
+const STREAMS_MAX: u32 = 100;
 /// HTTP/2 pings, so that a vanished client does not hold its subscription.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// Rest after a failed accept: it is nearly always a lack of file descriptors, which only time cures.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// What begins a TLS connection. Source: RFC 8446 §5.1, content type `handshake`.
+const TLS_HANDSHAKE: u8 = 22;
+/// Said to whoever speaks plain HTTP to a TLS port.
+const SPEAKS_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: 34\r\n\r\n\
+this port speaks https, not http.\n";
 
 /// Accepts until `shutdown`, then drains.
 pub(super) async fn run(
     listener: TcpListener,
     routes: Router,
-    listen: SocketAddr,
+    entrance: Arc<Entrance>,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let most = usize::try_from(entrance.connections()).unwrap_or(usize::MAX);
+    let slots = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, remote) = tokio::select! {
             () = shutdown.cancelled() => break,
             stream = next(&listener) => stream,
         };
+        let Some(place) = entrance.enter(remote.ip()) else { continue };
         let slot = tokio::select! {
             () = shutdown.cancelled() => break,
             slot = Arc::clone(&slots).acquire_owned() => slot,
         };
-        let connection = Connection { routes: routes.clone(), listen, shutdown: shutdown.clone() };
+        let (routes, entrance) = (routes.clone(), Arc::clone(&entrance));
+        let connection = Connection { routes, entrance, remote: remote.ip(), shutdown: shutdown.clone() };
         let cut = cut.clone();
         connections.spawn(async move {
-            let _slot = slot;
+            let _held = (slot, place);
             tokio::select! {
                 () = cut.cancelled() => {}
-                () = connection.drive(stream) => {}
+                () = connection.begin(stream) => {}
             }
         });
     }
@@ -82,10 +100,10 @@ pub(super) async fn run(
 }
 
 /// The next connection; a failed accept is waited out, since giving up would take the whole node off the air.
-async fn next(listener: &TcpListener) -> TcpStream {
+async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection");
                 sleep(ACCEPT_REST).await;
@@ -97,22 +115,43 @@ async fn next(listener: &TcpListener) -> TcpStream {
 /// What one connection needs from first byte to last.
 struct Connection {
     routes: Router,
-    listen: SocketAddr,
+    entrance: Arc<Entrance>,
+    remote: IpAddr,
     shutdown: CancellationToken,
 }
 
 impl Connection {
-    async fn drive(self, stream: TcpStream) {
+    async fn begin(self, stream: TcpStream) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
+        let Ok(local) = stream.local_addr() else { return };
+        let place = Place { local: local.ip().to_canonical(), remote: self.remote };
+        let entrance = Arc::clone(&self.entrance);
+        match entrance.tls() {
+            None => self.drive(stream, place).await,
+            Some(tls) => {
+                let shaken = tokio::select! {
+                    () = self.shutdown.cancelled() => return,
+                    shaken = timeout(HANDSHAKE_WITHIN, handshake(tls, stream)) => shaken,
+                };
+                match shaken {
+                    Ok(Some(stream)) => self.drive(stream, place).await,
+                    Ok(None) => {}
+                    Err(_) => self.entrance.refused(Refused::Timeout),
+                }
+            }
+        }
+    }
+
+    async fn drive(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place) {
         let heard = Arc::new(AtomicBool::new(false));
-        let Self { routes, listen, shutdown } = self;
+        let Self { routes, entrance, shutdown, .. } = self;
         let service = {
-            let heard = Arc::clone(&heard);
+            let (heard, entrance) = (Arc::clone(&heard), Arc::clone(&entrance));
             service_fn(move |request| {
                 heard.store(true, Ordering::Relaxed);
-                answer(routes.clone(), listen, request)
+                answer(routes.clone(), Arc::clone(&entrance), place, request)
             })
         };
         let builder = protocol();
@@ -124,7 +163,7 @@ impl Connection {
             tokio::select! {
                 result = connection.as_mut() => {
                     if let Err(error) = result {
-                        tracing::debug!(%error, "connection ended early");
+                        on_broken(&entrance, error.as_ref());
                     }
                     return;
                 }
@@ -135,6 +174,7 @@ impl Connection {
                 // hyper's own limit starts only once it knows which HTTP version is spoken.
                 () = first.as_mut(), if waiting => {
                     if !heard.load(Ordering::Relaxed) {
+                        entrance.refused(Refused::Timeout);
                         return;
                     }
                     waiting = false;
@@ -144,27 +184,68 @@ impl Connection {
     }
 }
 
+/// TLS over `stream`. Whoever speaks plain HTTP is told so in its own words, everybody else who fails is left.
+async fn handshake(tls: &Tls, mut stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await.ok()? == 0 {
+        return None;
+    }
+    if first[0] != TLS_HANDSHAKE {
+        // It may be gone, or never have been HTTP.
+        let _ = stream.write_all(SPEAKS_TLS).await;
+        let _ = stream.shutdown().await;
+        return None;
+    }
+    match TlsAcceptor::from(tls.config()).accept(stream).await {
+        Ok(stream) => Some(stream),
+        Err(error) => {
+            tracing::debug!(%error, "tls.handshake");
+            None
+        }
+    }
+}
+
+fn on_broken(entrance: &Entrance, error: &(dyn std::error::Error + Send + Sync + 'static)) {
+    if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout) {
+        entrance.refused(Refused::Timeout);
+    }
+    tracing::debug!(error, "connection ended early");
+}
+
 fn protocol() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .max_buf_size(HEADERS_BYTES_MAX as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(HEADERS_WITHIN)
+        .max_header_list_size(HEADERS_BYTES_MAX)
         .max_concurrent_streams(STREAMS_MAX);
     builder
 }
 
-/// One request: the guard, then the router. Nothing goes round the guard, whatever route or method it names.
-async fn answer(routes: Router, listen: SocketAddr, request: Request<Incoming>) -> Result<Response, hyper::Error> {
-    let mut response = match guard::check_host_and_origin(request.uri(), request.headers(), listen) {
-        Err(problem) => reply::problem(&problem),
-        Ok(()) => match routes.oneshot(request.map(Body::new)).await {
+/// One request: the entrance, then the router. Nothing goes round the entrance, whatever route or method it names.
+async fn answer(
+    routes: Router,
+    entrance: Arc<Entrance>,
+    place: Place,
+    request: Request<Incoming>,
+) -> Result<Response, hyper::Error> {
+    let named = Named { uri: request.uri(), headers: request.headers(), local: place.local, secure: false };
+    let asked = named.authority().map(|authority| authority.to_string());
+    let mut response = match entrance.admit(request.map(Body::new), place).await {
+        Err(refusal) => refusal,
+        Ok(request) => match routes.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         },
     };
+    entrance.challenge(&mut response, asked);
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }

@@ -2,15 +2,11 @@
 
 use aop_proto::access::Glob;
 use aop_proto::error::{Kind, Problem, did_you_mean};
-use axum::{
-    extract::State,
-    http::{HeaderMap, Uri},
-};
+use axum::{extract::State, http::Uri};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Shared, ask,
-    guard::require_admin,
     reply::{self, Reply},
 };
 use crate::{
@@ -26,8 +22,7 @@ const PATTERN_BYTES_MAX: usize = 256;
 const NAMES: [&str; 5] = ["n", "event", "since", "principal", "after"];
 
 /// `GET /v1/audit?n=&event=&since=&principal=&after=`: the newest entries that fit, the oldest of them first.
-pub(super) async fn read(State(doors): Shared, headers: HeaderMap, uri: Uri) -> Reply {
-    require_admin(&headers, &doors.admin_token)?;
+pub(super) async fn read(State(doors): Shared, uri: Uri) -> Reply {
     let query = query(ask::pairs(&uri)?, doors.handle.clock())?;
     let page = doors.handle.audit().read(query).await.map_err(problem)?;
     let entries: Result<Vec<Box<RawValue>>, _> = page.lines.into_iter().map(RawValue::from_string).collect();
@@ -42,8 +37,7 @@ pub(super) async fn read(State(doors): Shared, headers: HeaderMap, uri: Uri) -> 
 }
 
 /// `GET /v1/audit/verify`: whether every line that is kept follows the one before it.
-pub(super) async fn verify(State(doors): Shared, headers: HeaderMap) -> Reply {
-    require_admin(&headers, &doors.admin_token)?;
+pub(super) async fn verify(State(doors): Shared) -> Reply {
     let found = doors.handle.audit().verify().await.map_err(problem)?;
     Ok(reply::ok(&verified(&found)))
 }

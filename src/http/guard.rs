@@ -1,106 +1,132 @@
-//! Who may speak to this port: `Host`, `Origin` and the admin token.
+//! Which names and pages may speak to this port: `Host`, `Origin`, and what browsers may send.
 //!
 //! A browser on this machine can be made to send requests here by any page it shows, and a name of an attacker's can be made to
-//! point here (DNS rebinding). So the name asked for must be ours and a page must be served from this machine. It is not
-//! authentication of principals; it is what must hold even where everything local is trusted.
+//! point here (DNS rebinding). So the name asked for must be ours and a page must be one of ours. It is not authentication; it is
+//! what must hold even where everything local is trusted, on every route, before anybody asks who calls.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use aop_proto::error::{Kind, Problem};
-use http::{HeaderMap, Uri, header, uri::Authority};
-use sha2::{Digest, Sha256};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, Method, Uri, header};
 
-/// The local admin token, kept only as its hash.
-#[derive(Clone)]
-pub struct AdminToken([u8; 32]);
+use crate::telemetry::Refused;
 
-impl AdminToken {
-    /// The token whose text is `secret`.
-    pub fn new(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).into())
+/// Sent by browsers and by nobody else, whatever the page.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What a request was refused for, and what the caller is told.
+pub(super) type Refusal = (Refused, Problem);
+
+/// Names of this node besides loopback and the address that was connected to, and pages of others that may use it; lower case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) hosts: BTreeSet<String>,
+    pub(super) origins: BTreeSet<String>,
+}
+
+/// One request as far as its names go.
+pub(super) struct Named<'a> {
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    /// The address of this machine that the connection was made to.
+    pub(super) local: IpAddr,
+    /// Whether it came over TLS.
+    pub(super) secure: bool,
+}
+
+impl Names {
+    /// Refuses what names another host, or comes from a page of another host.
+    pub(super) fn check(&self, request: &Named<'_>) -> Result<(), Refusal> {
+        let local = request.local;
+        let asked = request.authority().ok_or_else(|| foreign("the request names no single host"))?;
+        let name = bare(asked.host());
+        if !self.is_ours(&name, local) {
+            return Err(foreign(format!("`{name}` is not a name of this node; it may be given one in `[http] hosts`")));
+        }
+        let mut origins = request.headers.get_all(header::ORIGIN).iter();
+        let origin = match (origins.next(), origins.next()) {
+            (None, _) => return Ok(()),
+            (Some(origin), None) => origin.to_str().unwrap_or_default().to_ascii_lowercase(),
+            (Some(_), Some(_)) => String::new(),
+        };
+        if self.origins.contains(&origin) || is_own_page(&origin, &asked, request) {
+            return Ok(());
+        }
+        let problem = Problem::new(Kind::HostNotAllowed, "pages of another origin may not use this node");
+        Err((Refused::Origin, problem.hint("aop-node config")))
     }
 
-    /// Whether `presented` is the token. Hashes are compared, all of their bytes, so that time tells nothing.
-    fn matches(&self, presented: &str) -> bool {
-        let presented: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
-        self.0.iter().zip(presented).fold(0, |difference, (ours, theirs)| difference | (ours ^ theirs)) == 0
+    /// Loopback, the address that was connected to, or a name that was configured. The port may differ: a forwarded port is still
+    /// this node, and a rebinding attack is made with names, not with ports.
+    fn is_ours(&self, host: &str, local: IpAddr) -> bool {
+        is_loopback(host) || host.parse() == Ok(local) || self.hosts.contains(host)
     }
 }
 
-impl std::fmt::Debug for AdminToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AdminToken(…)")
+impl Named<'_> {
+    /// The one host a request names, with its port.
+    pub(super) fn authority(&self) -> Option<Authority> {
+        let mut hosts = self.headers.get_all(header::HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => Some(Authority::try_from(host.to_str().ok()?).ok()?),
+            (Some(_), Some(_)) => return None,
+            (None, _) => None,
+        };
+        // The request line may name one as well, and HTTP/2 does (`:authority`); it counts (RFC 9112 §3.2.2), so both have to say the
+        // same.
+        let mut named = self.uri.authority().into_iter().chain(&host);
+        let one = named.next().filter(|one| !one.as_str().contains('@'))?;
+        let is_single = named.all(|other| other.as_str().eq_ignore_ascii_case(one.as_str()));
+        is_single.then(|| one.clone())
     }
 }
 
-/// Refuses what names another host, or comes from a page of another host.
-pub(super) fn check_host_and_origin(uri: &Uri, headers: &HeaderMap, listen: SocketAddr) -> Result<(), Problem> {
-    let host = asked_host(uri, headers).ok_or_else(|| refused("the request names no single host", listen))?;
-    if !is_ours(&host, listen) {
-        return Err(refused(format!("`{host}` is not a name of this node"), listen));
+/// Refuses what a page can send to anybody without being asked whether it may: a form, or text that happens to be JSON.
+pub(super) fn check_form(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let by_browser = headers.contains_key(header::ORIGIN) || headers.contains_key(FETCH_SITE);
+    let sent = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let is_json = sent.map(|sent| sent.split(';').next().unwrap_or_default().trim());
+    let is_json = is_json.is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    // A page cannot send DELETE to others unasked, and it has nothing to say with it.
+    let says_nothing = *method == Method::DELETE && sent.is_none();
+    if is_read || !by_browser || is_json || says_nothing {
+        return Ok(());
     }
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    match (origins.next(), origins.next()) {
-        (None, _) => Ok(()),
-        (Some(origin), None) if origin.to_str().is_ok_and(|origin| origin_is_local(origin, listen)) => Ok(()),
-        _ => Err(refused("pages of another origin may not use this node", listen)),
-    }
+    Err(Problem::new(Kind::Usage, "what changes something is sent from a page as application/json").hint("aop --help"))
 }
 
-/// Refuses what does not carry the admin token.
-pub(super) fn require_admin(headers: &HeaderMap, token: &AdminToken) -> Result<(), Problem> {
-    let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
-    match presented {
-        Some(presented) if token.matches(presented) => Ok(()),
-        Some(_) => Err(Problem::new(Kind::AuthRequired, "the token is not this node's admin token")
-            .hint("aop status # on the same machine and user, aop finds the token by itself")),
-        None => Err(Problem::new(Kind::AuthRequired, "what changes the node needs its admin token")
-            .hint("aop status # on the same machine and user, aop finds the token by itself")),
-    }
+fn foreign(message: impl Into<String>) -> Refusal {
+    (Refused::Host, Problem::new(Kind::HostNotAllowed, message).hint("aop-node config"))
 }
 
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-fn refused(message: impl Into<String>, listen: SocketAddr) -> Problem {
-    Problem::new(Kind::HostNotAllowed, message).hint(format!("curl http://{listen}/livez"))
-}
-
-/// The one host a request names, in lower case and without port, brackets or final dot.
-fn asked_host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => Some(Authority::try_from(host.to_str().ok()?).ok()?),
-        (Some(_), Some(_)) => return None,
-        (None, _) => None,
-    };
-    // The request line may name one as well, and HTTP/2 does (`:authority`); it counts (RFC 9112 §3.2.2), so both have to say the same.
-    let mut named = uri.authority().into_iter().chain(&host);
-    let one = named.next().filter(|one| !one.as_str().contains('@'))?;
-    let is_single = named.all(|other| other.as_str().eq_ignore_ascii_case(one.as_str()));
-    is_single.then(|| bare(one.host()))
-}
-
+/// A host in lower case and without brackets or final dot.
 fn bare(host: &str) -> String {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
-/// Loopback, or the address that is bound. The port may differ: a forwarded port is still this node, and a rebinding attack is
-/// made with names, not with ports.
-fn is_ours(host: &str, listen: SocketAddr) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip == listen.ip())
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// `http(s)://` and one of our hosts, any port. `null` and other schemes are not.
-fn origin_is_local(origin: &str, listen: SocketAddr) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let Ok(authority) = Authority::try_from(authority) else { return false };
-    let ours = matches!(bare(authority.host()).as_str(), "localhost" | "127.0.0.1" | "::1")
-        || authority.host().parse::<IpAddr>().is_ok_and(|ip| ip == listen.ip());
-    matches!(scheme, "http" | "https") && !authority.as_str().contains('@') && ours
+/// Whether a page is this node's own: `http(s)://` and the very host and port that are asked. Where that is loopback any port will
+/// do, since whatever serves pages there is of this machine; `null` and other schemes are nobody's.
+fn is_own_page(origin: &str, asked: &Authority, request: &Named<'_>) -> bool {
+    let Some((scheme, page)) = origin.split_once("://") else { return false };
+    let Ok(page) = Authority::try_from(page) else { return false };
+    if !matches!(scheme, "http" | "https") || page.as_str().contains('@') {
+        return false;
+    }
+    let (page_host, asked_host) = (bare(page.host()), bare(asked.host()));
+    if is_loopback(&asked_host) {
+        return matches!(page_host.as_str(), "localhost" | "127.0.0.1" | "::1")
+            || page_host.parse() == Ok(request.local);
+    }
+    let port = |authority: &Authority, secure: bool| authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    page_host == asked_host && port(&page, scheme == "https") == port(asked, request.secure)
 }
 
 #[cfg(test)]
@@ -109,7 +135,9 @@ mod tests {
 
     use super::*;
 
-    fn check(host: &[&str], origin: &[&str]) -> bool {
+    const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
+
+    fn refused(names: &Names, local: [u8; 4], host: &[&str], origin: &[&str]) -> Option<Refused> {
         let mut headers = HeaderMap::new();
         for host in host {
             headers.append(header::HOST, HeaderValue::from_str(host).expect("header"));
@@ -117,8 +145,13 @@ mod tests {
         for origin in origin {
             headers.append(header::ORIGIN, HeaderValue::from_str(origin).expect("header"));
         }
-        let listen = SocketAddr::from(([127, 0, 0, 1], 7400));
-        check_host_and_origin(&Uri::from_static("/v1/status"), &headers, listen).is_ok()
+        let uri = Uri::from_static("/v1/status");
+        let named = Named { uri: &uri, headers: &headers, local: local.into(), secure: true };
+        names.check(&named).err().map(|(refused, _)| refused)
+    }
+
+    fn check(host: &[&str], origin: &[&str]) -> bool {
+        refused(&Names::default(), LOOPBACK, host, origin).is_none()
     }
 
     #[test]
@@ -141,7 +174,7 @@ mod tests {
             "user@localhost",
             "local host",
         ] {
-            assert!(!check(&[host], &[]), "{host}");
+            assert_eq!(refused(&Names::default(), LOOPBACK, &[host], &[]), Some(Refused::Host), "{host}");
         }
         assert!(!check(&[], &[]), "no host at all");
         assert!(!check(&["localhost", "evil.example"], &[]), "two hosts");
@@ -149,13 +182,17 @@ mod tests {
 
     #[test]
     fn the_authority_of_http_2_counts_as_host() {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 7400));
-        let check =
-            |uri: &'static str| check_host_and_origin(&Uri::from_static(uri), &HeaderMap::new(), listen).is_ok();
+        let beside = |uri: &'static str, headers: HeaderMap| {
+            let uri = Uri::from_static(uri);
+            Names::default()
+                .check(&Named { uri: &uri, headers: &headers, local: LOOPBACK.into(), secure: false })
+                .is_ok()
+        };
+        let check = |uri| beside(uri, HeaderMap::new());
         assert!(check("http://localhost:7400/livez"));
         assert!(!check("http://evil.example/livez"));
-        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost:7400"))]);
-        let both = |uri: &'static str| check_host_and_origin(&Uri::from_static(uri), &headers, listen).is_ok();
+        let host = || HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost:7400"))]);
+        let both = |uri| beside(uri, host());
         assert!(both("http://LOCALHOST:7400/livez"));
         assert!(!both("http://evil.example/livez"), "the request line counts, not the header beside it");
     }
@@ -181,15 +218,46 @@ mod tests {
     }
 
     #[test]
-    fn only_the_token_itself_opens() {
-        let token = AdminToken::new("s3cret");
-        let with = |value: &'static str| {
-            require_admin(&HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]), &token)
-                .is_ok()
+    fn off_loopback_a_node_has_the_names_it_was_given_and_pages_of_just_these() {
+        let names =
+            Names { hosts: ["node.example".to_owned()].into(), origins: ["https://console.example".to_owned()].into() };
+        let refused = |host: &str, origin: &[&str]| refused(&names, [192, 0, 2, 7], &[host], origin);
+        for host in ["node.example", "Node.Example.:7400", "192.0.2.7:7400", "localhost:7400"] {
+            assert_eq!(refused(host, &[]), None, "{host}");
+        }
+        for host in ["192.0.2.8", "x.node.example", "node.example.evil.example"] {
+            assert_eq!(refused(host, &[]), Some(Refused::Host), "{host}");
+        }
+        let asked = "node.example:7400";
+        for origin in ["https://node.example:7400", "https://console.example", "HTTPS://CONSOLE.example"] {
+            assert_eq!(refused(asked, &[origin]), None, "{origin}");
+        }
+        // The localhost of a browser elsewhere is not this machine.
+        for origin in
+            ["https://node.example", "http://localhost:7400", "https://192.0.2.7:7400", "https://console.example:1"]
+        {
+            assert_eq!(refused(asked, &[origin]), Some(Refused::Origin), "{origin}");
+        }
+        assert_eq!(refused("node.example", &["https://node.example:443"]), None, "the scheme's own port");
+    }
+
+    #[test]
+    fn a_page_changes_things_with_json_only() {
+        let check = |method: Method, pairs: &[(&'static str, &'static str)]| {
+            let pairs =
+                pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            check_form(&method, &HeaderMap::from_iter(pairs)).is_ok()
         };
-        assert!(with("Bearer s3cret") && with("bearer s3cret"));
-        assert!(!with("Bearer s3cre") && !with("Basic s3cret") && !with("s3cret") && !with("Bearer "));
-        assert!(require_admin(&HeaderMap::new(), &token).is_err());
-        assert_eq!(format!("{token:?}"), "AdminToken(…)");
+        let (page, site) = (("origin", "http://localhost"), ("sec-fetch-site", "cross-site"));
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        for browser in [page, site] {
+            for sent in [form, ("content-type", "text/plain;charset=UTF-8"), ("content-type", "multipart/form-data")] {
+                assert!(!check(Method::POST, &[browser, sent]) && !check(Method::DELETE, &[browser, sent]));
+            }
+            assert!(!check(Method::POST, &[browser]));
+            assert!(check(Method::POST, &[browser, ("content-type", "Application/JSON; charset=utf-8")]));
+            assert!(check(Method::DELETE, &[browser]) && check(Method::GET, &[browser, form]));
+        }
+        assert!(check(Method::POST, &[form]), "what is no browser can send what it likes anyway");
     }
 }

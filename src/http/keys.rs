@@ -1,11 +1,10 @@
 //! `/v1/keys`: the keys this node believes, and the rotation of its zone's.
 
-use aop_proto::access::Principal;
-use axum::{extract::State, http::HeaderMap};
+use aop_proto::access::Caller;
+use axum::{Extension, extract::State};
 
 use super::{
     Shared,
-    guard::require_admin,
     reply::{self, Reply},
 };
 
@@ -15,7 +14,6 @@ pub(super) async fn list(State(doors): Shared) -> Reply {
 }
 
 /// `POST /v1/keys/rotate`
-pub(super) async fn rotate(State(doors): Shared, headers: HeaderMap) -> Reply {
-    require_admin(&headers, &doors.admin_token)?;
-    Ok(reply::ok(&doors.handle.rotate_key(&Principal::Operator).await?))
+pub(super) async fn rotate(State(doors): Shared, Extension(caller): Extension<Caller>) -> Reply {
+    Ok(reply::ok(&doors.handle.rotate_key(&caller.principal).await?))
 }

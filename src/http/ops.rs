@@ -18,7 +18,7 @@ const PAGE: &str = include_str!("../page/index.html");
 const FRAME_OPTIONS: HeaderName = HeaderName::from_static("x-frame-options");
 
 /// The paths a lost caller may have meant.
-const PATHS: [&str; 13] = [
+const PATHS: [&str; 15] = [
     "/mcp",
     "/v1/resolve",
     "/v1/tools",
@@ -28,6 +28,8 @@ const PATHS: [&str; 13] = [
     "/v1/status",
     "/v1/keys",
     "/v1/audit",
+    "/v1/invites",
+    "/v1/tokens",
     "/livez",
     "/readyz",
     "/metrics",

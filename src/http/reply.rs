@@ -25,18 +25,21 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// What a handler returns.
 pub(super) type Reply = Result<Response, Failure>;
 
-/// A problem on its way out.
-pub(super) struct Failure(Problem);
+/// A problem on its way out, with the status where it is another than its kind's.
+pub(super) struct Failure(Problem, Option<StatusCode>);
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self(problem)
+        Self(problem, None)
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        problem(&self.0)
+        match self.1 {
+            Some(status) => problem_as(&self.0, status),
+            None => problem(&self.0),
+        }
     }
 }
 
@@ -60,10 +63,26 @@ pub(super) fn problem_as(problem: &Problem, status: StatusCode) -> Response {
         }
     }
     let mut response = json_as(status, &object, "application/problem+json");
-    if problem.kind == Kind::AuthRequired {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"aop\""));
+    if let Some(challenge) = challenge(problem) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     response
+}
+
+/// What a refused client is told for its authorization server: that a token is needed, is not good, or is not good enough (RFC 6750
+/// §3). The words are in the problem's details.
+pub(crate) fn challenge(problem: &Problem) -> Option<HeaderValue> {
+    let said = |key: &str| problem.detail.as_ref().and_then(|detail| detail.get(key)).and_then(Value::as_str);
+    if !(problem.kind == Kind::AuthRequired || (problem.kind == Kind::Forbidden && said("error").is_some())) {
+        return None;
+    }
+    let mut challenge = "Bearer realm=\"aop\"".to_owned();
+    for key in ["error", "scope"] {
+        if let Some(word) = said(key) {
+            challenge.push_str(&format!(", {key}=\"{word}\""));
+        }
+    }
+    HeaderValue::try_from(challenge).ok()
 }
 
 /// 200 and `value`.
@@ -110,11 +129,12 @@ pub(crate) enum BodyError {
 
 impl From<BodyError> for Failure {
     fn from(error: BodyError) -> Self {
-        let kind = match error {
-            BodyError::TooLarge => Kind::TooLarge,
-            BodyError::Late | BodyError::Broken => Kind::Usage,
+        let (kind, status) = match error {
+            BodyError::TooLarge => (Kind::TooLarge, None),
+            BodyError::Late => (Kind::Usage, Some(StatusCode::REQUEST_TIMEOUT)),
+            BodyError::Broken => (Kind::Usage, None),
         };
-        Self(Problem::new(kind, error.to_string()))
+        Self(Problem::new(kind, error.to_string()), status)
     }
 }
 

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use aop_proto::access::Caller;
 use axum::{
     body::Body,
-    extract::State,
+    extract::{Extension, State},
     http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -28,31 +29,36 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// `GET /v1/resolve?q=…`
-pub(super) async fn get(State(doors): Shared, uri: Uri, headers: HeaderMap) -> Reply {
+pub(super) async fn get(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Reply {
     let asked = ask::from_pairs(ask::pairs(&uri)?)?;
-    answer(&doors, asked, &headers).await
+    answer(&doors, &caller, asked, &headers).await
 }
 
 /// `POST /v1/resolve` with the same names in a JSON object.
-pub(super) async fn post(State(doors): Shared, request: Request<Body>) -> Reply {
+pub(super) async fn post(State(doors): Shared, Extension(caller): Extension<Caller>, request: Request<Body>) -> Reply {
     let headers = request.headers().clone();
     let asked = ask::from_body(reply::read_json(request).await?)?;
-    answer(&doors, asked, &headers).await
+    answer(&doors, &caller, asked, &headers).await
 }
 
-async fn answer(doors: &Doors, asked: Asked, headers: &HeaderMap) -> Reply {
+async fn answer(doors: &Doors, caller: &Caller, asked: Asked, headers: &HeaderMap) -> Reply {
     let Asked { mut asks, batch, show } = asked;
     match asks.pop() {
-        Some(ask) if !batch => single(doors, ask, show, headers).await,
+        Some(ask) if !batch => single(doors, caller, ask, show, headers).await,
         last => {
             asks.extend(last);
-            Ok(many(doors, asks, show).await)
+            Ok(many(doors, caller, asks, show).await)
         }
     }
 }
 
-async fn single(doors: &Doors, ask: Ask, show: Show, headers: &HeaderMap) -> Reply {
-    let resolution = doors.handle.resolve(ask).await?;
+async fn single(doors: &Doors, caller: &Caller, ask: Ask, show: Show, headers: &HeaderMap) -> Reply {
+    let resolution = doors.handle.resolve(caller, ask).await?;
     // A trace is about this very request, so it is never the same answer twice.
     let etag = if show.trace { None } else { quoted(&resolution.etag) };
     let mut response = match &etag {
@@ -64,14 +70,14 @@ async fn single(doors: &Doors, ask: Ask, show: Show, headers: &HeaderMap) -> Rep
 }
 
 /// A batch answers every query by itself: one that fails does not take the others with it.
-async fn many(doors: &Doors, asks: Vec<Ask>, show: Show) -> Response {
-    let answers = join_all(asks.into_iter().map(|ask| one_of_many(doors, ask, show))).await;
+async fn many(doors: &Doors, caller: &Caller, asks: Vec<Ask>, show: Show) -> Response {
+    let answers = join_all(asks.into_iter().map(|ask| one_of_many(doors, caller, ask, show))).await;
     reply::ok(&json!({"schema": "aop.resolve-batch/1", "answers": answers}))
 }
 
-async fn one_of_many(doors: &Doors, ask: Ask, show: Show) -> Value {
+async fn one_of_many(doors: &Doors, caller: &Caller, ask: Ask, show: Show) -> Value {
     let query = ask.query.clone();
-    match doors.handle.resolve(ask).await {
+    match doors.handle.resolve(caller, ask).await {
         Ok(resolution) => resolution.to_json(show),
         Err(problem) => json!({"schema": "aop.resolve/1", "query": query, "results": [], "error": problem.to_json()}),
     }
@@ -80,7 +86,9 @@ async fn one_of_many(doors: &Doors, ask: Ask, show: Show) -> Value {
 /// Lifetime, age, cost and trace of an answer, as headers.
 fn tell(headers: &mut HeaderMap, resolution: &Arc<Resolution>, etag: Option<HeaderValue>) {
     // The remaining lifetime; a cache that subtracts `Age` once more only asks again earlier, it never serves older than promised.
-    headers.insert(header::CACHE_CONTROL, text(format!("max-age={}", resolution.ttl.as_secs())));
+    headers.insert(header::CACHE_CONTROL, text(format!("private, max-age={}", resolution.ttl.as_secs())));
+    // What one caller may see another may not.
+    headers.insert(header::VARY, HeaderValue::from_static("authorization"));
     headers.insert(header::AGE, HeaderValue::from(resolution.age.as_secs()));
     headers.insert(SERVER_TIMING, text(format!("total;dur={:.3}", resolution.took.as_secs_f64() * 1e3)));
     if let Some(etag) = etag {

@@ -5,19 +5,18 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use aop_proto::access::Principal;
+use aop_proto::access::Caller;
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use axum::{
     body::Body,
-    extract::{Path, State},
-    http::{HeaderMap, Request, StatusCode},
+    extract::{Extension, Path, State},
+    http::{Request, StatusCode},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Shared,
-    guard::require_admin,
     reply::{self, Reply},
 };
 use crate::{
@@ -76,29 +75,38 @@ pub(super) async fn show(State(doors): Shared, Path(name): Path<String>) -> Repl
 }
 
 /// `POST /v1/servers`
-pub(super) async fn register(State(doors): Shared, request: Request<Body>) -> Reply {
-    require_admin(request.headers(), &doors.admin_token)?;
+pub(super) async fn register(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Reply {
     let spec = spec(reply::read_json(request).await?)?;
-    let done = doors.handle.register(spec, &Principal::Operator).await?;
+    let done = doors.handle.register(&caller, spec).await?;
     Ok(reply::json(StatusCode::CREATED, &registered(&done)))
 }
 
 /// `DELETE /v1/servers/{name}`
-pub(super) async fn unregister(State(doors): Shared, Path(name): Path<String>, headers: HeaderMap) -> Reply {
-    require_admin(&headers, &doors.admin_token)?;
+pub(super) async fn unregister(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Reply {
     let servers = doors.handle.servers();
     // A tool's name must not slip through here: this route is about servers, and takes all their tools with them.
     let Some(server) = servers.iter().find(|server| server.name.eq_ignore_ascii_case(&name)) else {
         return Err(not_found(&name, &servers).into());
     };
-    let removed = doors.handle.unregister(&server.name, &Principal::Operator).await?;
+    let removed = doors.handle.unregister(&caller, &server.name).await?;
     Ok(reply::ok(&json!({"schema": "aop.unregistered/1", "removed": removed})))
 }
 
 /// `POST /v1/servers/{name}/refresh`
-pub(super) async fn refresh(State(doors): Shared, Path(name): Path<String>, headers: HeaderMap) -> Reply {
-    require_admin(&headers, &doors.admin_token)?;
-    let done = doors.handle.refresh(&name, &Principal::Operator).await?;
+pub(super) async fn refresh(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Reply {
+    let done = doors.handle.refresh(&caller, &name).await?;
     Ok(reply::ok(&registered(&done)))
 }
 

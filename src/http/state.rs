@@ -1,6 +1,7 @@
 //! `/v1/zones`, `/v1/nodes`, `/v1/status`: what this node knows of the federation, its zone and itself.
 
-use axum::extract::State;
+use aop_proto::access::Caller;
+use axum::extract::{Extension, State};
 
 use super::{
     Shared,
@@ -8,8 +9,8 @@ use super::{
 };
 
 /// `GET /v1/zones`
-pub(super) async fn zones(State(doors): Shared) -> Reply {
-    Ok(reply::ok(&doors.handle.zones().await))
+pub(super) async fn zones(State(doors): Shared, Extension(caller): Extension<Caller>) -> Reply {
+    Ok(reply::ok(&doors.handle.zones(&caller).await))
 }
 
 /// `GET /v1/nodes`

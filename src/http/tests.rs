@@ -25,14 +25,7 @@ impl Port {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let listen = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();
-        let handle = Handle::for_tests();
-        let doors = Doors {
-            calls: crate::call::Calls::new(handle.clone()),
-            handle,
-            admin_token: AdminToken::new("t"),
-            listen,
-            zone: "research".into(),
-        };
+        let doors = Doors::for_tests(&PortSettings::default());
         let done = tokio::spawn(serve(listener, doors, axum::Router::new(), stop.clone()));
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { listen, stop, done, client }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use aop_proto::access::Principal;
+use aop_proto::access::{Action, Caller};
 use aop_proto::error::{Kind, Problem};
 use axum::{
     body::Body,
-    extract::{Path, State},
-    http::{HeaderMap, Request, StatusCode, Uri, header},
+    extract::{Extension, Path, State},
+    http::{Request, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -16,7 +16,6 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Shared, ask,
-    guard::require_admin,
     reply::{self, Reply, read_body},
     servers::registered,
 };
@@ -31,7 +30,7 @@ const LIST_MAX: usize = 1_000_000;
 /// How long a call may take: (default, most).
 const CALL_TIMEOUT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 /// `GET /v1/tools?zone=&n=`: this zone, or another one or one below.
-pub(super) async fn list(State(doors): Shared, uri: Uri) -> Reply {
+pub(super) async fn list(State(doors): Shared, Extension(caller): Extension<Caller>, uri: Uri) -> Reply {
     let (mut zone, mut limit) = (doors.zone.clone(), LIST_MAX);
     for (name, value) in ask::pairs(&uri)? {
         match name.as_str() {
@@ -41,7 +40,7 @@ pub(super) async fn list(State(doors): Shared, uri: Uri) -> Reply {
         }
     }
     let ask = Ask { mode: Mode::List, limit, zone: Some(zone.clone()), ..Ask::default() };
-    let resolution = doors.handle.resolve(ask).await?;
+    let resolution = doors.handle.resolve(&caller, ask).await?;
     let tools: Vec<Value> = resolution.hits.iter().map(unranked).collect();
     Ok(reply::ok(&json!({"schema": "aop.tools/1", "zone": zone, "partial": resolution.partial, "tools": tools})))
 }
@@ -57,8 +56,12 @@ fn unranked(hit: &Hit) -> Value {
 }
 
 /// `GET /v1/tools/{name}`: everything known about one tool.
-pub(super) async fn show(State(doors): Shared, Path(name): Path<String>) -> Reply {
-    Ok(reply::ok(&doors.handle.find(&name).await?.card()))
+pub(super) async fn show(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Reply {
+    Ok(reply::ok(&doors.handle.find(&caller, &name, Action::Discover).await?.card()))
 }
 
 #[derive(Deserialize)]
@@ -68,17 +71,23 @@ struct RegisterBody {
 }
 
 /// `POST /v1/tools`: catalogue lines, each a tool that nothing serves yet.
-pub(super) async fn register(State(doors): Shared, request: Request<Body>) -> Reply {
-    require_admin(request.headers(), &doors.admin_token)?;
+pub(super) async fn register(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Reply {
     let body: RegisterBody = reply::read_json(request).await?;
-    let done = doors.handle.register_tools(body.tools, &Principal::Operator).await?;
+    let done = doors.handle.register_tools(&caller, body.tools).await?;
     Ok(reply::json(StatusCode::CREATED, &registered(&done)))
 }
 
 /// `DELETE /v1/tools/{name}`
-pub(super) async fn unregister(State(doors): Shared, Path(name): Path<String>, headers: HeaderMap) -> Reply {
-    require_admin(&headers, &doors.admin_token)?;
-    let removed = doors.handle.unregister(&name, &Principal::Operator).await?;
+pub(super) async fn unregister(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Reply {
+    let removed = doors.handle.unregister(&caller, &name).await?;
     Ok(reply::ok(&json!({"schema": "aop.unregistered/1", "removed": removed})))
 }
 
@@ -108,12 +117,16 @@ struct Called<'a> {
 }
 
 /// `POST /v1/tools/{name}/call`. The caller going away drops this future, and with it the call.
-pub(super) async fn call(State(doors): Shared, Path(name): Path<String>, request: Request<Body>) -> Reply {
-    require_admin(request.headers(), &doors.admin_token)?;
+pub(super) async fn call(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    request: Request<Body>,
+) -> Reply {
     let bytes = read_body(request.into_body()).await?;
     let body: CallBody<'_> = reply::from_json(&bytes)?;
     let dry_run = body.dry_run;
-    let outcome = doors.calls.call(call_request(name, body)?).await?;
+    let outcome = doors.calls.call(call_request(caller, name, body)?).await?;
     if dry_run {
         // Arguments that nobody could check are neither valid nor not.
         let valid = outcome.unchecked.is_none().then_some(true);
@@ -137,13 +150,14 @@ pub(super) async fn call(State(doors): Shared, Path(name): Path<String>, request
     }))
 }
 
-fn call_request(name: String, body: CallBody<'_>) -> Result<CallRequest, Problem> {
+fn call_request(caller: Caller, name: String, body: CallBody<'_>) -> Result<CallRequest, Problem> {
     let arguments = body.arguments.map_or("{}", RawValue::get);
     if !arguments.starts_with('{') {
         return Err(Problem::new(Kind::InvalidArguments, "`arguments` has to be a JSON object")
             .hint(format!("aop call {name} --args '{{}}'")));
     }
     Ok(CallRequest {
+        caller,
         arguments: Bytes::copy_from_slice(arguments.as_bytes()),
         name,
         extra: Vec::new(),

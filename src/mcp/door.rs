@@ -5,11 +5,16 @@
 
 use std::sync::Arc;
 
+use aop_proto::{
+    access::{self, Action},
+    error::Problem,
+    name::ZoneName,
+};
 use axum::{
     Router,
     body::Body,
     extract::{Path, Request, State},
-    http::{StatusCode, request},
+    http::{StatusCode, header, request},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -27,14 +32,14 @@ use super::{
     envelope::{Answer, Envelope, Id, code, json_response},
     handler::NodeHandler,
     headers::{Caller, check_media_types, read_caller},
-    menu::Menu,
+    menu::{self, Menu},
     raw::Members,
     running::{PROGRESS_MAX, Progress, Running},
     zone::Lists,
 };
 use crate::{
     call::Calls,
-    http::{BODY_BYTES_MAX, BodyError, read_body},
+    http::{BODY_BYTES_MAX, BodyError, challenge, read_body},
 };
 
 /// Origins rmcp itself lets through; the port's guard has refused all others before.
@@ -136,12 +141,18 @@ impl McpDoor {
             Ok(caller) => caller,
             Err(refusal) => return refusal,
         };
+        let by = who(parts);
+        if *scope != Scope::Menu
+            && let Err(problem) = self.require(&by, Action::Discover)
+        {
+            return refused(&problem, &id);
+        }
         let answer = if params.get("cursor").is_some_and(|cursor| cursor.get() != "null") {
             Answer::error(code::INVALID_PARAMS, "there is no such page: this list is complete in one", None)
         } else {
             match scope {
                 Scope::Menu => self.inner.menu.list(caller.modern),
-                Scope::Zone(zone) => self.inner.lists.list(self.inner.calls.handle(), zone, caller.modern).await,
+                Scope::Zone(zone) => self.inner.lists.list(self.inner.calls.handle(), &by, zone, caller.modern).await,
             }
         };
         answer.into_response(&id, caller.modern)
@@ -164,10 +175,14 @@ impl McpDoor {
             None => (None, None),
         };
         let modern = caller.modern;
-        let call = match ToolCall::read(&params, caller, sender) {
+        let call = match ToolCall::read(&params, who(parts), caller, sender) {
             Ok(call) => call,
             Err(answer) => return answer.into_response(&id, modern),
         };
+        let action = if *scope == Scope::Menu { menu::action_of(&call.name) } else { Action::Call };
+        if let Err(problem) = self.require(&call.by, action) {
+            return refused(&problem, &id);
+        }
         let door = Arc::clone(&self.inner);
         let span = tracing::debug_span!("mcp.call", tool = %call.name);
         let running = match scope {
@@ -180,6 +195,16 @@ impl McpDoor {
         Running::new(id, modern, running, progress).into_response().await
     }
 
+    /// What is asked of a caller before it is known which tool it is about: whether he may do it to any.
+    ///
+    /// # Errors
+    /// What he is told.
+    fn require(&self, by: &access::Caller, action: Action) -> Result<(), Problem> {
+        let everywhere = ZoneName::root();
+        let auth = self.inner.calls.handle().auth();
+        auth.require(by, access::Request { action, zone: &everywhere, tool: None })
+    }
+
     /// To rmcp, with the scope where its handler finds it again.
     async fn hand_on(&self, scope: Scope, mut parts: request::Parts, body: Bytes) -> Response {
         parts.extensions.insert(scope);
@@ -190,6 +215,9 @@ impl McpDoor {
 /// A `tools/call`, taken apart without touching what is the tool's.
 #[derive(Debug)]
 pub(super) struct ToolCall {
+    /// Who calls.
+    pub(super) by: access::Caller,
+    /// How it speaks.
     pub(super) caller: Caller,
     pub(super) name: String,
     /// The raw `arguments` object.
@@ -200,7 +228,12 @@ pub(super) struct ToolCall {
 }
 
 impl ToolCall {
-    fn read(params: &Members<'_>, caller: Caller, progress: Option<mpsc::Sender<Bytes>>) -> Result<Self, Answer> {
+    fn read(
+        params: &Members<'_>,
+        by: access::Caller,
+        caller: Caller,
+        progress: Option<mpsc::Sender<Bytes>>,
+    ) -> Result<Self, Answer> {
         let invalid = |message: &str| Answer::error(code::INVALID_PARAMS, message, None);
         let name = params.text("name").ok_or_else(|| invalid("`name` has to be a string"))?.into_owned();
         let arguments = match params.get("arguments").map(|raw| raw.get()) {
@@ -214,8 +247,24 @@ impl ToolCall {
             .map(|(member, value)| (member.to_owned(), Bytes::copy_from_slice(value.get().as_bytes())))
             .collect();
         extra.extend(caller.own_meta.clone().map(|meta| ("_meta".to_owned(), meta)));
-        Ok(Self { caller, name, arguments: Bytes::copy_from_slice(arguments.as_bytes()), extra, progress })
+        Ok(Self { by, caller, name, arguments: Bytes::copy_from_slice(arguments.as_bytes()), extra, progress })
     }
+}
+
+/// Who calls, as the port's entrance found out; nobody, where nobody asked.
+fn who(parts: &request::Parts) -> access::Caller {
+    parts.extensions.get().cloned().unwrap_or_else(access::Caller::anonymous)
+}
+
+/// A refusal in both tongues: an MCP error for whoever reads it, and the status and challenge with which a client finds the token, or
+/// the scope, that it lacks (MCP 2026-07-28, "Authorization").
+fn refused(problem: &Problem, id: &Id) -> Response {
+    let status = StatusCode::from_u16(problem.kind.http_status()).unwrap_or(StatusCode::FORBIDDEN);
+    let mut response = json_response(status, Answer::refusal(problem).message(id));
+    if let Some(challenge) = challenge(problem) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 fn read_params<'a>(envelope: &Envelope<'a>, id: &Id) -> Result<Members<'a>, Response> {
@@ -242,7 +291,8 @@ mod tests {
     fn what_is_the_tools_own_is_taken_byte_for_byte() {
         let params = r#"{"name":"a","arguments":{ "x" : 1.50 },"inputResponses":{"u":{ "action":"accept"}},"requestState":"s\u0031","task":{},"_meta":{}}"#;
         let caller = Caller { own_meta: Some(Bytes::from_static(b"{\"k\":1}")), ..Caller::default() };
-        let call = ToolCall::read(&Members::read(params).expect("params"), caller, None).expect("a call");
+        let call = ToolCall::read(&Members::read(params).expect("params"), access::Caller::anonymous(), caller, None)
+            .expect("a call");
         assert_eq!(call.arguments, r#"{ "x" : 1.50 }"#);
         let extra: Vec<_> = call.extra.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
         assert_eq!(
@@ -258,7 +308,8 @@ mod tests {
     #[test]
     fn a_call_without_a_name_or_with_a_list_of_arguments_is_refused() {
         for bad in [r"{}", r#"{"name":1}"#, r#"{"name":"a","arguments":[]}"#] {
-            assert!(ToolCall::read(&Members::read(bad).expect("params"), Caller::default(), None).is_err(), "{bad}");
+            let params = Members::read(bad).expect("params");
+            assert!(ToolCall::read(&params, access::Caller::anonymous(), Caller::default(), None).is_err(), "{bad}");
         }
     }
 }

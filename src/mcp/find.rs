@@ -3,6 +3,7 @@
 //! Hosts differ in which of the two a model sees, so each is enough by itself. How long an answer still holds is the answer's own
 //! remaining lifetime, never a fresh one.
 
+use aop_proto::access::Caller;
 use aop_proto::error::{Kind, Problem};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -48,14 +49,14 @@ struct Search {
 }
 
 /// `search_tools`
-pub(super) async fn search(handle: &Handle, arguments: &Bytes, modern: bool) -> Answer {
+pub(super) async fn search(handle: &Handle, by: &Caller, arguments: &Bytes, modern: bool) -> Answer {
     let (asks, detail) = match read_search(arguments) {
         Ok(read) => read,
         Err(problem) => return failed(&problem, modern),
     };
     let found = join_all(asks.into_iter().map(|ask| async {
         let query = ask.query.clone();
-        (query, handle.resolve(ask).await)
+        (query, handle.resolve(by, ask).await)
     }))
     .await;
     if let [(_, Err(problem))] = found.as_slice() {
@@ -173,12 +174,12 @@ struct Describe {
 }
 
 /// `describe_tool`
-pub(super) async fn describe(handle: &Handle, arguments: &Bytes, modern: bool) -> Answer {
+pub(super) async fn describe(handle: &Handle, by: &Caller, arguments: &Bytes, modern: bool) -> Answer {
     let names = match read_describe(arguments) {
         Ok(names) => names,
         Err(problem) => return failed(&problem, modern),
     };
-    let looked_up = join_all(names.iter().map(|name| look_up(handle, name))).await;
+    let looked_up = join_all(names.iter().map(|name| look_up(handle, by, name))).await;
     let (mut tools, mut missing, mut text, mut ttl) = (Vec::new(), Vec::new(), String::new(), u64::MAX);
     for (name, result) in names.iter().zip(looked_up) {
         match result {
@@ -214,9 +215,9 @@ fn read_describe(arguments: &Bytes) -> Result<Vec<String>, Problem> {
 }
 
 /// The tool of that name, or the names that are near.
-async fn look_up(handle: &Handle, name: &str) -> Result<Hit, Problem> {
+async fn look_up(handle: &Handle, by: &Caller, name: &str) -> Result<Hit, Problem> {
     let exact = Ask { query: name.to_owned(), mode: Mode::Exact, limit: 1, ..Ask::default() };
-    let mut problem = match handle.resolve(exact).await {
+    let mut problem = match handle.resolve(by, exact).await {
         Ok(resolution) => match resolution.hits.first() {
             Some(hit) => return Ok(hit.clone()),
             None => Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`")),
@@ -226,7 +227,7 @@ async fn look_up(handle: &Handle, name: &str) -> Result<Hit, Problem> {
     if problem.did_you_mean.is_empty() {
         let words = name.replace(['.', '_', '-', '/'], " ");
         let near = Ask { query: words, mode: Mode::Search, limit: NEAR, ..Ask::default() };
-        if let Ok(resolution) = handle.resolve(near).await {
+        if let Ok(resolution) = handle.resolve(by, near).await {
             problem.did_you_mean = resolution.hits.iter().map(|hit| hit.name.clone()).collect();
         }
     }
@@ -264,8 +265,8 @@ fn tell_card(text: &mut String, card: &Value) {
 }
 
 /// `list_zones`
-pub(super) async fn zones(handle: &Handle, modern: bool) -> Answer {
-    let zones = handle.zones().await;
+pub(super) async fn zones(handle: &Handle, by: &Caller, modern: bool) -> Answer {
+    let zones = handle.zones(by).await;
     let mut text = String::new();
     for zone in zones.get("zones").and_then(Value::as_array).into_iter().flatten() {
         let said = |key: &str| zone.get(key).and_then(Value::as_str).unwrap_or_default();

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aop_proto::access::Action;
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use bytes::Bytes;
 use serde_json::{Value, value::RawValue};
@@ -23,6 +24,11 @@ const NAMES: [&str; 4] = ["search_tools", "describe_tool", "call_tool", "list_zo
 
 /// How long a called tool may take: (default, most).
 pub(super) const CALL_TIMEOUT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
+
+/// What one of the four does; `call_tool` asks again for the tool it calls.
+pub(super) fn action_of(name: &str) -> Action {
+    if name == "call_tool" { Action::Call } else { Action::Discover }
+}
 
 /// The list, written once for each era.
 pub(super) struct Menu {
@@ -49,9 +55,9 @@ impl Menu {
     pub(super) async fn call(&self, calls: &Calls, call: ToolCall) -> Answer {
         let modern = call.caller.modern;
         match call.name.as_str() {
-            "search_tools" => find::search(calls.handle(), &call.arguments, modern).await,
-            "describe_tool" => find::describe(calls.handle(), &call.arguments, modern).await,
-            "list_zones" => find::zones(calls.handle(), modern).await,
+            "search_tools" => find::search(calls.handle(), &call.by, &call.arguments, modern).await,
+            "describe_tool" => find::describe(calls.handle(), &call.by, &call.arguments, modern).await,
+            "list_zones" => find::zones(calls.handle(), &call.by, modern).await,
             "call_tool" => match request(&call) {
                 Ok(request) => forward(calls, request, &call).await,
                 Err(problem) => failed(&problem, modern),
@@ -95,6 +101,7 @@ fn request(call: &ToolCall) -> Result<CallRequest, Problem> {
         Some(_) => return Err(usage("`timeout_ms` has to be a whole number of milliseconds".into())),
     };
     Ok(CallRequest {
+        caller: call.by.clone(),
         name: name.into_owned(),
         arguments: arguments(members.get("arguments"))
             .ok_or_else(|| usage("`arguments` has to be a JSON object".into()))?,
@@ -124,6 +131,7 @@ mod tests {
 
     fn call(arguments: &str) -> ToolCall {
         ToolCall {
+            by: aop_proto::access::Caller::anonymous(),
             caller: Caller::default(),
             name: "call_tool".into(),
             arguments: Bytes::copy_from_slice(arguments.as_bytes()),

@@ -22,6 +22,7 @@ use super::{
     envelope::{Answer, Id, code},
     headers::{META_VERSION, METHOD, NAME, VERSION, encode},
     raw::Members,
+    stdio::End,
 };
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
@@ -31,33 +32,43 @@ const START_RESTS: [Duration; 4] =
 
 /// The nodes to talk to and what is remembered of the conversation.
 pub(super) struct Node {
-    http: reqwest::Client,
-    /// Base URLs, tried in turn from the one that answered last.
-    bases: Vec<String>,
+    /// Tried in turn from the one that answered last.
+    ends: Vec<Reached>,
     preferred: AtomicUsize,
-    token: Option<HeaderValue>,
     /// What `initialize` agreed on; the later revisions want it with each request.
     version: Mutex<Option<String>>,
 }
 
-impl Node {
-    pub(super) fn new(nodes: &[String], token: Option<&str>) -> Result<Self, Problem> {
-        let config = |message: String| Problem::new(Kind::Config, message).hint("aop --node 127.0.0.1:7400 mcp");
-        let bases: Vec<String> = nodes.iter().map(|node| base(node)).collect();
-        if bases.is_empty() {
-            return Err(config("no node is given".to_owned()));
-        }
+struct Reached {
+    base: String,
+    http: reqwest::Client,
+    token: Option<HeaderValue>,
+}
+
+impl Reached {
+    fn new(End { base, token, tls }: End) -> Result<Self, Problem> {
         let token = token
             .map(|token| HeaderValue::try_from(format!("Bearer {token}")))
             .transpose()
             .map_err(|_| config("the token has characters a header cannot carry".to_owned()))?;
         // No proxy: the node is named by its own address, and an environment variable must not send its traffic elsewhere.
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .connect_timeout(CONNECT_WITHIN)
-            .build()
-            .map_err(|error| config(format!("no HTTP client: {error}")))?;
-        Ok(Self { http, bases, preferred: AtomicUsize::new(0), token, version: Mutex::new(None) })
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_WITHIN);
+        let http = match tls {
+            Some(tls) => http.tls_backend_preconfigured(tls),
+            None => http,
+        };
+        let http = http.build().map_err(|error| config(format!("no HTTP client: {error}")))?;
+        Ok(Self { base, http, token })
+    }
+}
+
+impl Node {
+    pub(super) fn new(nodes: Vec<End>) -> Result<Self, Problem> {
+        if nodes.is_empty() {
+            return Err(config("no node is given".to_owned()));
+        }
+        let ends = nodes.into_iter().map(Reached::new).collect::<Result<_, _>>()?;
+        Ok(Self { ends, preferred: AtomicUsize::new(0), version: Mutex::new(None) })
     }
 
     /// The headers a message travels with: those of its own revision if it names one, of the negotiated one otherwise.
@@ -81,9 +92,6 @@ impl Node {
             && let Some(version) = self.version.lock().unwrap_or_else(PoisonError::into_inner).as_deref()
         {
             put(VERSION, version);
-        }
-        if let Some(token) = &self.token {
-            headers.insert(header::AUTHORIZATION, token.clone());
         }
         headers
     }
@@ -113,9 +121,13 @@ impl Node {
         let mut rests = START_RESTS.iter().filter(|_| starting);
         loop {
             let first = self.preferred.load(Ordering::Relaxed);
-            for turn in 0..self.bases.len() {
-                let at = (first + turn) % self.bases.len();
-                let request = self.http.post(format!("{}/mcp", self.bases[at])).headers(headers.clone());
+            for turn in 0..self.ends.len() {
+                let at = (first + turn) % self.ends.len();
+                let Reached { base, http, token } = &self.ends[at];
+                let mut headers = headers.clone();
+                // Each node gets its own token and no other's.
+                headers.extend(token.clone().map(|token| (header::AUTHORIZATION, token)));
+                let request = http.post(format!("{base}/mcp")).headers(headers);
                 match request.body(message.to_owned()).send().await {
                     Ok(response) => {
                         self.preferred.store(at, Ordering::Relaxed);
@@ -177,7 +189,7 @@ impl Node {
     }
 
     fn unreachable(&self) -> Problem {
-        let addresses: Vec<&str> = self.bases.iter().map(|base| address(base)).collect();
+        let addresses: Vec<&str> = self.ends.iter().map(|end| address(&end.base)).collect();
         Problem::new(Kind::NodeUnreachable, format!("no node answers at {}", addresses.join(", ")))
             .hint(format!("aop-node --listen {}", addresses.first().unwrap_or(&"127.0.0.1:7400")))
     }
@@ -198,9 +210,8 @@ fn target(method: &str) -> Option<&'static str> {
     }
 }
 
-fn base(node: &str) -> String {
-    let node = node.trim_end_matches('/');
-    if node.contains("://") { node.to_owned() } else { format!("http://{node}") }
+fn config(message: String) -> Problem {
+    Problem::new(Kind::Config, message).hint("aop --node 127.0.0.1:7400 mcp")
 }
 
 fn address(base: &str) -> &str {
@@ -213,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_message_travels_with_the_headers_of_its_revision() {
-        let node = Node::new(&["127.0.0.1:1".to_owned()], Some("t")).expect("a node");
+        let end = End { base: "http://127.0.0.1:1".to_owned(), token: Some("t".to_owned()), tls: None };
+        let node = Node::new(vec![end]).expect("a node");
         let headers = |method: &str, params: &str| node.headers(method, &Members::read(params).expect("params"));
         let modern =
             headers("tools/call", r#"{"name":"é","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#);
@@ -225,7 +237,6 @@ mod tests {
                 &HeaderValue::from_static("=?base64?w6k=?=")
             )
         );
-        assert_eq!(modern[header::AUTHORIZATION], "Bearer t");
         assert!(!headers("tools/list", "{}").contains_key(VERSION), "nothing is agreed on yet");
         *node.version.lock().expect("lock") = Some("2025-06-18".to_owned());
         assert_eq!(headers("tools/list", "{}")[VERSION], "2025-06-18");
@@ -233,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_addresses_or_urls() {
-        assert_eq!(base("127.0.0.1:7400"), "http://127.0.0.1:7400");
-        assert_eq!(base("https://node.example/"), "https://node.example");
-        assert!(Node::new(&[], None).is_err());
+    fn there_is_a_node_and_its_token_fits_a_header() {
+        assert!(Node::new(Vec::new()).is_err());
+        let end = End { base: "http://127.0.0.1:1".to_owned(), token: Some("a\nb".to_owned()), tls: None };
+        assert!(Node::new(vec![end]).is_err());
     }
 }

@@ -39,13 +39,23 @@ const IN_FLIGHT_MAX: usize = 256;
 /// How long requests in flight may still take after the client closed its end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Serves MCP on standard input and output until the input ends, through the first of `nodes` that answers. Each is `host:port`
-/// or a base URL; `token` is sent along where the node's door asks for one.
+/// A node at the other end.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// Its base URL, without a slash at the end.
+    pub base: String,
+    /// What it is presented with.
+    pub token: Option<String>,
+    /// Whom it may show itself as, where that is not left to the machine's authorities.
+    pub tls: Option<rustls::ClientConfig>,
+}
+
+/// Serves MCP on standard input and output until the input ends, through the first of `nodes` that answers.
 ///
 /// # Errors
-/// When there is no usable node address, or the output is gone.
-pub async fn bridge(nodes: &[String], token: Option<&str>) -> io::Result<()> {
-    let node = Node::new(nodes, token).map_err(io::Error::other)?;
+/// When there is no usable node, or the output is gone.
+pub async fn bridge(nodes: Vec<End>) -> io::Result<()> {
+    let node = Node::new(nodes).map_err(io::Error::other)?;
     let (sender, lines) = mpsc::channel(LINES_MAX);
     // A thread of its own, and never joined: a read of standard input cannot be interrupted, and must not keep the program alive.
     std::thread::spawn(move || read_lines(io::stdin().lock(), &sender));
@@ -221,10 +231,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{
-        handle::Handle,
-        http::{AdminToken, Doors},
-    };
+    use crate::http::{Doors, PortSettings};
 
     struct Client {
         lines: Option<mpsc::Sender<Line>>,
@@ -236,7 +243,8 @@ mod tests {
         fn of(node: &str) -> Self {
             let (lines, input) = mpsc::channel(LINES_MAX);
             let (ours, theirs) = duplex(1 << 16);
-            let node = Node::new(&[node.to_owned()], None).expect("a node");
+            let end = End { base: format!("http://{node}"), token: None, tls: None };
+            let node = Node::new(vec![end]).expect("a node");
             Self { lines: Some(lines), output: BufReader::new(theirs), bridge: tokio::spawn(serve(node, input, ours)) }
         }
 
@@ -256,14 +264,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let listen = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();
-        let handle = Handle::for_tests();
-        let doors = Doors {
-            calls: crate::call::Calls::new(handle.clone()),
-            handle,
-            admin_token: AdminToken::new("t"),
-            listen,
-            zone: "research".into(),
-        };
+        let doors = Doors::for_tests(&PortSettings::default());
         let door = crate::mcp::door::McpDoor::new(doors.calls.clone(), doors.zone.clone(), &stop);
         tokio::spawn(crate::http::serve(listener, doors, door.routes(), stop.clone()));
         (listen.to_string(), stop)

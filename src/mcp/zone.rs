@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aop_proto::access::Caller;
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -55,9 +56,9 @@ struct Listed {
 }
 
 impl Lists {
-    /// `tools/list` of `zone`.
-    pub(super) async fn list(&self, handle: &Handle, zone: &str, modern: bool) -> Answer {
-        let list = match self.current(handle, zone).await {
+    /// `tools/list` of `zone`, as far as `by` may see it.
+    pub(super) async fn list(&self, handle: &Handle, by: &Caller, zone: &str, modern: bool) -> Answer {
+        let list = match self.shown(handle, by, zone).await {
             Ok(list) => list,
             Err(problem) => return Answer::refusal(&problem),
         };
@@ -67,7 +68,9 @@ impl Lists {
         if modern {
             // The remaining lifetime, not a fresh one each time it is asked for.
             let ttl = list.expires.saturating_duration_since(Instant::now()).as_millis();
-            result.extend_from_slice(format!(r#","ttlMs":{ttl},"cacheScope":"public""#).as_bytes());
+            // Nobody in between may hand on what was shown to somebody.
+            let scope = if handle.auth().is_open() { "public" } else { "private" };
+            result.extend_from_slice(format!(r#","ttlMs":{ttl},"cacheScope":"{scope}""#).as_bytes());
         }
         result.push(b'}');
         Answer::Result(result.into())
@@ -75,7 +78,7 @@ impl Lists {
 
     /// `tools/call` in `zone`, by wire name.
     pub(super) async fn call(&self, calls: &Calls, zone: &str, headers: &HeaderMap, call: ToolCall) -> Answer {
-        let list = match self.current(calls.handle(), zone).await {
+        let list = match self.shown(calls.handle(), &call.by, zone).await {
             Ok(list) => list,
             Err(problem) => return Answer::refusal(&problem),
         };
@@ -91,6 +94,7 @@ impl Lists {
             }
         }
         let request = CallRequest {
+            caller: call.by.clone(),
             name: tool.full_name.clone(),
             arguments: call.arguments.clone(),
             extra: call.extra.clone(),
@@ -102,15 +106,24 @@ impl Lists {
         forward(calls, request, &call).await
     }
 
-    /// The kept list while it is true, a new one otherwise.
+    /// What `by` may see of the list: the whole one, or what is written for him and kept for nobody.
+    async fn shown(&self, handle: &Handle, by: &Caller, zone: &str) -> Result<Arc<List>, Problem> {
+        if handle.sees_everything(by) {
+            return self.current(handle, zone).await;
+        }
+        let change = *handle.changes().borrow();
+        let resolution = handle.resolve(by, whole(zone)).await?;
+        Ok(Arc::new(List::write(&resolution, change)))
+    }
+
+    /// The whole list: the kept one while it is true, a new one otherwise.
     async fn current(&self, handle: &Handle, zone: &str) -> Result<Arc<List>, Problem> {
         let change = *handle.changes().borrow();
         let key = zone.to_ascii_lowercase();
         if let Some(list) = self.kept(&key).filter(|list| list.change == change && list.expires > Instant::now()) {
             return Ok(list);
         }
-        let ask = Ask { mode: Mode::List, limit: TOOLS_MAX, zone: Some(zone.to_owned()), ..Ask::default() };
-        let resolution = handle.resolve(ask).await?;
+        let resolution = handle.resolve(&Caller::operator(), whole(zone)).await?;
         let list = Arc::new(List::write(&resolution, change));
         self.keep(key, Arc::clone(&list));
         Ok(list)
@@ -128,6 +141,10 @@ impl Lists {
         }
         lists.insert(zone, list);
     }
+}
+
+fn whole(zone: &str) -> Ask {
+    Ask { mode: Mode::List, limit: TOOLS_MAX, zone: Some(zone.to_owned()), ..Ask::default() }
 }
 
 impl List {

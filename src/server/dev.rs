@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aop_proto::access::Principal;
+use aop_proto::access::Caller;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
-use aop_proto::node::Admission;
 use bytes::Bytes;
 
-use super::{Running, Setup, files, until_told_to_stop};
+use super::signals::{on_hangup, until_told_to_stop};
+use super::{Running, Setup, files};
 use crate::answers::Resolution;
 use crate::call::{CallOutcome, CallRequest};
-use crate::config::{NodeConfig, ResolveConfig};
+use crate::config::{Admission, NodeConfig, ResolveConfig};
 use crate::handle::{Ask, Mode};
 use crate::upstream::{ServerSpec, TransportSpec};
 
@@ -46,10 +46,12 @@ pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         tell(&[&root, &research, &writing], resolution, outcome);
     }
     let (mut root, mut research, mut writing) = (root, research, writing);
+    let hangups = tokio::spawn(on_hangup(|| tracing::warn!("SIGHUP: the demo has no configuration to read again")));
     let told = match &shown {
         Ok(_) => until_told_to_stop([&mut root, &mut research, &mut writing]).await,
         Err(_) => Ok(()),
     };
+    hangups.abort();
     announced.iter_mut().for_each(files::Announced::withdraw);
     for running in [writing, research, root] {
         running.stop().await;
@@ -70,7 +72,8 @@ async fn start(zone: &str, parents: &[String], listen: SocketAddr, resolve: &Res
         data_dir: None,
         resolve,
         audit: Default::default(),
-        admission: Admission::Local,
+        joining: aop_proto::node::Admission::Local,
+        admission: Admission::default(),
         offer: None,
     };
     Running::start(setup).await
@@ -81,7 +84,7 @@ async fn demo_server(running: &Running, name: &str) -> anyhow::Result<()> {
     let command = vec![program.to_string_lossy().into_owned(), "demo-server".to_owned(), name.to_owned()];
     let transport = TransportSpec::Stdio { command, env: Default::default(), cwd: None };
     let spec = ServerSpec { name: name.to_owned(), transport, replica: false, allow_private: false };
-    running.handle.register(spec, &Principal::Operator).await?;
+    running.handle.register(&Caller::operator(), spec).await?;
     Ok(())
 }
 
@@ -91,7 +94,7 @@ async fn show(writing: &Running) -> anyhow::Result<(std::sync::Arc<Resolution>, 
     let deadline = tokio::time::Instant::now() + MEET_TIMEOUT;
     let mut changes = writing.handle.changes();
     let resolution = loop {
-        let resolution = writing.handle.resolve(ask.clone()).await?;
+        let resolution = writing.handle.resolve(&Caller::operator(), ask.clone()).await?;
         if resolution.hits.first().is_some_and(|hit| hit.zone == "research") {
             break resolution;
         }
@@ -105,6 +108,7 @@ async fn show(writing: &Running) -> anyhow::Result<(std::sync::Arc<Resolution>, 
         let _ = tokio::time::timeout(Duration::from_millis(100), changes.changed()).await;
     };
     let request = CallRequest {
+        caller: Caller::operator(),
         name: resolution.hits[0].name.clone(),
         arguments: Bytes::from_static(ARGUMENTS.as_bytes()),
         extra: Vec::new(),

@@ -50,6 +50,9 @@ pub(super) fn announce(running: &Running, data_dir: Option<&Path>) -> anyhow::Re
         "listen": running.listen.to_string(),
         "pid": std::process::id(),
         "admin_token_file": token_file,
+        "tls": running.admission.tls().is_some(),
+        "tls_cert": running.admission.tls().map(|files| &files.cert),
+        "auth_required": !running.admission.auth().is_open(),
     });
     if let Some(dir) = data_dir {
         announced.files.push(write(&dir.join("node.json"), &about)?);

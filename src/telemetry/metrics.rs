@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aop_proto::error::Kind;
@@ -61,8 +61,42 @@ impl Histogram {
     }
 }
 
+/// Why the client port turned a request or a connection away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Nobody that is known.
+    Auth,
+    /// Somebody who may not.
+    Forbidden,
+    /// A name of another host.
+    Host,
+    /// A page of another host.
+    Origin,
+    /// Too many requests in a second.
+    Rate,
+    /// Too many connections of one address.
+    Connections,
+    /// Headers, a handshake or a body that took too long.
+    Timeout,
+}
+
+impl Refused {
+    /// All of them, with their labels.
+    const ALL: [(&'static str, Self); 7] = [
+        ("auth", Self::Auth),
+        ("forbidden", Self::Forbidden),
+        ("host", Self::Host),
+        ("origin", Self::Origin),
+        ("rate", Self::Rate),
+        ("connections", Self::Connections),
+        ("timeout", Self::Timeout),
+    ];
+}
+
 #[derive(Debug, Default)]
 struct Inner {
+    http_refused: [AtomicU64; Refused::ALL.len()],
+    insecure_no_auth: AtomicBool,
     resolve_ok: AtomicU64,
     resolve_partial: AtomicU64,
     resolve_empty: AtomicU64,
@@ -120,6 +154,16 @@ pub struct State {
 }
 
 impl Metrics {
+    /// The client port turned something away.
+    pub fn refused(&self, why: Refused) {
+        self.0.http_refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Everybody is let in, or not any more.
+    pub fn set_insecure_no_auth(&self, is_so: bool) {
+        self.0.insecure_no_auth.store(is_so, Ordering::Relaxed);
+    }
+
     /// A question was answered.
     pub fn resolved(&self, resolution: &Resolution, took: Duration) {
         let counter = match (resolution.partial, resolution.hits.is_empty()) {
@@ -219,6 +263,12 @@ impl Metrics {
             ],
         );
         table("aop_tool_calls_total", "counter", "Calls by how they ended.", &calls);
+        let refused = Refused::ALL.map(|(reason, refused)| (reason, read(&self.0.http_refused[refused as usize])));
+        let refused = by("reason", &refused);
+        table("aop_http_refused_total", "counter", "Requests and connections the client port turned away.", &refused);
+        let insecure = u64::from(self.0.insecure_no_auth.load(Ordering::Relaxed));
+        let help = "1 where everybody who reaches the node is let in, as it was told with --insecure-no-auth.";
+        table("aop_insecure_no_auth", "gauge", help, &one(insecure));
         table("aop_gossip_rounds_total", "counter", "Exchanges begun.", &one(state.gossip_rounds));
         let events = by("event", &state.gossip_events);
         table("aop_gossip_events_total", "counter", "What gossip and membership did.", &events);

@@ -32,6 +32,7 @@ pub(crate) const SHELL: House = House {
                 "peer",
                 "upstream",
                 "audit",
+                "auth",
                 "clock",
                 "entropy",
                 "telemetry",

@@ -9,7 +9,10 @@ use super::*;
 
 #[test]
 fn a_node_is_named_with_or_without_port_and_scheme() {
-    let url = |text: &str| node_url(text).map(|u| u.to_string());
+    let url = |text: &str| node_url(text, &Tokens::default()).map(|u| u.to_string());
+    assert_eq!(url("node.example").as_deref(), Ok("https://node.example:7400/"));
+    assert_eq!(url("192.0.2.7:443").as_deref(), Ok("https://192.0.2.7/"));
+    assert_eq!(url("http://192.0.2.7:7400").as_deref(), Ok("http://192.0.2.7:7400/"));
     assert_eq!(url("127.0.0.1:7401").as_deref(), Ok("http://127.0.0.1:7401/"));
     assert_eq!(url("localhost").as_deref(), Ok("http://localhost:7400/"));
     assert_eq!(url("[::1]:7402").as_deref(), Ok("http://[::1]:7402/"));
@@ -22,8 +25,8 @@ fn a_node_is_named_with_or_without_port_and_scheme() {
 #[test]
 fn segments_and_parameters_are_escaped() {
     let request = Request::get(&["tools", "a/b c?"]).param("q", "x & y").flag("trace", true).flag("schema", false);
-    let url = request.url(&node_url("h:1").expect("an address"));
-    assert_eq!(url.as_str(), "http://h:1/v1/tools/a%2Fb%20c%3F?q=x+%26+y&trace=1");
+    let url = request.url(&node_url("127.0.0.1:1", &Tokens::default()).expect("an address"));
+    assert_eq!(url.as_str(), "http://127.0.0.1:1/v1/tools/a%2Fb%20c%3F?q=x+%26+y&trace=1");
 }
 
 #[test]

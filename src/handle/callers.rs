@@ -1,0 +1,188 @@
+//! What one caller may see, and change, of what this node knows: every question of a door passes here.
+//!
+//! Answers are found and cached as they are, for nobody in particular; whoever may see only some tools gets a copy with these, which
+//! is kept nowhere. So what is cached never leaks, and what is cut never counts as missing.
+
+use std::sync::Arc;
+
+use aop_proto::access::{Action, Caller, Request};
+use aop_proto::error::{Kind, Problem};
+use aop_proto::name::{ZoneName, fit_label};
+use aop_proto::node::NewTool;
+
+use super::{Ask, Handle, not_found};
+use crate::answers::{Hit, Resolution};
+use crate::auth::Auth;
+
+impl Handle {
+    /// Who may do what here.
+    pub fn auth(&self) -> &Auth {
+        &self.inner.auth
+    }
+
+    /// Answers a question with what `caller` may see of the answer: from L1, from the view, or from the federation.
+    ///
+    /// # Errors
+    /// `Usage` when the question cannot be understood, `Busy` when too many wait, `TimedOut` when not even a partial answer came.
+    pub async fn resolve(&self, caller: &Caller, ask: Ask) -> Result<Arc<Resolution>, Problem> {
+        if self.sees_everything(caller) {
+            return self.resolve_any(ask).await;
+        }
+        let wanted = if ask.limit == 0 { self.inner.about.limit } else { ask.limit };
+        // As much as can be had at once: what is cut off must not take the place of what is left.
+        let whole = self.resolve_any(Ask { limit: usize::MAX, ..ask }).await?;
+        Ok(Arc::new(whole.only(wanted, |hit| self.may(caller, Action::Discover, hit))))
+    }
+
+    /// The one tool of that name, if `caller` may find it, or do `action` with it.
+    ///
+    /// # Errors
+    /// `NameNotFound` with near names, `TimedOut` when a silent zone may have it, `Usage` when several tools go by that name. What the
+    /// caller may not see is not there, and is no near name either.
+    pub async fn find(&self, caller: &Caller, name: &str, action: Action) -> Result<Hit, Problem> {
+        let found = self.find_any(name).await;
+        if self.sees_everything(caller) {
+            return found;
+        }
+        match found {
+            Ok(hit) if self.may(caller, Action::Discover, &hit) || self.may(caller, action, &hit) => Ok(hit),
+            Ok(_) => Err(not_found(name)),
+            Err(problem) => Err(problem.did_you_mean(Vec::new())),
+        }
+    }
+
+    /// Whether no tool anywhere is kept from `caller`.
+    pub fn sees_everything(&self, caller: &Caller) -> bool {
+        let (auth, everywhere) = (self.auth(), ZoneName::root());
+        let request = Request { action: Action::Discover, zone: &everywhere, tool: None };
+        auth.allows(caller, request) && !auth.is_partial(caller, Action::Discover, &everywhere)
+    }
+
+    fn may(&self, caller: &Caller, action: Action, hit: &Hit) -> bool {
+        ZoneName::parse(&hit.zone)
+            .is_ok_and(|zone| self.auth().allows(caller, Request { action, zone: &zone, tool: Some(&hit.name) }))
+    }
+
+    /// # Errors
+    /// `caller` may not call that tool.
+    pub fn may_call(&self, caller: &Caller, hit: &Hit) -> Result<(), Problem> {
+        let zone = ZoneName::parse(&hit.zone).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+        self.auth().require(caller, Request { action: Action::Call, zone: &zone, tool: Some(&hit.name) })
+    }
+
+    /// # Errors
+    /// `caller` may not register, change or end that server: its label, and where it has more, what stands between it and the zone.
+    pub(super) fn may_register(&self, caller: &Caller, server: &str) -> Result<(), Problem> {
+        let zone = self.view().zone.clone();
+        let name = zone.join(server);
+        self.auth().require(caller, Request { action: Action::Register, zone: &zone, tool: Some(&name) })
+    }
+
+    /// # Errors
+    /// `caller` may register some servers only, and this one has no name yet.
+    pub(super) fn may_register_unnamed(&self, caller: &Caller) -> Result<(), Problem> {
+        if self.auth().is_partial(caller, Action::Register, &self.view().zone) {
+            let message = format!("{} may register some servers only, so this one needs a name", caller.principal);
+            return Err(Problem::new(Kind::Usage, message).hint("aop register mcp URL --as SERVER"));
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// `caller` may not register one of them.
+    pub(super) fn may_register_tools(&self, caller: &Caller, tools: &[NewTool]) -> Result<(), Problem> {
+        tools.iter().try_for_each(|tool| {
+            let server = fit_label(&tool.server);
+            let inside = if tool.labels.is_empty() { server } else { format!("{server}.{}", tool.labels) };
+            self.may_register(caller, &inside)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aop_proto::access::{Glob, Grant, Policy, Principal, Role};
+
+    use super::*;
+    use crate::auth::Terms;
+    use crate::handle::Mode;
+
+    fn holder(grant: Grant) -> Caller {
+        Caller { principal: Principal::Token("ci".to_owned()), grants: vec![grant] }
+    }
+
+    async fn closed_with(tools: &[(&str, &str)]) -> Handle {
+        let handle = Handle::for_tests();
+        let lines = tools
+            .iter()
+            .map(|(server, name)| serde_json::json!({"server": server, "name": name, "description": "finds papers"}));
+        let mut changes = handle.changes();
+        handle.register_tools(&Caller::operator(), lines.collect()).await.unwrap();
+        while handle.view().tools.len() < tools.len() {
+            changes.changed().await.unwrap();
+        }
+        handle.auth().replace(Terms { policy: Policy::default(), ..Terms::default() });
+        handle
+    }
+
+    #[tokio::test]
+    async fn whoever_may_see_some_tools_sees_these_and_no_trace_of_others() {
+        let handle =
+            closed_with(&[("arxiv", "search_papers"), ("secret", "search_papers"), ("secret", "papers")]).await;
+        let bounded = holder(Grant { role: Role::Caller, zone: None, tool: Glob::new("*.arxiv.research") });
+        let full = holder(Grant::of(Role::Reader));
+        let names =
+            |resolution: Arc<Resolution>| resolution.hits.iter().map(|hit| hit.name.clone()).collect::<Vec<_>>();
+        let ask = |limit| Ask { query: "papers".to_owned(), mode: Mode::Search, limit, ..Ask::default() };
+        // The same question from both, in both orders: what one has asked is cached for the other.
+        for limit in [1, 3] {
+            for _ in 0..2 {
+                assert_eq!(names(handle.resolve(&full, ask(limit)).await.unwrap()).len(), limit);
+                let some = handle.resolve(&bounded, ask(limit)).await.unwrap();
+                assert_eq!(
+                    (names(some.clone()), some.hits[0].rank),
+                    (vec!["search_papers.arxiv.research".to_owned()], 1)
+                );
+            }
+        }
+        let list = Ask { mode: Mode::List, limit: 1_000, ..Ask::default() };
+        assert_eq!(names(handle.resolve(&bounded, list).await.unwrap()).len(), 1);
+        let exact = Ask { query: "papers.secret.research".to_owned(), mode: Mode::Exact, ..Ask::default() };
+        assert!(handle.resolve(&bounded, exact).await.unwrap().hits.is_empty());
+        for hidden in ["papers.secret.research", "secret__papers", "papers"] {
+            let problem = handle.find(&bounded, hidden, Action::Call).await.unwrap_err();
+            assert_eq!((problem.kind, problem.did_you_mean), (Kind::NameNotFound, vec![]), "{hidden}");
+        }
+        let problem = handle.find(&bounded, "search_papers", Action::Call).await.unwrap_err();
+        assert!(problem.did_you_mean.is_empty(), "which tools share a name is not told");
+        assert!(handle.find(&bounded, "search_papers.arxiv.research", Action::Call).await.is_ok());
+        assert!(handle.resolve(&holder(Grant::of(Role::Registrar)), ask(3)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_registrar_of_some_names_registers_these() {
+        let handle = closed_with(&[("arxiv", "search"), ("other", "search")]).await;
+        let bounded = holder(Grant { role: Role::Registrar, zone: None, tool: Glob::new("arxiv*.research") });
+        let line = |server: &str, zone: &str| vec![serde_json::json!({"server": server, "name": "a", "zone": zone})];
+        assert!(handle.register_tools(&bounded, line("arxiv", "")).await.is_ok());
+        assert!(handle.register_tools(&bounded, line("arxiv", "lab")).await.is_ok());
+        assert_eq!(handle.register_tools(&bounded, line("other", "")).await.unwrap_err().kind, Kind::Forbidden);
+        for name in ["other", "search.other.research", "other/search"] {
+            let ended = handle.unregister(&bounded, name).await;
+            assert!(matches!(ended.unwrap_err().kind, Kind::Forbidden | Kind::NameNotFound), "{name}");
+        }
+        assert_eq!(handle.unregister(&bounded, "search.arxiv.research").await.unwrap(), ["search.arxiv.research"]);
+        assert_eq!(handle.view().tools.called("search.other.research").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_is_asked_for_by_the_full_name_of_the_tool() {
+        let handle = closed_with(&[("arxiv", "search"), ("secret", "delete")]).await;
+        let reader = holder(Grant::of(Role::Reader));
+        let hit = handle.find(&reader, "search.arxiv.research", Action::Call).await.unwrap();
+        assert_eq!(handle.may_call(&reader, &hit).unwrap_err().kind, Kind::Forbidden);
+        assert_eq!(handle.may_call(&Caller::anonymous(), &hit).unwrap_err().kind, Kind::AuthRequired);
+        assert_eq!(handle.may_call(&holder(Grant::of(Role::Caller)), &hit), Ok(()));
+        assert_eq!(handle.may_call(&Caller::operator(), &hit), Ok(()));
+    }
+}

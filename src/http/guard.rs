@@ -87,11 +87,14 @@ impl Named<'_> {
 pub(super) fn check_form(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let by_browser = headers.contains_key(header::ORIGIN) || headers.contains_key(FETCH_SITE);
-    let sent = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-    let is_json = sent.map(|sent| sent.split(';').next().unwrap_or_default().trim());
-    let is_json = is_json.is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
-    // A page cannot send DELETE to others unasked, and it has nothing to say with it.
-    let says_nothing = *method == Method::DELETE && sent.is_none();
+    let mut sent = headers.get_all(header::CONTENT_TYPE).iter().map(|value| value.to_str().unwrap_or_default());
+    let media = |sent: &str| sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let (is_json, says_nothing) = match (sent.next(), sent.next()) {
+        (Some(one), None) => (media(one) == "application/json", false),
+        // A page cannot send DELETE to others unasked, and it has nothing to say with it.
+        (None, _) => (false, *method == Method::DELETE),
+        (Some(_), Some(_)) => (false, false),
+    };
     if is_read || !by_browser || is_json || says_nothing {
         return Ok(());
     }

@@ -1,0 +1,21 @@
+//! Who may use a node, from outside: tokens, authorization servers, names, rates, slow clients, TLS and what a refused start says.
+//!
+//! Nodes listen at an address of this machine that is not loopback where there is one; where there is none, at another loopback
+//! address, told to ask who calls.
+
+mod support;
+
+#[path = "admission/guarded.rs"]
+mod guarded;
+#[path = "admission/limits.rs"]
+mod limits;
+#[path = "admission/names.rs"]
+mod names;
+#[path = "admission/oauth.rs"]
+mod oauth;
+#[path = "admission/start.rs"]
+mod start;
+#[path = "admission/tls.rs"]
+mod tls;
+#[path = "admission/tokens.rs"]
+mod tokens;

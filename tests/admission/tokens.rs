@@ -1,0 +1,188 @@
+//! Tokens: what each role may, where its bounds end, and that an ended one is nobody's at once.
+
+use serde_json::json;
+
+use crate::guarded::{Guarded, ROUTES};
+use crate::support::{Fixture, SOON, World, eventually};
+
+const NAMES_HIDDEN: [&str; 2] = ["secret", "hidden_papers"];
+
+#[test]
+fn each_role_passes_where_it_may_and_nobody_else_does() {
+    let world = World::new();
+    let guarded = Guarded::start(&world, "[http]\nstranger_rate = 100000\n");
+    let may = [
+        ("reader", "read"),
+        ("caller", "read call"),
+        ("registrar", "read register"),
+        ("admin", "read call register admin"),
+    ];
+    let body = |path: &str| if path == "/v1/resolve" { r#"{"q":"echo"}"# } else { "{}" };
+    for (role, allowed) in may {
+        let token = guarded.token(role, &["--role", role]);
+        assert!(token.starts_with("aop_") && token.len() == 68, "{token}");
+        for (method, path, need) in ROUTES {
+            let answer = guarded.with(&token).send(method, path, &[], body(path));
+            let passes = need.is_empty() || allowed.split(' ').any(|one| one == need);
+            assert_eq!(!matches!(answer.status, 401 | 403), passes, "{role} {method} {path}: {}", answer.text);
+            if !passes {
+                let challenge = answer.header("www-authenticate").to_owned();
+                assert!(challenge.contains("insufficient_scope") && challenge.contains("scope=\"aop:"), "{challenge}");
+            }
+        }
+    }
+    for (method, path, need) in ROUTES {
+        let nobody = guarded.client().send(method, path, &[], body(path));
+        let wrong = guarded.with("aop_0000").send(method, path, &[], body(path));
+        assert_eq!(
+            (nobody.status == 401, wrong.status == 401),
+            (!need.is_empty(), !need.is_empty()),
+            "{method} {path}"
+        );
+        if !need.is_empty() {
+            assert!(nobody.header("www-authenticate").contains("resource_metadata=\"https://"), "{}", nobody.text);
+            assert!(wrong.header("www-authenticate").contains("error=\"invalid_token\""));
+        }
+        assert!(nobody.headers.keys().all(|name| !name.as_str().starts_with("access-control-")), "no CORS");
+    }
+    let operator = guarded.with(&guarded.node.token());
+    assert_eq!(operator.get("/v1/tokens").is(200).json()["tokens"].as_array().map(Vec::len), Some(4));
+    assert!(!operator.get("/v1/tokens").text.contains("sha256"), "not even hashes are listed");
+    let metrics = operator.get("/metrics").text;
+    let count = |reason: &str| {
+        metrics.lines().find(|line| line.contains(&format!("{{reason=\"{reason}\"}}"))).unwrap_or("").to_owned()
+    };
+    assert!(!count("auth").ends_with(" 0") && !count("forbidden").ends_with(" 0"), "{metrics}");
+}
+
+#[test]
+fn a_token_ends_at_once_and_outlives_a_restart_otherwise() {
+    let world = World::new();
+    let mut guarded = Guarded::start(&world, "");
+    let (kept, ended) = (guarded.token("kept", &["--role", "reader"]), guarded.token("ended", &["--role", "reader"]));
+    let brief = guarded.token("brief", &["--role", "reader", "--expires", "1ms"]);
+    let twice = guarded.node.aop(["token", "create", "kept", "--role", "reader", "--json"]).exits(1);
+    assert_eq!(twice.problem()["kind"], "name_taken");
+    guarded.with(&ended).get("/v1/status").is(200);
+    guarded.node.aop(["token", "revoke", "ended"]).ok();
+    guarded.with(&ended).get("/v1/status").is(401);
+    eventually("a token expires", SOON, || {
+        let answer = guarded.with(&brief).get("/v1/status");
+        if answer.status == 401 && answer.text.contains("expired") { Ok(()) } else { Err(answer.text) }
+    });
+    guarded.node.start_again();
+    guarded.with(&kept).get("/v1/status").is(200);
+    guarded.with(&ended).get("/v1/status").is(401);
+    let gone = guarded.node.aop(["token", "revoke", "ended", "--json"]).exits(6);
+    assert_eq!(gone.problem()["kind"], "name_not_found");
+}
+
+#[test]
+fn bounds_cut_answers_lists_and_calls_alike() {
+    let world = World::new();
+    let guarded = Guarded::start(&world, "");
+    guarded.catalogue(&[("arxiv", "search_papers"), ("secret", "hidden_papers")]);
+    let token = guarded.token("some", &["--role", "caller", "--tool", "*.arxiv.research"]);
+    let all = guarded.with(&guarded.node.token());
+    eventually("the catalogue is listed", SOON, || {
+        match all.get("/v1/tools").json()["tools"].as_array().map(Vec::len) {
+            Some(2) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    let some = guarded.with(&token);
+    let call = |name: &str| json!({"name": "call_tool", "arguments": {"name": name, "arguments": {}}});
+    let shown = [
+        some.get("/v1/resolve?q=papers"),
+        some.get("/v1/tools"),
+        some.get("/v1/tools/hidden_paper.secre.research"),
+        some.mcp("/mcp", "tools/call", json!({"name": "search_tools", "arguments": {"query": "papers"}})),
+        some.mcp("/mcp", "tools/call", json!({"name": "describe_tool", "arguments": {"name": "hidden_paper"}})),
+        some.mcp("/z/research/mcp", "tools/list", json!({})),
+        some.mcp("/z/research/mcp", "tools/call", json!({"name": "secret__hidden_paper", "arguments": {}})),
+    ];
+    for (at, answer) in shown.iter().enumerate() {
+        // What was asked is said back.
+        let said = answer.text.replace("secret__hidden_paper", "");
+        assert!(NAMES_HIDDEN.iter().all(|hidden| !said.contains(hidden)), "{at}: {}", answer.text);
+    }
+    assert!(shown[0].text.contains("search_papers.arxiv") && shown[5].text.contains("arxiv__search_papers"));
+    assert!(shown[5].text.contains(r#""cacheScope":"private""#), "{}", shown[5].text);
+    // Whoever sees everything is not shown what was cut for another, nor the other way round.
+    assert!(all.get("/v1/resolve?q=papers").text.contains("hidden_papers"));
+    assert!(!some.get("/v1/resolve?q=papers").text.contains("hidden_papers"));
+    // Nothing serves these: what is refused for that reason was let through by the rules.
+    assert_eq!(
+        some.send("POST", "/v1/tools/search_papers.arxiv.research/call", &[], "{}").is(503).json()["kind"],
+        "nothing_serves"
+    );
+    assert_eq!(
+        some.send("POST", "/v1/tools/hidden_papers.secret.research/call", &[], "{}").is(404).json()["kind"],
+        "name_not_found"
+    );
+    let refused = some.mcp("/mcp", "tools/call", call("hidden_papers.secret.research")).is(200).json();
+    assert_eq!(refused["result"]["isError"], true, "{refused}");
+    let reader = guarded.token("reader", &["--role", "reader"]);
+    let refused = guarded.with(&reader).mcp("/mcp", "tools/call", call("search_papers.arxiv.research")).is(403);
+    assert!(refused.header("www-authenticate").contains("scope=\"aop:call\""));
+    assert_eq!(refused.json()["error"]["data"]["kind"], "forbidden");
+}
+
+#[test]
+fn what_a_client_presents_never_reaches_an_upstream() {
+    let world = World::new();
+    let guarded = Guarded::start(&world, "");
+    let fixture = Fixture::new(&world, "upstream");
+    let server = fixture.serve(&world, 0);
+    guarded.node.aop(["register", "mcp", &server.url(), "--as", "fixture"]).ok();
+    let token = guarded.token("ci", &["--role", "caller"]);
+    let arguments = json!({"arguments": {"text": "hello"}}).to_string();
+    let path = "/v1/tools/echo.fixture.research/call";
+    let client = guarded.with(&token);
+    eventually("the tool is there", SOON, || match client.send("POST", path, &[("x-secret", "canary")], &arguments) {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(answer.text),
+    });
+    let params = json!({"name": "fixture__echo", "arguments": {"text": "hello"}});
+    client.mcp("/z/research/mcp", "tools/call", params).is(200);
+    assert_eq!(fixture.calls("echo"), 2);
+    let heard = serde_json::to_string(&fixture.journal()).expect("plain");
+    assert!(heard.contains("\"headers\""), "the fixture writes down what it is sent");
+    for secret in [token.as_str(), "canary", "Bearer", &guarded.node.token()] {
+        assert!(!heard.contains(secret), "{heard}");
+    }
+}
+
+#[test]
+fn rules_and_tokens_of_the_file_are_read_again_on_sighup_and_stay_on_an_error() {
+    use rustix::process::Signal;
+    use sha2::{Digest, Sha256};
+
+    let world = World::new();
+    let guarded = Guarded::start(&world, "");
+    let digest: String = Sha256::digest(b"from-the-file").iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = format!("[[auth.tokens]]\nname = \"file\"\nhash = \"sha256:{digest}\"\nrole = \"reader\"\n");
+    let client = guarded.with("from-the-file");
+    client.get("/v1/status").is(401);
+    let becomes = |status: u16| {
+        eventually("the node follows its file", SOON, || match client.get("/v1/status").status {
+            now if now == status => Ok(()),
+            now => Err(now.to_string()),
+        });
+    };
+    guarded.rewrite(&token);
+    guarded.node.signal(Signal::HUP);
+    becomes(200);
+    let refused = guarded.node.aop(["token", "revoke", "file", "--json"]).exits(3);
+    assert_eq!(refused.problem()["kind"], "forbidden");
+    guarded.rewrite(&format!("{token}role = \"nobody\"\n"));
+    guarded.node.signal(Signal::HUP);
+    eventually("the error is logged", SOON, || {
+        if guarded.node.log_text().contains("the former stays") { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+    client.get("/v1/status").is(200);
+    guarded.rewrite(&format!("[auth]\nrules = [{{ principal = \"token:file\", deny = true }}]\n{token}"));
+    guarded.node.signal(Signal::HUP);
+    becomes(403);
+    assert!(guarded.file.exists());
+}

@@ -129,6 +129,33 @@ fn bounds_cut_answers_lists_and_calls_alike() {
 }
 
 #[test]
+fn what_may_be_found_may_still_not_be_called() {
+    let world = World::new();
+    let rule = r#"{ principal = "token:ci", action = "call", tool = "delete_*", deny = true }"#;
+    let guarded = Guarded::start(&world, &format!("[auth]\nrules = [{rule}]\n"));
+    guarded.catalogue(&[("files", "delete_all"), ("files", "read")]);
+    let ci = guarded.token("ci", &["--role", "caller"]);
+    let client = guarded.with(&ci);
+    eventually("the tools are found", SOON, || match client.get("/v1/tools").text {
+        text if text.contains("delete_all") && text.contains("read") => Ok(()),
+        text => Err(text),
+    });
+    let call = |tool: &str| client.send("POST", &format!("/v1/tools/{tool}.files.research/call"), &[], "{}");
+    let refused = call("delete_all").is(403);
+    assert!(refused.text.contains("token:ci may not call `delete_all.files.research`"), "{}", refused.text);
+    assert!(refused.header("www-authenticate").contains("scope=\"aop:call\""));
+    // Nothing serves either: this one was let through to where that is noticed.
+    assert_eq!(call("read").is(503).json()["kind"], "nothing_serves");
+    let by_name = json!({"name": "call_tool", "arguments": {"name": "delete_all.files.research"}});
+    let by_wire_name = json!({"name": "files__delete_all", "arguments": {}});
+    for (path, params) in [("/mcp", by_name), ("/z/research/mcp", by_wire_name)] {
+        let refused = client.mcp(path, "tools/call", params).is(200).json();
+        assert_eq!(refused["result"]["isError"], true, "{refused}");
+        assert!(refused.to_string().contains("may not call"), "{refused}");
+    }
+}
+
+#[test]
 fn what_a_client_presents_never_reaches_an_upstream() {
     let world = World::new();
     let guarded = Guarded::start(&world, "");

@@ -1,7 +1,7 @@
 //! One child process: how it is started, what it said last, and how it ends.
 //!
-//! It knows nothing of MCP. What must always hold: a child gets a small environment and never the node's own, its process group
-//! does not outlive it, and what it wrote on standard error is kept in bounded space, so that an error can quote it.
+//! It knows nothing of MCP. What must always hold: a child gets a small environment and never the node's own, no descriptor besides
+//! its three pipes, its process group does not outlive it, and what it wrote on standard error is kept in bounded space, so that an error can quote it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -33,6 +33,8 @@ const TERM_GRACE: Duration = Duration::from_secs(2);
 const STDERR_GRACE: Duration = Duration::from_millis(200);
 /// Variables of the node's environment a child inherits, beside `LC_*`: what programs need to find themselves, and no secrets.
 const INHERITED: [&str; 7] = ["PATH", "HOME", "LANG", "TMPDIR", "USER", "LOGNAME", "TZ"];
+/// After standard input, output and error.
+const FIRST_DESCRIPTOR: i32 = 3;
 /// For a node that was started without one.
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -66,6 +68,9 @@ impl Child {
         if let Some(dir) = cwd {
             builder.current_dir(dir);
         }
+        // The library's own descriptors close by themselves; those this process was started with, by a shell or a service
+        // manager, are nobody's business but ours.
+        close_fds::set_fds_cloexec_threadsafe(FIRST_DESCRIPTOR, &[]);
         let mut process = builder.spawn().map_err(|e| connect(format!("cannot start {program}: {e}")))?;
         let group = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let (Some(stdin), Some(stdout), Some(stderr)) =
@@ -192,6 +197,8 @@ pub(crate) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd as _;
+
     use super::*;
 
     fn sh(script: &str) -> Vec<String> {
@@ -228,6 +235,21 @@ mod tests {
         assert!(text.contains("GIVEN=yes"), "{text}");
         // Cargo sets this one for every test; a child must not see what the node happens to have.
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && !text.contains("CARGO_MANIFEST_DIR"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_child_gets_no_descriptor_of_the_node() {
+        let secret = tempfile::tempfile().expect("a file");
+        // As one that a shell opened before it started the node.
+        rustix::io::fcntl_setfd(&secret, rustix::io::FdFlags::empty()).expect("a descriptor");
+        let fd = secret.as_raw_fd();
+        let script =
+            format!("test -e /proc/self/fd/{fd} && echo open || echo closed; test -e /proc/self/fd/2 && echo stderr");
+        let (child, mut pipes) = Child::spawn(&sh(&script), &BTreeMap::new(), None, Mask::default()).expect("sh");
+        let mut text = String::new();
+        pipes.stdout.read_to_string(&mut text).await.expect("readable");
+        child.end(Duration::from_secs(5)).await;
+        assert_eq!(text, "closed\nstderr\n");
     }
 
     #[tokio::test]

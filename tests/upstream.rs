@@ -9,8 +9,12 @@ mod support;
 mod canary;
 #[path = "upstream/egress.rs"]
 mod egress;
+#[path = "upstream/entry.rs"]
+mod entry;
 #[path = "upstream/harness.rs"]
 mod harness;
+#[path = "upstream/hostile.rs"]
+mod hostile;
 #[path = "upstream/http.rs"]
 mod http;
 #[path = "upstream/real.rs"]

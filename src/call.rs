@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aop_proto::access::{Action, Caller, Principal};
+use aop_proto::access::{Action, Caller};
 use aop_proto::call::{Ended, Plan, Step};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::FullName;
@@ -112,8 +112,7 @@ impl Calls {
     /// What went wrong and whether a retry can help. After `CallTimedOut` and `UpstreamFailed` the call may have run.
     pub async fn call(&self, request: CallRequest) -> Result<CallOutcome, Problem> {
         let started = Instant::now();
-        // Nobody says yet who calls.
-        let mut noted = Noted::begin(&self.handle, &Principal::Anonymous, &request.name).await;
+        let mut noted = Noted::begin(&self.handle, &request.caller.principal, &request.name).await;
         let is_call = !request.dry_run;
         let outcome = self.try_call(request, started, &mut noted).await;
         if is_call {
@@ -207,10 +206,17 @@ impl Calls {
     }
 
     /// Carries out a call that a peer brought: here when this node serves the tool, onwards when it knows the way.
-    async fn serve_here(&self, call: &Call, progress: Option<mpsc::Sender<Bytes>>) -> Result<Served, Failure> {
-        // Its node is known by its connection, not yet what zone that speaks for.
-        let mut noted = Noted::begin(&self.handle, &Principal::Anonymous, &call.name).await;
-        let served = self.try_serve(call, progress, &mut noted).await;
+    async fn serve_here(
+        &self,
+        caller: &Caller,
+        call: &Call,
+        progress: Option<mpsc::Sender<Bytes>>,
+    ) -> Result<Served, Failure> {
+        let mut noted = Noted::begin(&self.handle, &caller.principal, &call.name).await;
+        let served = match self.handle.may_be_called(caller, &call.name) {
+            Ok(()) => self.try_serve(call, progress, &mut noted).await,
+            Err(problem) => Err(Failure { problem, not_sent: true }),
+        };
         let by = self.handle.view().node.to_string();
         noted.end(served.as_ref().map(|_| &*by).map_err(|failure| failure.problem.kind));
         served

@@ -38,12 +38,12 @@ pub async fn serve(calls: Calls, mut requests: mpsc::Receiver<PeerRequest>, stop
             refusals.tell(me, request, "too many calls of peers are under way");
             continue;
         };
-        let (calls, cut) = (calls.clone(), cut.clone());
+        let (calls, cut, peer) = (calls.clone(), cut.clone(), request.peer);
         tasks.spawn(async move {
             let _permit = permit;
             tokio::select! {
                 () = cut.cancelled() => {}
-                () = calls.serve(call, request.stream) => {}
+                () = calls.serve(peer, call, request.stream) => {}
             }
         });
     }

@@ -43,18 +43,6 @@ pub fn start(format: Format, level: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Characters that no text of a stranger is shown with: controls (C0, DEL, C1), which move cursors; bidirectional ones, which turn
-/// words around; and all that is invisible, in which models read what people do not see (zero width, tags, variation selectors,
-/// fillers). An emoji loses its colour or its family by it, which is the price.
-/// Source: `Default_Ignorable_Code_Point` of Unicode 16, and UTR 36; CVE-2021-42574 for the bidirectional ones.
-pub fn is_deceptive(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}'
-            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-            | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}'
-            | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
-}
-
 /// A bare level is about our own lines; of our libraries warnings are enough. rmcp logs what its peers do at levels meant for its
 /// own debugging, and QUIC's socket logs every peer that is not there.
 fn directives(level: &str) -> String {

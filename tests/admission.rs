@@ -7,6 +7,8 @@ mod support;
 
 #[path = "admission/guarded.rs"]
 mod guarded;
+#[path = "admission/joining.rs"]
+mod joining;
 #[path = "admission/limits.rs"]
 mod limits;
 #[path = "admission/names.rs"]

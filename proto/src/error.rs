@@ -279,12 +279,16 @@ fn edit_distance(a: &str, b: &str) -> usize {
     last[b.len()]
 }
 
-/// Whether a character could deceive whoever reads it: controls (C0, DEL, C1), bidirectional overrides, and what is invisible to people
-/// yet read by models. Source: Unicode Technical Report 36, and CVE-2021-42574 for the bidirectional ones.
+/// Characters that no text of a stranger is shown with: controls (C0, DEL, C1), which move cursors; bidirectional ones, which turn
+/// words around; and all that is invisible, in which models read what people do not see (zero width, tags, variation selectors,
+/// fillers). An emoji loses its colour or its family by it, which is the price.
+/// Source: `Default_Ignorable_Code_Point` of Unicode 16, and UTR 36; CVE-2021-42574 for the bidirectional ones.
 pub fn is_deceptive(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{061C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-            | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
+        || matches!(c, '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+            | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}'
+            | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
 #[cfg(test)]

@@ -89,7 +89,9 @@ impl Calls {
 
     async fn dial(&self, node: NodeId, address: &str) -> bool {
         let found = tokio::net::lookup_host(address).await.ok();
-        let found = found.and_then(|mut found| found.find(|socket| socket.ip().is_loopback()));
+        // A member of the own zone is dialled wherever its record says that it lives; of others that is hearsay.
+        let is_member = self.handle.view().members.iter().any(|member| member.node == node);
+        let found = found.and_then(|mut found| found.find(|socket| socket.ip().is_loopback() || is_member));
         let Some(address) = found else { return false };
         let mut connections = self.handle.connections();
         connections.mark_unchanged();
@@ -106,21 +108,21 @@ impl Calls {
 
     /// Answers a call that a peer brought on its own stream. Ends early when the peer goes away, and with the deadline when it
     /// takes nothing in; the call ends with it.
-    pub async fn serve(&self, call: Call, stream: Responder) {
+    pub async fn serve(&self, peer: NodeId, call: Call, stream: Responder) {
         let name = call.name.clone();
         let within = Duration::from_millis(u64::from(call.deadline_ms)).min(CALL_TIMEOUT.2) + 2 * ANSWER_MARGIN;
         let cancelled = stream.cancelled();
         tokio::select! {
-            () = self.serve_on(call, stream) => {}
+            () = self.serve_on(peer, call, stream) => {}
             () = cancelled => {}
             () = tokio::time::sleep(within) => tracing::debug!(name, "the peer did not take in its answer in time"),
         }
     }
 
-    async fn serve_on(&self, call: Call, mut stream: Responder) {
+    async fn serve_on(&self, peer: NodeId, call: Call, mut stream: Responder) {
         let (progress, mut steps) = mpsc::channel(PROGRESS_MAX);
         let wanted = call.progress.then_some(progress);
-        let work = self.serve_or_relay(call, wanted);
+        let work = self.serve_or_relay(peer, call, wanted);
         tokio::pin!(work);
         let served = loop {
             tokio::select! {
@@ -143,10 +145,17 @@ impl Calls {
         }
     }
 
-    async fn serve_or_relay(&self, mut call: Call, progress: Option<mpsc::Sender<Bytes>>) -> Result<Served, Failure> {
+    async fn serve_or_relay(
+        &self,
+        peer: NodeId,
+        mut call: Call,
+        progress: Option<mpsc::Sender<Bytes>>,
+    ) -> Result<Served, Failure> {
+        let caller = self.handle.caller_of_peer(peer);
         if call.home == self.handle.view().node {
-            return self.serve_here(&call, progress).await;
+            return self.serve_here(&caller, &call, progress).await;
         }
+        self.handle.may_relay(&caller).map_err(|problem| Failure { problem, not_sent: true })?;
         call.hops = call.hops.min(HOPS_MAX);
         if call.hops == 0 {
             let problem = Problem::new(Kind::InstanceDown, format!("`{}` is too many hops away", call.name));

@@ -3,7 +3,7 @@
 //! Not a renderer of tables or JSON. What must hold: nothing that passes through [`clean`] or [`clean_block`] can move the cursor,
 //! change colours, reverse the reading direction or hide characters, because names and descriptions were written by strangers.
 
-pub(crate) use crate::telemetry::is_deceptive;
+pub(crate) use aop_proto::error::is_deceptive;
 
 /// One line: controls and deceptive characters are gone, line breaks and runs of blanks become one blank.
 pub(crate) fn clean(text: &str) -> String {

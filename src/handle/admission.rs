@@ -1,6 +1,8 @@
 //! Who may come in, from the operator's side: invites, delegations, revocations; and the invite this node was given.
 
-use aop_proto::access::Role;
+use std::time::Duration;
+
+use aop_proto::access::{Grant, Principal, Role};
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::invite::{Granted, Invite};
 use aop_proto::name::ZoneName;
@@ -11,6 +13,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{Handle, busy};
+use crate::audit::{Entry, Event};
+use crate::auth::Token;
 use crate::driver::{Job, Redemption};
 use crate::invites::{Issued, Issuer, Offer, Wanted};
 
@@ -20,7 +24,15 @@ impl Handle {
     /// # Errors
     /// `Usage` for a zone that is neither, `Config` when nobody could dial this node, `Forbidden` when it does not speak for its zone,
     /// `Busy` while its key is not settled, `StoreFailed`.
-    pub async fn invite(&self, wanted: &Wanted) -> Result<Issued, Problem> {
+    pub async fn invite(&self, wanted: &Wanted, by: &Principal) -> Result<Issued, Problem> {
+        self.may_begin()?;
+        let issued = self.issue(wanted).await;
+        let entry = Entry::by(by, Event::Invited).zone(&wanted.zone);
+        let entry = issued.as_ref().map_or(entry.clone(), |issued| entry.name(&issued.id));
+        self.audited(entry, issued).await
+    }
+
+    async fn issue(&self, wanted: &Wanted) -> Result<Issued, Problem> {
         let view = self.view();
         if !wanted.zone.is_within(&view.zone) {
             let message = format!("zone {} is neither {} nor below it", wanted.zone, view.zone);
@@ -54,8 +66,10 @@ impl Handle {
     ///
     /// # Errors
     /// `NameNotFound` when there is none of that id, `StoreFailed`.
-    pub async fn revoke_invite(&self, id: &str) -> Result<(), Problem> {
-        if self.inner.invites.revoke(id).await? {
+    pub async fn revoke_invite(&self, id: &str, by: &Principal) -> Result<(), Problem> {
+        self.may_begin()?;
+        let revoked = self.inner.invites.revoke(id).await;
+        if self.audited(Entry::by(by, Event::Revoked).name(id), revoked).await? {
             return Ok(());
         }
         let known: Vec<String> = self.inner.invites.all().await.into_iter().map(|(id, _)| id).collect();
@@ -86,7 +100,7 @@ impl Handle {
     ///
     /// # Errors
     /// `Usage` for what is no node id, `Forbidden` when this node may not say so, `NameTaken` when somebody has, `StoreFailed`.
-    pub async fn revoke_node(&self, node: &str, reason: &str) -> Result<NodeId, Problem> {
+    pub async fn revoke_node(&self, node: &str, reason: &str, by: &Principal) -> Result<NodeId, Problem> {
         let view = self.view();
         let known = || view.members.iter().map(|member| member.node).chain([view.node]);
         let id = NodeId::parse(&node.to_ascii_lowercase()).or_else(|| one_short(node, known()));
@@ -96,25 +110,58 @@ impl Handle {
             Problem::new(Kind::Usage, format!("`{node}` is no node id")).hint("aop nodes -o wide").did_you_mean(near)
         })?;
         check_reason(reason)?;
-        self.write(Write::Revoke { node: id, reason: reason.to_owned() }).await?;
-        Ok(id)
+        self.may_begin()?;
+        let revoked = self.write(Write::Revoke { node: id, reason: reason.to_owned() }).await;
+        self.audited(Entry::by(by, Event::Revoked).zone(&view.zone).name(id), revoked).await.map(|_| id)
+    }
+
+    /// Makes a bearer token of this node; the secret of it is told here and never again.
+    ///
+    /// # Errors
+    /// As [`Auth::create_token`](crate::auth::Auth::create_token), and `StoreFailed` when it could not be written down.
+    pub async fn create_token(
+        &self,
+        name: &str,
+        grant: Grant,
+        life: Option<Duration>,
+        by: &Principal,
+    ) -> Result<(Token, String), Problem> {
+        self.may_begin()?;
+        let made = self.inner.auth.create_token(name, grant, life).await;
+        self.audited(Entry::by(by, Event::TokenCreated).name(name), made).await
+    }
+
+    /// Takes a token back.
+    ///
+    /// # Errors
+    /// As [`Auth::revoke_token`](crate::auth::Auth::revoke_token), and `StoreFailed` when it could not be written down.
+    pub async fn revoke_token(&self, name: &str, by: &Principal) -> Result<(), Problem> {
+        self.may_begin()?;
+        let revoked = self.inner.auth.revoke_token(name).await;
+        self.audited(Entry::by(by, Event::TokenRevoked).name(name), revoked).await.map(drop)
     }
 
     /// A zone below is that of this key from now on.
     ///
     /// # Errors
     /// `Usage` for a zone that does not lie below, `Forbidden`, `NameTaken` when it is another's, `StoreFailed`.
-    pub async fn delegate(&self, zone: ZoneName, key: [u8; 32], role: Role) -> Result<(), Problem> {
-        self.write(Write::Delegate { zone, key, role }).await.map(drop)
+    pub async fn delegate(&self, zone: ZoneName, key: [u8; 32], role: Role, by: &Principal) -> Result<(), Problem> {
+        self.may_begin()?;
+        let entry = Entry::by(by, Event::Delegated).zone(&zone).name(role.name());
+        let delegated = self.write(Write::Delegate { zone, key, role }).await;
+        self.audited(entry, delegated).await.map(drop)
     }
 
     /// What was delegated to a zone below is void.
     ///
     /// # Errors
     /// `ZoneNotFound` when nothing was, `Forbidden`, `StoreFailed`.
-    pub async fn undelegate(&self, zone: ZoneName, reason: &str) -> Result<(), Problem> {
+    pub async fn undelegate(&self, zone: ZoneName, reason: &str, by: &Principal) -> Result<(), Problem> {
         check_reason(reason)?;
-        self.write(Write::Undelegate { zone, reason: reason.to_owned() }).await.map(drop)
+        self.may_begin()?;
+        let entry = Entry::by(by, Event::Undelegated).zone(&zone);
+        let undelegated = self.write(Write::Undelegate { zone, reason: reason.to_owned() }).await;
+        self.audited(entry, undelegated).await.map(drop)
     }
 
     /// Looks at the invites that peers present, one after the other, until the node stops.
@@ -123,10 +170,22 @@ impl Handle {
             let redeemed = self.inner.invites.redeem(peer, &token).await;
             let outcome = redeemed.as_ref().map_or_else(String::clone, |_| "ok".to_owned());
             tracing::info!(peer = %peer.short(), outcome, "invite.redeem");
+            self.note_redeemed(peer, &redeemed).await;
             let granted: Result<Granted, String> = redeemed.map(|(_, granted)| granted);
             // A driver that is gone lets nobody in.
             let _ = self.inner.jobs.send(Job::Redeemed(peer, granted)).await;
         }
+    }
+}
+
+impl Handle {
+    /// A node came with an invite, and was let in or not.
+    async fn note_redeemed(&self, peer: NodeId, redeemed: &Result<(String, Granted), String>) {
+        let entry = match redeemed {
+            Ok((id, granted)) => Entry::own(Event::Joined).name(id).zone(&granted.zone),
+            Err(_) => Entry::own(Event::Refused).failed(Kind::Forbidden),
+        };
+        self.inner.audit.record(entry.node(peer)).await;
     }
 }
 

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use aop_proto::access::{Action, Caller, Request};
+use aop_proto::access::{Action, Caller, Grant, Principal, Request, Role};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{ZoneName, fit_label};
 use aop_proto::node::NewTool;
+use aop_proto::record::NodeId;
+use aop_proto::view::Relation;
 
 use super::{Ask, Handle, not_found};
 use crate::answers::{Hit, Resolution};
@@ -70,6 +72,40 @@ impl Handle {
         self.auth().require(caller, Request { action: Action::Call, zone: &zone, tool: Some(&hit.name) })
     }
 
+    /// Who a connected node is to the policy: its organisation, with what belonging to it brings. One that has not proven what it is
+    /// is nobody.
+    pub fn caller_of_peer(&self, peer: NodeId) -> Caller {
+        let view = self.view();
+        let of = |zone: &ZoneName, roles: &[Role]| Caller {
+            principal: Principal::Zone { zone: zone.clone(), node: peer },
+            grants: roles.iter().map(|role| Grant::of(*role)).collect(),
+        };
+        match view.relations.get(&peer) {
+            None => Caller::anonymous(),
+            // Whom its users are was asked where they came in.
+            Some(Relation::Fellow) => of(&view.zone, &[Role::Peer, Role::Caller]),
+            Some(Relation::Parent(zone)) => of(zone, &[Role::Peer]),
+            Some(Relation::Child(zone)) => {
+                let granted = view.children.iter().find(|child| child.zone == *zone).and_then(|child| child.role);
+                of(zone, &[Role::Peer, granted.unwrap_or(Role::Peer)])
+            }
+        }
+    }
+
+    /// # Errors
+    /// `caller`, another node, may not call that tool of ours.
+    pub fn may_be_called(&self, caller: &Caller, name: &str) -> Result<(), Problem> {
+        let zone = self.view().zone.clone();
+        self.auth().require(caller, Request { action: Action::Call, zone: &zone, tool: Some(name) })
+    }
+
+    /// # Errors
+    /// `caller`, another node, may not send calls through this one.
+    pub fn may_relay(&self, caller: &Caller) -> Result<(), Problem> {
+        let zone = self.view().zone.clone();
+        self.auth().require(caller, Request { action: Action::Peer, zone: &zone, tool: None })
+    }
+
     /// # Errors
     /// `caller` may not register, change or end that server: its label, and where it has more, what stands between it and the zone.
     pub(super) fn may_register(&self, caller: &Caller, server: &str) -> Result<(), Problem> {
@@ -101,7 +137,7 @@ impl Handle {
 
 #[cfg(test)]
 mod tests {
-    use aop_proto::access::{Glob, Grant, Policy, Principal, Role};
+    use aop_proto::access::{Glob, Policy};
 
     use super::*;
     use crate::auth::Terms;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use aop_proto::access::Role;
+use aop_proto::access::{Caller, Role};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use aop_proto::params::{INVITE_LIFE, INVITE_USES};
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::Request;
@@ -47,7 +48,11 @@ pub(super) struct Delegated {
 }
 
 /// `POST /v1/invites`
-pub(super) async fn invite(State(doors): Shared, request: Request<Body>) -> Reply {
+pub(super) async fn invite(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Reply {
     let asked: NewInvite = read_json(request).await?;
     let own = doors.handle.view().zone.clone();
     let zone = asked.zone.as_deref().map_or(Ok(own), zone_of)?;
@@ -56,7 +61,7 @@ pub(super) async fn invite(State(doors): Shared, request: Request<Body>) -> Repl
     let uses = asked.uses.unwrap_or(INVITE_USES.0);
     check_range("uses", uses, (INVITE_USES.1, INVITE_USES.2), |uses| uses.to_string())?;
     let wanted = Wanted { zone, role: role_of(asked.role.as_deref())?, life, uses };
-    let issued = doors.handle.invite(&wanted).await?;
+    let issued = doors.handle.invite(&wanted, &caller.principal).await?;
     Ok(reply::ok(&json!({
         "schema": "aop.invite/1", "id": issued.id, "token": issued.token, "zone": wanted.zone.as_str(), "role": wanted.role.name(),
         "uses_max": wanted.uses, "expires_ms": issued.expires_ms,
@@ -69,8 +74,12 @@ pub(super) async fn invites(State(doors): Shared) -> Reply {
 }
 
 /// `DELETE /v1/invites/{id}`
-pub(super) async fn revoke_invite(State(doors): Shared, Path(id): Path<String>) -> Reply {
-    doors.handle.revoke_invite(&id).await?;
+pub(super) async fn revoke_invite(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Reply {
+    doors.handle.revoke_invite(&id, &caller.principal).await?;
     Ok(reply::ok(&json!({"schema": "aop.revoked/1", "invite": id})))
 }
 
@@ -85,14 +94,24 @@ pub(super) async fn join(State(doors): Shared, request: Request<Body>) -> Reply 
 }
 
 /// `POST /v1/nodes/{node}/revoke`
-pub(super) async fn revoke_node(State(doors): Shared, Path(node): Path<String>, request: Request<Body>) -> Reply {
+pub(super) async fn revoke_node(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(node): Path<String>,
+    request: Request<Body>,
+) -> Reply {
     let why: Why = read_json(request).await?;
-    let node = doors.handle.revoke_node(&node, &why.reason).await?;
+    let node = doors.handle.revoke_node(&node, &why.reason, &caller.principal).await?;
     Ok(reply::ok(&json!({"schema": "aop.revoked/1", "node": node.to_string()})))
 }
 
 /// `POST /v1/zones/{zone}/delegate`
-pub(super) async fn delegate(State(doors): Shared, Path(zone): Path<String>, request: Request<Body>) -> Reply {
+pub(super) async fn delegate(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(zone): Path<String>,
+    request: Request<Body>,
+) -> Reply {
     let asked: Delegated = read_json(request).await?;
     let zone = zone_of(&zone)?;
     let key = crate::entropy::unhex(&asked.key).ok_or_else(|| {
@@ -100,15 +119,20 @@ pub(super) async fn delegate(State(doors): Shared, Path(zone): Path<String>, req
             .hint("aop keys -o wide # at a node of that zone")
     })?;
     let role = role_of(asked.role.as_deref())?;
-    doors.handle.delegate(zone.clone(), key, role).await?;
+    doors.handle.delegate(zone.clone(), key, role, &caller.principal).await?;
     Ok(reply::ok(&json!({"schema": "aop.delegated/1", "zone": zone.as_str(), "role": role.name()})))
 }
 
 /// `POST /v1/zones/{zone}/undelegate`
-pub(super) async fn undelegate(State(doors): Shared, Path(zone): Path<String>, request: Request<Body>) -> Reply {
+pub(super) async fn undelegate(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(zone): Path<String>,
+    request: Request<Body>,
+) -> Reply {
     let why: Why = read_json(request).await?;
     let zone = zone_of(&zone)?;
-    doors.handle.undelegate(zone.clone(), &why.reason).await?;
+    doors.handle.undelegate(zone.clone(), &why.reason, &caller.principal).await?;
     Ok(reply::ok(&json!({"schema": "aop.revoked/1", "zone": zone.as_str()})))
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use aop_proto::access::{Glob, Grant, Role};
+use aop_proto::access::{Caller, Glob, Grant, Role};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{ZoneName, check_label};
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode};
@@ -32,10 +33,14 @@ pub(super) async fn list(State(doors): Shared) -> Reply {
 }
 
 /// `POST /v1/tokens`; `expires_ms` is how long the token lives.
-pub(super) async fn create(State(doors): Shared, request: Request<Body>) -> Reply {
+pub(super) async fn create(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Reply {
     let wanted: Wanted = reply::read_json(request).await?;
     let (grant, life) = wanted.grant()?;
-    let (token, secret) = doors.handle.auth().create_token(&wanted.name, grant, life).await?;
+    let (token, secret) = doors.handle.create_token(&wanted.name, grant, life, &caller.principal).await?;
     let mut object = json!({"schema": "aop.token/1", "token": secret});
     if let (Some(object), Value::Object(about)) = (object.as_object_mut(), token.to_json()) {
         object.extend(about);
@@ -44,8 +49,12 @@ pub(super) async fn create(State(doors): Shared, request: Request<Body>) -> Repl
 }
 
 /// `DELETE /v1/tokens/{name}`
-pub(super) async fn revoke(State(doors): Shared, Path(name): Path<String>) -> Reply {
-    doors.handle.auth().revoke_token(&name).await?;
+pub(super) async fn revoke(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Reply {
+    doors.handle.revoke_token(&name, &caller.principal).await?;
     Ok(reply::ok(&json!({"schema": "aop.token-revoked/1", "name": name})))
 }
 

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{failure::UpstreamError, spec::Mask};
-use crate::telemetry::is_deceptive;
+use aop_proto::error::is_deceptive;
 
 /// Standard error kept of a child, bytes; the oldest are lost first.
 const STDERR_BYTES_MAX: usize = 16 * 1024;

@@ -161,7 +161,7 @@ fn what_a_client_presents_never_reaches_an_upstream() {
     let guarded = Guarded::start(&world, "");
     let fixture = Fixture::new(&world, "upstream");
     let server = fixture.serve(&world, 0);
-    guarded.node.aop(["register", "mcp", &server.url(), "--as", "fixture"]).ok();
+    guarded.node.aop(["register", "mcp", &server.url(), "--as", "fixture", "--allow-private"]).ok();
     let token = guarded.token("ci", &["--role", "caller"]);
     let arguments = json!({"arguments": {"text": "hello"}}).to_string();
     let path = "/v1/tools/echo.fixture.research/call";

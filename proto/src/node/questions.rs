@@ -39,6 +39,11 @@ impl Node {
             self.counts.bad_frames += 1;
             return;
         }
+        // Where strangers may come, only those who have proven whose they are ask.
+        if self.is_guarded(peer) && !self.links.relations().contains_key(&peer) {
+            self.counts.refused += 1;
+            return;
+        }
         let (_, least, most) = QUERY_DEADLINE;
         let terms = Terms {
             deadline: self.now.mono + Duration::from_millis(u64::from(query.deadline_ms)).clamp(least, most),

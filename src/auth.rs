@@ -155,6 +155,16 @@ impl Auth {
         if self.allows(caller, request) { Ok(()) } else { Err(refusal(caller, request)) }
     }
 
+    /// The same for somebody to whom nothing is open that no rule and no grant opens.
+    ///
+    /// # Errors
+    /// As [`Self::require`].
+    pub fn require_granted(&self, caller: &Caller, request: Request<'_>) -> Result<(), Problem> {
+        let configured = self.inner.configured.load();
+        let closed = Policy { is_open: false, rules: configured.policy.rules.clone() };
+        if closed.allows(caller, request) { Ok(()) } else { Err(refusal(caller, request)) }
+    }
+
     /// The URI authorization servers know this node by.
     pub fn resource(&self) -> String {
         self.inner.configured.load().resource.clone()

@@ -15,6 +15,8 @@ mod limits;
 mod names;
 #[path = "admission/oauth.rs"]
 mod oauth;
+#[path = "admission/organisations.rs"]
+mod organisations;
 #[path = "admission/start.rs"]
 mod start;
 #[path = "admission/tls.rs"]

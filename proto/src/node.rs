@@ -629,6 +629,8 @@ impl Node {
         let members = members.collect();
         let children = self.children_view();
         let keys = self.keys_view();
+        let relations = self.links.relations();
+        let guarded = relations.keys().copied().filter(|peer| self.is_guarded(*peer)).collect();
         View {
             keys,
             node: self.id,
@@ -641,7 +643,8 @@ impl Node {
             signs: self.signs,
             members,
             children,
-            relations: self.links.relations(),
+            relations,
+            guarded,
             revoked: self.why_revoked(),
             outcasts: self.outcasts(),
             contacts: self.links.contacts_view(),

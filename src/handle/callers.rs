@@ -95,15 +95,23 @@ impl Handle {
     /// # Errors
     /// `caller`, another node, may not call that tool of ours.
     pub fn may_be_called(&self, caller: &Caller, name: &str) -> Result<(), Problem> {
-        let zone = self.view().zone.clone();
-        self.auth().require(caller, Request { action: Action::Call, zone: &zone, tool: Some(name) })
+        self.may_as_peer(caller, Action::Call, Some(name))
     }
 
     /// # Errors
     /// `caller`, another node, may not send calls through this one.
     pub fn may_relay(&self, caller: &Caller) -> Result<(), Problem> {
-        let zone = self.view().zone.clone();
-        self.auth().require(caller, Request { action: Action::Peer, zone: &zone, tool: None })
+        self.may_as_peer(caller, Action::Peer, None)
+    }
+
+    /// What is open to this machine is not open to nodes of others, wherever this one listens.
+    fn may_as_peer(&self, caller: &Caller, action: Action, tool: Option<&str>) -> Result<(), Problem> {
+        let view = self.view();
+        let request = Request { action, zone: &view.zone, tool };
+        match &caller.principal {
+            Principal::Zone { node, .. } if view.guarded.contains(node) => self.auth().require_granted(caller, request),
+            _ => self.auth().require(caller, request),
+        }
     }
 
     /// # Errors

@@ -24,14 +24,14 @@ fn guarded<'w>(world: &'w World, name: &str, zone: &str) -> NodeBuilder<'w> {
 }
 
 #[track_caller]
-fn invite(node: &Node, flags: &[&str]) -> String {
+pub(crate) fn invite(node: &Node, flags: &[&str]) -> String {
     let words = ["invite", "--json"].into_iter().chain(flags.iter().copied());
     node.aop(words).ok().json()["token"].as_str().expect("a token").to_owned()
 }
 
 /// Waits for what becomes so by itself.
 #[track_caller]
-fn becomes(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn becomes(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) {
     eventually(what, within, || if is_so() { Ok(()) } else { Err("it is not".to_owned()) });
 }
 
@@ -46,7 +46,7 @@ fn meet(node: &Node, count: usize) {
 }
 
 #[track_caller]
-fn finds(node: &Node, name: &str) {
+pub(crate) fn finds(node: &Node, name: &str) {
     becomes(&format!("{name} at {}", node.zone), SOON, || node.try_resolve(name, &["--exact", "--no-cache"]).code == 0);
 }
 

@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
 pub(crate) mod fixture;
+pub(crate) mod namespaces;
 pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod raw;
@@ -17,6 +18,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 pub(crate) use fixture::Fixture;
+pub(crate) use namespaces::Namespaces;
 pub(crate) use node::{Node, NodeBuilder, names, results};
 pub(crate) use process::{Ran, run};
 pub(crate) use wait::{PATIENT, SOON, eventually};
@@ -69,6 +71,15 @@ impl World {
         command.args(arguments);
         run(command, None)
     }
+}
+
+/// The same within a network namespace, where one is named.
+fn command_within(world: &Path, namespace: Option<&str>, program: impl AsRef<Path>) -> Command {
+    let Some(namespace) = namespace else { return command_in(world, program) };
+    // It becomes the program, so that signals reach that.
+    let mut command = command_in(world, "ip");
+    command.args(["netns", "exec", namespace]).arg(program.as_ref());
+    command
 }
 
 fn command_in(world: &Path, program: impl AsRef<Path>) -> Command {

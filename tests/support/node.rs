@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::process::{Ran, run, wait_until};
 use super::raw::{self, Reply};
-use super::{World, command_in, eventually, wait};
+use super::{World, command_within, eventually, wait};
 
 /// A debug build on a busy machine needs this at worst.
 const START: Duration = Duration::from_secs(40);
@@ -26,6 +26,7 @@ pub(crate) struct NodeBuilder<'w> {
     listen: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    namespace: Option<String>,
 }
 
 impl<'w> NodeBuilder<'w> {
@@ -37,7 +38,14 @@ impl<'w> NodeBuilder<'w> {
             listen: "127.0.0.1:0".to_owned(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            namespace: None,
         }
+    }
+
+    /// In a network namespace; so is every command that asks it.
+    pub(crate) fn within(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self
     }
 
     pub(crate) fn zone(self, zone: &str) -> Self {
@@ -64,7 +72,8 @@ impl<'w> NodeBuilder<'w> {
     }
 
     fn command(&self) -> Command {
-        let mut command = self.world.command(env!("CARGO_BIN_EXE_aop-node"));
+        let program = env!("CARGO_BIN_EXE_aop-node");
+        let mut command = command_within(self.world.dir.path(), self.namespace.as_deref(), program);
         command.args(["--listen", &self.listen]).arg("--data-dir").arg(&self.data).args(&self.arguments);
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         command
@@ -88,6 +97,7 @@ impl<'w> NodeBuilder<'w> {
             token_file: PathBuf::from(text("admin_token_file")),
             arguments: self.arguments,
             environment: self.environment,
+            namespace: self.namespace,
             world: self.world.dir.path().to_owned(),
             started_in: began.elapsed(),
         }
@@ -113,6 +123,7 @@ pub(crate) struct Node {
     token_file: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    namespace: Option<String>,
     /// The directory of the world it lives in.
     world: PathBuf,
     pub(crate) started_in: Duration,
@@ -127,7 +138,7 @@ impl Node {
 
     /// The same command, not yet run.
     pub(crate) fn aop_command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = command_in(&self.world, env!("CARGO_BIN_EXE_aop"));
+        let mut command = command_within(&self.world, self.namespace.as_deref(), env!("CARGO_BIN_EXE_aop"));
         command.args(["--node", &self.address]).args(arguments);
         command
     }
@@ -226,7 +237,8 @@ impl Node {
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
         self.kill();
-        let mut command = command_in(&self.world, env!("CARGO_BIN_EXE_aop-node"));
+        let program = env!("CARGO_BIN_EXE_aop-node");
+        let mut command = command_within(&self.world, self.namespace.as_deref(), program);
         command.args(["--listen", &self.address]).arg("--data-dir").arg(&self.data).args(&self.arguments);
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         let began = Instant::now();

@@ -1,0 +1,94 @@
+//! Two organisations on two machines: one that everybody reaches and one behind a firewall, with calls both ways by rule, while one of
+//! them is cut off.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::guarded::certify_for;
+use crate::joining::{becomes, finds, invite};
+use crate::support::{Fixture, Namespaces, Node, World};
+
+const PORT: u16 = 7400;
+/// A revocation is seen by all connected nodes within this time.
+const OUT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The organisation that others reach.
+fn acme(world: &World, machines: &Namespaces) -> Node {
+    let (cert, key) = certify_for(world, "10.77.0.1");
+    let text = format!("tls_cert = \"{}\"\ntls_key = \"{}\"\n", cert.display(), key.display());
+    let file = world.file("acme.toml", &text).display().to_string();
+    world
+        .node("acme")
+        .zone("acme")
+        .within(&machines.one)
+        .listen(&machines.address(PORT))
+        .args(["--config", &file])
+        .start()
+}
+
+/// One behind the firewall: it listens on its own machine only.
+fn behind(world: &World, machines: &Namespaces, zone: &str, token: &str, more: &str) -> Node {
+    let file = world.file(&format!("{zone}.toml"), more).display().to_string();
+    world.node(zone).within(&machines.other).args(["--invite", token, "--config", &file]).start()
+}
+
+fn echo(node: &Node, name: &str) -> i32 {
+    node.try_call(name, &json!({"text": "hello"})).code
+}
+
+#[test]
+fn two_organisations_call_each_other_by_rule_over_the_connection_of_the_one_behind_a_firewall() {
+    let world = World::new();
+    let Some(machines) = Namespaces::new() else { return };
+    let acme = acme(&world, &machines);
+    let (ours, labs, shops) =
+        (Fixture::new(&world, "ours"), Fixture::new(&world, "labs"), Fixture::new(&world, "shops"));
+    acme.register("ours", &ours.command());
+    let lab = invite(&acme, &["--zone", "lab.acme", "--role", "caller"]);
+    let rule = "[auth]\nrules = [{ principal = \"zone:acme\", action = \"call\", tool = \"echo.*\" }]\n";
+    let lab = behind(&world, &machines, "lab.acme", &lab, rule);
+    lab.register("labs", &labs.command());
+    let shop = invite(&acme, &["--zone", "shop.acme", "--role", "peer"]);
+    let shop = behind(&world, &machines, "shop.acme", &shop, "");
+    shop.register("shops", &shops.command());
+
+    // Everybody finds everything over the connections that stand.
+    finds(&lab, "echo.ours.acme");
+    finds(&acme, "echo.labs.lab.acme");
+    finds(&acme, "echo.shops.shop.acme");
+    finds(&shop, "echo.labs.lab.acme");
+    // From behind the firewall outwards, as the invite says; inwards, as the rule there says; nothing else.
+    assert_eq!((echo(&lab, "echo.ours.acme"), ours.calls("echo")), (0, 1));
+    assert_eq!((echo(&acme, "echo.labs.lab.acme"), labs.calls("echo")), (0, 1));
+    assert_eq!((echo(&shop, "echo.ours.acme"), ours.calls("echo")), (3, 1));
+    assert_eq!((echo(&acme, "echo.shops.shop.acme"), shops.calls("echo")), (3, 0));
+    let refused = acme.try_call("fail.labs.lab.acme", &json!({}));
+    assert_eq!((refused.code, labs.calls("fail")), (3, 0), "{}", refused.err);
+    // On its own machine everything stays as it was.
+    assert_eq!(echo(&shop, "echo.shops.shop.acme"), 0);
+
+    // One of them is cut off while it calls as fast as it can.
+    let (stop, good) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    good.fetch_add(usize::from(echo(&lab, "echo.ours.acme") == 0), Relaxed);
+                }
+            });
+        }
+        becomes("it calls", Duration::from_secs(30), || good.load(Relaxed) > 5);
+        acme.aop(["zones", "undelegate", "lab.acme", "--reason", "contract ended"]).ok();
+        let cut = Instant::now();
+        becomes("it calls no more", OUT_WITHIN, || echo(&lab, "echo.ours.acme") != 0);
+        assert!(cut.elapsed() < OUT_WITHIN);
+        stop.store(true, Relaxed);
+    });
+    let before = ours.calls("echo");
+    assert_ne!(echo(&lab, "echo.ours.acme"), 0);
+    assert_eq!(ours.calls("echo"), before);
+    assert_ne!(echo(&acme, "echo.labs.lab.acme"), 0);
+    finds(&acme, "echo.shops.shop.acme");
+}

@@ -54,14 +54,7 @@ fn overview(status: &Value) -> Vec<(&'static str, String)> {
     let servers = &status["servers"];
     vec![
         ("node", format!("{}  version {}", word("node"), word("version"))),
-        (
-            "zone",
-            format!(
-                "{}{}",
-                word("zone"),
-                if status["zone_state"]["admitted"].as_bool() == Some(false) { "  (not admitted yet)" } else { "" }
-            ),
-        ),
+        ("zone", format!("{}{}", word("zone"), standing(&status["zone_state"]))),
         ("parents", parents(&status["parents"])),
         ("listen", word("listen")),
         ("up", status["uptime_ms"].as_u64().map(text::span).unwrap_or_default()),
@@ -91,6 +84,16 @@ fn overview(status: &Value) -> Vec<(&'static str, String)> {
         ),
         ("gossip", gossip(&status["gossip"])),
     ]
+}
+
+/// What this node is in its zone, where that is worth a word.
+fn standing(state: &Value) -> String {
+    match (state["revoked"].as_str(), state["admitted"].as_bool(), state["signs"].as_bool()) {
+        (Some(why), ..) => format!("  (revoked {})", text::cut(&text::clean(why), 120)),
+        (None, Some(false), _) => "  (not admitted yet)".to_owned(),
+        (None, _, Some(false)) => "  (member)".to_owned(),
+        _ => String::new(),
+    }
 }
 
 /// `127.0.0.1:7400 delegated`, or why not and when it is tried again.

@@ -89,7 +89,11 @@ impl Handle {
             "listen": about.listen.to_string(),
             "uptime_ms": self.inner.started.elapsed().as_millis() as u64,
             "data_dir": about.data_dir,
-            "zone_state": {"admitted": view.admitted, "zone_key": view.zone_key.map(|key| crate::entropy::hex(&key))},
+            "zone_state": {
+                "admitted": view.admitted, "signs": view.signs, "revoked": view.revoked,
+                "zone_key": view.zone_key.map(|key| crate::entropy::hex(&key)),
+                "outcasts": view.outcasts.iter().map(|(node, why)| json!({"node": node.to_string(), "why": why})).collect::<Vec<_>>(),
+            },
             "parents": of("parent"),
             "joins": of("join"),
             "tools": view.tools.len(),

@@ -321,6 +321,15 @@ impl Policy {
 
     /// Whether `caller` may do that. Denied outranks allowed; what nothing allows is denied.
     pub fn allows(&self, caller: &Caller, request: Request<'_>) -> bool {
+        self.decides(self.is_open, caller, request)
+    }
+
+    /// The same for somebody to whom nothing is open that no rule and no grant opens.
+    pub fn allows_stranger(&self, caller: &Caller, request: Request<'_>) -> bool {
+        self.decides(false, caller, request)
+    }
+
+    fn decides(&self, is_open: bool, caller: &Caller, request: Request<'_>) -> bool {
         if caller.principal == Principal::Operator {
             return true;
         }
@@ -329,7 +338,7 @@ impl Policy {
             return false;
         }
         let is_public = matches!(request.action, Action::Peer | Action::Discover | Action::Call);
-        (self.is_open && is_public)
+        (is_open && is_public)
             || caller.grants.iter().any(|grant| grant.allows(request))
             || self.rules.iter().any(|rule| !rule.deny && rule.covers(&who, request))
     }

@@ -12,7 +12,7 @@ use crate::support::{Node, NodeBuilder, World};
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
 /// Every route there is, with what it asks: nothing, to find, to call, to register, to administer.
-pub(crate) const ROUTES: [(&str, &str, &str); 26] = [
+pub(crate) const ROUTES: [(&str, &str, &str); 36] = [
     ("GET", "/livez", ""),
     ("GET", "/readyz", ""),
     ("GET", "/.well-known/oauth-protected-resource", ""),
@@ -39,6 +39,16 @@ pub(crate) const ROUTES: [(&str, &str, &str); 26] = [
     ("GET", "/v1/tokens", "admin"),
     ("DELETE", "/v1/tokens/none", "admin"),
     ("POST", "/v1/tokens", "admin"),
+    ("GET", "/v1/audit", "admin"),
+    ("GET", "/v1/audit/verify", "admin"),
+    ("GET", "/v1/invites", "admin"),
+    ("POST", "/v1/invites", "admin"),
+    ("DELETE", "/v1/invites/none", "admin"),
+    ("POST", "/v1/join", "admin"),
+    ("POST", "/v1/nodes/none/revoke", "admin"),
+    ("POST", "/v1/zones/none.research/delegate", "admin"),
+    ("POST", "/v1/zones/none.research/undelegate", "admin"),
+    ("POST", "/v1/keys/rotate", "admin"),
 ];
 
 /// What came back.

@@ -27,8 +27,8 @@ pub struct Invite {
 pub struct Granted {
     /// The zone whose node the bearer may be: the issuer's, or one below it.
     pub zone: ZoneName,
-    /// A replica of the own zone becomes a signer as [`Role::Admin`] and a member otherwise; of a child it is what its organisation
-    /// may do here.
+    /// A replica of the own zone becomes a signer as [`Role::Admin`], a member as [`Role::Peer`], and none as anything else; of a child
+    /// it is what its organisation may do here.
     pub role: Role,
     /// When it was issued, milliseconds since the Unix epoch: what was cut off later stays so.
     pub issued_ms: u64,

@@ -22,7 +22,7 @@ impl Handle {
     /// Makes an invite: for a replica of the own zone, or for a node of a zone below.
     ///
     /// # Errors
-    /// `Usage` for a zone that is neither, `Config` when nobody could dial this node, `Forbidden` when it does not speak for its zone,
+    /// `Usage` for a zone that is neither or a role it cannot have, `Config` when nobody could dial this node, `Forbidden` when it does not speak for its zone,
     /// `Busy` while its key is not settled, `StoreFailed`.
     pub async fn invite(&self, wanted: &Wanted, by: &Principal) -> Result<Issued, Problem> {
         self.may_begin()?;
@@ -37,6 +37,14 @@ impl Handle {
         if !wanted.zone.is_within(&view.zone) {
             let message = format!("zone {} is neither {} nor below it", wanted.zone, view.zone);
             return Err(Problem::new(Kind::Usage, message).hint(format!("aop invite --zone {}", view.zone)));
+        }
+        if wanted.zone == view.zone && !matches!(wanted.role, Role::Peer | Role::Admin) {
+            let message = format!(
+                "a replica of {} is a peer or an admin; {} is for zones below it",
+                view.zone,
+                wanted.role.name()
+            );
+            return Err(Problem::new(Kind::Usage, message).hint("aop invite --role peer"));
         }
         let address = self.inner.about.address.clone();
         if address.is_empty() {

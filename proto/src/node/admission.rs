@@ -154,8 +154,8 @@ impl Node {
             match self.granted(peer, &self.config.zone) {
                 Err(()) => return,
                 Ok(Some(Role::Admin)) => Authority::Signer,
-                Ok(Some(_)) => Authority::Member,
-                Ok(None) => {
+                Ok(Some(Role::Peer)) => Authority::Member,
+                Ok(_) => {
                     let zone = &self.config.zone;
                     let reason = format!("zone {zone} admits by invite; its operator makes one with `aop invite`");
                     return self.keep_out(peer, &reason);

@@ -645,8 +645,6 @@ impl Node {
             children,
             relations,
             guarded,
-            revoked: self.why_revoked(),
-            outcasts: self.outcasts(),
             contacts: self.links.contacts_view(),
             routes: self.routes(),
             parent: self.links.parent_zone(),

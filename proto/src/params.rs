@@ -77,7 +77,9 @@ pub const MANIFESTS_MAX: usize = 32;
 /// Certificates under a zone's key are believed for so long after the next key's manifest was issued, so that a rotation loses
 /// nobody who is away for less.
 pub const KEY_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Revocations kept of one zone, and of all: a statement stands for ever.
+/// A zone below is cut off again only for so much later, milliseconds: each time is news for everybody.
+pub const CUT_OFF_STEP_MS: u64 = 1000;
+/// Revocations kept of one zone, and of all that are not pinned: a statement stands for ever.
 pub const REVOCATIONS_ZONE_MAX: usize = 1024;
 /// The same, of all zones.
 pub const REVOCATIONS_MAX: usize = 16 * 1024;

@@ -45,10 +45,6 @@ pub struct View {
     pub relations: BTreeMap<NodeId, Relation>,
     /// Those of them who came over a link that strangers may come over: nothing is open to them that no rule and no grant opens.
     pub guarded: BTreeSet<NodeId>,
-    /// Why this node is believed no more, if it is.
-    pub revoked: Option<String>,
-    /// Nodes of the zone that are believed no more, and why.
-    pub outcasts: Vec<(NodeId, String)>,
     /// Addresses this node keeps contact with.
     pub contacts: Vec<ContactView>,
     /// Ways to other zones.
@@ -85,6 +81,10 @@ pub struct KeysView {
     pub chain: Vec<Certificate>,
     /// Keys of all zones that are known, pins first.
     pub anchors: Vec<Anchor>,
+    /// Why this node is believed no more, if it is.
+    pub revoked: Option<String>,
+    /// Nodes of the zone that are believed no more, and why.
+    pub outcasts: Vec<(NodeId, String)>,
 }
 
 /// A fellow replica.

@@ -160,14 +160,14 @@ fn a_revoked_replica_is_out_everywhere_within_five_seconds() {
             hosts.iter().all(gone) && !is_admitted(world, rogue)
         };
         let took = world.run_until(OUT_WITHIN, is_out);
-        assert!(took.is_some(), "seed {seed}: {:?}", world.view(rogue).map(|view| &view.revoked));
+        assert!(took.is_some(), "seed {seed}: {:?}", world.view(rogue).map(|view| &view.keys.revoked));
         world.weather.loss = 0;
         world.crash(rogue);
         world.run_for(SOON);
         world.start(rogue);
         world.run_for(SOON * 3);
         assert!(is_out(&world), "seed {seed}: it came back");
-        assert!(world.view(rogue).unwrap().revoked.as_ref().is_some_and(|why| why.contains("lost laptop")));
+        assert!(world.view(rogue).unwrap().keys.revoked.as_ref().is_some_and(|why| why.contains("lost laptop")));
         become_equal(&mut world, &hosts);
     }
 }
@@ -188,7 +188,7 @@ fn a_revocation_outlives_its_writer_s_absence_and_restarts() {
     world.crash(second);
     world.start(second);
     world.start(away);
-    let knows = |world: &World| world.view(away).is_some_and(|view| !view.outcasts.is_empty());
+    let knows = |world: &World| world.view(away).is_some_and(|view| !view.keys.outcasts.is_empty());
     assert!(world.run_until(SOON * 3, knows).is_some());
     world.run_for(SOON);
     assert!(!world.are_linked(away, rogue) && !world.are_linked(second, rogue));
@@ -266,4 +266,23 @@ fn a_zone_below_comes_by_invite_and_goes_by_a_word() {
     world.write_through(root, Write::Delegate { zone, key, role: Role::Reader }).unwrap();
     assert!(world.run_until(SOON * 6, |world| delegated(world)).is_some(), "{:?}", world.refusals(lab));
     assert_eq!(world.view(root).unwrap().children[0].role, Some(Role::Reader));
+}
+
+/// A zone speaks of its own nodes only: whoever it names besides stays where it is.
+#[test]
+fn a_revocation_of_one_zone_ends_no_connection_of_another() {
+    let mut world = World::new(31);
+    let root = founder(&mut world, "acme");
+    let [lab, other] = [("lab.acme", 2), ("other.acme", 3)].map(|(zone, number)| {
+        let invitation = world.invite(root, zone, Role::Caller, 1);
+        world.boot(Spec::new(zone, number).parent(1).guarded().invited(invitation))
+    });
+    let both = |world: &World| world.view(root).unwrap().relations.len() == 2;
+    assert!(world.run_until(SOON, both).is_some());
+    revoke(&mut world, lab, other).unwrap();
+    world.run_for(OUT_WITHIN);
+    assert!(both(&world) && world.are_linked(root, other));
+    revoke(&mut world, root, other).unwrap();
+    world.run_for(OUT_WITHIN);
+    assert!(both(&world) && world.are_linked(root, other), "it is no node of that zone either");
 }

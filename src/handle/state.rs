@@ -90,9 +90,9 @@ impl Handle {
             "uptime_ms": self.inner.started.elapsed().as_millis() as u64,
             "data_dir": about.data_dir,
             "zone_state": {
-                "admitted": view.admitted, "signs": view.signs, "revoked": view.revoked,
+                "admitted": view.admitted, "signs": view.signs, "revoked": view.keys.revoked,
                 "zone_key": view.zone_key.map(|key| crate::entropy::hex(&key)),
-                "outcasts": view.outcasts.iter().map(|(node, why)| json!({"node": node.to_string(), "why": why})).collect::<Vec<_>>(),
+                "outcasts": view.keys.outcasts.iter().map(|(node, why)| json!({"node": node.to_string(), "why": why})).collect::<Vec<_>>(),
             },
             "parents": of("parent"),
             "joins": of("join"),

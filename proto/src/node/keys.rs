@@ -291,6 +291,8 @@ impl Node {
                 maker: lineage.and_then(|lineage| self.key_maker(lineage)),
                 chain: self.trust.chain.clone(),
                 anchors: self.anchors.all().collect(),
+                revoked: self.why_revoked(),
+                outcasts: self.outcasts(),
             })
         };
         self.keys.view.get_or_init(build).clone()

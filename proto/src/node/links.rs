@@ -115,6 +115,15 @@ impl Link {
         }
     }
 
+    fn relation(&self) -> Option<Relation> {
+        match &self.role {
+            Role::Fellow => Some(Relation::Fellow),
+            Role::Parent(zone) if self.proven => Some(Relation::Parent(zone.clone())),
+            Role::Child(zone) if self.proven => Some(Relation::Child(zone.clone())),
+            _ => None,
+        }
+    }
+
     /// Whether it is still to say who it is.
     const fn is_silent(&self) -> bool {
         self.hello.is_none() && !self.refused
@@ -263,10 +272,13 @@ impl Links {
         self.by_peer.get(&peer)?.hello.clone()
     }
 
-    /// Peers whose greeting shows a certificate of `node`, or are it.
-    pub(super) fn certified_by(&self, node: NodeId) -> Vec<NodeId> {
-        let shows = |link: &Link| link.hello.as_ref().is_some_and(|hello| hello.chain.iter().any(|c| c.node == node));
-        self.by_peer.iter().filter(|(peer, link)| **peer == node || shows(link)).map(|(peer, _)| *peer).collect()
+    /// Peers of a zone that are `node`, or whose greeting shows a certificate of it.
+    pub(super) fn certified_by(&self, node: NodeId, zone: &ZoneName) -> Vec<NodeId> {
+        let rests_on = |(peer, link): &(&NodeId, &Link)| {
+            let hello = link.hello.as_ref().filter(|hello| ZoneName::parse(&hello.zone).is_ok_and(|of| of == *zone));
+            hello.is_some_and(|hello| **peer == node || hello.chain.iter().any(|c| c.node == node))
+        };
+        self.by_peer.iter().filter(rests_on).map(|(peer, _)| *peer).collect()
     }
 
     /// Peers that are told who is revoked.
@@ -284,13 +296,12 @@ impl Links {
 
     /// Who is connected and has proven what it is.
     pub(super) fn relations(&self) -> BTreeMap<NodeId, Relation> {
-        let relation = |link: &Link| match &link.role {
-            Role::Fellow => Some(Relation::Fellow),
-            Role::Parent(zone) if link.proven => Some(Relation::Parent(zone.clone())),
-            Role::Child(zone) if link.proven => Some(Relation::Child(zone.clone())),
-            _ => None,
-        };
-        self.by_peer.iter().filter_map(|(peer, link)| Some((*peer, relation(link)?))).collect()
+        self.by_peer.iter().filter_map(|(peer, link)| Some((*peer, link.relation()?))).collect()
+    }
+
+    /// What a peer has proven to be.
+    pub(super) fn relation(&self, peer: NodeId) -> Option<Relation> {
+        self.by_peer.get(&peer)?.relation()
     }
 
     pub(super) fn mark_refused(&mut self, peer: NodeId) {

@@ -40,7 +40,7 @@ impl Node {
             return;
         }
         // Where strangers may come, only those who have proven whose they are ask.
-        if self.is_guarded(peer) && !self.links.relations().contains_key(&peer) {
+        if self.is_guarded(peer) && self.links.relation(peer).is_none() {
             self.counts.refused += 1;
             return;
         }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::writes::Draft;
 use crate::codec::Wire;
 use crate::name::ZoneName;
-use crate::node::{Keep, Node, Output, Refusal};
+use crate::node::{Keep, Node, Output, Refusal, STAMP_AHEAD_MAX_MS};
 use crate::params::REVOCATIONS_PER_FRAME;
 use crate::record::{DelegationBody, Kind, NodeId, Revocation, SignedRef, Subject};
 use crate::registry::Change;
@@ -88,6 +88,11 @@ impl Node {
 
     /// False when it does not hold.
     fn take_revocation(&mut self, said: &Revocation, from: Option<NodeId>) -> bool {
+        // One that reaches far ahead could be said again, a little farther, without end.
+        if said.child.as_ref().is_some_and(|(_, until_ms)| *until_ms > self.now.wall_ms + STAMP_AHEAD_MAX_MS) {
+            self.counts.refused += 1;
+            return false;
+        }
         match self.anchors.revoke(said, &mut self.verifier) {
             Ok(true) => {}
             Ok(false) => return true,
@@ -143,7 +148,7 @@ impl Node {
             self.end_log(node);
             self.end_logs_certified_by(node);
         }
-        for peer in self.links.certified_by(node) {
+        for peer in self.links.certified_by(node, zone) {
             self.expel(peer, zone);
         }
     }

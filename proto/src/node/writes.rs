@@ -11,8 +11,8 @@ use crate::codec::Wire;
 use crate::name::{FullName, NameError, ZoneName, fit_label, fit_tool_labels};
 use crate::node::{Keep, NewTool, Node, Output, Write, WriteError, Wrote};
 use crate::params::{
-    ERROR_CHARS_MAX, LEASE, LOG_BYTES_RESERVED, MANIFESTS_MAX, NAME_CHARS_MAX, NODE_LEASE, PARENTS_MAX,
-    RECORD_BYTES_MAX,
+    CUT_OFF_STEP_MS, ERROR_CHARS_MAX, LEASE, LOG_BYTES_RESERVED, MANIFESTS_MAX, NAME_CHARS_MAX, NODE_LEASE,
+    PARENTS_MAX, RECORD_BYTES_MAX,
 };
 use crate::record::{
     DelegationBody, GrantBody, Head, Kind, ManifestBody, NodeBody, NodeId, Origin, Record, Revocation, ServerBody,
@@ -426,14 +426,18 @@ impl Node {
         }
         let since_ms = self.delegated_from(zone);
         let body = DelegationBody { zone_key: key, epoch: 1, gateways: Vec::new(), tools: 0, since_ms };
-        self.links.delegating(zone.clone(), body.clone());
-        Ok(vec![delegation_of(zone, &body), grant])
+        let drafts = vec![delegation_of(zone, &body), grant];
+        self.check_room(&drafts, LOG_BYTES_RESERVED)?;
+        self.links.delegating(zone.clone(), body);
+        Ok(drafts)
     }
 
     fn draft_undelegation(&self, zone: &ZoneName, reason: &str) -> Result<Vec<Draft>, WriteError> {
         self.check_signer()?;
         let known = self.delegation_of(zone).ok_or_else(|| WriteError::NotDelegated { zone: zone.clone() })?;
-        let until_ms = self.now.wall_ms.max(known.since_ms);
+        let before = self.anchors.revoked().void_until(&self.config.zone, zone);
+        let again = before.map_or(0, |until| until.saturating_add(CUT_OFF_STEP_MS));
+        let until_ms = self.now.wall_ms.max(known.since_ms).max(again);
         let said = self.say_revoked(Subject::Child(zone.to_string(), until_ms), reason);
         Ok(vec![revocation_of(&said)])
     }

@@ -130,9 +130,10 @@ impl Anchors {
     pub fn revoke(&mut self, revocation: &Revocation, verifier: &mut Verifier) -> Result<bool, TrustError> {
         let unknown = || TrustError::Chain(revocation.zone.clone());
         let zone = ZoneName::parse(&revocation.zone).map_err(|_| unknown())?;
+        let is_pinned = self.is_pinned(&zone);
         let lineage = self.pinned.get(&zone).or_else(|| self.proven.get(&zone).map(|proven| &proven.lineage));
         let lineage = lineage.ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
-        let is_news = self.revoked.take(&zone, revocation, lineage, verifier)?;
+        let is_news = self.revoked.take(&zone, revocation, lineage, is_pinned, verifier)?;
         if is_news {
             self.changes += 1;
             self.forget_revoked(&zone, revocation);

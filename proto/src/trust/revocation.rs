@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::Wire;
 use crate::name::ZoneName;
-use crate::params::{REASON_CHARS_MAX, REVOCATIONS_MAX, REVOCATIONS_RESERVED, REVOCATIONS_ZONE_MAX};
+use crate::params::{CUT_OFF_STEP_MS, REASON_CHARS_MAX, REVOCATIONS_MAX, REVOCATIONS_RESERVED, REVOCATIONS_ZONE_MAX};
 use crate::record::{Certificate, Hash, NodeId, Revocation, Subject};
 use crate::trust::{Authority, Lineage, SigningKey, TrustError, Verifier, pre_authentication, verify};
 
@@ -118,7 +118,8 @@ struct OfZone {
 }
 
 impl Revoked {
-    /// Takes a statement; whether it is news. `lineage` is what is known of its zone's keys.
+    /// Takes a statement; whether it is news. `lineage` is what is known of its zone's keys. What others fill takes no room from a zone
+    /// whose key is `pinned`, the own one and those above it.
     ///
     /// # Errors
     /// A statement that does not hold, and [`TrustError::Full`]; nothing has changed.
@@ -127,18 +128,21 @@ impl Revoked {
         zone: &ZoneName,
         revocation: &Revocation,
         lineage: &Lineage,
+        pinned: bool,
         verifier: &mut Verifier,
     ) -> Result<bool, TrustError> {
         let key = revocation.key();
         let known = self.zones.get(zone).and_then(|of| of.statements.get(&key));
-        if known.is_some_and(|known| known.until() >= revocation.until()) {
+        // Of a child it is not said again in smaller steps: whoever may say it could fill every link with them.
+        if known.is_some_and(|known| revocation.until().saturating_sub(known.until()) < CUT_OFF_STEP_MS) {
             return Ok(false);
         }
         revocation.check(zone, lineage, verifier)?;
         let of = self.zones.get(zone).map_or(0, |of| of.statements.len());
         // Whoever holds the zone's key is always heard.
         let reserved = if revocation.chain.len() == 1 { 0 } else { REVOCATIONS_RESERVED };
-        if known.is_none() && (of + reserved >= REVOCATIONS_ZONE_MAX || self.count + reserved >= REVOCATIONS_MAX) {
+        let is_crowded = !pinned && self.count + reserved >= REVOCATIONS_MAX;
+        if known.is_none() && (of + reserved >= REVOCATIONS_ZONE_MAX || is_crowded) {
             return Err(TrustError::Full(zone.clone()));
         }
         self.count += usize::from(known.is_none());
@@ -254,7 +258,7 @@ mod tests {
     fn set(said: &[Revocation]) -> Revoked {
         let mut revoked = Revoked::default();
         for one in said {
-            revoked.take(&zone(), one, &lineage(), &mut Verifier::default()).unwrap();
+            revoked.take(&zone(), one, &lineage(), true, &mut Verifier::default()).unwrap();
         }
         revoked
     }
@@ -281,7 +285,7 @@ mod tests {
     #[test]
     fn nobody_revokes_its_elders_or_itself_and_no_member_anybody() {
         let mut revoked = Revoked::default();
-        let mut take = |said: &Revocation| revoked.take(&zone(), said, &lineage(), &mut Verifier::default());
+        let mut take = |said: &Revocation| revoked.take(&zone(), said, &lineage(), true, &mut Verifier::default());
         for elder in [2, 3, 4] {
             let overreach = Err(TrustError::Overreach(id(&key(4)).short()));
             assert_eq!(take(&by(4, &[3, 4], node(elder))), overreach, "{elder}");
@@ -306,11 +310,13 @@ mod tests {
         for change in changes {
             let mut said = by(2, &[], node(3));
             change(&mut said);
-            let taken = Revoked::default().take(&zone(), &said, &lineage(), &mut Verifier::default());
+            let taken = Revoked::default().take(&zone(), &said, &lineage(), true, &mut Verifier::default());
             assert_eq!(taken, Err(TrustError::Signature));
         }
         let foreign = Lineage::of(1, [9; 32]);
-        assert!(Revoked::default().take(&zone(), &by(2, &[], node(3)), &foreign, &mut Verifier::default()).is_err());
+        assert!(
+            Revoked::default().take(&zone(), &by(2, &[], node(3)), &foreign, true, &mut Verifier::default()).is_err()
+        );
         let decoded = Revocation::decode(&by(2, &[], node(3)).encode());
         assert_eq!(decoded, Ok(by(2, &[], node(3))));
     }
@@ -341,18 +347,18 @@ mod tests {
     #[test]
     fn a_child_may_be_delegated_again_after_it_was_cut_off() {
         let child = |until| Subject::Child("lab.research".to_owned(), until);
-        let revoked = set(&[by(2, &[], child(10)), by(2, &[], child(30)), by(2, &[], child(20))]);
+        let revoked = set(&[by(2, &[], child(10_000)), by(2, &[], child(30_000)), by(2, &[], child(30_999))]);
         let lab = ZoneName::parse("Lab.Research").unwrap();
         for odd in ["Lab.Research", "lab.research.", "research", "elsewhere"] {
             let odd = by(2, &[], Subject::Child(odd.to_owned(), 1));
-            assert!(Revoked::default().take(&zone(), &odd, &lineage(), &mut Verifier::default()).is_err());
+            assert!(Revoked::default().take(&zone(), &odd, &lineage(), true, &mut Verifier::default()).is_err());
         }
         for both in [Some(("lab.research".to_owned(), 1)), None] {
             let mut odd = by(2, &[], node(3));
             (odd.node, odd.child) = (odd.node.filter(|_| both.is_some()), both);
-            assert!(Revoked::default().take(&zone(), &odd, &lineage(), &mut Verifier::default()).is_err());
+            assert!(Revoked::default().take(&zone(), &odd, &lineage(), true, &mut Verifier::default()).is_err());
         }
-        assert_eq!(revoked.void_until(&zone(), &lab), Some(30));
+        assert_eq!(revoked.void_until(&zone(), &lab), Some(30_000));
         assert_eq!((revoked.all().count(), by(2, &[], child(1)).name() == by(2, &[], child(2)).name()), (1, true));
     }
 
@@ -363,7 +369,7 @@ mod tests {
         let mut take = |writer, elders: &[u8], number: u64| {
             let mut target = [7; 32];
             target[..8].copy_from_slice(&number.to_be_bytes());
-            revoked.take(&zone(), &by(writer, elders, Subject::Node(NodeId(target))), &lineage(), &mut verifier)
+            revoked.take(&zone(), &by(writer, elders, Subject::Node(NodeId(target))), &lineage(), true, &mut verifier)
         };
         let most = (REVOCATIONS_ZONE_MAX - REVOCATIONS_RESERVED) as u64;
         for number in 0..most {

@@ -356,7 +356,14 @@ impl Node {
                 && lineage.check_node(&zone, self.id, &admit.chain, self.now.wall_ms).is_ok()
         });
         let is_out = self.anchors.revoked().check(&zone, &admit.chain).is_err();
-        let verified = verified && !is_out && self.may_pin(peer, &zone, admit.zone_key, &admit.manifests);
+        if known && verified && !self.may_pin(peer, &zone, admit.zone_key, &admit.manifests) {
+            let reason = format!(
+                "the key of zone {zone} is not known here, and over the network an invite has to name it; its operator makes one with \
+                 `aop invite`"
+            );
+            return self.refuse(peer, &reason);
+        }
+        let verified = verified && !is_out;
         let current = lineage.map(Lineage::key);
         let renews = |chain: &[Certificate]| chain.first().map(|first| first.issuer) == current;
         let (is_renewed, was_current) = (renews(&admit.chain), renews(&self.trust.chain));

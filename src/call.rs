@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aop_proto::access::{Action, Caller};
+use aop_proto::access::{Action, Caller, Principal};
 use aop_proto::call::{Ended, Plan, Step};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::FullName;
@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 pub use self::arguments::{Checked, Schemas};
 use self::noted::Noted;
 use crate::answers::Hit;
-use crate::handle::Handle;
+use crate::handle::{BroughtCall, Handle};
 use crate::upstream::{UpstreamCall, UpstreamError};
 
 /// A call as a door makes it.
@@ -84,6 +84,7 @@ pub struct Calls {
 }
 
 /// Why an attempt failed, and whether another may follow.
+#[derive(Debug)]
 struct Failure {
     problem: Problem,
     not_sent: bool,
@@ -192,7 +193,10 @@ impl Calls {
             deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
             hops: HOPS_MAX,
             progress: request.progress.is_some(),
+            afar: false,
+            author: None,
         };
+        let call = self.handle.sign(call).await.map_err(|problem| Failure { problem, not_sent: true })?;
         self.call_there(call, &instance.address, request.progress.clone()).await
     }
 
@@ -205,16 +209,18 @@ impl Calls {
         }
     }
 
-    /// Carries out a call that a peer brought: here when this node serves the tool, onwards when it knows the way.
+    /// Carries out a call that a peer brought for this node.
     async fn serve_here(
         &self,
-        caller: &Caller,
-        call: &Call,
+        name: &str,
+        brought: Result<BroughtCall, Problem>,
         progress: Option<mpsc::Sender<Bytes>>,
     ) -> Result<Served, Failure> {
-        let mut noted = Noted::begin(&self.handle, &caller.principal, &call.name).await;
-        let served = match self.handle.may_be_called(caller, &call.name) {
-            Ok(()) => self.try_serve(call, progress, &mut noted).await,
+        let who = brought.as_ref().map_or(&Principal::Anonymous, |brought| &brought.caller.principal);
+        let mut noted = Noted::begin(&self.handle, who, name).await;
+        let allowed = brought.and_then(|brought| self.handle.may_be_called(&brought).map(|()| brought));
+        let served = match allowed {
+            Ok(brought) => self.try_serve(&brought.call, progress, &mut noted).await,
             Err(problem) => Err(Failure { problem, not_sent: true }),
         };
         let by = self.handle.view().node.to_string();

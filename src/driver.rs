@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aop_proto::invite::Granted;
-use aop_proto::node::{Input, Invitation, Keep, Node, Output, Refusal, Write, WriteError, Wrote};
+use aop_proto::node::{Brought, Input, Invitation, Keep, Node, NotBelieved, Output, Refusal, Write, WriteError, Wrote};
 use aop_proto::params::ORIGINS_MAX;
 use aop_proto::record::NodeId;
 use aop_proto::resolver::{Outcome, Terms};
@@ -27,7 +27,7 @@ use aop_proto::search::Found;
 use aop_proto::trust::SigningKey;
 use aop_proto::view::View;
 use aop_proto::wire::Class;
-use aop_proto::wire::message::Question;
+use aop_proto::wire::message::{Call, Question};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::stream::{FuturesOrdered, StreamExt as _};
@@ -70,12 +70,25 @@ pub enum Job {
     Redeemed(NodeId, Result<Granted, String>),
     /// This node was given an invite, by whoever is at these addresses.
     Join(Invitation, Vec<String>),
+    /// A call of this node, to be signed.
+    Sign(Box<Call>, oneshot::Sender<Box<Call>>),
+    /// A call that a peer brought, to be carried out here or passed on: whose it is.
+    Whose(NodeId, Box<Call>, Way, oneshot::Sender<Result<(Box<Call>, Brought), NotBelieved>>),
     /// A question.
     Resolve(Question, DriverTerms, oneshot::Sender<(Outcome, Vec<Found>)>),
     /// Forget all cached answers.
     FlushCaches,
     /// Say goodbye to all peers.
     Leave(oneshot::Sender<()>),
+}
+
+/// What becomes of a call that a peer brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// This node serves it.
+    Here,
+    /// It goes on.
+    Onwards,
 }
 
 /// [`Terms`] with a time span where the node wants an instant.
@@ -302,6 +315,18 @@ impl Driver {
             }
             Job::Redeemed(peer, granted) => self.input(Input::Redeemed { peer, granted }),
             Job::Join(invitation, addresses) => self.input(Input::Join { invitation, addresses }),
+            Job::Sign(mut call, reply) => {
+                self.node.sign(self.clock.now(), &mut call);
+                // The caller may have gone away, here and below.
+                let _ = reply.send(call);
+            }
+            Job::Whose(peer, mut call, way, reply) => {
+                let brought = match way {
+                    Way::Here => self.node.whose(self.clock.now(), peer, &call),
+                    Way::Onwards => self.node.pass_on(self.clock.now(), peer, &mut call),
+                };
+                let _ = reply.send(brought.map(|brought| (call, brought)));
+            }
             Job::Resolve(question, DriverTerms { within, terms }, reply) => {
                 self.questions.insert(token, reply);
                 let terms = Terms { deadline: self.clock.now().mono + within, ..terms };

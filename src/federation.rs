@@ -90,6 +90,8 @@ mod tests {
             deadline_ms: 1000,
             hops: 1,
             progress: false,
+            afar: false,
+            author: None,
         };
         let mut answer = peers.request(home.0, Message::from(call).encode().into()).await.unwrap();
         let frame = answer.next().await.unwrap().unwrap();

@@ -28,6 +28,7 @@ use aop_proto::wire::message::{Form, Question};
 use aop_proto::zone::answer::{Answerer, answer};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use callers::BroughtCall;
 pub use servers::{Registered, read_catalogue};
 
 use crate::answers::{Answers, Hit, Moment, Resolution};
@@ -443,7 +444,7 @@ impl Handle {
         match answer.await {
             Ok(Ok(wrote)) => Ok(wrote),
             Ok(Err(error)) => Err(self.write_problem(error)),
-            Err(_) => Err(Problem::new(Kind::Internal, "the node is stopping")),
+            Err(_) => Err(stopping()),
         }
     }
 
@@ -539,6 +540,10 @@ fn checked(mut ask: Ask, default: usize) -> Result<Ask, Problem> {
         ask.zone = Some(parsed.to_string());
     }
     Ok(ask)
+}
+
+fn stopping() -> Problem {
+    Problem::new(Kind::Internal, "the node is stopping")
 }
 
 fn busy() -> Problem {

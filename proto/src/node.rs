@@ -11,6 +11,7 @@
 //! said that it is durable (I4).
 
 mod admission;
+mod calls;
 mod gauges;
 mod keys;
 mod life;
@@ -34,6 +35,7 @@ use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 
 pub use admission::{Admission, Invitation};
+pub use calls::{Brought, NotBelieved};
 pub use gauges::Gauge;
 pub use links::Refusal;
 pub use write::{NewTool, Write, WriteError, Wrote};
@@ -321,6 +323,7 @@ pub struct Node {
     life: life::Life,
     reaps: reaper::Reaps,
     statements: revocations::Statements,
+    calls: calls::Calls,
     renew_at: Duration,
     reap_at: Duration,
     clock_notice: Duration,
@@ -356,6 +359,7 @@ impl Node {
             life: life::Life::default(),
             reaps: reaper::Reaps::default(),
             statements: revocations::Statements::default(),
+            calls: calls::Calls::default(),
             renew_at: Duration::ZERO,
             reap_at: now.mono + REAP_INTERVAL,
             clock_notice: Duration::ZERO,
@@ -385,6 +389,11 @@ impl Node {
     /// This node's identity.
     pub const fn id(&self) -> NodeId {
         self.id
+    }
+
+    /// The key of its zone, once known; views show it a little later.
+    pub const fn zone_key(&self) -> Option<[u8; 32]> {
+        self.trust.zone_key
     }
 
     /// The logs, for those who check that replicas are equal.
@@ -479,6 +488,7 @@ impl Node {
             Message::Join(join) => self.on_join(peer, join),
             Message::Revoked(revoked) => self.on_revoked(peer, &revoked),
             Message::Referral(referral) => self.on_referral(peer, referral),
+            Message::Above(above) => self.on_above(peer, above),
             Message::Delegate(delegate) => self.on_delegate(peer, delegate),
             Message::Serials(serials) => self.on_serials(peer, serials),
             Message::Query(query) => self.on_query(peer, query),

@@ -77,6 +77,14 @@ pub const MANIFESTS_MAX: usize = 32;
 /// Certificates under a zone's key are believed for so long after the next key's manifest was issued, so that a rotation loses
 /// nobody who is away for less.
 pub const KEY_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+/// A signed call is carried out so long before and after it was signed, by the clock of its home.
+pub const CALL_AGE_MAX: Duration = Duration::from_secs(60);
+/// Signed calls of that time that are remembered, so that none is carried out twice; one more is refused.
+pub const CALLS_REMEMBERED_MAX: usize = 128 * 1024;
+/// The same, of one author.
+pub const CALLS_NODE_REMEMBERED_MAX: usize = 16 * 1024;
+/// Bytes, about, of what proves a zone's key to others.
+pub const PROOFS_BYTES_MAX: usize = 32 * 1024;
 /// A zone below is cut off again only for so much later, milliseconds: each time is news for everybody.
 pub const CUT_OFF_STEP_MS: u64 = 1000;
 /// Revocations kept of one zone, and of all that are not pinned: a statement stands for ever.

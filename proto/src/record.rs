@@ -558,6 +558,25 @@ pub struct ZoneProof {
     pub manifests: Vec<ManifestBody>,
 }
 
+/// Who makes a call: the node, the zone it speaks for, and why others should believe both.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Author {
+    /// Its zone, lower case.
+    pub zone: String,
+    /// The node.
+    pub node: NodeId,
+    /// Certificates from the zone's key to it.
+    pub chain: Vec<Certificate>,
+    /// What proves that key to the home, from the top; nothing where the home knows it.
+    pub proofs: Vec<ZoneProof>,
+    /// When, milliseconds since the Unix epoch.
+    pub issued_ms: u64,
+    /// Another one in each of its calls.
+    pub number: u64,
+    /// Ed25519 by the node.
+    pub signature: [u8; 64],
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@
 
 mod anchors;
 pub mod answers;
+mod author;
 mod certificate;
 mod chains;
 mod definition;
@@ -20,6 +21,7 @@ pub use ed25519_dalek::SigningKey;
 use ed25519_dalek::{Signature, VerifyingKey};
 
 pub use anchors::{Anchor, Anchors};
+pub use author::{Remembered, Repeated};
 pub use certificate::{Authority, verify_chain};
 pub use chains::Chains;
 pub use definition::definition_hash;

@@ -13,7 +13,7 @@ mod support;
 use support::{all, entries, hex, unhex};
 
 /// Kinds of frames (§8).
-const KINDS: &str = "1 Hello, 2 Admit, 3 Refuse, 4 Leave, 5 Fork, 6 Join, 7 Revoked, 8 Referral, 9 Delegate, 10 Serials, 16 Digest, 17 Buckets, 18 Vector, \
+const KINDS: &str = "1 Hello, 2 Admit, 3 Refuse, 4 Leave, 5 Fork, 6 Join, 7 Revoked, 8 Referral, 9 Delegate, 10 Serials, 11 Above, 16 Digest, 17 Buckets, 18 Vector, \
     19 Ranges, 20 Announce, 21 Busy, 22 ClockAhead, 24 Ping, 25 Ack, 26 PingRequest, 27 Members, 32 Query, 33 Answer, 48 Call, \
     49 Progress, 50 CallResult";
 
@@ -30,6 +30,7 @@ Referral     zone: String, zone_key: Option<Key>, proofs: Vec<ZoneProof>, anchor
 ReferredChild zone_key: Key, epoch: u64, manifests: Vec<ManifestBody>, gateways: Vec<Gateway>
 Delegate     zone: String, zone_key: Key, chain: Vec<Certificate>, manifests: Vec<ManifestBody>, gateways: Vec<Gateway>, tools: u64
 Serials      zones: Vec<Serial>
+Above        anchors: Vec<(String, Key)>, manifests: Vec<ManifestBody>, proofs: Vec<ZoneProof>
 Serial       zone: String, node: NodeId, stamp: u64, tag: u64
 Digest       hash: [u8; 16], members: u64
 Buckets      hashes: Vec<u64>
@@ -54,7 +55,8 @@ Candidate    envelope: Vec<u8>, chain: Vec<Certificate>, instances: Vec<Instance
 Instance     node: NodeId, address: String, health: Health, error: String, since_ms: u64
 Health       0 Ok, 1 Unknown, 2 Degraded, 3 Down
 Silent       zone: String, reason: String
-Call         name: String, home: NodeId, zone: String, def_hash: Option<Hash>, arguments: Vec<u8>, extra: Vec<(String, Vec<u8>)>, deadline_ms: u32, hops: u8, progress: bool
+Call         name: String, home: NodeId, zone: String, def_hash: Option<Hash>, arguments: Vec<u8>, extra: Vec<(String, Vec<u8>)>, deadline_ms: u32, hops: u8, progress: bool, afar: bool, author: Option<Author>
+Author       zone: String, node: NodeId, chain: Vec<Certificate>, proofs: Vec<ZoneProof>, issued_ms: u64, number: u64, signature: [u8; 64]
 Progress     params: Vec<u8>
 CallResult   part: Vec<u8>, failed: bool, not_sent: bool, last: bool, served_by: NodeId, hops: u32
 Origin       node: NodeId, incarnation: u64

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{Calls, Failure, Served};
+use crate::driver::Way;
 use crate::peer::{PeerError, Responder, ResponseStream};
 
 /// Bytes of a result in one frame.
@@ -22,11 +23,6 @@ const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of one step of progress; a larger one is lost, as steps may be.
 const PROGRESS_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a call's frame besides texts and arguments, at most.
-const CALL_HEAD_BYTES: usize = 512;
-/// Bytes of one further member of a call besides its name and value, at most: what it takes in a frame, and so many that its place
-/// in memory stays below the room one vector may ask for.
-const MEMBER_BYTES: usize = 24;
 /// How much longer than the call its answer may be on its way: its own words about a deadline still arrive.
 /// Whoever answers it has twice that, so that a relay can still tell.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
@@ -41,16 +37,15 @@ impl Calls {
         address: &str,
         progress: Option<mpsc::Sender<Bytes>>,
     ) -> Result<Served, Failure> {
-        fits_a_frame(&call)?;
         let home = call.home;
         let deadline = Duration::from_millis(u64::from(call.deadline_ms));
+        let frame = frame_of(&call)?;
         let work = async {
             let Some(next) = self.next_hop(&call, address).await else {
                 let problem = Problem::new(Kind::InstanceDown, format!("node {} cannot be reached", home.short()));
                 return Err(Failure { problem: problem.hint("aop nodes"), not_sent: true });
             };
-            let frame = Message::from(call.clone()).encode();
-            let stream = self.handle.peers().request(next.0, frame.into()).await;
+            let stream = self.handle.peers().request(next.0, frame).await;
             let stream = stream.map_err(|error| lost(&call, next, &error))?;
             read_result(stream, &call, next, progress).await
         };
@@ -148,18 +143,22 @@ impl Calls {
     async fn serve_or_relay(
         &self,
         peer: NodeId,
-        mut call: Call,
+        call: Call,
         progress: Option<mpsc::Sender<Bytes>>,
     ) -> Result<Served, Failure> {
-        let caller = self.handle.caller_of_peer(peer);
+        let refuse = |problem| Failure { problem, not_sent: true };
         if call.home == self.handle.view().node {
-            return self.serve_here(&caller, &call, progress).await;
+            let name = call.name.clone();
+            let brought = self.handle.whose(peer, call, Way::Here).await;
+            return self.serve_here(&name, brought, progress).await;
         }
-        self.handle.may_relay(&caller).map_err(|problem| Failure { problem, not_sent: true })?;
+        let brought = self.handle.whose(peer, call, Way::Onwards).await.map_err(refuse)?;
+        self.handle.may_relay(&brought).map_err(refuse)?;
+        let mut call = *brought.call;
         call.hops = call.hops.min(HOPS_MAX);
         if call.hops == 0 {
             let problem = Problem::new(Kind::InstanceDown, format!("`{}` is too many hops away", call.name));
-            return Err(Failure { problem, not_sent: true });
+            return Err(refuse(problem));
         }
         call.hops -= 1;
         let address = self.handle.view().tools.node(call.home).map(|node| node.address.clone());
@@ -224,13 +223,12 @@ fn ended(last: CallResult, whole: Vec<u8>, broken: &impl Fn(&str) -> Failure) ->
 }
 
 /// A call is one frame; what is larger only a server of the caller's own node can be given.
-fn fits_a_frame(call: &Call) -> Result<(), Failure> {
-    let extra: usize = call.extra.iter().map(|(key, bytes)| key.len() + bytes.len() + MEMBER_BYTES).sum();
-    let bytes = call.arguments.len() + call.name.len() + call.zone.len() + extra + CALL_HEAD_BYTES;
-    if bytes <= FRAME_BYTES_MAX {
-        return Ok(());
+fn frame_of(call: &Call) -> Result<Bytes, Failure> {
+    if let Some(frame) = Message::from(call.clone()).try_encode() {
+        return Ok(frame.into());
     }
-    let kib = FRAME_BYTES_MAX / 1024;
+    let extra: usize = call.extra.iter().map(|(key, bytes)| key.len() + bytes.len()).sum();
+    let (bytes, kib) = (call.arguments.len() + extra, FRAME_BYTES_MAX / 1024);
     let message = format!("arguments of `{}`: {bytes} bytes, and a call to another node has {kib} KiB", call.name);
     let hint = format!("aop show {}", call.name);
     Err(Failure { problem: Problem::new(Kind::TooLarge, message).hint(hint), not_sent: true })
@@ -277,17 +275,17 @@ mod tests {
             deadline_ms: u32::MAX,
             hops: 8,
             progress: true,
+            afar: false,
+            author: None,
         }
     }
 
     #[test]
-    fn what_is_said_to_fit_a_frame_fits_one_and_the_rest_is_refused_unsent() {
-        let most = (0..).map(|less| FRAME_BYTES_MAX - less).find(|bytes| fits_a_frame(&call(*bytes, 0)).is_ok());
-        let most = most.unwrap();
-        assert!(Message::from(call(most, 0)).encode().len() <= FRAME_BYTES_MAX);
-        let refused = fits_a_frame(&call(most + 1, 0)).unwrap_err();
-        assert!(refused.not_sent && refused.problem.kind == Kind::TooLarge);
-        let members = (0..).map(|step| step * 1000).take_while(|count| fits_a_frame(&call(0, *count)).is_ok()).last();
-        assert!(Message::from(call(0, members.unwrap())).encode().len() <= FRAME_BYTES_MAX);
+    fn what_fits_no_frame_is_refused_unsent() {
+        for (arguments, members) in [(FRAME_BYTES_MAX, 0), (0, FRAME_BYTES_MAX / 4), (4 * FRAME_BYTES_MAX, 0)] {
+            let refused = frame_of(&call(arguments, members)).unwrap_err();
+            assert!(refused.not_sent && refused.problem.kind == Kind::TooLarge);
+        }
+        assert!(frame_of(&call(FRAME_BYTES_MAX - 1024, 10)).unwrap().len() <= FRAME_BYTES_MAX);
     }
 }

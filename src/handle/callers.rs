@@ -8,13 +8,27 @@ use std::sync::Arc;
 use aop_proto::access::{Action, Caller, Grant, Principal, Request, Role};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{ZoneName, fit_label};
-use aop_proto::node::NewTool;
+use aop_proto::node::{Brought, NewTool, NotBelieved};
 use aop_proto::record::NodeId;
-use aop_proto::view::Relation;
+use aop_proto::trust::Repeated;
+use aop_proto::wire::message::Call;
+use tokio::sync::oneshot;
 
-use super::{Ask, Handle, not_found};
+use super::{Ask, Handle, busy, not_found, stopping};
 use crate::answers::{Hit, Resolution};
 use crate::auth::Auth;
+use crate::driver::{Job, Way};
+
+/// A call that a peer brought, and whose it is.
+#[derive(Debug)]
+pub struct BroughtCall {
+    /// The call, as it goes on.
+    pub call: Box<Call>,
+    /// To be carried out: who makes it. To be passed on: who brought it.
+    pub caller: Caller,
+    /// It came over a link that strangers may come over, here or on its way.
+    afar: bool,
+}
 
 impl Handle {
     /// Who may do what here.
@@ -72,45 +86,67 @@ impl Handle {
         self.auth().require(caller, Request { action: Action::Call, zone: &zone, tool: Some(&hit.name) })
     }
 
-    /// Who a connected node is to the policy: its organisation, with what belonging to it brings. One that has not proven what it is
-    /// is nobody.
-    pub fn caller_of_peer(&self, peer: NodeId) -> Caller {
+    /// The call, signed by this node, so that its home knows whose it is whoever passes it on.
+    ///
+    /// # Errors
+    /// `Busy`, `Internal` while the node is stopping.
+    pub async fn sign(&self, call: Call) -> Result<Call, Problem> {
+        let (reply, signed) = oneshot::channel();
+        self.inner.jobs.send(Job::Sign(Box::new(call), reply)).await.map_err(|_| busy())?;
+        signed.await.map(|call| *call).map_err(|_| stopping())
+    }
+
+    /// Whose call it is that a peer brought: to this node, or to be passed on.
+    ///
+    /// # Errors
+    /// `Forbidden` when it is not its author's, or was brought before; `Busy`; `Internal` while the node is stopping.
+    pub async fn whose(&self, peer: NodeId, call: Call, way: Way) -> Result<BroughtCall, Problem> {
+        let (reply, told) = oneshot::channel();
+        self.inner.jobs.send(Job::Whose(peer, Box::new(call), way, reply)).await.map_err(|_| busy())?;
+        let told = told.await.map_err(|_| stopping())?;
+        let (call, Brought { by, afar }) = told.map_err(|error| {
+            let kind = if error == NotBelieved::Repeated(Repeated::Full) { Kind::Busy } else { Kind::Forbidden };
+            Problem::new(kind, error.to_string()).hint("aop status")
+        })?;
+        let caller = by.map_or_else(Caller::anonymous, |(zone, node)| self.caller_of(zone, node));
+        Ok(BroughtCall { call, caller, afar })
+    }
+
+    /// Who a node of that zone is to the policy: its organisation, with what belonging to it brings.
+    fn caller_of(&self, zone: ZoneName, node: NodeId) -> Caller {
         let view = self.view();
-        let of = |zone: &ZoneName, roles: &[Role]| Caller {
-            principal: Principal::Zone { zone: zone.clone(), node: peer },
-            grants: roles.iter().map(|role| Grant::of(*role)).collect(),
-        };
-        match view.relations.get(&peer) {
-            None => Caller::anonymous(),
+        let roles = if zone == view.zone {
             // Whom its users are was asked where they came in.
-            Some(Relation::Fellow) => of(&view.zone, &[Role::Peer, Role::Caller]),
-            Some(Relation::Parent(zone)) => of(zone, &[Role::Peer]),
-            Some(Relation::Child(zone)) => {
-                let granted = view.children.iter().find(|child| child.zone == *zone).and_then(|child| child.role);
-                of(zone, &[Role::Peer, granted.unwrap_or(Role::Peer)])
-            }
-        }
+            [Role::Peer, Role::Caller]
+        } else {
+            // A zone below speaks for all below it, whose keys it names.
+            let above = view.children.iter().filter(|child| zone.is_within(&child.zone));
+            let nearest = above.max_by_key(|child| child.zone.depth());
+            [Role::Peer, nearest.and_then(|child| child.role).unwrap_or(Role::Peer)]
+        };
+        let grants = roles.into_iter().map(Grant::of).collect();
+        Caller { principal: Principal::Zone { zone, node }, grants }
     }
 
     /// # Errors
-    /// `caller`, another node, may not call that tool of ours.
-    pub fn may_be_called(&self, caller: &Caller, name: &str) -> Result<(), Problem> {
-        self.may_as_peer(caller, Action::Call, Some(name))
+    /// The call may not be carried out here.
+    pub fn may_be_called(&self, brought: &BroughtCall) -> Result<(), Problem> {
+        self.may_as_peer(brought, Action::Call, Some(&brought.call.name))
     }
 
     /// # Errors
-    /// `caller`, another node, may not send calls through this one.
-    pub fn may_relay(&self, caller: &Caller) -> Result<(), Problem> {
-        self.may_as_peer(caller, Action::Peer, None)
+    /// Whoever brought it may not send calls through this node.
+    pub fn may_relay(&self, brought: &BroughtCall) -> Result<(), Problem> {
+        self.may_as_peer(brought, Action::Peer, None)
     }
 
-    /// What is open to this machine is not open to nodes of others, wherever this one listens.
-    fn may_as_peer(&self, caller: &Caller, action: Action, tool: Option<&str>) -> Result<(), Problem> {
+    /// What is open to this machine is not open to nodes of others, wherever this one listens and whoever passed it on.
+    fn may_as_peer(&self, brought: &BroughtCall, action: Action, tool: Option<&str>) -> Result<(), Problem> {
         let view = self.view();
         let request = Request { action, zone: &view.zone, tool };
-        match &caller.principal {
-            Principal::Zone { node, .. } if view.guarded.contains(node) => self.auth().require_granted(caller, request),
-            _ => self.auth().require(caller, request),
+        match brought.afar {
+            true => self.auth().require_granted(&brought.caller, request),
+            false => self.auth().require(&brought.caller, request),
         }
     }
 

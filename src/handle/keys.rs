@@ -65,7 +65,7 @@ impl Handle {
         match answer.await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(self.write_problem(error)),
-            Err(_) => return Err(Problem::new(Kind::Internal, "the node is stopping")),
+            Err(_) => return Err(super::stopping()),
         }
         let public = next.public();
         tracing::info!(key = hex(&public), "the zone has another key");

@@ -51,7 +51,8 @@ fn two_organisations_call_each_other_by_rule_over_the_connection_of_the_one_behi
     let lab = behind(&world, &machines, "lab.acme", &lab, rule);
     lab.register("labs", &labs.command());
     let shop = invite(&acme, &["--zone", "shop.acme", "--role", "peer"]);
-    let shop = behind(&world, &machines, "shop.acme", &shop, "");
+    let rule = "[auth]\nrules = [{ principal = \"zone:lab.acme\", action = \"call\", tool = \"echo.*\" }]\n";
+    let shop = behind(&world, &machines, "shop.acme", &shop, rule);
     shop.register("shops", &shops.command());
 
     // Everybody finds everything over the connections that stand.
@@ -66,6 +67,13 @@ fn two_organisations_call_each_other_by_rule_over_the_connection_of_the_one_behi
     assert_eq!((echo(&acme, "echo.shops.shop.acme"), shops.calls("echo")), (3, 0));
     let refused = acme.try_call("fail.labs.lab.acme", &json!({}));
     assert_eq!((refused.code, labs.calls("fail")), (3, 0), "{}", refused.err);
+    // What one of them asks of the other goes over the one that both reach, and is asked for in its own name.
+    assert_eq!((echo(&shop, "echo.labs.lab.acme"), labs.calls("echo")), (3, 1), "what acme may is not what shop may");
+    finds(&lab, "echo.shops.shop.acme");
+    assert_eq!((echo(&lab, "echo.shops.shop.acme"), shops.calls("echo")), (0, 1));
+    let audit = shop.aop(["audit", "--event", "called", "--json"]).ok().json();
+    let by = audit["entries"].as_array().and_then(|entries| entries.last()?["principal"].as_str().map(str::to_owned));
+    assert!(by.as_ref().is_some_and(|by| by.starts_with("zone:lab.acme")), "{audit}");
     // On its own machine everything stays as it was.
     assert_eq!(echo(&shop, "echo.shops.shop.acme"), 0);
 
@@ -90,5 +98,6 @@ fn two_organisations_call_each_other_by_rule_over_the_connection_of_the_one_behi
     assert_ne!(echo(&lab, "echo.ours.acme"), 0);
     assert_eq!(ours.calls("echo"), before);
     assert_ne!(echo(&acme, "echo.labs.lab.acme"), 0);
+    assert_ne!(echo(&lab, "echo.shops.shop.acme"), 0);
     finds(&acme, "echo.shops.shop.acme");
 }

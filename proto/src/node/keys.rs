@@ -182,8 +182,10 @@ impl Node {
                 (Some(key), Some(before)) if key != before => self.move_to_key(key),
                 _ => self.keep_trust(),
             }
-            // What lies below can only learn it from here.
+            // What lies below can only learn it from here, and fellows that no parent speaks with.
             self.refer_children();
+            let fellows = self.links.fellows().to_vec();
+            self.tell_above(&fellows);
         }
         self.prove_relatives();
     }

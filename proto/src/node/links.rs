@@ -287,6 +287,15 @@ impl Links {
         self.by_peer.iter().filter(|(_, link)| is_kin(link)).map(|(peer, _)| *peer).collect()
     }
 
+    /// Strangers of a zone above whose key is known by now: they may have come before it was.
+    fn misjudged(&self, own: &ZoneName) -> Vec<(NodeId, ZoneName)> {
+        let above = |(peer, link): (&NodeId, &Link)| {
+            let hello = link.hello.as_ref().filter(|_| link.role == Role::Stranger)?;
+            Some((*peer, ZoneName::parse(&hello.zone).ok().filter(|zone| own.is_below(zone))?))
+        };
+        self.by_peer.iter().filter_map(above).collect()
+    }
+
     /// Whether it has to be told; once a connection.
     pub(super) fn tells_revoked(&mut self, peer: NodeId) -> bool {
         let link = self.by_peer.get_mut(&peer);

@@ -4,7 +4,7 @@
 
 use crate::codec::{Wire, WireRead, WireWrite};
 use crate::params::FRAME_BYTES_MAX;
-use crate::record::{Certificate, Gateway, ManifestBody, NodeId, Origin, Revocation, ZoneProof};
+use crate::record::{Author, Certificate, Gateway, ManifestBody, NodeId, Origin, Revocation, ZoneProof};
 use crate::wire::{FrameError, HEADER_BYTES, frame, open};
 
 macro_rules! messages {
@@ -85,6 +85,8 @@ messages! {
     9 Delegate,
     /// A zone changed.
     10 Serials,
+    /// Keys of the zones above, from a fellow.
+    11 Above,
     /// "My logs hash to this."
     16 Digest,
     /// Where two digests differ: one hash for each part of the vector.
@@ -183,6 +185,17 @@ pub struct Leave {
     pub seq: u64,
 }
 
+/// What a replica tells its fellows of the zones above, which only some of them heard from a parent.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Above {
+    /// Keys of those zones as the sender has pinned them.
+    pub anchors: Vec<(String, [u8; 32])>,
+    /// How they came to these, each zone's ascending; none of a zone that has had but one.
+    pub manifests: Vec<ManifestBody>,
+    /// What proves the own zone to others, from the top.
+    pub proofs: Vec<ZoneProof>,
+}
+
 /// What a parent tells a node whose zone lies below its own.
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
 pub struct Referral {
@@ -190,7 +203,7 @@ pub struct Referral {
     pub zone: String,
     /// Its zone key, absent while the parent itself is not admitted.
     pub zone_key: Option<[u8; 32]>,
-    /// Proofs from the top to the parent, to be pinned with it.
+    /// Proofs from the top to the receiver, which shows them to those who know only what lies above; not pinned.
     pub proofs: Vec<ZoneProof>,
     /// Keys of the zones above that the parent holds as anchors.
     pub anchors: Vec<(String, [u8; 32])>,
@@ -602,6 +615,10 @@ pub struct Call {
     pub hops: u8,
     /// Whether progress is wanted.
     pub progress: bool,
+    /// Set by whoever passes it on and got it over a link that strangers may come over.
+    pub afar: bool,
+    /// Who makes it; nothing when that is the sender and belongs to no zone yet.
+    pub author: Option<Author>,
 }
 
 /// One progress notification's parameters, unchanged.

@@ -246,6 +246,7 @@ structs! {
     ReferredChild { zone_key, epoch, manifests, gateways }
     Delegate { zone, zone_key, chain, manifests, gateways, tools }
     Serials { zones }
+    Above { anchors, manifests, proofs }
     Serial { zone, node, stamp, tag }
     Digest { hash, members }
     Buckets { hashes }
@@ -270,7 +271,8 @@ structs! {
     Candidate { envelope, chain, instances, clash }
     Instance { node, address, health, error, since_ms }
     Silent { zone, reason }
-    Call { name, home, zone, def_hash, arguments, extra, deadline_ms, hops, progress }
+    Call { name, home, zone, def_hash, arguments, extra, deadline_ms, hops, progress, afar, author }
+    Author { zone, node, chain, proofs, issued_ms, number, signature }
     Progress { params }
     CallResult { part, failed, not_sent, last, served_by, hops }
     Origin { node, incarnation }

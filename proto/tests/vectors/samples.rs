@@ -202,6 +202,7 @@ fn connections() -> Vec<Value> {
     let delegated = envelope(record(Kind::Delegation, "ml.research", 4, Some(delegation().encode())));
     let proof = ZoneProof { zone: "ml.research".into(), delegation: delegated, chain: chain(), manifests: Vec::new() };
     let told = ZoneProof { zone: "research".into(), delegation: Vec::new(), chain: Vec::new(), manifests: manifests() };
+    let above = Above { anchors: vec![(".".into(), node(6).0)], manifests: Vec::new(), proofs: vec![proof.clone()] };
     let referral = Referral {
         zone: ".".into(),
         zone_key: Some(node(9).0),
@@ -254,6 +255,7 @@ fn connections() -> Vec<Value> {
         frame("asked to be delegated", &delegate),
         frame("tags of two views", &Serials { zones: vec![serial(1), serial(2)] }),
         frame("no tags", &Serials { zones: Vec::new() }),
+        frame("keys of what lies above", &above),
         part("a proof of a zone's key", &proof),
         part("a zone's own manifests", &told),
     ]
@@ -418,7 +420,13 @@ fn questions() -> Vec<Value> {
         deadline_ms: 30_000,
         hops: 8,
         progress: true,
+        afar: false,
+        author: None,
     };
+    let delegated = envelope(record(Kind::Delegation, "ml.research", 4, Some(delegation().encode())));
+    let proof = ZoneProof { zone: "ml.research".into(), delegation: delegated, chain: chain(), manifests: Vec::new() };
+    let author = Author::sign(&key(2), &zone(), chain(), vec![proof], &call, WALL_MS, 3);
+    let passed_on = Call { hops: 7, afar: true, author: Some(author), ..call.clone() };
     let result = CallResult {
         part: br#"{"content":[]}"#.to_vec(),
         failed: false,
@@ -433,6 +441,7 @@ fn questions() -> Vec<Value> {
         open("the rest of a list", &Query { question: list, visited: Vec::new(), ..query }),
         open("an answer with everything", &answer),
         open("a call", &call),
+        open("a call that was signed and passed on", &passed_on),
         open("progress", &Progress { params: br#"{"progress":1}"#.to_vec() }),
         open("a result", &result),
     ]

@@ -41,11 +41,14 @@ pub(crate) struct Answers {
 impl Answers {
     /// A host shows a view, and with it which key it believes its zone has.
     pub(super) fn viewed(&mut self, view: &View) {
-        if let Some(key) = view.zone_key {
-            match self.zone_keys.get_mut(view.zone.as_str()) {
-                Some(keys) => drop(keys.insert(key)),
-                None => drop(self.zone_keys.insert(view.zone.to_string(), BTreeSet::from([key]))),
-            }
+        self.believed(view.zone.as_str(), view.zone_key);
+    }
+
+    fn believed(&mut self, zone: &str, key: Option<[u8; 32]>) {
+        let Some(key) = key else { return };
+        match self.zone_keys.get_mut(zone) {
+            Some(keys) => drop(keys.insert(key)),
+            None => drop(self.zone_keys.insert(zone.to_owned(), BTreeSet::from([key]))),
         }
     }
 
@@ -60,6 +63,8 @@ impl Answers {
             },
             (Some(&ANSWER), bytes) => {
                 let Ok(Message::Answer(answer)) = Message::decode(bytes) else { return Ok(()) };
+                // It may speak by a key that no view has shown yet.
+                self.believed(&from.spec.zone, from.node.as_ref().and_then(|node| node.zone_key()));
                 for zone in answer.zones.iter().filter(|zone| zone.node == from.id && zone.zone == from.spec.zone) {
                     let true_at = time.saturating_sub(Duration::from_millis(zone.age_ms));
                     let last = self.said.entry(hash_of(zone)).or_default();

@@ -5,11 +5,12 @@ use std::time::Duration;
 use aop_proto::access::Role;
 use aop_proto::invite::Invite;
 use aop_proto::name::ZoneName;
-use aop_proto::node::{Input, Invitation, Write, WriteError, Wrote};
+use aop_proto::node::{Brought, Input, Invitation, Node, NotBelieved, Write, WriteError, Wrote};
+use aop_proto::now::Now;
 use aop_proto::params::INVITE_LIFE;
 use aop_proto::resolver::Terms;
 use aop_proto::trust::anchor_hash;
-use aop_proto::wire::message::Question;
+use aop_proto::wire::message::{Call, Question};
 
 use super::{HostId, World};
 use crate::host::Answered;
@@ -46,6 +47,38 @@ impl World {
         let done = self.run_until(Duration::from_secs(5), |world| world.written(host, token).is_some());
         assert!(done.is_some(), "a write ends");
         self.hosts[host.0].written.remove(&token).expect("it has ended")
+    }
+
+    /// A call as a host's node makes it, once it runs.
+    pub fn sign(&mut self, host: HostId, mut call: Call) -> Call {
+        let (now, node) = self.running(host);
+        node.sign(now, &mut call);
+        call
+    }
+
+    /// A call as it leaves a host that it was brought to by another.
+    ///
+    /// # Errors
+    /// What the node said.
+    pub fn pass_on(&mut self, host: HostId, from: HostId, mut call: Call) -> Result<Call, NotBelieved> {
+        let peer = self.id(from);
+        let (now, node) = self.running(host);
+        node.pass_on(now, peer, &mut call).map(|_| call)
+    }
+
+    /// Whose call it is that was brought to a host by another.
+    ///
+    /// # Errors
+    /// What the node said.
+    pub fn whose(&mut self, host: HostId, from: HostId, call: &Call) -> Result<Brought, NotBelieved> {
+        let peer = self.id(from);
+        let (now, node) = self.running(host);
+        node.whose(now, peer, call)
+    }
+
+    fn running(&mut self, host: HostId) -> (Now, &mut Node) {
+        let host = &mut self.hosts[host.0];
+        (host.now(self.time), host.node.as_mut().expect("it runs"))
     }
 
     /// Asks a host's node to give its zone another key; the result comes as that of a write.

@@ -212,6 +212,7 @@ impl Node {
                 }
                 self.set_role(peer, Role::Fellow);
                 self.commit_zone_key();
+                self.tell_above(&[peer]);
                 self.links.contacts.mark(&hello.address, peer);
                 if steps > self.trust.chain.len() + 1 || (!current && self.is_current(&self.trust.chain)) {
                     self.certify_again(peer, ours);

@@ -11,8 +11,8 @@ use crate::params::{ADDRESS_CHARS_MAX, ZONE_DEPTH_MAX};
 use crate::record::{DelegationBody, GATEWAYS_MAX, Gateway, Kind, ManifestBody, NodeId};
 use crate::registry::Change;
 use crate::resolver::Proofs;
-use crate::trust::{Lineage, TrustError};
-use crate::wire::message::{Delegate, Referral, ReferredChild, Serial, Serials, TAG_UNREACHABLE};
+use crate::trust::{Authority, Lineage, TrustError};
+use crate::wire::message::{Above, Delegate, Referral, ReferredChild, Serial, Serials, TAG_UNREACHABLE};
 use crate::zone::Child;
 
 /// Changes told in one frame.
@@ -146,7 +146,7 @@ impl Node {
         let referral = Referral {
             zone: own.as_str().to_owned(),
             zone_key,
-            proofs: Vec::new(),
+            proofs: self.proofs_of_child(zone),
             anchors: above().map(|(zone, lineage)| (zone.to_string(), lineage.key())).collect(),
             manifests: manifests.chain(self.anchors.manifests(&own)).collect(),
             delegation,
@@ -234,6 +234,10 @@ impl Node {
         }
         self.settle_keys();
         self.prove(peer);
+        if self.links.is_proven(peer) && self.take_own_proofs(referral.proofs) {
+            let fellows = self.links.fellows().to_vec();
+            self.tell_above(&fellows);
+        }
         let own = self.anchors.lineage(&self.config.zone);
         let is_ours = |key| own.is_some_and(|lineage| lineage.epoch_of(key).is_some());
         let is_ours = referral.delegation.as_ref().is_some_and(|child| is_ours(&child.zone_key));
@@ -321,6 +325,47 @@ impl Node {
             self.anchors.pin(name, key, &manifests).map_err(words)?;
         }
         Ok(())
+    }
+
+    /// Tells fellows the keys of the zones above: where strangers may come, a replica that was invited to its own zone only learns
+    /// them nowhere else.
+    pub(in crate::node) fn tell_above(&mut self, fellows: &[NodeId]) {
+        let own = &self.config.zone;
+        let above = || self.anchors.pinned().filter(|(zone, _)| own.is_below(zone));
+        let anchors: Vec<_> = above().map(|(zone, lineage)| (zone.to_string(), lineage.key())).collect();
+        if anchors.is_empty() {
+            return;
+        }
+        let manifests = above().flat_map(|(_, lineage)| lineage.manifests()).collect();
+        let told = Above { anchors, manifests, proofs: self.own_proofs().to_vec() };
+        for fellow in fellows {
+            self.send(*fellow, told.clone());
+        }
+    }
+
+    /// Takes keys of the zones above from a fellow that speaks for the zone, where none is known yet, and follows those that are.
+    pub(in crate::node) fn on_above(&mut self, peer: NodeId, above: Above) {
+        let is_heard = !self.is_guarded(peer) || self.authority_of(peer) == Some(Authority::Signer);
+        if !self.is_fellow(peer) || !is_heard {
+            self.counts.refused += 1;
+            return;
+        }
+        let own = self.config.zone.clone();
+        let anchors = above.anchors.iter().filter_map(|(name, key)| Some((ZoneName::parse(name).ok()?, *key)));
+        for (name, key) in anchors.filter(|(name, _)| own.is_below(name)).take(ZONE_DEPTH_MAX) {
+            let of_zone = |manifest: &&ManifestBody| manifest.zone == name.as_str();
+            let manifests: Vec<ManifestBody> = above.manifests.iter().filter(of_zone).cloned().collect();
+            // Another key than the one pinned here is a matter between the operators; what is pinned stands.
+            self.counts.refused += u64::from(self.anchors.pin(name, key, &manifests).is_err());
+        }
+        self.settle_keys();
+        if self.own_proofs().is_empty() {
+            self.take_own_proofs(above.proofs);
+        }
+        for (peer, zone) in self.links.misjudged(&own) {
+            self.on_ancestor(peer, zone);
+            self.greet(peer);
+        }
     }
 
     /// Asks the parent to sign that this zone is reached here.
@@ -417,11 +462,14 @@ impl Node {
     }
 
     fn learn_child(&mut self, zone: &ZoneName) {
-        let proofs = Proofs { own: &self.config.zone, zone: &self.zone, chains: &self.chains };
-        match proofs.of_child(zone, &self.anchors) {
+        match self.prover().of_child(zone, &self.anchors) {
             Some(proof) => self.anchors.learn_child(zone, &proof, &mut self.verifier, self.now.wall_ms),
             None => self.anchors.leave_child(zone),
         }
+    }
+
+    pub(in crate::node) const fn prover(&self) -> Proofs<'_> {
+        Proofs { own: &self.config.zone, zone: &self.zone, chains: &self.chains }
     }
 
     /// Keeps contact with the gateways of a child that has to be reached.

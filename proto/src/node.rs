@@ -17,6 +17,7 @@ mod keys;
 mod life;
 mod links;
 mod members;
+mod offences;
 mod questions;
 mod reaper;
 mod replication;
@@ -324,6 +325,7 @@ pub struct Node {
     reaps: reaper::Reaps,
     statements: revocations::Statements,
     calls: calls::Calls,
+    offences: offences::Offences,
     renew_at: Duration,
     reap_at: Duration,
     clock_notice: Duration,
@@ -360,6 +362,7 @@ impl Node {
             reaps: reaper::Reaps::default(),
             statements: revocations::Statements::default(),
             calls: calls::Calls::default(),
+            offences: offences::Offences::default(),
             renew_at: Duration::ZERO,
             reap_at: now.mono + REAP_INTERVAL,
             clock_notice: Duration::ZERO,

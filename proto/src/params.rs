@@ -77,6 +77,16 @@ pub const MANIFESTS_MAX: usize = 32;
 /// Certificates under a zone's key are believed for so long after the next key's manifest was issued, so that a rotation loses
 /// nobody who is away for less.
 pub const KEY_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+/// So many forgeries of one peer, over a link that strangers may come over, shut it out.
+pub const OFFENCES: u32 = 3;
+/// Within this time.
+pub const OFFENCES_WITHIN: Duration = Duration::from_secs(600);
+/// For so long the first time, twice as long each further time.
+pub const QUARANTINE: Duration = Duration::from_secs(60);
+/// At most so long; whoever has behaved for as long begins anew.
+pub const QUARANTINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Peers whose forgeries are counted.
+pub const OFFENDERS_MAX: usize = 1024;
 /// A signed call is carried out so long before and after it was signed, by the clock of its home.
 pub const CALL_AGE_MAX: Duration = Duration::from_secs(60);
 /// Signed calls of that time that are remembered, so that none is carried out twice; one more is refused.

@@ -46,6 +46,9 @@ pub enum RangeError {
     /// Whoever took it for the registry does not believe it: its records are not signed by one who may write this log here.
     #[error("the range is not believed")]
     Unbelieved,
+    /// A record of it is signed by nobody, or is not what it says.
+    #[error("the range holds a forgery")]
+    Forged,
     /// It begins after what is held: fetch what lies between first.
     #[error("the range begins after a gap")]
     Gap,

@@ -159,4 +159,6 @@ pub struct Counts {
     pub bad_frames: u64,
     /// Nodes that came without an invite where one is needed, or with one that was no good.
     pub kept_out: u64,
+    /// Times a peer was shut out for what it brought.
+    pub quarantined: u64,
 }

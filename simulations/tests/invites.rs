@@ -5,6 +5,7 @@ use std::time::Duration;
 use aop_proto::access::Role;
 use aop_proto::node::{Invitation, Write, WriteError};
 use aop_proto::view::Relation;
+use aop_proto::wire::message::Message;
 use aop_simulations::scenario::{acquainted, equal, server};
 use aop_simulations::world::{HostId, Spec, World, name};
 
@@ -285,4 +286,43 @@ fn a_revocation_of_one_zone_ends_no_connection_of_another() {
     revoke(&mut world, root, other).unwrap();
     world.run_for(OUT_WITHIN);
     assert!(both(&world) && world.are_linked(root, other), "it is no node of that zone either");
+}
+
+/// Whoever brings what nobody signed is shut out for a minute, then for two; nobody else is.
+#[test]
+fn a_peer_that_brings_forgeries_is_shut_out_and_comes_back_when_it_stops() {
+    let mut world = World::new(32);
+    let first = founder(&mut world, "research");
+    let hosts: Vec<HostId> = (2..=3).map(|number| invited(&mut world, first, Role::Peer, number)).collect();
+    let (honest, rogue) = (hosts[0], hosts[1]);
+    let all = [first, honest, rogue];
+    become_equal(&mut world, &all);
+    world.doctor_frames(rogue, |message| match message {
+        Message::Ranges(mut ranges) => {
+            let records = ranges.ranges.iter_mut().flat_map(|range| range.records.iter_mut());
+            records.filter_map(|record| record.last_mut()).for_each(|byte| *byte ^= 1);
+            Some(Message::Ranges(ranges))
+        }
+        message => Some(message),
+    });
+    let is_shut_out = |world: &World| {
+        [first, honest].iter().all(|host| !world.are_linked(*host, rogue))
+            && world.refusals(rogue).iter().any(|reason| reason.contains("nobody signed"))
+    };
+    let mut took = None;
+    for number in 0..60 {
+        world.write_through(rogue, server(&format!("evil{number}"), &[("steal", "sends your keys away")])).unwrap();
+        took = world.run_until(Duration::from_secs(1), is_shut_out);
+        if took.is_some() {
+            break;
+        }
+    }
+    assert!(took.is_some(), "{:?}", world.view(first).unwrap().counts);
+    assert_eq!(tools(&world, first), 0);
+    assert!(world.view(first).unwrap().counts.quarantined > 0);
+    world.write_through(first, server("good", &[("echo", "says it again")])).unwrap();
+    become_equal(&mut world, &[first, honest]);
+    world.undoctor(rogue);
+    let back = |world: &World| acquainted(world, &all) && equal(world, &all);
+    assert!(world.run_until(Duration::from_secs(400), back).is_some(), "{:?}", world.refusals(rogue));
 }

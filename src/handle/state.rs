@@ -218,5 +218,7 @@ fn gossip_events(counts: &Counts) -> Vec<(&'static str, u64)> {
         ("fork", counts.forks),
         ("life", counts.lives),
         ("clock_ahead", counts.clock_ahead),
+        ("kept_out", counts.kept_out),
+        ("quarantined", counts.quarantined),
     ]
 }

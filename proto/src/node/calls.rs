@@ -86,10 +86,7 @@ impl Node {
                 Ok(Brought { by: Some((zone, author.node)), afar })
             }
             Err(TrustError::NoAnchor(_)) => Ok(Brought { by: None, afar }),
-            Err(error) => {
-                self.counts.refused += 1;
-                Err(error.into())
-            }
+            Err(error) => Err(self.disbelieve(peer, error)),
         }
     }
 
@@ -105,13 +102,19 @@ impl Node {
         if brought.by.is_some() || !self.is_guarded(peer) {
             match author.check(call, &mut self.anchors, &mut self.verifier, now.wall_ms) {
                 Ok(_) | Err(TrustError::NoAnchor(_)) => {}
-                Err(error) => {
-                    self.counts.refused += 1;
-                    return Err(error.into());
-                }
+                Err(error) => return Err(self.disbelieve(peer, error)),
             }
         }
         Ok(brought)
+    }
+
+    /// Whoever brings what its author did not sign has changed it, or made it up.
+    fn disbelieve(&mut self, peer: NodeId, error: TrustError) -> NotBelieved {
+        match error {
+            TrustError::Signature => self.on_forgery(peer),
+            _ => self.counts.refused += 1,
+        }
+        error.into()
     }
 
     /// Signed calls that are remembered.

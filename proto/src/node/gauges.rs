@@ -4,8 +4,8 @@
 
 use crate::node::Node;
 use crate::params::{
-    CACHE_ENTRIES_MAX, CALLS_REMEMBERED_MAX, CONTACTS_MAX, DEFERRED_BYTES_MAX, HEALTH_MAX, ORIGINS_MAX, QUERIES_MAX,
-    STAGED_BYTES_MAX, WANTS_MAX,
+    CACHE_ENTRIES_MAX, CALLS_REMEMBERED_MAX, CONTACTS_MAX, DEFERRED_BYTES_MAX, HEALTH_MAX, OFFENDERS_MAX, ORIGINS_MAX,
+    QUERIES_MAX, STAGED_BYTES_MAX, WANTS_MAX,
 };
 use crate::trust::SEALS_MAX;
 
@@ -39,6 +39,7 @@ impl Node {
             gauge("questions", self.resolver.in_flight(), QUERIES_MAX),
             gauge("answers in L2", l2, CACHE_ENTRIES_MAX),
             gauge("answers in L3", l3, CACHE_ENTRIES_MAX),
+            gauge("offenders", self.offences.len(), OFFENDERS_MAX),
             gauge("signed calls", self.remembered_calls(), CALLS_REMEMBERED_MAX),
         ]
     }

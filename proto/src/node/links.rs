@@ -502,6 +502,9 @@ impl Node {
             self.expel(peer, &zone);
             return;
         }
+        if self.is_shut_out(peer) {
+            return;
+        }
         self.follow_manifests(&zone, &hello.manifests);
         self.settle_keys();
         self.tell_misfits(peer, &zone);

@@ -13,6 +13,7 @@ use crate::params::{BUCKETS, CLOCK_NOTICE, FANOUT, ORIGINS_MAX};
 use crate::record::{Certificate, NodeId, SignedRef};
 use crate::registry::{Applied, Evidence, RangeError, Standing};
 use crate::selection::Chance;
+use crate::trust::TrustError;
 use crate::wire::message::{Announce, Buckets, Busy, ClockAhead, Digest, Range, Ranges, Vector};
 
 impl Node {
@@ -74,7 +75,7 @@ impl Node {
     /// Records of other origins, from a fellow replica: checked, stored, shown, passed on.
     pub(super) fn on_ranges(&mut self, peer: NodeId, ranges: &Ranges) {
         let mut met = self.meet_origins(ranges);
-        let mut fresh = Vec::new();
+        let (mut fresh, mut is_forged) = (Vec::new(), false);
         for range in &ranges.ranges {
             match self.take_range(peer, range) {
                 Ok(applied) => {
@@ -88,12 +89,19 @@ impl Node {
                 Err(RangeError::Gap | RangeError::Busy | RangeError::Superseded | RangeError::Quarantined) => {}
                 // Our own words, from somebody who did not know whose they are.
                 Err(RangeError::Unbelieved) if self.is_ours(range) => {}
+                Err(RangeError::Forged) if !is_forged => {
+                    is_forged = true;
+                    self.on_forgery(peer);
+                }
                 Err(_) => self.counts.refused += 1,
             }
         }
         // Nothing of theirs was taken.
         for node in met {
             self.forget_chain(node);
+        }
+        if !self.is_fellow(peer) {
+            return;
         }
         let now = self.now.mono;
         self.with_gossip(|gossip, replica, chance| gossip.on_ranges(now, peer, ranges, &fresh, replica, chance));
@@ -138,7 +146,10 @@ impl Node {
         }
         let mut records = Vec::with_capacity(range.records.len());
         for bytes in &range.records {
-            records.push(self.verifier.open(bytes).map_err(|_| RangeError::Unbelieved)?);
+            records.push(self.verifier.open(bytes).map_err(|error| match error {
+                TrustError::Signature | TrustError::Definition => RangeError::Forged,
+                _ => RangeError::Unbelieved,
+            })?);
         }
         self.registry.apply(peer, range, &records, self.now)
     }

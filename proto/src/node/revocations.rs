@@ -18,7 +18,7 @@ use crate::node::{Keep, Node, Output, Refusal, STAMP_AHEAD_MAX_MS};
 use crate::params::REVOCATIONS_PER_FRAME;
 use crate::record::{DelegationBody, Kind, NodeId, Revocation, SignedRef, Subject};
 use crate::registry::Change;
-use crate::trust::Authority;
+use crate::trust::{Authority, TrustError};
 use crate::wire::message::Revoked;
 
 /// Statements one look writes into the own log, of those that no log holds.
@@ -96,8 +96,11 @@ impl Node {
         match self.anchors.revoke(said, &mut self.verifier) {
             Ok(true) => {}
             Ok(false) => return true,
-            Err(_) => {
-                self.counts.refused += 1;
+            Err(error) => {
+                match from.filter(|_| error == TrustError::Signature) {
+                    Some(peer) => self.on_forgery(peer),
+                    None => self.counts.refused += 1,
+                }
                 return false;
             }
         }

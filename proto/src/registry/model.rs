@@ -153,6 +153,7 @@ impl Model {
                     RangeError::Quarantined => "quarantined",
                     RangeError::Busy => "busy",
                     RangeError::Unbelieved
+                    | RangeError::Forged
                     | RangeError::Malformed
                     | RangeError::TooManyOrigins
                     | RangeError::TooLarge

@@ -96,8 +96,8 @@ pub(crate) fn certify(world: &World) -> (PathBuf, PathBuf) {
 /// The same for a node at another address.
 pub(crate) fn certify_for(world: &World, address: &str) -> (PathBuf, PathBuf) {
     let made = rcgen::generate_simple_self_signed(vec![address.to_owned()]).expect("a certificate");
-    let cert = world.file("cert.pem", &made.cert.pem());
-    (cert, world.file("key.pem", &made.signing_key.serialize_pem()))
+    let cert = world.file(&format!("cert-{address}.pem"), &made.cert.pem());
+    (cert, world.file(&format!("key-{address}.pem"), &made.signing_key.serialize_pem()))
 }
 
 /// A node with TLS that asks everybody who he is; `more` is the rest of its configuration.

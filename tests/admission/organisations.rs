@@ -101,3 +101,30 @@ fn two_organisations_call_each_other_by_rule_over_the_connection_of_the_one_behi
     assert_ne!(echo(&lab, "echo.shops.shop.acme"), 0);
     finds(&acme, "echo.shops.shop.acme");
 }
+
+/// A replica that was invited to its zone, and to nothing else, stands in for it towards the zones above.
+#[test]
+fn an_invited_replica_asks_and_calls_above_though_the_one_that_invited_it_is_gone() {
+    let world = World::new();
+    let Some(machines) = Namespaces::new() else { return };
+    let acme = acme(&world, &machines);
+    let ours = Fixture::new(&world, "ours");
+    acme.register("ours", &ours.command());
+    let lab = invite(&acme, &["--zone", "lab.acme", "--role", "caller"]);
+    let (cert, key) = certify_for(&world, "10.77.0.2");
+    let text = format!("tls_cert = \"{}\"\ntls_key = \"{}\"\n", cert.display(), key.display());
+    let file = world.file("lab.toml", &text).display().to_string();
+    let mut lab = world
+        .node("first")
+        .within(&machines.other)
+        .listen("10.77.0.2:7401")
+        .args(["--invite", &lab, "--config", &file])
+        .start();
+    finds(&lab, "echo.ours.acme");
+    let token = invite(&lab, &["--role", "peer"]);
+    let second = behind(&world, &machines, "lab.acme", &token, "");
+    finds(&second, "echo.ours.acme");
+    assert_eq!((echo(&second, "echo.ours.acme"), ours.calls("echo")), (0, 1));
+    lab.kill();
+    becomes("it calls by itself", Duration::from_secs(30), || echo(&second, "echo.ours.acme") == 0);
+}

@@ -130,6 +130,10 @@ struct Storm {
     standing: BTreeMap<String, HostId>,
     /// Writes whose end is not known yet.
     pending: Vec<(HostId, u64, String, bool)>,
+    /// Revocations whose end is not known yet: who was told to write it, and whom it is about.
+    revoking: Vec<(HostId, u64, HostId)>,
+    /// Who was revoked.
+    outcasts: BTreeSet<HostId>,
     enemy: Option<Enemy>,
     number: u32,
 }
@@ -147,6 +151,8 @@ impl Storm {
             faults: plan.faults.clone(),
             standing: BTreeMap::new(),
             pending: Vec::new(),
+            revoking: Vec::new(),
+            outcasts: BTreeSet::new(),
             enemy: None,
             number: 0,
         };
@@ -296,6 +302,11 @@ impl Storm {
         self.enemy.as_ref().is_some_and(|enemy| enemy.host() == host)
     }
 
+    /// Whether a host was revoked, or may have been.
+    fn is_outcast(&self, host: HostId) -> bool {
+        self.outcasts.contains(&host) || self.revoking.iter().any(|(_, _, whom)| *whom == host)
+    }
+
     /// What a host served is not promised any more.
     fn forget(&mut self, host: HostId) {
         self.standing.retain(|_, served| *served != host);
@@ -303,9 +314,20 @@ impl Storm {
 
     /// Takes note of writes that have ended, and of those that never will.
     fn notice(&mut self) {
+        for (by, token, host) in std::mem::take(&mut self.revoking) {
+            match self.world.written(by, token) {
+                Some(Ok(_)) => self.cast_out(host),
+                Some(Err(_)) => {}
+                None if self.world.node(by).is_some() && self.world.is_asked(by, token) => {
+                    self.revoking.push((by, token, host));
+                }
+                // It crashed in between: whoever might be out is asked nothing any more.
+                None => self.cast_out(host),
+            }
+        }
         for (host, token, name, stands) in std::mem::take(&mut self.pending) {
             match self.world.written(host, token) {
-                _ if self.is_enemy(host) => {}
+                _ if self.is_enemy(host) || self.outcasts.contains(&host) => {}
                 Some(Ok(_)) if stands => {
                     self.standing.insert(name, host);
                 }
@@ -324,6 +346,12 @@ impl Storm {
         }
     }
 
+    fn cast_out(&mut self, host: HostId) {
+        self.zones.values_mut().for_each(|hosts| hosts.retain(|honest| *honest != host));
+        self.outcasts.insert(host);
+        self.forget(host);
+    }
+
     fn calm(&mut self) -> Result<(), String> {
         self.world.calm();
         self.world.weather = crate::Weather::default();
@@ -333,6 +361,9 @@ impl Storm {
                 self.world.start(host);
             }
         }
+        // Who is revoked by the last events is no replica of the zone any more.
+        self.world.run_for(Duration::from_secs(1));
+        self.notice();
         let zones: Vec<Vec<HostId>> = self.zones.values().cloned().collect();
         let well = |world: &World| zones.iter().all(|zone| acquainted(world, zone) && equal(world, zone));
         let mut is_well = self.world.run_until(CALM, well).is_some();
@@ -346,7 +377,29 @@ impl Storm {
         }
         self.world.run_for(CALM);
         self.notice();
+        self.outcasts_are_out()?;
         self.everything_is_found()
+    }
+
+    /// Who is believed to be revoked by one replica is so by all, shows nothing, and speaks with none.
+    fn outcasts_are_out(&self) -> Result<(), String> {
+        for (host, of) in self.outcasts.iter().map(|host| (host, &self.zones[&self.zone_of[host]])) {
+            let node = self.world.id(*host);
+            let views = of.iter().filter_map(|fellow| self.world.view(*fellow));
+            let out: Vec<bool> = views
+                .map(|view| {
+                    let is_out = view.keys.outcasts.iter().any(|(outcast, _)| *outcast == node);
+                    let is_member = view.members.iter().any(|member| member.node == node);
+                    let is_heard = is_member || view.relations.contains_key(&node);
+                    if is_out && is_heard { Err(()) } else { Ok(is_out) }
+                })
+                .collect::<Result<_, _>>()
+                .map_err(|()| self.report("a revoked replica is heard"))?;
+            if out.windows(2).any(|pair| pair[0] != pair[1]) {
+                return Err(self.report("some know of a revocation that others do not"));
+            }
+        }
+        Ok(())
     }
 
     fn everything_is_found(&mut self) -> Result<(), String> {

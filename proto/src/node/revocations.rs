@@ -16,7 +16,7 @@ use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, Output, Refusal, STAMP_AHEAD_MAX_MS};
 use crate::params::REVOCATIONS_PER_FRAME;
-use crate::record::{DelegationBody, Kind, NodeId, Revocation, SignedRef, Subject};
+use crate::record::{DelegationBody, Kind, NodeId, Revocation, SignedRef};
 use crate::registry::Change;
 use crate::trust::{Authority, TrustError};
 use crate::wire::message::Revoked;
@@ -53,9 +53,11 @@ impl Node {
         for said in statements {
             self.counts.refused += u64::from(self.anchors.revoke(said, &mut self.verifier).is_err());
         }
-        for said in statements {
-            self.enforce(said);
+        let zones: BTreeSet<ZoneName> = statements.iter().filter_map(|said| ZoneName::parse(&said.zone).ok()).collect();
+        for zone in zones {
+            self.enforce(&zone, &BTreeSet::new());
         }
+        statements.iter().for_each(|said| self.enforce_cut(said));
     }
 
     /// Statements from a peer, which prove themselves.
@@ -93,6 +95,8 @@ impl Node {
             self.counts.refused += 1;
             return false;
         }
+        let Ok(zone) = ZoneName::parse(&said.zone) else { return false };
+        let before = self.anchors.revoked().nodes(&zone).collect();
         match self.anchors.revoke(said, &mut self.verifier) {
             Ok(true) => {}
             Ok(false) => return true,
@@ -108,7 +112,8 @@ impl Node {
         for peer in self.links.kin().into_iter().filter(|peer| Some(*peer) != from) {
             self.send(peer, Revoked { statements: vec![said.clone()] });
         }
-        self.enforce(said);
+        self.enforce(&zone, &before);
+        self.enforce_cut(said);
         true
     }
 
@@ -123,21 +128,34 @@ impl Node {
         }
     }
 
-    /// Does what follows from a statement that counts, as far as it concerns this node.
-    fn enforce(&mut self, said: &Revocation) {
-        let Ok(zone) = ZoneName::parse(&said.zone) else { return };
+    /// Does what follows from who is out of a zone now, and who was `before`: a statement may add somebody, or make others count no more.
+    fn enforce(&mut self, zone: &ZoneName, before: &BTreeSet<NodeId>) {
         // What was answered before may rest on it.
         self.resolver.flush();
         self.epoch += 1;
         self.view_dirty = true;
-        match said.subject() {
-            Some(Subject::Node(node)) if self.anchors.revoked().contains(&zone, node) => self.cast_out(node, &zone),
-            Some(Subject::Child(child, _)) if zone == self.config.zone => {
-                if let Ok(child) = ZoneName::parse(&child) {
-                    self.cut_off(&child);
-                }
-            }
-            _ => {}
+        let now: BTreeSet<NodeId> = self.anchors.revoked().nodes(zone).collect();
+        for node in now.difference(before) {
+            self.cast_out(*node, zone);
+        }
+        if *zone == self.config.zone {
+            before.difference(&now).for_each(|node| self.readmit(*node));
+        }
+    }
+
+    fn enforce_cut(&mut self, said: &Revocation) {
+        let child = said.child.as_ref().filter(|_| said.zone == self.config.zone.as_str());
+        if let Some(child) = child.and_then(|(child, _)| ZoneName::parse(child).ok()) {
+            self.cut_off(&child);
+        }
+    }
+
+    /// Whoever said that a node of the own zone is out is out itself, by somebody nearer to the key: what remains is what records say.
+    fn readmit(&mut self, node: NodeId) {
+        self.registry.lift(node);
+        if let Some(said) = self.ended(node) {
+            let applied = self.registry.reap(node, said);
+            self.take(&applied);
         }
     }
 
@@ -164,6 +182,11 @@ impl Node {
             Some(_) => "this node was revoked".to_owned(),
             None => "the node that certified this one was revoked; it needs a new invite".to_owned(),
         };
+        // It may have been away when that was said, and goes on as if it were believed until it can see for itself.
+        let chain = self.links.hello_of(peer).map(|hello| hello.chain).unwrap_or_default();
+        let nodes = chain.iter().map(|certificate| certificate.node).chain([peer]).collect::<BTreeSet<_>>();
+        let statements = nodes.into_iter().filter_map(|node| self.anchors.revoked().why(zone, node).cloned());
+        self.send(peer, Revoked { statements: statements.take(REVOCATIONS_PER_FRAME).collect() });
         if self.is_fellow(peer) {
             self.let_go(peer);
         }
@@ -185,11 +208,7 @@ impl Node {
             } else if let Some(incarnation) = self.registry.incarnation_of(dependent) {
                 let applied = self.registry.reap(dependent, incarnation);
                 self.take(&applied);
-                self.registry.lift(dependent);
-                if let Some(said) = self.ended(dependent) {
-                    let applied = self.registry.reap(dependent, said);
-                    self.take(&applied);
-                }
+                self.readmit(dependent);
             }
             if dependent != self.id {
                 self.chains.remove(dependent);

@@ -68,6 +68,10 @@ impl Shows {
             let records = vector.iter().flat_map(|(origin, _)| registry.records_of(*origin)).cloned();
             rebuilt(number, view, records)?;
         }
+        if view.keys.revoked.is_some() {
+            // It speaks with nobody any more.
+            return Ok(());
+        }
         let inexact = self.inexact.get(&number);
         if inexact.is_some_and(|inexact| vector.iter().any(|(origin, _)| inexact.contains(origin))) {
             return Ok(());
@@ -75,6 +79,8 @@ impl Shows {
         let mut hasher = DefaultHasher::new();
         (view.zone.as_str(), vector).hash(&mut hasher);
         registry.forks().for_each(|evidence| evidence.origin().hash(&mut hasher));
+        // Who is revoked is told ahead of the log that says so, and ends a log wherever it is heard.
+        view.keys.outcasts.iter().for_each(|(node, _)| node.hash(&mut hasher));
         let here = (registry.digest(), hash_of(&view.tools));
         let known = *self.equal.entry(hasher.finish()).or_insert(here);
         ensure(known.0 == here.0, 4, || format!("host {number} has an equal vector with another digest"))?;

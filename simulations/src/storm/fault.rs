@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aop_proto::node::Write;
+
 use super::{REPLICAS_MAX, Storm};
 use crate::hostile::{Enemy, TRICKS, Trick};
 use crate::world::{HostId, Spec};
@@ -73,8 +75,12 @@ faults! {
     Hostile "hostile",
     /// A day passes on all clocks.
     Day "day",
+    /// A replica is revoked by another, at most two in a storm.
+    Revoke "revoke",
 }
 
+/// Replicas that are revoked in one storm.
+const OUTCASTS_MAX: usize = 2;
 /// Tricks that the core has no answer to: a counter that leaves no room for a refutation, and a stamp that never comes.
 const NOT_YET: [Trick; 2] = [Trick::Accuse, Trick::FarFuture];
 
@@ -91,7 +97,7 @@ impl Storm {
         let runs = self.world.node(host).is_some();
         let which = self.pick(3);
         match fault {
-            Fault::LostDisk | Fault::OldDisk if self.is_enemy(host) => {}
+            Fault::LostDisk | Fault::OldDisk if self.is_enemy(host) || self.is_outcast(host) => {}
             Fault::Crash | Fault::LostDisk | Fault::OldDisk | Fault::Leave if !runs => self.world.start(host),
             Fault::Crash => self.world.crash(host),
             Fault::LostDisk => self.lose_disk(host),
@@ -139,6 +145,7 @@ impl Storm {
             }
             Fault::Hostile => self.play_a_trick(host),
             Fault::Day => self.world.pass_a_day(),
+            Fault::Revoke => self.revoke(host),
             Fault::Drift => self.world.set_drift(host, [-50_000, 200, 50_000][which]),
         }
     }
@@ -159,6 +166,26 @@ impl Storm {
         {
             let honest = self.zones[&self.zone_of[&enemy.host()]].clone();
             enemy.play(&mut self.world, trick, &honest);
+        }
+    }
+
+    /// A fellow revokes a host, the enemy too: one that nobody was told to come by, since whoever begins anew would find nobody.
+    fn revoke(&mut self, host: HostId) {
+        let zone = self.zones[&self.zone_of[&host]].clone();
+        let fellows: Vec<HostId> = zone.into_iter().filter(|fellow| *fellow != host).collect();
+        let address = self.world.spec(host).address.clone();
+        let is_named = self.world.hosts().any(|other| {
+            let spec = self.world.spec(other);
+            spec.joins.contains(&address) || spec.parents.contains(&address)
+        });
+        if fellows.len() < 2 || is_named || self.outcasts.len() + self.revoking.len() >= OUTCASTS_MAX {
+            return;
+        }
+        let by = fellows[self.pick(fellows.len())];
+        let node = self.world.id(host);
+        if self.world.node(by).is_some() && !self.is_outcast(host) && !self.is_outcast(by) {
+            let token = self.world.write(by, Write::Revoke { node, reason: "a storm".to_owned() });
+            self.revoking.push((by, token, host));
         }
     }
 
@@ -195,6 +222,10 @@ impl Storm {
 
     /// Two to four hosts join the zone of a host, all at it.
     fn join_storm(&mut self, host: HostId) {
+        if self.is_outcast(host) {
+            // Nobody gets in by it.
+            return;
+        }
         let zone = self.zone_of[&host].clone();
         let room = REPLICAS_MAX.saturating_sub(self.zones[&zone].len());
         for _ in 0..room.min(2 + self.pick(3)) {

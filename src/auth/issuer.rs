@@ -106,15 +106,31 @@ struct Claims {
     _nbf: Option<u64>,
     #[serde(rename = "aud")]
     _aud: OneOrMore,
+    /// Scopes as RFC 9068 writes them.
     #[serde(default)]
     scope: String,
+    /// The same as some authorization servers write them: words, or an array of them.
+    #[serde(default)]
+    scp: Option<OneOrMore>,
+}
+
+impl Claims {
+    /// All scopes, words between blanks.
+    fn scopes(&self) -> String {
+        let scp: &[String] = match &self.scp {
+            None => &[],
+            Some(OneOrMore::One(words)) => std::slice::from_ref(words),
+            Some(OneOrMore::More(words)) => words,
+        };
+        scp.iter().fold(self.scope.clone(), |all, words| all + " " + words)
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMore {
-    One(#[expect(dead_code, reason = "only its type is of interest")] String),
-    More(#[expect(dead_code, reason = "only its type is of interest")] Vec<String>),
+    One(String),
+    More(Vec<String>),
 }
 
 impl Issuers {
@@ -168,12 +184,13 @@ impl Believed {
         let key = DecodingKey::from_jwk(&key).map_err(|_| TokenError::KeyType)?;
         let verified =
             decode::<Claims>(token, &key, &self.validation(header.alg)).map_err(|error| told(error.kind()))?;
-        let Claims { iss, sub, scope, .. } = verified.claims;
+        let scopes = verified.claims.scopes();
+        let Claims { iss, sub, .. } = verified.claims;
         if sub.is_empty() || sub.len() > SUBJECT_BYTES_MAX || sub.chars().any(char::is_control) {
             return Err(TokenError::Claims);
         }
         let principal = Principal::Subject { issuer: iss, subject: sub };
-        Ok(Caller { principal, grants: scope::grants(&scope) })
+        Ok(Caller { principal, grants: scope::grants(&scopes) })
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {

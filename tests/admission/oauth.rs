@@ -93,7 +93,15 @@ fn tokens_of_a_believed_issuer_pass_as_far_as_their_scopes_and_all_others_do_not
     let rotate = guarded.with(&issuer.sign(&good)).send("POST", "/v1/keys/rotate", &[], "{}").is(403);
     assert!(rotate.text.contains("oauth:alice@http://"), "{}", rotate.text);
     assert!(rotate.header("www-authenticate").contains("scope=\"aop:admin\""));
-    status(&issuer.sign(&with(&good, "scope", json!("openid")))).is(403);
+    let elsewhere = with(&good, "scope", json!("openid"));
+    status(&issuer.sign(&elsewhere)).is(403);
+    // Some authorization servers say it in another claim, and some in an array.
+    for scp in [json!("openid aop:read"), json!(["openid", "aop:read"]), json!(["aop:call aop:read"])] {
+        status(&issuer.sign(&with(&elsewhere, "scp", scp))).is(200);
+    }
+    for scp in [json!([]), json!(""), json!(["AOP:READ", "aop:"]), json!(null)] {
+        status(&issuer.sign(&with(&elsewhere, "scp", scp))).is(403);
+    }
 
     let now = good["exp"].as_u64().expect("a number") - 600;
     let wrong_claims = [
@@ -112,6 +120,9 @@ fn tokens_of_a_believed_issuer_pass_as_far_as_their_scopes_and_all_others_do_not
         ("nbf", json!("4102444800")),
         ("nbf", json!({"at": 4_102_444_800_u64})),
         ("scope", json!(["aop:admin"])),
+        ("scp", json!(7)),
+        ("scp", json!({"aop:admin": true})),
+        ("scp", json!([["aop:admin"]])),
     ];
     for (key, value) in wrong_claims {
         let answer = status(&issuer.sign(&with(&good, key, value.clone())));

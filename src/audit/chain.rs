@@ -235,7 +235,7 @@ mod tests {
                 .zone(&text)
                 .name(&text)
                 .tools(usize::MAX);
-            let entry = entry.def_hash(&text).def_hash_before(&text).node(&text).trace_id(&text);
+            let entry = entry.def_hash(&text).def_hash_before(&text).node(&text);
             let mut line = Vec::new();
             Head { seq: u64::MAX - 1, hash: LineHash([255; 8]) }.write(u64::MAX >> 20, &entry, &mut line);
             assert!(line.len() <= LINE_BYTES_MAX, "{}", line.len());

@@ -110,8 +110,6 @@ pub struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<Text>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     took_ms: Option<f64>,
 }
 
@@ -134,7 +132,6 @@ impl Entry {
             def_hash_before: None,
             outcome,
             node: None,
-            trace_id: None,
             took_ms: None,
         }
     }
@@ -182,13 +179,6 @@ impl Entry {
     #[must_use]
     pub fn node(mut self, node: impl fmt::Display) -> Self {
         self.node = Some(Text::of(node));
-        self
-    }
-
-    /// What ties it to traces and to other nodes.
-    #[must_use]
-    pub fn trace_id(mut self, trace_id: &str) -> Self {
-        self.trace_id = Some(Text::of(trace_id));
         self
     }
 

@@ -179,7 +179,7 @@ fn overview(value: &Value) -> Vec<(&'static str, String)> {
 fn table(value: &Value, wide: bool) -> Table {
     let mut columns = vec!["TIME", "EVENT", "PRINCIPAL", "OUTCOME"];
     if wide {
-        columns.extend([">SEQ", ">TOOK", "ZONE", "NODE", "DEFINITION", "BEFORE", "TRACE"]);
+        columns.extend([">SEQ", ">TOOK", "ZONE", "NODE", "DEFINITION", "BEFORE"]);
     }
     columns.push("NAME");
     let mut table = Table::new(&columns);
@@ -189,7 +189,7 @@ fn table(value: &Value, wide: bool) -> Table {
         if wide {
             let took = entry["took_ms"].as_f64().map_or_else(String::new, text::took);
             row.extend([plain(of("seq")), plain(took), plain(of("zone")), plain(of("node"))]);
-            row.extend(["def_hash", "def_hash_before", "trace_id"].map(|key| faint(of(key))));
+            row.extend(["def_hash", "def_hash_before"].map(|key| faint(of(key))));
         }
         row.push(plain(named(entry)));
         table.row(row);

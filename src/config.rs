@@ -175,6 +175,8 @@ struct Sources<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     file: Option<File>,
     origins: BTreeMap<&'static str, Origin>,
+    /// What a node could not start with; `None` where the first of it is an error.
+    tolerated: Option<Vec<ConfigError>>,
 }
 
 /// Brings everything together and checks it.
@@ -182,10 +184,30 @@ struct Sources<'a> {
 /// # Errors
 /// The first thing that cannot be used; nothing was changed anywhere.
 pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<NodeConfig, ConfigError> {
+    bring_together(flags, env, None).map(|(config, _)| config)
+}
+
+/// The same for a person to look at, who need not be allowed to read what the node reads: files of TLS that cannot be used are told
+/// beside the configuration.
+///
+/// # Errors
+/// As [`load`], but for those files.
+pub fn load_to_show(
+    flags: NodeFlags,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(NodeConfig, Vec<ConfigError>), ConfigError> {
+    bring_together(flags, env, Some(Vec::new()))
+}
+
+fn bring_together(
+    flags: NodeFlags,
+    env: &dyn Fn(&str) -> Option<String>,
+    tolerated: Option<Vec<ConfigError>>,
+) -> Result<(NodeConfig, Vec<ConfigError>), ConfigError> {
     let given = flags.clone();
     let dev_flag = flags.dev.then(|| "true".to_owned());
     let file = find_file(&flags, env, dev_flag.is_some())?;
-    let mut from = Sources { env, file, origins: BTreeMap::new() };
+    let mut from = Sources { env, file, origins: BTreeMap::new(), tolerated };
     let path_text = |path: PathBuf| path.to_string_lossy().into_owned();
 
     let dev = from.one("dev", ("--dev", dev_flag), "AOP_DEV", |f| f.dev.clone());
@@ -260,7 +282,7 @@ pub fn load(flags: NodeFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<No
         origins: from.origins,
     };
     check_together(&config)?;
-    Ok(config)
+    Ok((config, from.tolerated.unwrap_or_default()))
 }
 
 impl NodeConfig {
@@ -416,6 +438,15 @@ impl Sources<'_> {
                 Err(self.error(raw, value::Wrong::new(format!("{} cannot be read: {error}", path.display()))))
             }
         }
+    }
+
+    /// What keeps a node from starting and nobody from reading its configuration.
+    fn tolerate(&mut self, error: ConfigError) -> Result<(), ConfigError> {
+        match &mut self.tolerated {
+            Some(tolerated) => tolerated.push(error),
+            None => return Err(error),
+        }
+        Ok(())
     }
 
     fn error(&self, raw: &Raw, wrong: value::Wrong) -> ConfigError {

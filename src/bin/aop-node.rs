@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aop::config::{ConfigError, NodeConfig, NodeFlags, load};
+use aop::config::{ConfigError, NodeConfig, NodeFlags, load, load_to_show};
 use aop::http::trust::believing;
 use aop_proto::error::{Kind, Problem};
 use clap::{Parser, Subcommand};
@@ -96,6 +96,9 @@ fn main() -> ExitCode {
         // Its input or output closing is how it ends.
         return aop::server::serve_demo(name).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
+    if let Some(Command::Config { json }) = cli.command {
+        return config(cli.flags, json);
+    }
     let flags = cli.flags.clone();
     let again = move || load(flags.clone(), &|name| std::env::var(name).ok());
     let config = match again() {
@@ -103,11 +106,9 @@ fn main() -> ExitCode {
         Err(error) => return refuse(error),
     };
     match cli.command {
-        Some(Command::Config { json: true }) => print(&config.to_json().to_string()),
-        Some(Command::Config { json: false }) => print(&effective(&config)),
         Some(Command::Check) => check(&config),
         Some(Command::Healthcheck) => healthcheck(&config),
-        Some(Command::Version { .. } | Command::DemoServer { .. }) => ExitCode::SUCCESS,
+        Some(Command::Version { .. } | Command::DemoServer { .. } | Command::Config { .. }) => ExitCode::SUCCESS,
         None => start(config, again),
     }
 }
@@ -128,6 +129,18 @@ fn start(config: NodeConfig, again: impl Fn() -> Result<NodeConfig, ConfigError>
             },
         },
     }
+}
+
+/// Shows the configuration, and on standard error what the node could not start with.
+fn config(flags: NodeFlags, json: bool) -> ExitCode {
+    let (config, tolerated) = match load_to_show(flags, &|name| std::env::var(name).ok()) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(error),
+    };
+    for error in tolerated {
+        say(&format!("warning: {error}"));
+    }
+    print(&if json { config.to_json().to_string() } else { effective(&config) })
 }
 
 /// Key, value and origin, one setting a line.

@@ -158,8 +158,10 @@ fn tls_files(from: &mut Sources<'_>, flags: &NodeFlags) -> Result<Option<TlsFile
         (None, None) => Ok(None),
         (Some(cert), Some(key)) => {
             let files = TlsFiles { cert: from.path(&cert)?, key: from.path(&key)? };
-            let read = files.read();
-            read.map_err(|error| from.error(&cert, Wrong::new(error.to_string())))?;
+            if let Err(error) = files.read() {
+                let named = if error.is_of(&files.key) { &key } else { &cert };
+                from.tolerate(from.error(named, Wrong::new(error.to_string())))?;
+            }
             Ok(Some(files))
         }
         (Some(alone), None) => {

@@ -178,6 +178,13 @@ fn beyond_loopback_a_node_is_protected_or_was_told_not_to_be() {
     for alone in [NodeFlags { tls_key: None, ..tls.clone() }, NodeFlags { tls_cert: None, ..tls.clone() }] {
         assert!(load(alone, &home).expect_err("half").message.contains("needs its"));
     }
+    let missing = NodeFlags { tls_key: Some("/nowhere/key.pem".into()), ..tls.clone() };
+    let error = load(missing.clone(), &home).expect_err("no such file");
+    assert!(error.message.starts_with("--tls-key: /nowhere/key.pem cannot be read"), "{error}");
+    let (shown, told) = load_to_show(missing, &home).expect("it is only looked at");
+    assert_eq!((told, shown.admission.port.tls.map(|tls| tls.key)), (vec![error], Some("/nowhere/key.pem".into())));
+    assert!(load_to_show(tls.clone(), &home).expect("fits").1.is_empty());
+    assert!(load_to_show(listen("0.0.0.0:7400"), &home).is_err(), "what is said is checked as ever");
     let swapped = NodeFlags { tls_cert: Some(key), tls_key: Some(cert), ..tls };
     let error = load(swapped, &home).expect_err("swapped");
     assert!(

@@ -58,6 +58,13 @@ pub enum TlsError {
     },
 }
 
+impl TlsError {
+    /// Whether that file alone is to blame.
+    pub fn is_of(&self, file: &Path) -> bool {
+        matches!(self, Self::Unreadable { path, .. } | Self::Empty { path, .. } if path == file)
+    }
+}
+
 impl TlsFiles {
     /// Reads both.
     ///

@@ -35,6 +35,8 @@ use crate::store::{Op, Store, StoreError, Table};
 
 /// Tokens of one node, configured and created; each is compared with what is presented.
 pub const TOKENS_MAX: usize = 1_000;
+/// Rules of one node; a request is compared with each.
+pub const RULES_MAX: usize = 1_000;
 /// Longest life of a created token; longer is for ever, which is said by naming none.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -279,4 +281,33 @@ fn store_problem(error: StoreError) -> Problem {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use aop_proto::access::Role;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_has_so_many_tokens_and_one_more_only_after_another_has_ended() {
+        let configured = |number: usize| Token {
+            name: format!("c{number}"),
+            hash: SecretHash::of(&format!("secret {number}")),
+            grant: Grant::of(Role::Reader),
+            expires_ms: None,
+            origin: TokenOrigin::Configured,
+        };
+        let tokens = (2..TOKENS_MAX).map(configured).collect();
+        let auth = Auth::open("operator", Terms { tokens, ..Terms::default() }, Store::memory()).unwrap();
+        let create = |name: &'static str| auth.create_token(name, Grant::of(Role::Reader), None);
+        let (_, first) = create("first").await.unwrap();
+        create("second").await.unwrap();
+        let problem = create("third").await.unwrap_err();
+        assert_eq!((problem.kind, problem.message.as_str()), (Kind::TooLarge, "a node has at most 1000 tokens"));
+        assert_eq!(auth.identify(Some(&first)).await.unwrap().principal, Principal::Token("first".into()));
+        auth.revoke_token("first").await.unwrap();
+        assert!(auth.identify(Some(&first)).await.is_err());
+        create("third").await.unwrap();
+    }
 }

@@ -15,6 +15,7 @@ mod limits;
 mod metadata;
 mod need;
 mod ops;
+mod places;
 mod reply;
 mod resolve;
 mod servers;
@@ -35,7 +36,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use self::entrance::{Entrance, PortSettings};
-pub use self::limits::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, RATE, STRANGER_RATE};
+pub use self::limits::{CONNECTION_RATE, CONNECTIONS, CONNECTIONS_PER_ADDRESS, RATE, STRANGER_RATE};
 pub(crate) use self::reply::{BODY_BYTES_MAX, BodyError, challenge, read_body};
 pub use self::tls::{TlsError, TlsFiles};
 

@@ -7,6 +7,7 @@
 
 mod admission;
 mod demo;
+mod descriptors;
 mod dev;
 mod files;
 mod setup;
@@ -72,6 +73,7 @@ pub async fn run(
     };
     telemetry::start(format, &config.log_level)
         .map_err(|why| Problem::new(Kind::Config, format!("log level: {why}")))?;
+    descriptors::raise(config.admission.port.connections);
     if config.dev {
         return dev::run(config).await;
     }

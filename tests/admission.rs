@@ -19,6 +19,8 @@ mod oauth;
 mod organisations;
 #[path = "admission/start.rs"]
 mod start;
+#[path = "admission/streams.rs"]
+mod streams;
 #[path = "admission/tls.rs"]
 mod tls;
 #[path = "admission/tokens.rs"]

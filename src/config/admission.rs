@@ -18,10 +18,12 @@ use toml::value::Datetime;
 use super::file::{File, Text};
 use super::value::{self, HostPort, Wrong};
 use super::{ConfigError, NodeFlags, Origin, Sources};
-use crate::auth::{ALGORITHMS, Algorithm, Issuer, TOKENS_MAX, Terms, Token, TokenOrigin, is_trusted_place};
+use crate::auth::{ALGORITHMS, Algorithm, Issuer, RULES_MAX, TOKENS_MAX, Terms, Token, TokenOrigin, is_trusted_place};
 use crate::clock::unix_ms;
-use crate::http::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, PortSettings, RATE, STRANGER_RATE, TlsFiles};
+use crate::http::{CONNECTION_RATE, CONNECTIONS, CONNECTIONS_PER_ADDRESS, PortSettings, RATE, STRANGER_RATE, TlsFiles};
 
+/// Authorization servers one node believes; each has keys to fetch and to keep.
+pub(super) const ISSUERS_MAX: usize = 100;
 /// Algorithms of an issuer that names none.
 const ALGORITHMS_USUAL: [Algorithm; 3] = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::RS256];
 
@@ -35,6 +37,7 @@ pub(super) struct Http {
     stranger_rate: Option<Text>,
     connections: Option<Text>,
     connections_per_address: Option<Text>,
+    connection_rate: Option<Text>,
 }
 
 /// `[auth]`
@@ -193,6 +196,10 @@ fn port(from: &mut Sources<'_>, is_local: bool, advertise: Option<&HostPort>) ->
         f.http.as_ref()?.connections_per_address.clone()
     });
     let per_address = from.parse(per_address.as_ref(), |text| value::parse_number(text, CONNECTIONS_PER_ADDRESS))?;
+    let connection_rate = from.one("http.connection_rate", ("", None), "AOP_HTTP__CONNECTION_RATE", |f| {
+        f.http.as_ref()?.connection_rate.clone()
+    });
+    let connection_rate = from.parse(connection_rate.as_ref(), |text| value::parse_number(text, CONNECTION_RATE))?;
     // Whoever is on this machine is trusted not to flood it, unless somebody says otherwise.
     let or_off_loopback = |given: Option<u64>, default: u64| given.or((!is_local).then_some(default));
     let per_second = |number: u64| u32::try_from(number).ok().and_then(NonZeroU32::new);
@@ -203,6 +210,7 @@ fn port(from: &mut Sources<'_>, is_local: bool, advertise: Option<&HostPort>) ->
         stranger_rate: or_off_loopback(strangers, STRANGER_RATE.0).and_then(per_second),
         connections: connections.unwrap_or(CONNECTIONS.0),
         connections_per_address: or_off_loopback(per_address, CONNECTIONS_PER_ADDRESS.0),
+        connection_rate: or_off_loopback(connection_rate, CONNECTION_RATE.0).and_then(per_second),
         tls: None,
     })
 }
@@ -229,9 +237,9 @@ fn terms(from: &mut Sources<'_>) -> Result<Terms, ConfigError> {
     let resource = from.parse(resource.as_ref(), parse_resource)?.unwrap_or_default();
     let Some(file) = &from.file else { return Ok(Terms { resource, ..Terms::default() }) };
     let Some(table) = &file.settings.auth else { return Ok(Terms { resource, ..Terms::default() }) };
-    let rules = all(file, "auth.rules", &table.rules, rule)?;
-    let tokens = all(file, "auth.tokens", &table.tokens, token)?;
-    let issuers = all(file, "auth.issuers", &table.issuers, issuer)?;
+    let rules = all(file, "auth.rules", RULES_MAX, &table.rules, rule)?;
+    let tokens = all(file, "auth.tokens", TOKENS_MAX, &table.tokens, token)?;
+    let issuers = all(file, "auth.issuers", ISSUERS_MAX, &table.issuers, issuer)?;
     for (at, token) in tokens.iter().enumerate() {
         if tokens[..at].iter().any(|other| other.name.eq_ignore_ascii_case(&token.name)) {
             return Err(
@@ -239,18 +247,19 @@ fn terms(from: &mut Sources<'_>) -> Result<Terms, ConfigError> {
             );
         }
     }
-    if tokens.len() > TOKENS_MAX {
-        return Err(file.entry_error(table.tokens[TOKENS_MAX].span(), &format!("auth.tokens: more than {TOKENS_MAX}")));
-    }
     Ok(Terms { policy: Policy { is_open: false, rules }, tokens, issuers, resource })
 }
 
 fn all<E, T>(
     file: &File,
     what: &str,
+    most: usize,
     entries: &[Spanned<E>],
     read: impl Fn(&E) -> Result<T, Wrong>,
 ) -> Result<Vec<T>, ConfigError> {
+    if let Some(entry) = entries.get(most) {
+        return Err(file.entry_error(entry.span(), &format!("{what}: more than {most}")));
+    }
     let one = |entry: &Spanned<E>| {
         read(entry.get_ref()).map_err(|wrong| ConfigError {
             did_you_mean: wrong.did_you_mean.clone(),

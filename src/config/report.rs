@@ -38,7 +38,7 @@ impl NodeConfig {
     }
 
     /// TLS, names and limits of the client port, and whether it asks who calls.
-    fn admission_settings(&self) -> [(&'static str, String); 11] {
+    fn admission_settings(&self) -> [(&'static str, String); 12] {
         let (port, terms) = (&self.admission.port, &self.admission.terms);
         let list = |items: &[String]| if items.is_empty() { "–".to_owned() } else { items.join(", ") };
         let file = |path: Option<&std::path::PathBuf>| path.map_or_else(|| "–".to_owned(), |p| p.display().to_string());
@@ -53,6 +53,7 @@ impl NodeConfig {
             ("http.stranger_rate", bound(port.stranger_rate.map(|rate| u64::from(rate.get())))),
             ("http.connections", port.connections.to_string()),
             ("http.connections_per_address", bound(port.connections_per_address)),
+            ("http.connection_rate", bound(port.connection_rate.map(|rate| u64::from(rate.get())))),
             ("auth.required", (!terms.policy.is_open).to_string()),
             ("auth.resource", if terms.resource.is_empty() { "–".to_owned() } else { terms.resource.clone() }),
         ]

@@ -163,7 +163,7 @@ fn beyond_loopback_a_node_is_protected_or_was_told_not_to_be() {
     assert!(!config.terms.policy.is_open && !config.insecure_no_auth);
     let rate = |rate: Option<std::num::NonZeroU32>| rate.map(std::num::NonZeroU32::get);
     assert_eq!((rate(config.port.rate), rate(config.port.stranger_rate)), (Some(1_000), Some(20)));
-    assert_eq!(config.port.connections_per_address, Some(64));
+    assert_eq!((config.port.connections_per_address, rate(config.port.connection_rate)), (Some(64), Some(100)));
     let open = NodeFlags { insecure_no_auth: true, ..listen("0.0.0.0:7400") };
     let open = load(open, &home).expect("told").admission;
     assert!(open.terms.policy.is_open && open.insecure_no_auth && open.port.tls.is_none());
@@ -274,5 +274,72 @@ fn a_mistake_in_a_rule_or_a_token_is_told_with_its_line() {
     ] {
         let error = with_file(&text, NodeFlags::default()).expect_err(&text);
         assert!(!error.message.contains("hunter2"), "what may be a secret is not repeated");
+    }
+}
+
+#[test]
+fn every_number_is_taken_at_its_bounds_and_refused_past_them_with_a_message_that_names_them() {
+    use crate::{audit, http};
+    for (section, key, bounds) in [
+        ("http", "rate", http::RATE),
+        ("http", "stranger_rate", http::STRANGER_RATE),
+        ("http", "connections", http::CONNECTIONS),
+        ("http", "connections_per_address", http::CONNECTIONS_PER_ADDRESS),
+        ("http", "connection_rate", http::CONNECTION_RATE),
+        ("resolve", "limit", LIMIT),
+        ("audit", "max_bytes", audit::FILE_BYTES),
+        ("audit", "keep", audit::KEEP),
+    ] {
+        let (default, min, max) = bounds;
+        assert!(min <= default && default <= max, "{key}");
+        let read = |value: &str| with_file(&format!("[{section}]\n{key} = {value}\n"), NodeFlags::default());
+        for good in [min, default, max] {
+            let config = read(&good.to_string()).unwrap_or_else(|error| panic!("{key} = {good}: {error}"));
+            let shown = config.settings();
+            let row = shown.iter().find(|(name, ..)| *name == format!("{section}.{key}")).expect("listed");
+            assert_eq!(row.1, good.to_string(), "{key}");
+        }
+        let past = [(min - 1).to_string(), (max + 1).to_string(), format!("\"{}\"", u64::MAX), "-1".to_owned()];
+        for bad in past.into_iter().chain(["\"1.5\"".to_owned(), "\"\"".to_owned(), "\"many\"".to_owned()]) {
+            let error = read(&bad).expect_err(&bad);
+            let told = format!("is not a number from {min} to {max} (default {default})");
+            assert!(error.message.contains(&told) && error.message.contains(":2"), "{key} = {bad}: {error}");
+        }
+    }
+    let (default, min, max) = DEADLINE;
+    let read = |text: &str| with_file(&format!("[resolve]\ndeadline = \"{text}\"\n"), NodeFlags::default());
+    for good in [min, default, max] {
+        assert_eq!(read(&duration_text(good)).expect("fits").resolve.deadline, good);
+    }
+    let step = Duration::from_millis(1);
+    for bad in [Duration::ZERO, min - step, max + step] {
+        let error = read(&duration_text(bad)).expect_err("past the bounds");
+        assert!(error.message.contains("is not between 10ms and 1m (default 2s)"), "{error}");
+    }
+}
+
+#[test]
+fn so_many_tokens_rules_and_issuers_are_taken_and_one_more_is_not() {
+    use super::admission::ISSUERS_MAX;
+    use crate::auth::{RULES_MAX, TOKENS_MAX};
+    let hash = format!("sha256:{}", "ab".repeat(32));
+    let tokens = |count: usize| -> String {
+        let token = |number| format!("[[auth.tokens]]\nname = \"t{number}\"\nhash = \"{hash}\"\nrole = \"reader\"\n");
+        (0..count).map(token).collect()
+    };
+    let rules = |count: usize| -> String { "[[auth.rules]]\nprincipal = \"*\"\ndeny = true\n".repeat(count) };
+    let issuers = |count: usize| -> String { "[[auth.issuers]]\nissuer = \"https://id.example\"\n".repeat(count) };
+    let terms = |text: String| with_file(&text, NodeFlags::default()).map(|config| config.admission.terms);
+    assert_eq!(terms(tokens(TOKENS_MAX)).expect("fits").tokens.len(), TOKENS_MAX);
+    assert_eq!(terms(rules(RULES_MAX)).expect("fits").policy.rules.len(), RULES_MAX);
+    assert_eq!(terms(issuers(ISSUERS_MAX)).expect("fits").issuers.len(), ISSUERS_MAX);
+    for (what, most, text) in [
+        ("tokens", TOKENS_MAX, tokens(TOKENS_MAX + 1)),
+        ("rules", RULES_MAX, rules(RULES_MAX + 1)),
+        ("issuers", ISSUERS_MAX, issuers(ISSUERS_MAX + 1)),
+    ] {
+        let error = terms(text).expect_err(what);
+        assert!(error.message.contains(&format!("auth.{what}: more than {most}")), "{error}");
+        assert!(error.message.contains("node.toml:") && error.excerpt.is_some(), "{error}");
     }
 }

@@ -4,11 +4,12 @@
 //! costs every streamed answer 40 ms. Always true: every spawned connection is joined before [`run`] returns.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -19,13 +20,13 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use rustls::server::Acceptor;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
@@ -48,6 +49,9 @@ pub(super) const DRAIN: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 100;
 /// HTTP/2 pings, so that a vanished client does not hold its subscription.
 const PING_EVERY: Duration = Duration::from_secs(30);
+/// Connections that may wait to be accepted, as far as the system allows (`net.core.somaxconn`). Where there is no room the system
+/// forgets newcomers, whoever they are, and they come again after a second; to refuse a crowd takes no time, so that all are seen.
+const WAITING_MAX: i32 = 4_096;
 /// Rest after a failed accept: it is nearly always a lack of file descriptors, which only time cures.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// What begins a TLS connection. Source: RFC 8446 §5.1, content type `handshake`.
@@ -64,8 +68,9 @@ pub(super) async fn run(
     entrance: Arc<Entrance>,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let most = usize::try_from(entrance.connections()).unwrap_or(usize::MAX);
-    let slots = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    if let Err(error) = rustix::net::listen(&listener, WAITING_MAX) {
+        tracing::warn!(%error, "fewer connections may wait to be accepted");
+    }
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     loop {
@@ -73,18 +78,19 @@ pub(super) async fn run(
             () = shutdown.cancelled() => break,
             stream = next(&listener) => stream,
         };
-        let Some(place) = entrance.enter(remote.ip()) else { continue };
-        let slot = tokio::select! {
+        let held = tokio::select! {
             () = shutdown.cancelled() => break,
-            slot = Arc::clone(&slots).acquire_owned() => slot,
+            held = entrance.enter(remote.ip()) => held,
         };
+        let (Some(held), Ok(local)) = (held, stream.local_addr()) else { continue };
+        let place = Arc::new(Place { local: local.ip().to_canonical(), remote: remote.ip(), held });
         let (routes, entrance) = (routes.clone(), Arc::clone(&entrance));
-        let connection = Connection { routes, entrance, remote: remote.ip(), shutdown: shutdown.clone() };
+        let connection = Connection { routes, entrance, place: Arc::clone(&place), shutdown: shutdown.clone() };
         let cut = cut.clone();
         connections.spawn(async move {
-            let _held = (slot, place);
             tokio::select! {
                 () = cut.cancelled() => {}
+                () = place.held.yielded() => {}
                 () = connection.begin(stream) => {}
             }
         });
@@ -116,7 +122,7 @@ async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 struct Connection {
     routes: Router,
     entrance: Arc<Entrance>,
-    remote: IpAddr,
+    place: Arc<Place>,
     shutdown: CancellationToken,
 }
 
@@ -125,18 +131,16 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
-        let Ok(local) = stream.local_addr() else { return };
-        let place = Place { local: local.ip().to_canonical(), remote: self.remote };
         let entrance = Arc::clone(&self.entrance);
         match entrance.tls() {
-            None => self.drive(stream, place).await,
+            None => self.drive(stream).await,
             Some(tls) => {
                 let shaken = tokio::select! {
                     () = self.shutdown.cancelled() => return,
                     shaken = timeout(HANDSHAKE_WITHIN, handshake(tls, stream)) => shaken,
                 };
                 match shaken {
-                    Ok(Some(stream)) => self.drive(stream, place).await,
+                    Ok(Some(stream)) => self.drive(stream).await,
                     Ok(None) => {}
                     Err(_) => self.entrance.refused(Refused::Timeout),
                 }
@@ -144,14 +148,14 @@ impl Connection {
         }
     }
 
-    async fn drive(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place) {
+    async fn drive(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let heard = Arc::new(AtomicBool::new(false));
-        let Self { routes, entrance, shutdown, .. } = self;
+        let Self { routes, entrance, place, shutdown } = self;
         let service = {
             let (heard, entrance) = (Arc::clone(&heard), Arc::clone(&entrance));
             service_fn(move |request| {
                 heard.store(true, Ordering::Relaxed);
-                answer(routes.clone(), Arc::clone(&entrance), place, request)
+                answer(routes.clone(), Arc::clone(&entrance), Arc::clone(&place), request)
             })
         };
         let builder = protocol();
@@ -196,12 +200,26 @@ async fn handshake(tls: &Tls, mut stream: TcpStream) -> Option<TlsStream<TcpStre
         let _ = stream.shutdown().await;
         return None;
     }
-    match TlsAcceptor::from(tls.config()).accept(stream).await {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await;
+    let shaken = async { finish(tls, hello?).await };
+    match shaken.await {
         Ok(stream) => Some(stream),
         Err(error) => {
             tracing::debug!(%error, "tls.handshake");
             None
         }
+    }
+}
+
+/// Signs and answers a hello in its turn, and waits for the rest out of it: who dawdles holds up nobody.
+async fn finish(tls: &Tls, hello: StartHandshake<TcpStream>) -> std::io::Result<TlsStream<TcpStream>> {
+    let turn = tls.turn().await;
+    let mut accept = std::pin::pin!(hello.into_stream(tls.config()));
+    let first = futures::poll!(accept.as_mut());
+    drop(turn);
+    match first {
+        Poll::Ready(shaken) => shaken,
+        Poll::Pending => accept.await,
     }
 }
 
@@ -233,12 +251,12 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 async fn answer(
     routes: Router,
     entrance: Arc<Entrance>,
-    place: Place,
+    place: Arc<Place>,
     request: Request<Incoming>,
 ) -> Result<Response, hyper::Error> {
     let named = Named { uri: request.uri(), headers: request.headers(), local: place.local, secure: false };
     let asked = named.authority().map(|authority| authority.to_string());
-    let mut response = match entrance.admit(request.map(Body::new), place).await {
+    let mut response = match entrance.admit(request.map(Body::new), &place).await {
         Err(refusal) => refusal,
         Ok(request) => match routes.oneshot(request).await {
             Ok(response) => response,

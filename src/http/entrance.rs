@@ -20,9 +20,10 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 
 use super::guard::{Named, Names, check_form};
-use super::limits::{Addresses, Rate, customer};
+use super::limits::{Rate, customer};
+use super::places::{Entered, Full, Places};
 use super::tls::{Tls, TlsError, TlsFiles};
-use super::{limits, reply};
+use super::{limits, places, reply};
 use crate::auth::Auth;
 use crate::telemetry::{Metrics, Refused};
 
@@ -37,10 +38,12 @@ pub struct PortSettings {
     pub rate: Option<NonZeroU32>,
     /// Requests a second of one address without good credentials; nothing for any number.
     pub stranger_rate: Option<NonZeroU32>,
-    /// Connections open at once.
+    /// Connections open at once; see [`limits::CONNECTIONS`].
     pub connections: u64,
     /// The same of one address; nothing for any number.
     pub connections_per_address: Option<u64>,
+    /// Connections a second that one address may begin; nothing for any number.
+    pub connection_rate: Option<NonZeroU32>,
     /// Certificate and key.
     pub tls: Option<TlsFiles>,
 }
@@ -55,6 +58,7 @@ impl Default for PortSettings {
             stranger_rate: None,
             connections: limits::CONNECTIONS.0,
             connections_per_address: None,
+            connection_rate: None,
             tls: None,
         }
     }
@@ -66,8 +70,7 @@ pub struct Entrance {
     metrics: Metrics,
     live: ArcSwap<Live>,
     tls: Option<Tls>,
-    addresses: Arc<Addresses>,
-    connections: u64,
+    places: Arc<Places>,
 }
 
 /// What is replaced when the configuration is read again.
@@ -75,6 +78,7 @@ struct Live {
     names: Names,
     principals: Gauge,
     strangers: Gauge,
+    newcomers: Gauge,
     per_address: Option<u64>,
 }
 
@@ -86,12 +90,13 @@ struct Gauge {
 }
 
 /// Where a request came in.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     /// The address of this machine.
     pub(super) local: IpAddr,
     /// The other side's.
     pub(super) remote: IpAddr,
+    /// The connection's among all.
+    pub(super) held: places::Place,
 }
 
 /// Who calls, for the routes: or why nobody knows.
@@ -104,9 +109,9 @@ impl Entrance {
     /// Certificate or key cannot be used.
     pub fn new(settings: &PortSettings, auth: Auth, metrics: Metrics) -> Result<Self, TlsError> {
         let tls = settings.tls.clone().map(Tls::open).transpose()?;
-        let addresses = Arc::default();
+        let places = Places::new(settings.connections);
         let live = ArcSwap::from_pointee(Live::of(settings, None));
-        Ok(Self { auth, metrics, live, tls, addresses, connections: settings.connections })
+        Ok(Self { auth, metrics, live, tls, places })
     }
 
     /// Takes over what can change while the port is open: names, rates, the certificate. Whether there is TLS at all, and the number
@@ -123,25 +128,35 @@ impl Entrance {
         self.tls.as_ref()
     }
 
-    pub(super) fn connections(&self) -> u64 {
-        self.connections
-    }
-
     pub(super) fn refused(&self, why: Refused) {
         self.metrics.refused(why);
     }
 
-    /// A place for a connection of that address, unless it has too many.
-    pub(super) fn enter(&self, remote: IpAddr) -> Option<limits::Place> {
-        let place = self.addresses.enter(remote, self.live.load().per_address);
-        if place.is_none() {
+    /// A place for a connection of that address, now or when somebody leaves; nothing where it has too many, or they come too fast.
+    pub(super) async fn enter(&self, remote: IpAddr) -> Option<places::Place> {
+        if self.live.load().newcomers.take(&customer(remote)).is_err() {
             self.refused(Refused::Connections);
+            return None;
         }
-        place
+        loop {
+            match self.places.enter(remote, self.live.load().per_address) {
+                Ok(Entered { place, yielded }) => {
+                    if yielded {
+                        self.refused(Refused::Crowded);
+                    }
+                    return Some(place);
+                }
+                Err(Full::Wait) => self.places.left().await,
+                Err(Full::Refused) => {
+                    self.refused(Refused::Connections);
+                    return None;
+                }
+            }
+        }
     }
 
     /// Lets a request through with its caller among its extensions, or answers it.
-    pub(super) async fn admit(&self, mut request: Request<Body>, place: Place) -> Result<Request<Body>, Response> {
+    pub(super) async fn admit(&self, mut request: Request<Body>, place: &Place) -> Result<Request<Body>, Response> {
         let live = self.live.load_full();
         let (uri, headers) = (request.uri(), request.headers());
         let named = Named { uri, headers, local: place.local, secure: self.tls.is_some() };
@@ -150,6 +165,9 @@ impl Entrance {
             .map_err(|problem| reply::problem_as(&problem, StatusCode::UNSUPPORTED_MEDIA_TYPE))?;
         let arrival = self.identify(headers).await;
         live.count(&arrival, place.remote).map_err(|wait| self.slow_down(wait))?;
+        if arrival.as_ref().is_ok_and(|caller| caller.principal != Principal::Anonymous) || self.auth.is_open() {
+            place.held.prove();
+        }
         request.extensions_mut().insert::<Arrival>(arrival);
         Ok(request)
     }
@@ -214,6 +232,7 @@ impl Live {
             },
             principals: Gauge::of(settings.rate, before.map(|live| &live.principals)),
             strangers: Gauge::of(settings.stranger_rate, before.map(|live| &live.strangers)),
+            newcomers: Gauge::of(settings.connection_rate, before.map(|live| &live.newcomers)),
             per_address: settings.connections_per_address,
         }
     }

@@ -1,24 +1,24 @@
-//! How much one address and one principal may ask of the port, and how many connections it holds.
+//! How much one address and one principal may ask of the port.
 //!
 //! What must always hold: a flood from however many addresses takes no more memory than this room has from the start. So rates are
 //! kept in a fixed number of buckets, chosen by a secret hash: two that share one are counted together, which costs them a little
 //! and an attacker cannot arrange.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 
-/// Connections open at once; further ones wait in the kernel's backlog. (default, min, max)
+/// Connections open at once; who has proven nothing yields to further ones, see [`super::places`]. (default, min, max)
 pub const CONNECTIONS: (u64, u64, u64) = (1_024, 16, 65_536);
 /// The same from one address, off loopback; further ones are closed. (default, min, max)
 pub const CONNECTIONS_PER_ADDRESS: (u64, u64, u64) = (64, 1, 65_536);
+/// Connections a second that one address may begin, off loopback; further ones are closed: before anybody is known, each costs a
+/// handshake. (default, min, max)
+pub const CONNECTION_RATE: (u64, u64, u64) = (100, 1, 1_000_000);
 /// Requests a second of one principal, off loopback. (default, min, max)
 pub const RATE: (u64, u64, u64) = (1_000, 1, 1_000_000);
 /// Requests a second of one address without good credentials, off loopback. (default, min, max)
@@ -58,42 +58,6 @@ pub(super) fn customer(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Connections open by address. Not more entries than connections.
-#[derive(Default)]
-pub(super) struct Addresses(Mutex<HashMap<IpAddr, u64>>);
-
-/// One connection's place among those of its address; given back when dropped.
-pub(super) struct Place {
-    addresses: Arc<Addresses>,
-    ip: IpAddr,
-}
-
-impl Addresses {
-    /// A place for one more connection from there, unless there are `most`.
-    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr, most: Option<u64>) -> Option<Place> {
-        let ip = customer(ip);
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(ip).or_insert(0);
-        if most.is_some_and(|most| *count >= most) {
-            return None;
-        }
-        *count += 1;
-        Some(Place { addresses: Arc::clone(self), ip })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut count) = open.entry(self.ip) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,17 +88,5 @@ mod tests {
         assert_eq!(customer("192.0.2.7"), "192.0.2.7");
         assert_eq!(customer("::ffff:192.0.2.7"), "192.0.2.7");
         assert_eq!(customer("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-    }
-
-    #[test]
-    fn an_address_has_so_many_connections_and_gets_their_places_back() {
-        let addresses = Arc::new(Addresses::default());
-        let enter = |ip: &str| addresses.enter(ip.parse().unwrap(), Some(2));
-        let (first, _second) = (enter("192.0.2.7").unwrap(), enter("192.0.2.7").unwrap());
-        assert!(enter("192.0.2.7").is_none() && enter("192.0.2.8").is_some());
-        drop(first);
-        assert!(enter("192.0.2.7").is_some());
-        assert_eq!(addresses.0.lock().unwrap().len(), 1, "who has gone is forgotten");
-        assert!(addresses.enter("192.0.2.7".parse().unwrap(), None).is_some());
     }
 }

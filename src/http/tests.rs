@@ -135,6 +135,9 @@ async fn a_body_above_the_limit_is_refused() {
     let request = port.client.post(port.url("/v1/servers")).bearer_auth("t").body(big.clone());
     assert_eq!(read(request).await.0, 413);
     assert_eq!(read(port.client.post(port.url("/v1/resolve")).body(big)).await.0, 413);
+    let just_fits = vec![b' '; BODY_BYTES_MAX];
+    let (status, _, said) = read(port.client.post(port.url("/v1/resolve")).body(just_fits)).await;
+    assert!(status == 400 && !said.contains("too_large"), "it was read, and asks nothing: {status} {said}");
 }
 
 #[tokio::test]

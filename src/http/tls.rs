@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Between two looks at the files, at most one a connection.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -120,6 +121,9 @@ fn unreadable(path: &Path, error: rustls::pki_types::pem::Error) -> TlsError {
 /// The certificate in use.
 pub(super) struct Tls {
     config: ArcSwap<ServerConfig>,
+    /// Hellos may be answered by half of the processors at once: each takes longer than a request, and requests of those who are in
+    /// go on meanwhile.
+    turns: Semaphore,
     looked: Mutex<Looked>,
 }
 
@@ -134,7 +138,14 @@ impl Tls {
         let config = files.read()?;
         let changed = files.changed();
         let looked = Mutex::new(Looked { files, at: Instant::now(), changed });
-        Ok(Self { config: ArcSwap::from_pointee(config), looked })
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self { config: ArcSwap::from_pointee(config), turns: Semaphore::new(processors.div_ceil(2)), looked })
+    }
+
+    /// A turn to answer a hello, in the order of coming; given back when dropped.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.turns.acquire().await.ok()
     }
 
     /// What the next connection meets.
@@ -225,5 +236,35 @@ mod tests {
         made(dir.path());
         tls.replace(files);
         assert!(!Arc::ptr_eq(&first, &tls.config()));
+    }
+
+    #[test]
+    fn changed_files_are_noticed_by_the_next_connection_and_not_looked_at_more_often() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = made(dir.path());
+        let tls = Tls::open(files.clone()).unwrap();
+        let time_has_passed = || tls.looked.lock().unwrap().at -= LOOK_EVERY;
+        let date = |seconds| {
+            let at = SystemTime::now() - Duration::from_secs(seconds);
+            std::fs::File::options().write(true).open(&files.cert).unwrap().set_modified(at).unwrap();
+        };
+        let first = tls.config();
+        made(dir.path());
+        date(50);
+        assert!(Arc::ptr_eq(&first, &tls.config()), "it was looked at a moment ago");
+        time_has_passed();
+        let second = tls.config();
+        assert!(!Arc::ptr_eq(&first, &second));
+        time_has_passed();
+        assert!(Arc::ptr_eq(&second, &tls.config()), "nothing has changed since");
+        // What cannot be used is read once, and what can be used again is noticed although it came meanwhile.
+        std::fs::write(&files.cert, "nonsense").unwrap();
+        date(40);
+        time_has_passed();
+        assert!(Arc::ptr_eq(&second, &tls.config()));
+        made(dir.path());
+        date(30);
+        time_has_passed();
+        assert!(!Arc::ptr_eq(&second, &tls.config()));
     }
 }

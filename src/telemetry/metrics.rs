@@ -74,21 +74,24 @@ pub enum Refused {
     Origin,
     /// Too many requests in a second.
     Rate,
-    /// Too many connections of one address.
+    /// Too many connections of one address, or too many in a second.
     Connections,
+    /// A connection that had proven nothing yielded its place, as all were taken.
+    Crowded,
     /// Headers, a handshake or a body that took too long.
     Timeout,
 }
 
 impl Refused {
     /// All of them, with their labels.
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 8] = [
         ("auth", Self::Auth),
         ("forbidden", Self::Forbidden),
         ("host", Self::Host),
         ("origin", Self::Origin),
         ("rate", Self::Rate),
         ("connections", Self::Connections),
+        ("crowded", Self::Crowded),
         ("timeout", Self::Timeout),
     ];
 }

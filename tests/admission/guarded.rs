@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::{Node, NodeBuilder, World};
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
 /// Every route there is, with what it asks: nothing, to find, to call, to register, to administer.
 pub(crate) const ROUTES: [(&str, &str, &str); 36] = [
@@ -150,7 +150,9 @@ impl<'w> Guarded<'w> {
 /// A start that waits for the node to say it is ready.
 pub(crate) fn builder<'w>(world: &'w World, file: &Path) -> NodeBuilder<'w> {
     let listen = format!("{}:0", address().unwrap_or_else(|| "127.0.0.2".to_owned()));
-    world.node("guarded").zone("research").listen(&listen).args(["--config", &file.display().to_string()])
+    let node = world.node("guarded").zone("research").listen(&listen).args(["--config", &file.display().to_string()]);
+    // Every request of these tests comes over a connection of its own.
+    node.env("AOP_HTTP__CONNECTION_RATE", "100000")
 }
 
 fn configuration(cert: &Path, key: &Path, more: &str) -> String {

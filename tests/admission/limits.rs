@@ -1,12 +1,16 @@
 //! Floods and dawdlers: each limit holds, says so, and leaves everybody else alone.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::guarded::Guarded;
-use crate::support::raw::request;
-use crate::support::{Node, World};
+use rustix::process::Signal;
+use tokio::net::TcpSocket;
+
+use crate::guarded::{Guarded, RUNTIME};
+use crate::support::raw::{request, try_request};
+use crate::support::{Node, PATIENT, SOON, World, eventually};
 
 /// Longer than any limit of time, shorter than a test may hang.
 const PATIENCE: Duration = Duration::from_secs(50);
@@ -14,32 +18,53 @@ const PATIENCE: Duration = Duration::from_secs(50);
 #[test]
 fn strangers_are_slowed_down_and_those_who_are_known_are_not() {
     let world = World::new();
-    let guarded = Guarded::start(&world, "[http]\nstranger_rate = 5\nrate = 100000\n");
+    let guarded = Guarded::start(&world, "[http]\nstranger_rate = 1\nrate = 100000\n");
     let known = guarded.token("ci", &["--role", "reader"]);
-    let began = Instant::now();
-    let answers: Vec<_> = (0..40).map(|_| guarded.with("aop_guess").get("/v1/status")).collect();
-    let passed = answers.iter().filter(|answer| answer.status == 401).count();
-    // A burst of five, and five for every second it took.
-    let most = 5 + 5 * (began.elapsed().as_secs() as usize + 1);
-    assert!((5..=most).contains(&passed), "{passed} in {:?}", began.elapsed());
-    if let Some(slowed) = answers.iter().find(|answer| answer.status == 429) {
-        assert_eq!((slowed.header("retry-after"), slowed.json()["code"].as_str()), ("1", Some("AOP0509")));
-        assert_eq!(slowed.json()["retryable"], true);
-        let metrics = guarded.with(&known).get("/metrics").text;
-        let line = metrics.lines().find(|line| line.contains("reason=\"rate\"")).expect("a row");
-        assert!(!line.ends_with(" 0"), "{line}");
-    }
+    let (began, mut passed) = (Instant::now(), 0);
+    let slowed = eventually("a stranger is slowed down", SOON, || {
+        let answer = guarded.with("aop_guess").get("/v1/status");
+        passed += u64::from(answer.status == 401);
+        if answer.status == 429 { Ok(answer) } else { Err(answer.status.to_string()) }
+    });
+    // One at once, and one for every second it took.
+    assert!((1..=2 + began.elapsed().as_secs()).contains(&passed), "{passed} in {:?}", began.elapsed());
+    assert_eq!((slowed.header("retry-after"), slowed.json()["code"].as_str()), ("1", Some("AOP0509")));
+    assert_eq!(slowed.json()["retryable"], true);
+    assert!(is_counted(&guarded.with(&known).get("/metrics").text, "rate"));
     for _ in 0..20 {
         guarded.with(&known).get("/v1/status").is(200);
     }
 }
 
-fn on_loopback(world: &World, http: &str) -> Node {
+#[test]
+fn a_principal_is_slowed_down_and_no_other_with_it() {
+    let world = World::new();
+    let guarded = Guarded::start(&world, "[http]\nrate = 100000\n");
+    let [one, other] = ["one", "other"].map(|name| guarded.token(name, &["--role", "reader"]));
+    // From now on one a second, and what was asked so far does not count.
+    guarded.rewrite("[http]\nrate = 1\n");
+    guarded.node.signal(Signal::HUP);
+    let slowed = eventually("one is slowed down", PATIENT, || {
+        let answer = guarded.with(&one).get("/v1/status");
+        if answer.status == 429 { Ok(answer) } else { Err(answer.status.to_string()) }
+    });
+    assert_eq!((slowed.header("retry-after"), slowed.json()["code"].as_str()), ("1", Some("AOP0509")));
+    guarded.with(&other).get("/v1/status").is(200);
+    guarded.client().get("/livez").is(200);
+}
+
+/// Whether anything was refused for that reason.
+fn is_counted(metrics: &str, reason: &str) -> bool {
+    let row = format!("aop_http_refused_total{{reason=\"{reason}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&row)).expect("a row") != "0"
+}
+
+pub(crate) fn on_loopback(world: &World, http: &str) -> Node {
     let file = world.file("node.toml", &format!("[http]\n{http}\n"));
     world.node("limited").zone("research").args(["--config", &file.display().to_string()]).start()
 }
 
-fn connect(node: &Node) -> TcpStream {
+pub(crate) fn connect(node: &Node) -> TcpStream {
     let stream = TcpStream::connect(&node.address).expect("connected");
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
     stream
@@ -68,16 +93,59 @@ fn an_address_has_so_many_connections_and_one_more_is_closed() {
     }
     let mut late = connect(&node);
     assert!(!ask(&mut late).is_ok_and(|read| read > 0), "past it");
-    let metrics = {
-        held.pop();
-        crate::support::eventually("a place is given back", crate::support::SOON, || {
-            let reply = crate::support::raw::try_request(&node.address, "GET", "/metrics", &[], b"");
-            reply.map_err(|error| error.to_string())
-        })
-    };
-    let text = metrics.text();
-    let line = text.lines().find(|line| line.contains("reason=\"connections\"")).expect("a row");
-    assert!(!line.ends_with(" 0"), "{line}");
+    held.pop();
+    let metrics = eventually("a place is given back", SOON, || {
+        try_request(&node.address, "GET", "/metrics", &[], b"").map_err(|error| error.to_string())
+    });
+    assert!(is_counted(&metrics.text(), "connections"));
+}
+
+/// The same from another address of loopback.
+fn connect_from(from: [u8; 4], node: &Node) -> TcpStream {
+    let stream = RUNTIME.block_on(async {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((from, 0).into()).expect("an address of loopback");
+        socket.connect(node.address.parse().expect("an address")).await.expect("connected").into_std()
+    });
+    let stream = stream.expect("a socket");
+    stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(PATIENCE))).expect("set");
+    stream
+}
+
+#[test]
+fn a_crowd_that_asks_nothing_yields_to_whoever_comes_from_elsewhere_and_not_to_itself() {
+    let world = World::new();
+    let node = on_loopback(&world, "connections = 16\nconnections_per_address = 16");
+    let mut crowd: VecDeque<TcpStream> = (0..16).map(|_| connect_from([127, 0, 0, 3], &node)).collect();
+    assert_eq!(to_its_end(connect_from([127, 0, 0, 3], &node)), "", "one more from there is closed");
+    // From elsewhere there is room: the oldest of the crowd went for it, and no other.
+    let metrics = request(&node.address, "GET", "/metrics", &[], b"").is(200).text();
+    assert!(metrics.contains("aop_http_refused_total{reason=\"crowded\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("aop_http_refused_total{reason=\"connections\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("aop_http_refused_total{reason=\"timeout\"} 0\n"), "nobody was let go for dawdling");
+    assert_eq!(to_its_end(crowd.pop_front().expect("the oldest")), "");
+    // Who has asked something stays, however long the crowd.
+    let mut newest = crowd.pop_back().expect("the newest");
+    let ask = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    assert!(newest.write_all(ask).and_then(|()| newest.read(&mut [0; 512])).is_ok_and(|read| read > 0));
+    let second: Vec<TcpStream> = (0..12).map(|_| connect_from([127, 0, 0, 4], &node)).collect();
+    assert!(newest.write_all(ask).and_then(|()| newest.read(&mut [0; 512])).is_ok_and(|read| read > 0));
+    drop((crowd, second));
+}
+
+#[test]
+fn an_address_begins_so_many_connections_a_second() {
+    let world = World::new();
+    let node = on_loopback(&world, "connection_rate = 1");
+    // One at once, and one for every second it takes.
+    eventually("one comes too soon", SOON, || {
+        let reply = try_request(&node.address, "GET", "/livez", &[], b"");
+        if reply.is_err() { Ok(()) } else { Err("it was answered".to_owned()) }
+    });
+    let metrics = eventually("the next second", SOON, || {
+        try_request(&node.address, "GET", "/metrics", &[], b"").map_err(|error| error.to_string())
+    });
+    assert!(is_counted(&metrics.text(), "connections"));
 }
 
 #[test]
@@ -87,6 +155,18 @@ fn headers_are_bounded_in_size() {
     let long = |bytes: usize| "x".repeat(bytes);
     request(&node.address, "GET", "/livez", &[("x-long", &long(60 * 1024))], b"").is(200);
     request(&node.address, "GET", "/livez", &[("x-long", &long(66 * 1024))], b"").is(431);
+}
+
+#[test]
+fn who_dawdles_with_a_handshake_is_let_go() {
+    let world = World::new();
+    let guarded = Guarded::start(&world, "");
+    let (silent, mut begun) = (connect(&guarded.node), connect(&guarded.node));
+    // The head of a record that says hello, and no hello.
+    begun.write_all(&[22, 3, 1, 2, 0]).expect("sent");
+    assert_eq!((to_its_end(silent), to_its_end(begun)), (String::new(), String::new()));
+    let metrics = guarded.with(&guarded.node.token()).get("/metrics").text;
+    assert!(metrics.contains("aop_http_refused_total{reason=\"timeout\"} 2\n"), "{metrics}");
 }
 
 #[test]

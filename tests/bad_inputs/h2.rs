@@ -2,56 +2,17 @@
 
 use super::case::Case;
 use super::case::Wanted::{Harmless, Refused};
+use crate::support::h2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PREFACE, PRIORITY, PUSH_PROMISE,
+    RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame,
+};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PUSH_PROMISE: u8 = 5;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
-/// Both ends in one frame.
-const WHOLE: u8 = END_STREAM | END_HEADERS;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const GET: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/livez"), (":authority", "localhost")];
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
 
 /// Preface, settings and these frames.
 fn after_settings(frames: &[Vec<u8>]) -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frames.concat()].concat()
-}
-
-/// A block of literal fields without indexing and without Huffman's code (RFC 7541 §6.2.2).
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let text = |text: &str| [integer(text.len()), text.as_bytes().to_vec()].concat();
-    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
-}
-
-/// With a prefix of seven bits (RFC 7541 §5.1).
-fn integer(number: usize) -> Vec<u8> {
-    if number < 127 {
-        return vec![number as u8];
-    }
-    let (mut bytes, mut left) = (vec![127], number - 127);
-    while left >= 128 {
-        bytes.push((left % 128) as u8 | 128);
-        left /= 128;
-    }
-    bytes.push(left as u8);
-    bytes
 }
 
 /// One request of these fields.

@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
 pub(crate) mod fixture;
+pub(crate) mod h2;
 pub(crate) mod namespaces;
 pub(crate) mod node;
 pub(crate) mod process;

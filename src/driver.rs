@@ -12,14 +12,18 @@
 pub mod ahead;
 pub mod keeping;
 mod refusals;
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use aop_proto::invite::Granted;
-use aop_proto::node::{Brought, Input, Invitation, Keep, Node, NotBelieved, Output, Refusal, Write, WriteError, Wrote};
+use aop_proto::node::{
+    Admission, Brought, Input, Invitation, Keep, Node, NotBelieved, Output, Refusal, Write, WriteError, Wrote,
+};
 use aop_proto::params::ORIGINS_MAX;
 use aop_proto::record::NodeId;
 use aop_proto::resolver::{Outcome, Terms};
@@ -37,6 +41,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use ahead::Ahead;
 pub use refusals::Refusals;
+
+use strangers::{Strangers, Verdict};
 
 use crate::clock::Clock;
 use crate::peer::{PeerEvent, Peers, Responder};
@@ -153,6 +159,8 @@ pub struct Published {
     pub changes: watch::Receiver<u64>,
     /// Grows whenever a connection comes, goes or fails to come.
     pub connections: watch::Receiver<u64>,
+    /// How many strangers were let go because they said too much.
+    pub let_go: Arc<AtomicU64>,
 }
 
 /// Ends of the driver's queues that others hold.
@@ -190,6 +198,7 @@ pub struct Driver {
     refusals: mpsc::Sender<Refusal>,
     redemptions: mpsc::Sender<Redemption>,
     reach: Reach,
+    strangers: Strangers,
     view: Arc<ArcSwap<View>>,
     changes: watch::Sender<u64>,
     connections: watch::Sender<u64>,
@@ -225,7 +234,13 @@ impl Driver {
         tokio::spawn(store_in_order(store, persists_receiver, news_sender.clone()));
         let (changes, changes_receiver) = watch::channel(0);
         let (connections, connections_receiver) = watch::channel(0);
-        let published = Published { view: view.clone(), changes: changes_receiver, connections: connections_receiver };
+        let strangers = Strangers::default();
+        let published = Published {
+            view: view.clone(),
+            changes: changes_receiver,
+            connections: connections_receiver,
+            let_go: strangers.let_go(),
+        };
         let driver = Self {
             node,
             clock,
@@ -240,6 +255,7 @@ impl Driver {
             refusals,
             redemptions,
             reach: Reach::Local,
+            strangers,
             view,
             changes,
             connections,
@@ -263,6 +279,13 @@ impl Driver {
     #[must_use]
     pub const fn reaching(mut self, reach: Reach) -> Self {
         self.reach = reach;
+        self
+    }
+
+    /// The same, where these may come in without an invite.
+    #[must_use]
+    pub fn guarding(mut self, admission: Admission) -> Self {
+        self.strangers.guard(admission);
         self
     }
 
@@ -356,6 +379,7 @@ impl Driver {
         match event {
             PeerEvent::Up { peer, address, dialed, rtt } => {
                 let (peer, is_local) = (NodeId(peer), address.ip().to_canonical().is_loopback());
+                self.strangers.up(peer, is_local, Instant::now());
                 let address = self.name_of(peer, address, dialed);
                 self.input(Input::PeerUp { peer, address, dialed, rtt, is_local });
                 self.note_connection();
@@ -372,10 +396,11 @@ impl Driver {
             }
             PeerEvent::Down { peer, reason, graceful } => {
                 tracing::debug!(peer = %NodeId(peer).short(), reason, graceful, "peer.down");
+                self.strangers.down(NodeId(peer));
                 self.input(Input::PeerDown { peer: NodeId(peer), lost: !graceful });
                 self.note_connection();
             }
-            PeerEvent::Message { peer, bytes, room: _ } => self.input(Input::Frame { peer: NodeId(peer), bytes }),
+            PeerEvent::Message { peer, bytes, room: _ } => self.on_message(NodeId(peer), bytes),
             PeerEvent::DialFailed { address, expected, reason } => {
                 for address in self.dials.remove(&(address, expected.map(NodeId))).unwrap_or_default() {
                     self.input(Input::DialFailed { address, reason: reason.clone() });
@@ -393,6 +418,19 @@ impl Driver {
                     Err(TrySendError::Closed(request)) => self.refused_calls.tell(me, request, "it is stopping"),
                 }
             }
+        }
+    }
+
+    fn on_message(&mut self, peer: NodeId, bytes: Bytes) {
+        let has_proven = self.view.load().relations.contains_key(&peer);
+        let verdict = if has_proven { Verdict::Hear } else { self.strangers.may_say(peer, Instant::now()) };
+        match verdict {
+            Verdict::Hear => self.input(Input::Frame { peer, bytes }),
+            Verdict::LetGo => {
+                tracing::debug!(peer = %peer.short(), "a stranger said too much and is let go");
+                self.peers.disconnect(peer.0);
+            }
+            Verdict::Ignore => {}
         }
     }
 

@@ -146,6 +146,7 @@ impl Running {
         let (parents, joins) = (setup.parents.clone(), setup.joins.clone());
         let kept = Kept::read(store.load(Table::Meta)?);
         let ahead = Arc::new(Ahead::default());
+        let joining = setup.joining;
         let config = Config {
             zone: setup.zone.clone(),
             key: node_key.signing_key().clone(),
@@ -157,7 +158,7 @@ impl Running {
             seed: seed()?,
             parents: setup.parents,
             joins: setup.joins,
-            admission: setup.joining,
+            admission: joining,
             invitation: setup.offer.map(|offer| offer.invitation),
             opened: Some(ahead.clone()),
         };
@@ -169,7 +170,7 @@ impl Running {
         let driver_stop = CancellationToken::new();
         let (driver, queues) =
             Driver::new(node, clock, peers.clone(), store.clone(), peer_events, ahead, driver_stop.clone());
-        let driver_task = tokio::spawn(driver.reaching(reach).run());
+        let driver_task = tokio::spawn(driver.reaching(reach).guarding(joining).run());
         let (server_events, server_news) = mpsc::channel(SERVER_EVENTS_MAX);
         let upstreams = Upstreams::new(server_events, Egress { loopback_implied: listen.ip().is_loopback() });
         let metrics = Metrics::default();

@@ -153,6 +153,11 @@ impl Handle {
             servers_ready: ready as u64,
             servers_down: (servers.len() - ready) as u64,
             peers: self.inner.peers.connected().len() as u64,
+            peers_refused: vec![
+                ("handshake", self.inner.peers.counters().handshakes_refused),
+                ("framing", self.inner.peers.counters().violations),
+                ("stranger", self.inner.published.let_go.load(Ordering::Relaxed)),
+            ],
             members_alive: view.members.iter().filter(|member| member.state == "alive").count() as u64,
             members_suspect: view.members.iter().filter(|member| member.state == "suspect").count() as u64,
             members_down: view.members.iter().filter(|member| matches!(member.state, "down" | "left")).count() as u64,

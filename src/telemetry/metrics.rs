@@ -132,6 +132,8 @@ pub struct State {
     pub servers_down: u64,
     /// Connected nodes.
     pub peers: u64,
+    /// Connections of nodes that were not taken or ended for what came over them, by what that was.
+    pub peers_refused: Vec<(&'static str, u64)>,
     /// Replicas of the zone that are alive, without this one.
     pub members_alive: u64,
     /// Replicas that did not answer somebody and may yet.
@@ -233,6 +235,9 @@ impl Metrics {
         let up = by("state", &[("ready", state.servers_ready), ("down", state.servers_down)]);
         table("aop_upstream_servers", "gauge", "Servers behind this node.", &up);
         table("aop_peers", "gauge", "Connected nodes.", &one(state.peers));
+        let refused = by("reason", &state.peers_refused);
+        let help = "Connections of nodes that were not taken, or ended for what came over them.";
+        table("aop_peers_refused_total", "counter", help, &refused);
         let members =
             [("alive", state.members_alive), ("suspect", state.members_suspect), ("down", state.members_down)];
         let members = by("state", &members);
@@ -319,6 +324,7 @@ mod tests {
         metrics.set_state(&State {
             zone: "research".into(),
             tools: 3,
+            peers_refused: vec![("handshake", 2)],
             audit_events: vec![("called", 1)],
             gossip_events: vec![("pull", 1)],
             ..State::default()

@@ -13,7 +13,7 @@ use aop_proto::wire::message::{
 use super::enemy::{Author, Enemy, greeting, hello, tool_body, wall_ms};
 use super::link::{Link, Socket, any_key, id_of};
 use super::zone::{BAD_FRAMES, REFUSED, Victims, ZONE, answer, counter, counts};
-use crate::support::{Node, SOON, eventually};
+use crate::support::{Node, SOON, World, eventually};
 
 /// Everything that only a fellow may say, as one would say it.
 pub(crate) fn words_of_a_fellow(author: &Author, victim: NodeId) -> Vec<Message> {
@@ -160,6 +160,27 @@ fn a_stranger_is_answered_and_otherwise_not_heard() {
     tap.was_told_only_the_truth();
     victims.show("again.enemy.research");
     victims.are_honest();
+}
+
+#[test]
+fn where_strangers_may_come_one_that_says_too_much_is_let_go() {
+    let world = World::new();
+    let file = world.file("node.toml", "[auth]\nrequired = true\n").display().to_string();
+    let node = world.node("guarded").zone(ZONE).args(["--config", &file]).start();
+    let socket = Socket::new();
+    let link = socket.link(&node.address, &any_key());
+    // As many as it likes: it is over long before all of them.
+    let said = (0..100_000).take_while(|id| link.say(question(*id, "echo"))).count();
+    assert!((60..100_000).contains(&said), "{said} messages were taken");
+    eventually("it is over", SOON, || if link.is_over() { Ok(()) } else { Err("it is not".to_owned()) });
+    let heard = link.all_heard();
+    assert!(!heard.iter().any(|message| matches!(message, Message::Answer(_))), "a stranger is told nothing there");
+    let metrics = node.send("GET", "/metrics", &serde_json::Value::Null).is(200).text();
+    assert!(metrics.contains("aop_peers_refused_total{reason=\"stranger\"} 1\n"), "{metrics}");
+    // It may come again, and a few words are no fault.
+    let again = socket.link(&node.address, &any_key());
+    greeting(&again);
+    assert!((0..10).all(|id| again.say(question(id, "echo"))));
 }
 
 /// A tool of some zone as an answer brings it.

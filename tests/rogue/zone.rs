@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aop_proto::name::ZoneName;
 use serde_json::{Value, json};
 
-use crate::support::{Fixture, Node, PATIENT, Ran, SOON, World, eventually};
+use crate::support::{Fixture, Node, PATIENT, Ran, SOON, World, eventually, raw};
 
 /// In the name of everything that must never be seen.
 pub(crate) const FORGED: &str = "forged";
@@ -135,7 +135,9 @@ pub(crate) fn is_well(node: &Node) {
 /// A counter of `/metrics`, with its labels if it has any.
 #[track_caller]
 pub(crate) fn counter(node: &Node, name: &str) -> u64 {
-    let text = node.get("/metrics").is(200).text();
+    let authorization = format!("Bearer {}", node.token());
+    let reply = raw::request(&node.address, "GET", "/metrics", &[("Authorization", &authorization)], b"");
+    let text = reply.is(200).text();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no counter {name} in\n{text}"))
 }
@@ -162,13 +164,7 @@ fn names(json: &Value, of: &str) -> Vec<String> {
 /// What a node answers to a question, uncached.
 pub(crate) fn answer(node: &Node, question: &str) -> Result<Value, String> {
     let query = question.replace(' ', "+");
-    let reply = crate::support::raw::try_request(
-        &node.address,
-        "GET",
-        &format!("/v1/resolve?q={query}&no_cache=true"),
-        &[],
-        b"",
-    );
+    let reply = raw::try_request(&node.address, "GET", &format!("/v1/resolve?q={query}&no_cache=true"), &[], b"");
     let reply = reply.map_err(|error| error.to_string())?;
     match reply.status {
         200 => Ok(reply.json()),

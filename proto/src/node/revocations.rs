@@ -109,7 +109,9 @@ impl Node {
             }
         }
         self.persist(vec![Keep::Revocation(said.clone())]);
-        for peer in self.links.kin().into_iter().filter(|peer| Some(*peer) != from) {
+        let mut kin = self.links.kin();
+        kin.retain(|peer| Some(*peer) != from && !self.is_claim(*peer));
+        for peer in kin {
             self.send(peer, Revoked { statements: vec![said.clone()] });
         }
         self.enforce(&zone, &before);
@@ -117,9 +119,9 @@ impl Node {
         true
     }
 
-    /// Tells somebody who has just come everything there is, once.
+    /// Tells somebody who has just come, or proven what it is, everything there is, once.
     pub(super) fn tell_revoked(&mut self, peer: NodeId) {
-        if !self.links.tells_revoked(peer) {
+        if self.is_claim(peer) || !self.links.tells_revoked(peer) {
             return;
         }
         let all: Vec<Revocation> = self.anchors.revoked().all().cloned().collect();

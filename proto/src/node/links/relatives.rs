@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Role;
 use super::contacts::Purpose;
+use super::{Link, Role};
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::node::Node;
@@ -72,12 +72,27 @@ impl Node {
         let proven = self.verifier.check_node(&self.anchors, &zone, peer, &chain, self.now.wall_ms).is_ok();
         let news = proven && !link.proven;
         if let Some(link) = self.links.by_peer.get_mut(&peer) {
+            // What is stated meanwhile it is not told.
+            link.told_revoked &= proven || !link.proven;
             link.proven = proven;
         }
         if news {
             self.view_dirty = true;
             self.questions_on_reached(&zone, peer);
         }
+        if news && self.is_guarded(peer) {
+            // It was told nothing so far.
+            self.tell_tags(peer);
+            self.tell_revoked(peer);
+        }
+    }
+
+    /// Whether somebody only says so far that it is a node of a zone above or below, where whoever likes can say so: it is told nothing
+    /// that others do not see, and says nothing of its zone.
+    pub(in crate::node) fn is_claim(&self, peer: NodeId) -> bool {
+        let link = self.links.by_peer.get(&peer);
+        let is_unproven = |link: &Link| !link.proven && matches!(link.role, Role::Parent(_) | Role::Child(_));
+        link.is_some_and(is_unproven) && self.is_guarded(peer)
     }
 
     /// Everything that was heard, and how this zone is: what changed while the connection was lost is not told again.
@@ -89,7 +104,7 @@ impl Node {
 
     /// Of these what the peer hears from us: a parent of what is ours, a child of what is not its own.
     pub(in crate::node) fn send_serials(&mut self, peer: NodeId, serials: impl Iterator<Item = Serial>) {
-        let Some(link) = self.links.by_peer.get(&peer) else { return };
+        let Some(link) = self.links.by_peer.get(&peer).filter(|_| !self.is_claim(peer)) else { return };
         let is_heard = |zone: &ZoneName| match &link.role {
             Role::Child(child) => !zone.is_within(child),
             Role::Parent(_) => zone.is_within(&self.config.zone),
@@ -104,6 +119,9 @@ impl Node {
 
     /// Whether a relative may say that `zone` changed: a child of what is its own, a parent of what is not ours.
     pub(in crate::node) fn may_speak_of(&self, peer: NodeId, zone: &ZoneName) -> bool {
+        if self.is_claim(peer) {
+            return false;
+        }
         match self.links.by_peer.get(&peer).map(|link| &link.role) {
             Some(Role::Child(child)) => zone.is_within(child),
             Some(Role::Parent(_)) => !zone.is_within(&self.config.zone),
@@ -234,6 +252,10 @@ impl Node {
         }
         self.settle_keys();
         self.prove(peer);
+        // Whoever only says that it is the parent gives this zone nobody to join, and no reason to leave its key.
+        if self.is_claim(peer) {
+            return;
+        }
         if self.links.is_proven(peer) && self.take_own_proofs(referral.proofs) {
             let fellows = self.links.fellows().to_vec();
             self.tell_above(&fellows);

@@ -17,6 +17,8 @@ mod guarded;
 mod history;
 #[path = "rogue/link.rs"]
 mod link;
+#[path = "rogue/revocation.rs"]
+mod revocation;
 #[path = "rogue/stranger.rs"]
 mod stranger;
 mod support;

@@ -1,13 +1,16 @@
 //! Whoever has no certificate: it may ask and call, and nothing else it says counts. And relatives that speak of what is not theirs.
 
+use std::io::ErrorKind;
+use std::net::{TcpListener, UdpSocket};
+
 use aop_proto::codec::Wire;
 use aop_proto::name::ZoneName;
-use aop_proto::record::{Certificate, Gateway, Kind, NodeId, Record};
+use aop_proto::record::{Certificate, Gateway, Kind, NodeBody, NodeId, Record};
 use aop_proto::trust::{SigningKey, sign_flush};
 use aop_proto::wire::message::{
     Ack, Admit, Announce, Announced, Answer, Buckets, Busy, Candidate, ClockAhead, Delegate, Digest, Fork, Form,
-    Health, Instance, Leave, Members, Message, Ping, PingRequest, Query, Question, Ranges, Refuse, Serial, Serials,
-    Silent, Update, Vector, ZoneAnswer,
+    Health, Hello, Instance, Leave, Members, Message, Ping, PingRequest, Query, Question, Ranges, Referral,
+    ReferredChild, Refuse, Serial, Serials, Silent, Update, Vector, ZoneAnswer,
 };
 
 use super::enemy::{Author, Enemy, greeting, hello, tool_body, wall_ms};
@@ -146,7 +149,7 @@ fn a_stranger_is_answered_and_otherwise_not_heard() {
         theirs.chain.iter().cloned().chain([Certificate::issue(&author.key, &zone, author.id(), wall_ms())]).collect(),
         theirs.chain.clone(),
     ] {
-        assert!(link.say(aop_proto::wire::message::Hello { zone_key: theirs.zone_key, chain, ..hello(ZONE) }));
+        assert!(link.say(Hello { zone_key: theirs.zone_key, chain, ..hello(ZONE) }));
         for message in words_of_a_fellow(&author, id(&victims.one)) {
             assert!(link.say(message));
         }
@@ -183,6 +186,62 @@ fn where_strangers_may_come_one_that_says_too_much_is_let_go() {
     assert!((0..10).all(|id| again.say(question(id, "echo"))));
 }
 
+/// Nobody makes a node send anything anywhere by naming an address that it does not dial for reasons of its own.
+#[test]
+fn an_address_that_only_a_stranger_names_is_never_dialled() {
+    let victims = Victims::start();
+    let socket = Socket::new();
+    let (udp, tcp) =
+        (UdpSocket::bind("127.0.0.1:0").expect("a port"), TcpListener::bind("127.0.0.1:0").expect("a port"));
+    udp.set_nonblocking(true).expect("a socket of ours");
+    tcp.set_nonblocking(true).expect("a socket of ours");
+    let addresses = [udp.local_addr(), tcp.local_addr()].map(|address| address.expect("it is bound").to_string());
+    let mut tap = Enemy::admitted(&socket, &victims.one.address);
+    for address in &addresses {
+        // As a fellow that is none, as the parent, as a child whose chain leads nowhere, as anybody.
+        for zone in [ZONE, ".", "evil.research", "elsewhere"] {
+            let author = Author::new(any_key());
+            let key = author.key.verifying_key().to_bytes();
+            let of = ZoneName::parse(zone).expect("a name");
+            let chain = vec![Certificate::issue(&author.key, &of, author.id(), wall_ms())];
+            let gateways = vec![Gateway { node: author.id(), address: address.clone() }];
+            let link = socket.link(&victims.one.address, &author.key);
+            greeting(&link);
+            assert!(link.say(Hello { address: address.clone(), zone_key: Some(key), ..hello(zone) }));
+            // Its own record, and one in the name of the fellow.
+            for node in [author.id(), id(&victims.other)] {
+                let body = NodeBody {
+                    address: address.clone(),
+                    version: "rogue".to_owned(),
+                    chain: chain.clone(),
+                    parents: vec![address.clone()],
+                };
+                let record = author.record(Kind::Node, &node.to_string(), Some(body.encode()));
+                let written = author.lie(Record { node, ..record });
+                assert!(link.say(Ranges { chains: vec![chain.clone()], ..written }));
+            }
+            let child = ReferredChild { zone_key: key, epoch: 1, manifests: Vec::new(), gateways: gateways.clone() };
+            assert!(link.say(Referral {
+                zone: zone.to_owned(),
+                zone_key: Some(key),
+                proofs: Vec::new(),
+                anchors: Vec::new(),
+                manifests: Vec::new(),
+                delegation: Some(child),
+            }));
+            let (zone, chain, manifests) = (zone.to_owned(), Vec::new(), Vec::new());
+            assert!(link.say(Delegate { zone, zone_key: key, chain, manifests, gateways, tools: 1 }));
+            is_answered(&link, 9);
+        }
+    }
+    tap.write_again();
+    victims.show("again.enemy.research");
+    victims.are_honest();
+    let nothing = |heard: std::io::Result<()>| heard.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    assert!(nothing(udp.recv_from(&mut [0; 2048]).map(drop)), "a datagram came");
+    assert!(nothing(tcp.accept().map(drop)), "a connection came");
+}
+
 /// A tool of some zone as an answer brings it.
 fn candidate(key: &SigningKey, zone: &str, name: &str, chain: Vec<Certificate>) -> Candidate {
     let author = Author::new(key.clone());
@@ -215,11 +274,7 @@ fn a_child_zone_is_heard_about_itself_alone() {
     let link = socket.link(&victims.one.address, &key);
     let theirs = greeting(&link);
     let public = zone_key.verifying_key().to_bytes();
-    assert!(link.say(aop_proto::wire::message::Hello {
-        zone_key: Some(public),
-        chain: chain.clone(),
-        ..hello("evil.research")
-    }));
+    assert!(link.say(Hello { zone_key: Some(public), chain: chain.clone(), ..hello("evil.research") }));
     link.wait_for("a referral", |message| matches!(message, Message::Referral(_)).then_some(()));
     let gateways = vec![Gateway { node: id_of(&key), address: "127.0.0.1:1".to_owned() }];
     let delegate = |zone: &str, key: [u8; 32], chain: Vec<Certificate>| Delegate {

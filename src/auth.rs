@@ -112,6 +112,9 @@ impl Auth {
     /// `AuthRequired`: it is no secret of anybody, or has expired.
     pub async fn identify(&self, presented: Option<&str>) -> Result<Caller, Problem> {
         let Some(presented) = presented else { return Ok(Caller::anonymous()) };
+        if presented.is_empty() {
+            return Err(invalid("the token is empty".to_owned()));
+        }
         let hash = SecretHash::of(presented);
         if self.inner.operator.is(&hash) {
             return Ok(Caller::operator());

@@ -55,7 +55,7 @@ impl fmt::Debug for SecretHash {
 impl FromStr for SecretHash {
     type Err = String;
 
-    /// Reads `sha256:` and 64 hexadecimal digits.
+    /// Reads `sha256:` and 64 hexadecimal digits. The hash of nothing is none: a variable that was empty made it.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || "is not `sha256:` and 64 hexadecimal digits".to_owned();
         let digits = text.strip_prefix(HASH_PREFIX).filter(|digits| digits.len() == 64).ok_or_else(wrong)?;
@@ -63,6 +63,9 @@ impl FromStr for SecretHash {
         for (at, byte) in hash.iter_mut().enumerate() {
             let pair = digits.get(at * 2..at * 2 + 2).filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()));
             *byte = u8::from_str_radix(pair.ok_or_else(wrong)?, 16).map_err(|_| wrong())?;
+        }
+        if Self(hash).is(&Self::of("")) {
+            return Err("is the hash of nothing: the secret was empty when it was made".to_owned());
         }
         Ok(Self(hash))
     }
@@ -200,6 +203,15 @@ mod tests {
             assert!(wrong.parse::<SecretHash>().is_err(), "{wrong}");
         }
         assert!(!format!("{hash:?}").contains(&written[7..20]));
+    }
+
+    #[test]
+    fn the_hash_of_nothing_is_the_hash_of_no_secret() {
+        let nothing = format!("sha256:{}", hex(&Sha256::digest(b"")));
+        for text in [nothing.clone(), nothing.to_uppercase().replace("SHA256", "sha256")] {
+            assert!(text.parse::<SecretHash>().unwrap_err().contains("hash of nothing"), "{text}");
+        }
+        assert!(format!("sha256:{}", hex(&Sha256::digest(b"\n"))).parse::<SecretHash>().is_ok());
     }
 
     #[test]

@@ -128,6 +128,24 @@ fn bounds_cut_answers_lists_and_calls_alike() {
     assert_eq!(refused.json()["error"]["data"]["kind"], "forbidden");
 }
 
+/// A secret that was forgotten is nobody's: not an empty one, and not the one whose hash stands in the configuration.
+#[test]
+fn an_empty_token_is_nobodys_and_its_hash_is_refused() {
+    let world = World::new();
+    let guarded = Guarded::start(&world, "[http]\nstranger_rate = 100000\n");
+    let client = guarded.client();
+    for value in ["", "Bearer", "Bearer ", "bearer  ", "Bearer aop_", "Basic Og==", "Token", "null"] {
+        for path in ["/v1/status", "/v1/tokens", "/metrics"] {
+            assert_eq!(client.send("GET", path, &[("authorization", value)], "").status, 401, "`{value}` {path}");
+        }
+    }
+    let hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let token = format!("[[auth.tokens]]\nname = \"forgotten\"\nhash = \"sha256:{hash}\"\nrole = \"admin\"\n");
+    let file = world.file("empty.toml", &token).display().to_string();
+    let checked = world.aop_node(["check", "--config", &file]);
+    assert!(checked.code == 2 && checked.err.contains("hash of nothing"), "{checked}");
+}
+
 #[test]
 fn what_may_be_found_may_still_not_be_called() {
     let world = World::new();

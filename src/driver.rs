@@ -603,6 +603,22 @@ mod tests {
     use super::*;
     use crate::entropy::{NodeKey, ZoneKeys};
 
+    /// Whatever a peer, a record or a gateway names.
+    #[test]
+    fn a_node_on_loopback_dials_this_machine_only_and_none_dials_everybody_at_once() {
+        let includes = |reach: Reach, address: &str| reach.includes(&address.parse().unwrap());
+        for address in ["127.0.0.1:1", "127.9.9.9:7400", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(includes(Reach::Local, address), "{address}");
+        }
+        for address in ["10.0.0.1:1", "169.254.169.254:80", "198.51.100.1:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1"] {
+            assert!(!includes(Reach::Local, address) && includes(Reach::Anywhere, address), "{address}");
+        }
+        for address in ["0.0.0.0:1", "255.255.255.255:1", "224.0.0.1:1", "[::]:1", "[ff02::1]:1", "[::ffff:0.0.0.0]:1"]
+        {
+            assert!(!includes(Reach::Local, address) && !includes(Reach::Anywhere, address), "{address}");
+        }
+    }
+
     /// It once went on, with every peer connected and none of them heard.
     #[tokio::test]
     async fn a_driver_that_hears_no_peer_any_more_ends_and_says_so() {

@@ -121,3 +121,20 @@ pub(crate) mod samples {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::pre_authentication;
+    use crate::codec::Wire;
+
+    /// Where fields are only put one behind the other, a signature over one text is one over another.
+    #[test]
+    fn what_is_signed_can_be_read_in_one_way_only() {
+        assert_eq!(pre_authentication("a", b"bc"), b"DSSEv1 1 a 2 bc");
+        assert_ne!(pre_authentication("ab", b"c"), pre_authentication("a", b"bc"));
+        assert_ne!(pre_authentication("a", b"1 b"), pre_authentication("a 3", b"b"));
+        let fields = |one: &str, other: &str| (one.to_owned(), other.to_owned(), 7_u64).encode();
+        assert_ne!(fields("ab", "c"), fields("a", "bc"));
+        assert_ne!(fields("", "abc"), fields("abc", ""));
+    }
+}

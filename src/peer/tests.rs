@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aop_proto::params::DATAGRAM_BYTES_MAX;
 use aop_proto::wire::Class;
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
+use rustls::NamedGroup;
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::pki_types::ServerName;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -144,6 +148,34 @@ async fn greeted_stranger(address: SocketAddr) -> (quinn::Connection, quinn::Sen
     (connection, stream)
 }
 
+/// Counts the tickets that a server hands out.
+#[derive(Debug, Default)]
+struct Tickets(AtomicUsize);
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, _: Tls13ClientSessionValue) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        None
+    }
+}
+
 async fn closed(connection: &quinn::Connection) -> String {
     timeout(PATIENCE, connection.closed()).await.expect("closed in time").to_string()
 }
@@ -240,6 +272,24 @@ async fn a_stranger_without_a_key_is_refused() {
         assert!(reason.contains("handshake"), "{reason}");
     }
     assert!(b.peers.connected().is_empty());
+}
+
+/// With a ticket a session would go on without a new proof of the key, and begin with words that somebody else can say again.
+#[tokio::test]
+async fn no_ticket_is_given_so_no_handshake_is_shortened_or_replayed() {
+    let a = Node::new();
+    let tickets = Arc::new(Tickets::default());
+    let kept = tickets.clone();
+    let connection = stranger(a.address, |mut config| {
+        config.resumption = Resumption::store(kept);
+        config.enable_early_data = true;
+        config
+    });
+    let connection = connection.await.unwrap();
+    // Its greeting comes behind the handshake, and behind whatever a server adds to that.
+    let mut greeting = connection.accept_uni().await.unwrap();
+    greeting.read_exact(&mut [0; 12]).await.unwrap();
+    assert_eq!(tickets.0.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

@@ -465,6 +465,48 @@ mod tests {
         assert!(matches!(answer.try_recv(), Ok(Answer::Result(bytes)) if bytes == tools));
     }
 
+    /// Whatever a server says, a slot is answered exactly when rmcp is shown a stub for it, and only by its own id.
+    #[test]
+    fn any_message_of_a_server_answers_its_own_slot_or_nobody() {
+        const SAMPLES: [&str; 6] = [
+            r#"{"jsonrpc":"2.0","id":3,"result":{"content":[{"type":"text","text":"a\u0000b"}]}}"#,
+            r#"{"jsonrpc":"2.0","id":"3","error":{"code":-1,"message":"m"}}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":9,"progress":1}}"#,
+            r#"{"jsonrpc":"2.0","id":3,"result":null,"error":null,"id":4}"#,
+            r#"{"id":9223372036854775808,"result":{},"error":{"code":1e999}}"#,
+            r#"[[[[{"id":3,"result":{"tools":[{"x-mcp-header":"\ud800"}]}}]]]]"#,
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut below = |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).expect("31 bits") % bound.max(1)
+        };
+        for round in 0..20_000 {
+            let taps = Taps::default();
+            let (slot, mut answer) = Slot::for_call(lane(), None);
+            taps.watch(&call(3, 9, &slot));
+            let mut text = SAMPLES[round % SAMPLES.len()].as_bytes().to_vec();
+            for _ in 0..below(4) {
+                let (at, other) = (below(text.len()), below(text.len()));
+                match below(4) {
+                    0 => text.truncate(at),
+                    1 => text.splice(at..at, SAMPLES[other % SAMPLES.len()].bytes()).for_each(drop),
+                    2 => text.splice(at.min(other)..at.max(other), []).for_each(drop),
+                    _ => text.get_mut(at).into_iter().for_each(|byte| *byte = b"\"{}[]:,0398n\x00\xff"[other % 14]),
+                }
+            }
+            let raw = Bytes::from(text);
+            let sifted = taps.sift(&raw);
+            let answered = answer.try_recv().is_ok();
+            assert_eq!(matches!(sifted, Sifted::Stub(_)), answered, "{raw:?}");
+            assert!(!answered || answered_id(&raw) == Some(3), "{raw:?}");
+            // What is left over is rmcp's own, or garbage: neither panics.
+            drop((taps.read(&raw), uncorrelated_error(&raw)));
+        }
+    }
+
     #[test]
     fn what_is_no_message_is_garbage() {
         let taps = Taps::default();

@@ -5,8 +5,12 @@
 
 mod support;
 
+#[path = "admission/entry.rs"]
+mod entry;
 #[path = "admission/guarded.rs"]
 mod guarded;
+#[path = "admission/hostile.rs"]
+mod hostile;
 #[path = "admission/joining.rs"]
 mod joining;
 #[path = "admission/limits.rs"]

@@ -180,6 +180,21 @@ fn any_record() {
 }
 
 #[test]
+fn any_envelope() {
+    let trusted: Vec<Vec<u8>> = all()
+        .into_iter()
+        .filter(|v| ["Envelope", "Certificate", "Revocation"].contains(&v.of.as_str()))
+        .map(|v| v.bytes)
+        .collect();
+    many(2_000, 7, &trusted, entry::envelope);
+}
+
+#[test]
+fn any_chain_of_keys() {
+    many(400, 8, &[], entry::chain);
+}
+
+#[test]
 fn any_name() {
     many(20_000, 3, &texts(), entry::name);
 }

@@ -1,12 +1,13 @@
 //! Where hostile bytes come in, one function each: the fuzz targets and the property tests call these and nothing else.
 //!
-//! Each takes any bytes, must not panic, and asserts what always holds. `delta`, `snapshot` and `node` read the bytes as choices.
+//! Each takes any bytes, must not panic, and asserts what always holds. `delta`, `snapshot`, `node` and `chain` read the bytes as choices.
 
 #![allow(dead_code, reason = "each target calls one of them")]
 
 pub(crate) mod author;
 mod logs;
 mod node;
+mod trust;
 
 use aop_proto::codec::Wire;
 use aop_proto::name::{FullName, ZoneName, check_label, fit_label, fit_tool_labels, wire_name};
@@ -19,6 +20,7 @@ use aop_proto::wire::message::Message;
 
 pub(crate) use logs::{delta, snapshot};
 pub(crate) use node::node;
+pub(crate) use trust::{chain, envelope};
 
 /// Choices out of bytes: the same bytes choose the same. Zeros when they are used up.
 pub(crate) struct Dice<'a>(pub(crate) &'a [u8]);

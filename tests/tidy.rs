@@ -12,6 +12,8 @@ mod manifest;
 mod purity;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/threats.rs"]
+mod threats;
 
 use std::path::{Path, PathBuf};
 
@@ -83,6 +85,12 @@ fn the_top_level_is_fixed() {
     let mut names: Vec<&str> = paths.iter().filter_map(|path| path.split('/').next()).collect();
     names.dedup();
     expect_none(house::check_top(names.into_iter()));
+}
+
+#[test]
+fn every_threat_names_the_tests_that_show_its_answer() {
+    let path = "proto/PROTOCOL.md";
+    expect_none(threats::check(path, &read(path), &threats::tests_of(&source::sources(&root()))));
 }
 
 #[test]

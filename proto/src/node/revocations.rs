@@ -95,7 +95,10 @@ impl Node {
             self.counts.refused += 1;
             return false;
         }
-        let Ok(zone) = ZoneName::parse(&said.zone) else { return false };
+        let Ok(zone) = ZoneName::parse(&said.zone) else {
+            self.counts.refused += 1;
+            return false;
+        };
         let before = self.anchors.revoked().nodes(&zone).collect();
         match self.anchors.revoke(said, &mut self.verifier) {
             Ok(true) => {}

@@ -1,6 +1,6 @@
 //! Who may come in, from the operator's side: invites, delegations, revocations; and the invite this node was given.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aop_proto::access::{Grant, Principal, Role};
 use aop_proto::error::{Kind, Problem, did_you_mean};
@@ -174,11 +174,14 @@ impl Handle {
 
     /// Looks at the invites that peers present, one after the other, until the node stops.
     pub async fn redeem_invites(self, mut presented: mpsc::Receiver<Redemption>) {
+        let mut vain = Vain::default();
         while let Some(Redemption { peer, token }) = presented.recv().await {
             let redeemed = self.inner.invites.redeem(peer, &token).await;
-            let outcome = redeemed.as_ref().map_or_else(String::clone, |_| "ok".to_owned());
-            tracing::info!(peer = %peer.short(), outcome, "invite.redeem");
-            self.note_redeemed(peer, &redeemed).await;
+            if redeemed.is_ok() || vain.is_noted(Instant::now()) {
+                let outcome = redeemed.as_ref().map_or_else(String::clone, |_| "ok".to_owned());
+                tracing::info!(peer = %peer.short(), outcome, "invite.redeem");
+                self.note_redeemed(peer, &redeemed).await;
+            }
             let granted: Result<Granted, String> = redeemed.map(|(_, granted)| granted);
             // A driver that is gone lets nobody in.
             let _ = self.inner.jobs.send(Job::Redeemed(peer, granted)).await;
@@ -194,6 +197,26 @@ impl Handle {
             Err(_) => Entry::own(Event::Refused).failed(Kind::Forbidden),
         };
         self.inner.audit.record(entry.node(peer)).await;
+    }
+}
+
+/// Vain attempts to join that are written down in a minute, in the audit and in the log; all of them are counted.
+const VAIN_NOTED: u32 = 30;
+
+/// Which vain attempts are written down: whoever makes many fills no file and ages no other line out of it.
+#[derive(Debug, Default)]
+struct Vain {
+    since: Option<Instant>,
+    noted: u32,
+}
+
+impl Vain {
+    fn is_noted(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now >= since + Duration::from_secs(60)) {
+            (self.since, self.noted) = (Some(now), 0);
+        }
+        self.noted += 1;
+        self.noted <= VAIN_NOTED
     }
 }
 
@@ -224,4 +247,18 @@ fn invite_json(id: &str, invite: &Invite, now_ms: u64) -> Value {
         "uses": invite.used_by().len(), "uses_max": invite.uses_max(), "expires_ms": invite.expires_ms(),
         "used_by": invite.used_by().iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_vain_attempts_some_a_minute_are_written_down() {
+        let (mut vain, start) = (Vain::default(), Instant::now());
+        let noted = |vain: &mut Vain, at| (0..1000).filter(|_| vain.is_noted(at)).count();
+        assert_eq!(noted(&mut vain, start), VAIN_NOTED as usize);
+        assert_eq!(noted(&mut vain, start + Duration::from_secs(59)), 0);
+        assert_eq!(noted(&mut vain, start + Duration::from_secs(60)), VAIN_NOTED as usize);
+    }
 }

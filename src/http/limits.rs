@@ -12,7 +12,7 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 
-/// Connections open at once; who has proven nothing yields to further ones, see [`super::places`]. (default, min, max)
+/// Connections open at once; who has proven nothing yields to further ones, see `http::places`. (default, min, max)
 pub const CONNECTIONS: (u64, u64, u64) = (1_024, 16, 65_536);
 /// The same from one address, off loopback; further ones are closed. (default, min, max)
 pub const CONNECTIONS_PER_ADDRESS: (u64, u64, u64) = (64, 1, 65_536);

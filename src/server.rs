@@ -248,6 +248,8 @@ impl Running {
         let handle = self.handle.clone();
         let mut connections = handle.connections();
         let has_parents = !self.parents.is_empty();
+        // A zone that has had its key for longer serves its own, whatever those above say of it now.
+        let was_admitted = handle.view().admitted;
         let settled = async {
             let met = |view: &View| view.admitted && (view.parent.is_some() || !has_parents);
             while !met(&handle.view()) {
@@ -260,6 +262,7 @@ impl Running {
             loop {
                 let Some(refusal) = self.refusals.recv().await else { return std::future::pending().await };
                 let given = match refusal.purpose {
+                    "parent" if was_admitted && refusal.fits.is_none() => continue,
                     "parent" => &self.parents,
                     // Who was admitted before goes on without them.
                     "join" if !self.handle.view().admitted => &self.joins,

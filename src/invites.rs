@@ -174,6 +174,17 @@ struct Inner {
     rows: Mutex<BTreeMap<String, Invite>>,
 }
 
+/// What became of an invite that was good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redeemed {
+    /// Its id.
+    pub id: String,
+    /// What it grants.
+    pub granted: Granted,
+    /// Its bearer shows it for the first time; later it is as good, and no news.
+    pub is_first: bool,
+}
+
 impl Invites {
     /// The invites that the store holds.
     ///
@@ -236,19 +247,20 @@ impl Invites {
     ///
     /// # Errors
     /// For the bearer to read.
-    pub async fn redeem(&self, peer: NodeId, token: &str) -> Result<(String, Granted), String> {
+    pub async fn redeem(&self, peer: NodeId, token: &str) -> Result<Redeemed, String> {
         let Inner { me, clock, rows, .. } = &*self.0;
         let claims = decode(token, *me).map_err(|_| "this node has issued no such invite".to_owned())?;
         let mut rows = rows.lock().await;
         let row = rows.get_mut(&claims.jti).ok_or_else(|| InviteError::Unknown.to_string())?;
         let mut used = row.clone();
         let granted = used.redeem(peer, clock.now().wall_ms).map_err(|why| why.to_string())?;
-        if used != *row {
+        let is_first = used != *row;
+        if is_first {
             let kept = self.keep(&claims.jti, &used).await;
             kept.map_err(|_| "the use of the invite could not be kept; try again".to_owned())?;
             *row = used;
         }
-        Ok((claims.jti, granted))
+        Ok(Redeemed { id: claims.jti, granted, is_first })
     }
 
     /// Takes an invite back; whether there is one of that id.
@@ -345,12 +357,13 @@ mod tests {
         assert_eq!(offer.invitation.anchor, anchor_hash(&zone("acme"), &[9; 32]));
         assert_eq!(offer.invitation.issuer, NodeId(key.public()));
         let first = invites(&store, &key).redeem(node(1), &issued.token).await.unwrap();
-        assert_eq!((first.0, first.1.role), (issued.id.clone(), Role::Caller));
+        assert_eq!((first.id, first.granted.role, first.is_first), (issued.id.clone(), Role::Caller, true));
         store.close();
         let store = Store::open(directory.path()).unwrap();
         let again = invites(&store, &key);
         assert_eq!(again.redeem(node(2), &issued.token).await, Err(InviteError::Used.to_string()));
-        assert!(again.redeem(node(1), &issued.token).await.is_ok(), "its answer may have been lost");
+        let known = again.redeem(node(1), &issued.token).await.unwrap();
+        assert!(!known.is_first, "its answer may have been lost, and it is no news");
         assert!(again.revoke(&issued.id).await.unwrap() && !again.revoke("none").await.unwrap());
         assert_eq!(again.redeem(node(1), &issued.token).await, Err(InviteError::Revoked.to_string()));
     }

@@ -326,3 +326,35 @@ fn a_peer_that_brings_forgeries_is_shut_out_and_comes_back_when_it_stops() {
     let back = |world: &World| acquainted(world, &all) && equal(world, &all);
     assert!(world.run_until(Duration::from_secs(400), back).is_some(), "{:?}", world.refusals(rogue));
 }
+
+/// A zone with a key, replicas and a past comes by invite like a new one, and comes back by another after it was cut off.
+#[test]
+fn a_zone_that_has_its_key_comes_and_comes_back_by_invite() {
+    let mut world = World::new(33);
+    let root = founder(&mut world, "acme");
+    let lab = world.boot(Spec::new("lab.acme", 2).guarded());
+    world.run_for(SOON);
+    let by_lab = world.invite(lab, "lab.acme", Role::Peer, 1);
+    let second = world.boot(Spec::new("lab.acme", 3).join(2).guarded().invited(by_lab));
+    become_equal(&mut world, &[lab, second]);
+    let zone = aop_proto::name::ZoneName::parse("lab.acme").unwrap();
+    for _ in 0..2 {
+        let invitation = world.invite(root, "lab.acme", Role::Caller, 1);
+        world.crash(lab);
+        world.change(lab, Spec::new("lab.acme", 2).parent(1).guarded().invited(invitation));
+        world.start(lab);
+        let is_in = |world: &World| {
+            let view = world.view(root).unwrap();
+            view.children.iter().any(|child| child.role == Some(Role::Caller)) && !view.relations.is_empty()
+        };
+        assert!(world.run_until(SOON, is_in).is_some(), "{:?}", world.refusals(lab));
+        // Its replica hears of the parent from it, and is known there too.
+        let both = |world: &World| world.view(root).unwrap().relations.len() == 2;
+        assert!(world.run_until(SOON * 3, both).is_some(), "{:?}", world.refusals(second));
+        world.run_for(Duration::from_secs(1));
+        let undelegate = Write::Undelegate { zone: zone.clone(), reason: "contract ended".to_owned() };
+        world.write_through(root, undelegate).unwrap();
+        world.run_for(SOON);
+        assert!(world.view(root).unwrap().relations.is_empty());
+    }
+}

@@ -16,7 +16,7 @@ use super::{Handle, busy};
 use crate::audit::{Entry, Event};
 use crate::auth::Token;
 use crate::driver::{Job, Redemption};
-use crate::invites::{Issued, Issuer, Offer, Wanted};
+use crate::invites::{Issued, Issuer, Offer, Redeemed, Wanted};
 
 impl Handle {
     /// Makes an invite: for a replica of the own zone, or for a node of a zone below.
@@ -47,8 +47,9 @@ impl Handle {
             return Err(Problem::new(Kind::Usage, message).hint("aop invite --role peer"));
         }
         let address = self.inner.about.address.clone();
-        if address.is_empty() {
-            let message = "this node cannot be dialled, so nobody could use an invite of it";
+        let is_nowhere = |ip: std::net::IpAddr| ip.is_unspecified();
+        if address.parse::<std::net::SocketAddr>().map_or(address.is_empty(), |socket| is_nowhere(socket.ip())) {
+            let message = "this node says no address that others can dial, so nobody could use an invite of it";
             return Err(Problem::new(Kind::Config, message).hint("aop-node --advertise HOST:PORT"));
         }
         let settled = view.zone_key.filter(|_| view.admitted);
@@ -177,12 +178,15 @@ impl Handle {
         let mut vain = Vain::default();
         while let Some(Redemption { peer, token }) = presented.recv().await {
             let redeemed = self.inner.invites.redeem(peer, &token).await;
-            if redeemed.is_ok() || vain.is_noted(Instant::now()) {
+            // Who was let in by it may show it again, as after a restart.
+            let is_news =
+                redeemed.as_ref().map_or_else(|_| vain.is_noted(Instant::now()), |redeemed| redeemed.is_first);
+            if is_news {
                 let outcome = redeemed.as_ref().map_or_else(String::clone, |_| "ok".to_owned());
                 tracing::info!(peer = %peer.short(), outcome, "invite.redeem");
                 self.note_redeemed(peer, &redeemed).await;
             }
-            let granted: Result<Granted, String> = redeemed.map(|(_, granted)| granted);
+            let granted: Result<Granted, String> = redeemed.map(|redeemed| redeemed.granted);
             // A driver that is gone lets nobody in.
             let _ = self.inner.jobs.send(Job::Redeemed(peer, granted)).await;
         }
@@ -191,9 +195,9 @@ impl Handle {
 
 impl Handle {
     /// A node came with an invite, and was let in or not.
-    async fn note_redeemed(&self, peer: NodeId, redeemed: &Result<(String, Granted), String>) {
+    async fn note_redeemed(&self, peer: NodeId, redeemed: &Result<Redeemed, String>) {
         let entry = match redeemed {
-            Ok((id, granted)) => Entry::own(Event::Joined).name(id).zone(&granted.zone),
+            Ok(Redeemed { id, granted, .. }) => Entry::own(Event::Joined).name(id).zone(&granted.zone),
             Err(_) => Entry::own(Event::Refused).failed(Kind::Forbidden),
         };
         self.inner.audit.record(entry.node(peer)).await;

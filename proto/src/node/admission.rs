@@ -15,7 +15,7 @@ use crate::access::Role;
 use crate::invite::Granted;
 use crate::name::ZoneName;
 use crate::node::{Node, Output};
-use crate::params::INVITE_BYTES_MAX;
+use crate::params::{INVITE_BYTES_MAX, PARENTS_MAX};
 use crate::record::{Hash, ManifestBody, NodeId};
 use crate::trust::{Authority, Lineage, anchor_hash};
 use crate::wire::message::{Join, Refuse};
@@ -83,7 +83,8 @@ impl Node {
 
     /// Presents our invite to whoever issued it, before we say who we are: as long as it has given us nothing.
     pub(super) fn present_invite(&mut self, peer: NodeId) {
-        let is_in = if self.is_invited_as_replica() { self.is_admitted() } else { self.trust.committed };
+        // A zone may have had its key, and another parent, or this one, long before.
+        let is_in = self.is_invited_as_replica() && self.is_admitted();
         let invite = self.config.invitation.as_ref().filter(|invite| invite.issuer == peer && !is_in);
         if let Some(token) = invite.map(|invite| invite.token.clone()) {
             self.send(peer, Join { token });
@@ -95,6 +96,14 @@ impl Node {
         let is_replica = invitation.zone == self.config.zone;
         self.config.invitation = Some(invitation);
         self.links.invited(addresses, is_replica);
+        if !is_replica {
+            // Fellows have that parent too.
+            let given = self.config.parents.len();
+            let news = addresses.iter().filter(|address| !self.config.parents.contains(address)).cloned();
+            let news: Vec<String> = news.take(PARENTS_MAX.saturating_sub(given)).collect();
+            self.config.parents.extend(news);
+            self.write_node_record();
+        }
         for peer in self.links.connected() {
             self.present_invite(peer);
             self.greet(peer);
@@ -103,11 +112,23 @@ impl Node {
         self.view_dirty = true;
     }
 
+    /// The issuer says of our zone what we came for: the invite is needed no more.
+    pub(super) fn is_delegated_by(&mut self, peer: NodeId) {
+        if !self.is_invited_as_replica() {
+            self.config.invitation.take_if(|invite| invite.issuer == peer);
+        }
+    }
+
     fn is_invited_as_replica(&self) -> bool {
         self.config.invitation.as_ref().is_some_and(|invite| invite.zone == self.config.zone)
     }
 
     pub(super) fn on_join(&mut self, peer: NodeId, join: Join) {
+        let own = self.config.zone.clone();
+        if self.anchors.revoked().contains(&own, peer) {
+            // Whatever it was given before.
+            return self.expel(peer, &own);
+        }
         let is_asked = self.links.entry(peer) == Some(&Entry::Asked);
         if is_asked || join.token.len() > INVITE_BYTES_MAX {
             self.counts.bad_frames += 1;
@@ -201,6 +222,10 @@ impl Node {
     /// Ends it with somebody who may not come in, in words.
     pub(super) fn keep_out(&mut self, peer: NodeId, reason: &str) {
         self.counts.kept_out += 1;
+        if self.links.is_refused(peer) {
+            // The connection ends already, and the first reason is the one that helps.
+            return;
+        }
         self.links.mark_refused(peer);
         self.send(peer, Refuse { reason: reason.to_owned() });
         self.outputs.push_back(Output::Close { peer });

@@ -313,6 +313,10 @@ impl Links {
         self.by_peer.get(&peer)?.relation()
     }
 
+    pub(super) fn is_refused(&self, peer: NodeId) -> bool {
+        self.by_peer.get(&peer).is_some_and(|link| link.refused)
+    }
+
     pub(super) fn mark_refused(&mut self, peer: NodeId) {
         let Some(link) = self.by_peer.get_mut(&peer) else { return };
         self.silent -= usize::from(link.is_silent());

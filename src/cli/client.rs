@@ -272,8 +272,9 @@ impl Client {
                 }
             }
         }
+        let is_untrusted = reasons.iter().any(|reason| reason.contains(UNTRUSTED));
         Err(Problem::new(Kind::NodeUnreachable, format!("no node can be reached: {}", reasons.join(", ")))
-            .hint("aop-node --dev"))
+            .hint(if is_untrusted { "aop --ca FILE status" } else { "aop-node --dev" }))
     }
 
     async fn send_to(&self, Node { url: node, http }: &Node, request: &Request) -> Result<Reply, Attempt> {
@@ -364,6 +365,9 @@ impl Client {
         problem
     }
 }
+
+/// Why nothing is sent to a node whose certificate leads nowhere.
+const UNTRUSTED: &str = "its certificate is of nobody that is trusted here";
 
 /// How one node's turn ended badly.
 enum Attempt {
@@ -466,7 +470,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     while let Some(cause) = last.source() {
         last = cause;
     }
-    last.to_string().to_lowercase()
+    readable(&last.to_string().to_lowercase())
+}
+
+/// Of an authority that is not known the TLS library says so in its own words, which vary with how the certificate was made.
+fn readable(reason: &str) -> String {
+    let kind = reason.strip_prefix("invalid peer certificate: ");
+    match kind.filter(|kind| *kind == "unknownissuer" || kind.starts_with("other(")) {
+        Some(_) => UNTRUSTED.to_owned(),
+        None => reason.to_owned(),
+    }
 }
 
 #[cfg(test)]

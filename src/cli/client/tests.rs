@@ -104,3 +104,15 @@ async fn an_answer_is_final_whatever_it_says() {
     let gone = client(&[&nobody().await]).send(&Request::get(&["status"])).await.expect_err("nobody");
     assert_eq!(gone.kind.exit_code(), 4);
 }
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_said_in_words() {
+    for made in ["unknownissuer", "other(othererror(causedasendentity))"] {
+        assert_eq!(readable(&format!("invalid peer certificate: {made}")), UNTRUSTED);
+    }
+    let expired = "invalid peer certificate: expired";
+    assert_eq!(
+        (readable(expired), readable("connection refused")),
+        (expired.to_owned(), "connection refused".to_owned())
+    );
+}

@@ -642,8 +642,6 @@ impl Node {
         let members = members.collect();
         let children = self.children_view();
         let keys = self.keys_view();
-        let relations = self.links.relations();
-        let guarded = relations.keys().copied().filter(|peer| self.is_guarded(*peer)).collect();
         View {
             keys,
             node: self.id,
@@ -656,8 +654,7 @@ impl Node {
             signs: self.signs,
             members,
             children,
-            relations,
-            guarded,
+            relations: self.links.relations(),
             contacts: self.links.contacts_view(),
             routes: self.routes(),
             parent: self.links.parent_zone(),

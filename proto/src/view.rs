@@ -1,7 +1,7 @@
 //! What readers see of a node without asking it: an immutable snapshot, published at most every few milliseconds. Whoever holds
 //! one sees one moment; the next is another value.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +43,6 @@ pub struct View {
     pub children: Vec<ChildView>,
     /// Who is connected and has proven who it is.
     pub relations: BTreeMap<NodeId, Relation>,
-    /// Those of them who came over a link that strangers may come over: nothing is open to them that no rule and no grant opens.
-    pub guarded: BTreeSet<NodeId>,
     /// Addresses this node keeps contact with.
     pub contacts: Vec<ContactView>,
     /// Ways to other zones.

@@ -44,7 +44,11 @@ impl Join {
         out.data(&format!("joining {} as {} over {}\n", word("issuer_zone"), word("role"), addresses.join(", ")))?;
         let flag = if value["zone"] == value["issuer_zone"] { "join" } else { "parent" };
         let again: Vec<String> = addresses.iter().map(|address| format!("--{flag} {address}")).collect();
-        out.talk(&format!("an invite is for once: later starts find it by `aop-node {}`", again.join(" ")));
+        out.talk(&format!(
+            "an invite is for once: later starts find it by `aop-node --zone {} {}`",
+            word("zone"),
+            again.join(" ")
+        ));
         out.next(&["aop status".to_owned()]);
         Ok(Exit::Complete)
     }

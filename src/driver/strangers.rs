@@ -47,12 +47,7 @@ impl Strangers {
 
     /// Somebody is connected; he may be anybody where the link is guarded.
     pub(super) fn up(&mut self, peer: NodeId, is_local: bool, now: Instant) {
-        let is_guarded = match self.guard {
-            Admission::Open => false,
-            Admission::Local => !is_local,
-            Admission::Invited => true,
-        };
-        if is_guarded {
+        if self.guard.guards(is_local) {
             self.links.insert(peer, Allowance { left: f64::from(STRANGER_MESSAGES.0 * BURST_S), at: now });
         }
     }

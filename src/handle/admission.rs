@@ -22,8 +22,8 @@ impl Handle {
     /// Makes an invite: for a replica of the own zone, or for a node of a zone below.
     ///
     /// # Errors
-    /// `Usage` for a zone that is neither or a role it cannot have, `Config` when nobody could dial this node, `Forbidden` when it does not speak for its zone,
-    /// `Busy` while its key is not settled, `StoreFailed`.
+    /// `Usage` for a zone that is neither or a role it cannot have, `Config` when nobody could dial this node, `Forbidden` when it does
+    /// not speak for its zone, `Busy` while its key is not settled, `StoreFailed`.
     pub async fn invite(&self, wanted: &Wanted, by: &Principal) -> Result<Issued, Problem> {
         self.may_begin()?;
         let issued = self.issue(wanted).await;
@@ -47,8 +47,8 @@ impl Handle {
             return Err(Problem::new(Kind::Usage, message).hint("aop invite --role peer"));
         }
         let address = self.inner.about.address.clone();
-        let is_nowhere = |ip: std::net::IpAddr| ip.is_unspecified();
-        if address.parse::<std::net::SocketAddr>().map_or(address.is_empty(), |socket| is_nowhere(socket.ip())) {
+        let socket = address.parse::<std::net::SocketAddr>();
+        if socket.map_or(address.is_empty(), |socket| socket.ip().is_unspecified()) {
             let message = "this node says no address that others can dial, so nobody could use an invite of it";
             return Err(Problem::new(Kind::Config, message).hint("aop-node --advertise HOST:PORT"));
         }

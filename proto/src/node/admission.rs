@@ -32,6 +32,17 @@ pub enum Admission {
     Invited,
 }
 
+impl Admission {
+    /// Whether somebody at the other end of a link needs an invite, on this machine or elsewhere.
+    pub const fn guards(self, is_local: bool) -> bool {
+        match self {
+            Self::Open => false,
+            Self::Local => !is_local,
+            Self::Invited => true,
+        }
+    }
+}
+
 /// An invite, as whoever was given it reads it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Invitation {
@@ -74,11 +85,7 @@ pub(super) enum Entry {
 impl Node {
     /// Whether somebody at the other end of that link needs an invite.
     pub(super) fn is_guarded(&self, peer: NodeId) -> bool {
-        match self.config.admission {
-            Admission::Open => false,
-            Admission::Local => !self.links.is_local(peer),
-            Admission::Invited => true,
-        }
+        self.config.admission.guards(self.links.is_local(peer))
     }
 
     /// Presents our invite to whoever issued it, before we say who we are: as long as it has given us nothing.
@@ -113,7 +120,7 @@ impl Node {
     }
 
     /// The issuer says of our zone what we came for: the invite is needed no more.
-    pub(super) fn is_delegated_by(&mut self, peer: NodeId) {
+    pub(super) fn spend_invite(&mut self, peer: NodeId) {
         if !self.is_invited_as_replica() {
             self.config.invitation.take_if(|invite| invite.issuer == peer);
         }
@@ -221,11 +228,11 @@ impl Node {
 
     /// Ends it with somebody who may not come in, in words.
     pub(super) fn keep_out(&mut self, peer: NodeId, reason: &str) {
-        self.counts.kept_out += 1;
         if self.links.is_refused(peer) {
             // The connection ends already, and the first reason is the one that helps.
             return;
         }
+        self.counts.kept_out += 1;
         self.links.mark_refused(peer);
         self.send(peer, Refuse { reason: reason.to_owned() });
         self.outputs.push_back(Output::Close { peer });

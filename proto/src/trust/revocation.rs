@@ -131,12 +131,11 @@ impl Revoked {
         pinned: bool,
         verifier: &mut Verifier,
     ) -> Result<bool, TrustError> {
-        let key = revocation.key();
-        let known = self.zones.get(zone).and_then(|of| of.statements.get(&key));
-        // Of a child it is not said again in smaller steps: whoever may say it could fill every link with them.
-        if known.is_some_and(|known| revocation.until().saturating_sub(known.until()) < CUT_OFF_STEP_MS) {
+        if self.knows(zone, revocation) {
             return Ok(false);
         }
+        let key = revocation.key();
+        let known = self.zones.get(zone).and_then(|of| of.statements.get(&key));
         revocation.check(zone, lineage, verifier)?;
         let of = self.zones.get(zone).map_or(0, |of| of.statements.len());
         // Whoever holds the zone's key is always heard.
@@ -150,6 +149,13 @@ impl Revoked {
         of.statements.insert(key, revocation.clone());
         of.settle();
         Ok(true)
+    }
+
+    /// Whether that is said already by the same writer. Of a child it is not said again in smaller steps: whoever may say it could fill
+    /// every link with them.
+    pub fn knows(&self, zone: &ZoneName, revocation: &Revocation) -> bool {
+        let known = self.zones.get(zone).and_then(|of| of.statements.get(&revocation.key()));
+        known.is_some_and(|known| revocation.until().saturating_sub(known.until()) < CUT_OFF_STEP_MS)
     }
 
     /// Whether a node of a zone is revoked.

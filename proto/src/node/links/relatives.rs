@@ -274,7 +274,7 @@ impl Node {
             (None, Some(_)) => self.delegate_to(peer),
             // A parent that names a key before ours has not heard of the next; it was told, or is now.
             (Some(child), Some(_)) if is_ours => {
-                self.is_delegated_by(peer);
+                self.spend_invite(peer);
                 self.commit_zone_key();
                 self.join_gateways(&child.gateways);
                 if !asked {

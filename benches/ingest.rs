@@ -16,6 +16,7 @@ use aop::driver::{Ahead, Driver, PEER_EVENTS_MAX, Published};
 use aop::entropy::{NodeKey, ZoneKey};
 use aop::peer::{Peers, bind_one_port};
 use aop::store::Store;
+use aop_proto::access::Policy;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Admission, Config, Input, NewTool, Node, Output, Restored, Write};
 use aop_proto::params::RANGES_BYTES_TARGET;
@@ -100,6 +101,7 @@ fn node(cast: &Cast, key: &NodeKey, clock: Clock, ahead: Option<Arc<Ahead>>) -> 
         joins: Vec::new(),
         admission: Admission::Local,
         invitation: None,
+        rules: Policy::open(),
         opened: ahead.map(|ahead| ahead as Arc<dyn Opened>),
     };
     Ok(Node::new(config, Restored::default(), clock.now()))

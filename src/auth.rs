@@ -147,6 +147,11 @@ impl Auth {
         self.inner.configured.load().policy.is_partial(caller, action, zone)
     }
 
+    /// The rules as they are now.
+    pub fn policy(&self) -> Policy {
+        self.inner.configured.load().policy.clone()
+    }
+
     /// Whether whoever reaches the node may find and call.
     pub fn is_open(&self) -> bool {
         self.inner.configured.load().policy.is_open

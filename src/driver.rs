@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use aop_proto::access::Policy;
 use aop_proto::invite::Granted;
 use aop_proto::node::{
     Admission, Brought, Input, Invitation, Keep, Node, NotBelieved, Output, Refusal, Write, WriteError, Wrote,
@@ -82,6 +83,8 @@ pub enum Job {
     Whose(NodeId, Box<Call>, Way, oneshot::Sender<Result<(Box<Call>, Brought), NotBelieved>>),
     /// A question.
     Resolve(Question, DriverTerms, oneshot::Sender<(Outcome, Vec<Found>)>),
+    /// Who may find what from now on.
+    Rules(Policy),
     /// Forget all cached answers.
     FlushCaches,
     /// Say goodbye to all peers.
@@ -355,6 +358,7 @@ impl Driver {
                 let terms = Terms { deadline: self.clock.now().mono + within, ..terms };
                 self.input(Input::Resolve { token, question, terms });
             }
+            Job::Rules(rules) => self.input(Input::Rules(rules)),
             Job::FlushCaches => self.input(Input::FlushCaches),
             Job::Leave(done) => {
                 self.input(Input::Leave);
@@ -639,6 +643,7 @@ mod tests {
             joins: Vec::new(),
             admission: Admission::Local,
             invitation: None,
+            rules: Policy::open(),
             opened: None,
         };
         let node = Node::new(config, Restored::default(), clock.now());

@@ -499,7 +499,7 @@ fn local_hit(view: &View, question: &Question) -> Option<(Outcome, Vec<Found>)> 
     }
     let tool = view.tools.find(&name)?;
     let by = Answerer { zone: &view.zone, node: view.node, tag: view.tag, behind: false };
-    let said = answer(&by, &view.tools, question, usize::MAX);
+    let said = answer(&by, &view.tools, question, usize::MAX, None);
     if said.candidates.is_empty() {
         return None;
     }
@@ -581,6 +581,7 @@ impl Handle {
             joins: Vec::new(),
             admission: Admission::Local,
             invitation: None,
+            rules: Policy::open(),
             opened: Some(ahead.clone()),
         };
         let node = Node::new(config, Restored::default(), clock.now());

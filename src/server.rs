@@ -97,7 +97,12 @@ pub async fn run(
     let door = running.admission.clone();
     door.warn_if_open();
     banner(&running);
-    let hangups = tokio::spawn(signals::on_hangup(move || door.reload(&again)));
+    let handle = running.handle.clone();
+    let hangups = tokio::spawn(signals::on_hangup(move || {
+        door.reload(&again);
+        let handle = handle.clone();
+        async move { handle.tell_rules().await }
+    }));
     let told = signals::until_told_to_stop([&mut running]).await;
     hangups.abort();
     announced.withdraw();
@@ -160,6 +165,7 @@ impl Running {
             joins: setup.joins,
             admission: joining,
             invitation: setup.offer.map(|offer| offer.invitation),
+            rules: setup.admission.terms.policy.clone(),
             opened: Some(ahead.clone()),
         };
         let node = Node::new(config, restored(&store, kept, &setup.zone)?, clock.now());

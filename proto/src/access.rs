@@ -4,8 +4,12 @@
 //! hold: what nobody allowed is refused, a rule that denies outranks everything but the operator, and the same question has the same
 //! answer at whichever door it is asked.
 
+mod sight;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use sight::Sight;
 
 use crate::name::ZoneName;
 use crate::params::NAME_CHARS_MAX;
@@ -196,6 +200,13 @@ impl Glob {
         !self.0.is_empty() && self.0.bytes().all(|byte| byte == b'*')
     }
 
+    /// Whether it can match any name that ends in `zone`: what stands after its last wildcard ends as such names do, or is less.
+    pub fn may_match_in(&self, zone: &ZoneName) -> bool {
+        let end = self.0.rsplit(['*', '?']).next().unwrap_or_default();
+        let names_end = if zone.is_root() { String::new() } else { format!(".{zone}") };
+        end.ends_with(&names_end) || names_end.ends_with(end)
+    }
+
     /// Whether it matches the whole of `text`. Takes at most the product of both lengths.
     pub fn matches(&self, text: &str) -> bool {
         let (glob, text) = (self.0.as_bytes(), text.as_bytes());
@@ -276,6 +287,26 @@ impl Caller {
     pub const fn anonymous() -> Self {
         Self::bare(Principal::Anonymous)
     }
+
+    /// A node of `zone` to a node of `own`: its organisation, with what belonging to it brings. `below` are the zones delegated here, with
+    /// the role each was given.
+    pub fn of_zone<'a>(
+        own: &ZoneName,
+        below: impl Iterator<Item = (&'a ZoneName, Option<Role>)>,
+        zone: ZoneName,
+        node: NodeId,
+    ) -> Self {
+        let role = if zone == *own {
+            // Whom its users are was asked where they came in.
+            Role::Caller
+        } else {
+            // A zone below speaks for all below it, whose keys it names.
+            let above = below.filter(|(child, _)| zone.is_within(child));
+            above.max_by_key(|(child, _)| child.depth()).and_then(|(_, role)| role).unwrap_or(Role::Peer)
+        };
+        let grants = [Role::Peer, role].into_iter().map(Grant::of).collect();
+        Self { principal: Principal::Zone { zone, node }, grants }
+    }
 }
 
 /// One line of an operator's policy.
@@ -355,7 +386,7 @@ impl Policy {
         of_tools || (!self.allows_all(caller, request) && caller.grants.iter().any(Grant::is_bounded))
     }
 
-    /// Whether it is allowed without looking at any tool.
+    /// Whether it is allowed without looking at any tool, as long as no rule denies it.
     fn allows_all(&self, caller: &Caller, request: Request<'_>) -> bool {
         let is_public = matches!(request.action, Action::Peer | Action::Discover | Action::Call);
         (self.is_open && is_public)

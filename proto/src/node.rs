@@ -41,6 +41,7 @@ pub use gauges::Gauge;
 pub use links::Refusal;
 pub use write::{NewTool, Write, WriteError, Wrote};
 
+use crate::access::Policy;
 use crate::cache::Tags;
 use crate::codec::{Wire, WireRead, WireWrite};
 use crate::gossip::{Gossip, Sends};
@@ -95,6 +96,8 @@ pub struct Config {
     pub admission: Admission,
     /// An invite that this node was given.
     pub invitation: Option<Invitation>,
+    /// Who may find what, until [`Input::Rules`] says otherwise.
+    pub rules: Policy,
     /// Records opened by other nodes of this process, when they share.
     pub opened: Option<Arc<dyn Opened>>,
 }
@@ -213,6 +216,8 @@ pub enum Input {
         /// How it is to be answered.
         terms: Terms,
     },
+    /// Who may find what from now on.
+    Rules(Policy),
     /// Forget all cached answers.
     FlushCaches,
     /// Say goodbye.
@@ -421,6 +426,7 @@ impl Node {
             Input::Redeemed { peer, granted } => self.on_redeemed(peer, granted),
             Input::Join { invitation, addresses } => self.on_invited(invitation, &addresses),
             Input::Resolve { token, question, terms } => self.on_resolve(token, question, terms),
+            Input::Rules(rules) => self.config.rules = rules,
             Input::FlushCaches => {
                 self.resolver.flush();
                 self.epoch += 1;

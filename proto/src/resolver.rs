@@ -11,14 +11,17 @@
 //! authority of a name denies it. What is believed of an answer is decided by `trust::answers`; nothing unverified is kept or
 //! relayed.
 
+mod asker;
 mod bounds;
 mod outside;
 mod proofs;
 mod route;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use asker::{Asker, Terms};
 use outside::{Outside, accept, weight};
 pub use proofs::Proofs;
 pub use route::{Route, Routes};
@@ -26,28 +29,14 @@ pub use route::{Route, Routes};
 use crate::cache::{Count, Kept, Level, Quality, Shelf, Tags, grow_older, lifetime};
 use crate::codec::Wire;
 use crate::name::ZoneName;
-use crate::params::{HOP_MARGIN, HOPS_MAX, QUERIES_MAX, RESULTS, TTL_L2, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS};
+use crate::params::{HOP_MARGIN, QUERIES_MAX, RESULTS, TTL_L2};
 use crate::record::{NodeId, ZoneProof};
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
 use crate::trust::{Anchors, Verifier};
-use crate::wire::message::{Answer, Form, Query, Question, Silent, TAG_UNREACHABLE};
+use crate::wire::message::{Answer, Query, Question, Silent, TAG_UNREACHABLE};
 use crate::zone::Tools;
 use crate::zone::answer::{Answerer, answer};
-
-/// Who wants to know.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Asker {
-    /// A door of this node, by its token.
-    Door(u64),
-    /// Another node, by its query's id.
-    Peer {
-        /// The node.
-        node: NodeId,
-        /// Its query.
-        id: u64,
-    },
-}
 
 /// Where an answer came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,36 +51,6 @@ pub enum Source {
     Parent,
     /// A child, now.
     Child,
-}
-
-/// How a question is to be answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Terms {
-    /// When there must be an answer, whatever is in it.
-    pub deadline: Duration,
-    /// Hops left.
-    pub hops: u8,
-    /// Zones that may still be asked.
-    pub budget: u16,
-    /// Whether cached answers are welcome.
-    pub cached: bool,
-    /// Whether other zones are asked at all.
-    pub recurse: bool,
-    /// Asked by a fellow replica for what lies outside the zone.
-    pub outside: bool,
-    /// Cached answers older than this are not welcome.
-    pub age_max: Duration,
-}
-
-impl Terms {
-    /// What a door starts with.
-    pub const fn of_door(form: Form, deadline: Duration) -> Self {
-        let budget = match form {
-            Form::Exact => ZONES_ASKED_NAMES,
-            Form::Words | Form::List => ZONES_ASKED_WORDS,
-        };
-        Self { deadline, hops: HOPS_MAX, budget, cached: true, recurse: true, outside: false, age_max: TTL_L3 }
-    }
 }
 
 /// How good a result is as an answer.
@@ -175,7 +134,10 @@ pub struct Around<'a> {
 
 #[derive(Debug)]
 struct Pending {
+    /// As others are asked, which is for more than was wanted where some of it may be hidden from the asker.
     question: Question,
+    /// Results that were wanted.
+    limit: u32,
     asker: Asker,
     terms: Terms,
     waiting: BTreeMap<u64, Waiting>,
@@ -241,6 +203,7 @@ impl Resolver {
         around: &mut Around<'_>,
     ) -> Vec<Act> {
         let mut pending = Pending {
+            limit: question.limit,
             question,
             asker,
             terms,
@@ -256,6 +219,9 @@ impl Resolver {
         pending.skipped = plan.skipped;
         if plan.own && !terms.outside {
             self.answer_here(&mut pending, around);
+        }
+        if pending.asker.sight().is_some() {
+            pending.question = shown::widened(&pending.question);
         }
         let mut acts = Vec::new();
         let overloaded = self.pending.len() >= QUERIES_MAX;
@@ -283,7 +249,8 @@ impl Resolver {
             Asker::Door(_) => usize::MAX,
             Asker::Peer { .. } => bounds::CANDIDATE_BYTES_MAX,
         };
-        let mut own = answer(&around.by, around.tools, &pending.question, room);
+        let sight = pending.asker.sight();
+        let mut own = answer(&around.by, around.tools, &pending.question, room, sight);
         if own.candidates.is_empty() && own.near.is_empty() {
             own.near = around.routes.near_zones(&pending.question);
         }
@@ -501,7 +468,7 @@ impl Resolver {
         pending.add_proofs(&around.proofs, around.anchors);
         match pending.asker {
             Asker::Door(token) => Act::Resolved(token, Box::new(pending.into_outcome())),
-            Asker::Peer { node, id } => Act::Reply(node, Box::new(pending.into_answer(id))),
+            Asker::Peer { node, id, .. } => Act::Reply(node, Box::new(pending.into_answer(id))),
         }
     }
 
@@ -655,12 +622,21 @@ impl Pending {
         }
     }
 
-    fn into_answer(self, id: u64) -> Answer {
-        let heard = self.answers.into_iter().filter(|heard| heard.source != Source::L3);
-        let zones = heard.map(|heard| heard.checked.answer);
+    fn into_answer(mut self, id: u64) -> Answer {
+        let mut zones = Vec::with_capacity(self.answers.len());
+        for heard in self.answers.into_iter().filter(|heard| heard.source != Source::L3) {
+            let shown = match self.asker.sight().filter(|_| heard.source != Source::Local) {
+                Some(sight) => shown::cut(heard.checked, &self.question, self.limit, sight),
+                None => Ok(heard.checked.answer),
+            };
+            match shown {
+                Ok(answer) => zones.push(answer),
+                Err(silent) => _ = self.silent.insert(silent),
+            }
+        }
         let mut answer = Answer {
             id,
-            zones: zones.collect(),
+            zones,
             silent: self.silent.into_iter().collect(),
             skipped: self.skipped,
             proofs: self.proofs,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aop_proto::access::Policy;
 use aop_proto::codec::Wire;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Admission, Config, Input, Node, Output, Restored, Write, WriteError, Wrote};
@@ -198,6 +199,7 @@ fn config() -> Config {
         joins: Vec::new(),
         admission: Admission::Open,
         invitation: None,
+        rules: Policy::open(),
         opened: None,
     }
 }

@@ -162,6 +162,7 @@ impl Host {
             joins: self.spec.joins.clone(),
             admission: if self.spec.guarded { Admission::Invited } else { Admission::Open },
             invitation: self.spec.invitation.clone(),
+            rules: self.spec.policy(),
             opened: Some(opened),
         };
         self.node = Some(Box::new(Node::new(config, self.disk.restored(), self.now(time))));

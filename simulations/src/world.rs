@@ -26,6 +26,7 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aop_proto::access::{Policy, Rule};
 use aop_proto::node::{Invitation, Node};
 use aop_proto::record::{NodeId, Origin};
 use aop_proto::selection::Chance;
@@ -70,6 +71,8 @@ pub struct Spec {
     pub guarded: bool,
     /// `--invite`.
     pub invitation: Option<Invitation>,
+    /// `[auth] rules`
+    pub rules: Vec<Rule>,
 }
 
 impl Spec {
@@ -90,6 +93,11 @@ impl Spec {
     pub fn invited(mut self, invitation: Invitation) -> Self {
         self.invitation = Some(invitation);
         self
+    }
+
+    /// Its rules, as it starts with them.
+    pub fn policy(&self) -> Policy {
+        Policy { is_open: !self.guarded, rules: self.rules.clone() }
     }
 
     /// The same with a parent at host `10.0.0.<host>`.

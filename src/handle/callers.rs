@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aop_proto::access::{Action, Caller, Grant, Principal, Request, Role};
+use aop_proto::access::{Action, Caller, Request};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{ZoneName, fit_label};
 use aop_proto::node::{Brought, NewTool, NotBelieved};
@@ -34,6 +34,13 @@ impl Handle {
     /// Who may do what here.
     pub fn auth(&self) -> &Auth {
         &self.inner.auth
+    }
+
+    /// Takes the rules, as they are now, to where questions of other nodes are answered.
+    pub async fn tell_rules(&self) {
+        if self.inner.jobs.send(Job::Rules(self.auth().policy())).await.is_err() {
+            tracing::debug!("the node is stopping; new rules make no difference to it");
+        }
     }
 
     /// Answers a question with what `caller` may see of the answer: from L1, from the view, or from the federation.
@@ -115,17 +122,8 @@ impl Handle {
     /// Who a node of that zone is to the policy: its organisation, with what belonging to it brings.
     fn caller_of(&self, zone: ZoneName, node: NodeId) -> Caller {
         let view = self.view();
-        let roles = if zone == view.zone {
-            // Whom its users are was asked where they came in.
-            [Role::Peer, Role::Caller]
-        } else {
-            // A zone below speaks for all below it, whose keys it names.
-            let above = view.children.iter().filter(|child| zone.is_within(&child.zone));
-            let nearest = above.max_by_key(|child| child.zone.depth());
-            [Role::Peer, nearest.and_then(|child| child.role).unwrap_or(Role::Peer)]
-        };
-        let grants = roles.into_iter().map(Grant::of).collect();
-        Caller { principal: Principal::Zone { zone, node }, grants }
+        let below = view.children.iter().map(|child| (&child.zone, child.role));
+        Caller::of_zone(&view.zone, below, zone, node)
     }
 
     /// # Errors
@@ -181,7 +179,7 @@ impl Handle {
 
 #[cfg(test)]
 mod tests {
-    use aop_proto::access::{Glob, Policy};
+    use aop_proto::access::{Glob, Grant, Policy, Principal, Role};
 
     use super::*;
     use crate::auth::Terms;

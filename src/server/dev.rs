@@ -46,7 +46,8 @@ pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         tell(&[&root, &research, &writing], resolution, outcome);
     }
     let (mut root, mut research, mut writing) = (root, research, writing);
-    let hangups = tokio::spawn(on_hangup(|| tracing::warn!("SIGHUP: the demo has no configuration to read again")));
+    let hangups =
+        tokio::spawn(on_hangup(async || tracing::warn!("SIGHUP: the demo has no configuration to read again")));
     let told = match &shown {
         Ok(_) => until_told_to_stop([&mut root, &mut research, &mut writing]).await,
         Err(_) => Ok(()),

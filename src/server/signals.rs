@@ -37,12 +37,12 @@ async fn first_signal() {
 }
 
 /// Does `reload` on every SIGHUP, until it is dropped. A terminal that closes must not end a node half-way.
-pub(super) async fn on_hangup(reload: impl Fn()) {
+pub(super) async fn on_hangup<F: Future<Output = ()>>(reload: impl Fn() -> F) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         tracing::error!("SIGHUP cannot be heard; restart the node for a new configuration");
         return;
     };
     while hangup.recv().await.is_some() {
-        reload();
+        reload().await;
     }
 }

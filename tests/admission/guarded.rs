@@ -95,9 +95,13 @@ pub(crate) fn certify(world: &World) -> (PathBuf, PathBuf) {
 
 /// The same for a node at another address.
 pub(crate) fn certify_for(world: &World, address: &str) -> (PathBuf, PathBuf) {
-    let made = rcgen::generate_simple_self_signed(vec![address.to_owned()]).expect("a certificate");
-    let cert = world.file(&format!("cert-{address}.pem"), &made.cert.pem());
-    (cert, world.file(&format!("key-{address}.pem"), &made.signing_key.serialize_pem()))
+    let files = ["cert", "key"].map(|what| format!("{what}-{address}.pem"));
+    if !world.path(&files[0]).exists() {
+        let made = rcgen::generate_simple_self_signed(vec![address.to_owned()]).expect("a certificate");
+        world.file(&files[0], &made.cert.pem());
+        world.file(&files[1], &made.signing_key.serialize_pem());
+    }
+    (world.path(&files[0]), world.path(&files[1]))
 }
 
 /// A node with TLS that asks everybody who he is; `more` is the rest of its configuration.

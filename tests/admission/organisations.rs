@@ -1,14 +1,16 @@
 //! Two organisations on two machines: one that everybody reaches and one behind a firewall, with calls both ways by rule, while one of
 //! them is cut off.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::guarded::certify_for;
 use crate::joining::{becomes, finds, invite};
-use crate::support::{Fixture, Namespaces, Node, World};
+use crate::support::{Fixture, Namespaces, Node, SOON, World};
 
 const PORT: u16 = 7400;
 /// A revocation is seen by all connected nodes within this time.
@@ -16,9 +18,7 @@ const OUT_WITHIN: Duration = Duration::from_secs(5);
 
 /// The organisation that others reach.
 fn acme(world: &World, machines: &Namespaces) -> Node {
-    let (cert, key) = certify_for(world, "10.77.0.1");
-    let text = format!("tls_cert = \"{}\"\ntls_key = \"{}\"\n", cert.display(), key.display());
-    let file = world.file("acme.toml", &text).display().to_string();
+    let file = rules_of_acme(world, "").display().to_string();
     world
         .node("acme")
         .zone("acme")
@@ -26,6 +26,13 @@ fn acme(world: &World, machines: &Namespaces) -> Node {
         .listen(&machines.address(PORT))
         .args(["--config", &file])
         .start()
+}
+
+/// Its configuration, with these rules.
+fn rules_of_acme(world: &World, rules: &str) -> PathBuf {
+    let (cert, key) = certify_for(world, "10.77.0.1");
+    let files = format!("tls_cert = \"{}\"\ntls_key = \"{}\"\n", cert.display(), key.display());
+    world.file("acme.toml", &format!("{files}[auth]\nrules = [{rules}]\n"))
 }
 
 /// One behind the firewall: it listens on its own machine only.
@@ -74,6 +81,23 @@ fn two_organisations_call_each_other_by_rule_over_the_connection_of_the_one_behi
     let audit = shop.aop(["audit", "--event", "called", "--json"]).ok().json();
     let by = audit["entries"].as_array().and_then(|entries| entries.last()?["principal"].as_str().map(str::to_owned));
     assert!(by.as_ref().is_some_and(|by| by.starts_with("zone:lab.acme")), "{audit}");
+    // A rule hides tools from one of them, the node's own and what it passes on; the other still finds them.
+    let hidden = "{ principal = \"zone:shop.acme\", action = \"discover\", tool = \"fail.*\", deny = true }";
+    let sees = |node: &Node, name: &str| node.try_resolve(name, &["--exact", "--no-cache"]).code == 0;
+    let names = ["fail.ours.acme", "fail.labs.lab.acme"];
+    for name in names {
+        finds(&shop, name);
+    }
+    rules_of_acme(&world, hidden);
+    acme.signal(Signal::HUP);
+    becomes("it is hidden", SOON, || names.iter().all(|name| !sees(&shop, name)));
+    finds(&lab, "fail.ours.acme");
+    finds(&acme, "fail.labs.lab.acme");
+    let listed = shop.aop(["ls", "acme", "--json"]).ok().out;
+    assert!(listed.contains("echo.ours.acme") && !listed.contains("fail.ours"), "{listed}");
+    rules_of_acme(&world, "");
+    acme.signal(Signal::HUP);
+    becomes("it is shown again", SOON, || names.iter().all(|name| sees(&shop, name)));
     // On its own machine everything stays as it was.
     assert_eq!(echo(&shop, "echo.shops.shop.acme"), 0);
 

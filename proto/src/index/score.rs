@@ -70,6 +70,20 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Those of no documents, which have a place for each of the query's terms.
+    pub fn none(query: &Query) -> Self {
+        Self { document_frequency: vec![0; query.terms().len()], ..Self::default() }
+    }
+
+    /// Adds one document to statistics of that query.
+    pub fn count(&mut self, query: &Query, terms: &Terms) {
+        self.documents += 1;
+        self.total_length += u64::from(terms.length());
+        for (count, term) in self.document_frequency.iter_mut().zip(query.terms()) {
+            *count += u64::from(terms.weight(term) > 0);
+        }
+    }
+
     /// Adds another collection's statistics of the same query. Absurd numbers of a peer saturate; missing ones count as 0.
     pub fn merge(&mut self, other: &Self) {
         self.documents = self.documents.saturating_add(other.documents);

@@ -43,6 +43,13 @@ pub(super) struct Posting {
     weight: u16,
 }
 
+impl Posting {
+    /// Number of the document in its segment.
+    pub(super) fn document(self) -> usize {
+        usize::from(self.document)
+    }
+}
+
 impl Segment {
     /// Turns fresh documents into a segment.
     pub(super) fn seal(fresh: &[(DocId, Arc<Terms>)]) -> Self {

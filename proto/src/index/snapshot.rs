@@ -42,6 +42,28 @@ impl IndexSnapshot {
         self.stats_of(query, &self.look_up(query))
     }
 
+    /// The same of those documents only that `filter` lets pass, as if there were no others. Looks at every document.
+    pub fn stats_among(&self, query: &Query, filter: &dyn Fn(DocId) -> bool) -> Stats {
+        let mut stats = Stats::none(query);
+        for part in &self.parts {
+            let passes: Vec<bool> = (0..part.segment.len())
+                .map(|number| number as u16)
+                .map(|document| !part.removed.contains(document) && filter(part.segment.id(document)))
+                .collect();
+            for (&passes, document) in passes.iter().zip(0u16..) {
+                stats.documents += u64::from(passes);
+                stats.total_length += if passes { u64::from(part.segment.length(document)) } else { 0 };
+            }
+            for (count, postings) in stats.document_frequency.iter_mut().zip(part.segment.look_up(query)) {
+                *count += postings.iter().filter(|posting| passes[posting.document()]).count() as u64;
+            }
+        }
+        for (_, terms) in self.tail.iter().filter(|(id, _)| filter(*id)) {
+            stats.count(query, terms);
+        }
+        stats
+    }
+
     /// The best `limit` documents among those that `filter` lets pass, scored with this collection's own statistics.
     ///
     /// Best first, equal scores by document number. Every document that ties with the last one is returned too, so that the

@@ -150,6 +150,27 @@ fn filtered_documents_make_room_for_others() {
 }
 
 #[test]
+fn statistics_of_some_documents_are_those_of_an_index_without_the_others() {
+    let mut dice = Dice(4);
+    let (mut index, mut model) = (Index::default(), Model::default());
+    for id in 0..900 {
+        let terms = dice.terms();
+        index.insert(DocId(id), Arc::clone(&terms));
+        model.0.insert(DocId(id), terms);
+    }
+    for id in (0..900).step_by(7) {
+        index.remove(DocId(id));
+    }
+    model.0.retain(|id, _| id.0 % 7 != 0 && id.0 % 2 == 1);
+    let snapshot = index.snapshot();
+    for _ in 0..40 {
+        let query = Query::parse(&dice.text(5));
+        assert_eq!(snapshot.stats_among(&query, &|id| id.0 % 2 == 1), model.stats(&query));
+        assert_eq!(snapshot.stats_among(&query, &|_| true), snapshot.stats(&query));
+    }
+}
+
+#[test]
 fn all_that_tie_with_the_last_are_returned() {
     let mut index = Index::default();
     let same = Arc::new(Terms::of(&Document { name: "search_papers", ..Document::default() }));

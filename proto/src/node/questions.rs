@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::access::{Caller, Sight};
 use crate::name::ZoneName;
 use crate::node::{Node, Output};
 use crate::params::{
@@ -11,6 +12,7 @@ use crate::record::NodeId;
 use crate::resolver::{Act, Around, Asker, Proofs, Route, Routes, Terms};
 use crate::search::rank;
 use crate::trust::answers::Checked;
+use crate::view::Relation;
 use crate::wire::message::{Answer, Query, Question};
 use crate::zone::Child;
 use crate::zone::answer::Answerer;
@@ -54,7 +56,22 @@ impl Node {
             outside: query.outside && self.is_fellow(peer),
             age_max: TTL_L3,
         };
-        self.ask(Asker::Peer { node: peer, id: query.id }, question, terms, &query.visited);
+        let asker = Asker::Peer { node: peer, id: query.id, sight: self.sight_of(peer) };
+        self.ask(asker, question, terms, &query.visited);
+    }
+
+    /// What a peer may find here and through this node: as its zone, whoever asked it.
+    fn sight_of(&self, peer: NodeId) -> Option<Sight> {
+        let caller = match self.links.relation(peer) {
+            // Whom its users are was asked at its door, and it holds what this node holds.
+            Some(Relation::Fellow) => return None,
+            Some(Relation::Parent(zone) | Relation::Child(zone)) => {
+                let below = self.zone.children().keys().map(|child| (child, self.zone.role_of(child)));
+                Caller::of_zone(&self.config.zone, below, zone, peer)
+            }
+            None => Caller::anonymous(),
+        };
+        Sight::of(&self.config.rules, &caller, self.is_guarded(peer))
     }
 
     fn ask(&mut self, asker: Asker, question: Question, terms: Terms, visited: &[String]) {

@@ -2,6 +2,7 @@
 //! store shows in a test. Everything else of a node is tested from outside.
 
 use super::*;
+use crate::access::Policy;
 use crate::params::LOG_BYTES_RESERVED;
 use crate::record::{DelegationBody, Head, Kind, ReapBody, Record};
 use crate::registry::Evidence;
@@ -23,6 +24,7 @@ fn config() -> Config {
         joins: Vec::new(),
         admission: Admission::Open,
         invitation: None,
+        rules: Policy::open(),
         opened: None,
     }
 }

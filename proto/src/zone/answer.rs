@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::access::Sight;
 use crate::error::did_you_mean;
 use crate::index::{DocId, Query, Stats};
 use crate::name::{FullName, ZoneName};
@@ -28,12 +29,14 @@ pub struct Answerer<'a> {
 }
 
 /// What a zone says to `question` from its own tools, in at most about `room` bytes of candidates. Candidates carry their writers'
-/// certificates; `matches` counts those that found no room as well.
-pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize) -> ZoneAnswer {
+/// certificates; `matches` counts those that found no room as well. To whom `sight` hides tools it says what it would say without
+/// them.
+pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize, sight: Option<&Sight>) -> ZoneAnswer {
+    let shown = Shown { zone: by.zone, tools, sight };
     let found = match question.form {
-        Form::Exact => exact(tools, question),
-        Form::Words => words(tools, question),
-        Form::List => list(tools, question),
+        Form::Exact => shown.exact(question),
+        Form::Words => shown.words(question),
+        Form::List => shown.list(question),
     };
     let mut room = room;
     let candidates = found
@@ -48,7 +51,7 @@ pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize
         })
         .collect();
     let near = match question.form {
-        Form::Exact if found.tools.is_empty() => near_names(tools, &question.text),
+        Form::Exact if found.tools.is_empty() => shown.near_names(&question.text),
         _ => Vec::new(),
     };
     ZoneAnswer {
@@ -74,48 +77,94 @@ struct Local {
     stats: Stats,
 }
 
-fn exact(tools: &Tools, question: &Question) -> Local {
-    let found = FullName::parse(&question.text).ok().and_then(|name| tools.find(&name).cloned());
-    let found: Vec<Arc<Tool>> = found.into_iter().filter(|tool| wanted(tool, question)).collect();
-    let stats = Stats { documents: tools.len() as u64, ..Stats::default() };
-    Local { matches: found.len() as u64, tools: found, stats }
+/// The tools of a zone that one asker may find.
+struct Shown<'a> {
+    zone: &'a ZoneName,
+    tools: &'a Tools,
+    sight: Option<&'a Sight>,
 }
 
-fn list(tools: &Tools, question: &Question) -> Local {
-    let all =
-        tools.all().into_iter().filter(|tool| tool.name.key() > question.after.as_str() && wanted(tool, question));
-    let all: Vec<Arc<Tool>> = all.cloned().collect();
-    let matches = all.len() as u64;
-    let stats = Stats { documents: matches, ..Stats::default() };
-    Local { tools: all.into_iter().take(question.limit as usize).collect(), matches, stats }
-}
+impl Shown<'_> {
+    fn exact(&self, question: &Question) -> Local {
+        let found = FullName::parse(&question.text).ok().and_then(|name| self.tools.find(&name).cloned());
+        let found: Vec<Arc<Tool>> = found.into_iter().filter(|tool| self.wanted(tool, question)).collect();
+        let stats = Stats { documents: self.documents(), ..Stats::default() };
+        Local { matches: found.len() as u64, tools: found, stats }
+    }
 
-fn words(tools: &Tools, question: &Question) -> Local {
-    let query = Query::parse(&question.text);
-    let limit = (question.limit as usize).max(CANDIDATES_MIN);
-    let filter = |document: DocId| tools.document(document).is_some_and(|tool| wanted(tool, question));
-    let mut hits: Vec<(&Arc<Tool>, f32)> = tools
-        .index()
-        .search(&query, limit, &filter)
-        .into_iter()
-        .filter_map(|(document, score)| tools.document(document).map(|tool| (tool, score)))
-        .collect();
-    // Everybody draws the line at the same place: ties at the cut go by name.
-    hits.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.name.cmp(&b.0.name)));
-    hits.truncate(limit);
-    // What goes by the very text comes first, whatever it scores.
-    let mut found: Vec<Arc<Tool>> =
-        tools.called(&question.text).into_iter().filter(|tool| wanted(tool, question)).take(limit).cloned().collect();
-    let called = found.len();
-    for (tool, _) in hits {
-        if !found[..called].iter().any(|known| known.name == tool.name) {
-            found.push(tool.clone());
+    fn list(&self, question: &Question) -> Local {
+        let all = self.tools.all().into_iter();
+        let all = all.filter(|tool| tool.name.key() > question.after.as_str() && self.wanted(tool, question));
+        let all: Vec<Arc<Tool>> = all.cloned().collect();
+        let matches = all.len() as u64;
+        let stats = Stats { documents: matches, ..Stats::default() };
+        Local { tools: all.into_iter().take(question.limit as usize).collect(), matches, stats }
+    }
+
+    fn words(&self, question: &Question) -> Local {
+        let query = Query::parse(&question.text);
+        let limit = (question.limit as usize).max(CANDIDATES_MIN);
+        let stats = self.stats(&query);
+        let filter = |document: DocId| self.tools.document(document).is_some_and(|tool| self.wanted(tool, question));
+        let mut hits: Vec<(&Arc<Tool>, f32)> = self
+            .tools
+            .index()
+            .search_with(&query, &stats, limit, &filter)
+            .into_iter()
+            .filter_map(|(document, score)| self.tools.document(document).map(|tool| (tool, score)))
+            .collect();
+        // Everybody draws the line at the same place: ties at the cut go by name.
+        hits.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.name.cmp(&b.0.name)));
+        hits.truncate(limit);
+        // What goes by the very text comes first, whatever it scores.
+        let called = self.tools.called(&question.text).into_iter().filter(|tool| self.wanted(tool, question));
+        let mut found: Vec<Arc<Tool>> = called.take(limit).cloned().collect();
+        let called = found.len();
+        for (tool, _) in hits {
+            if !found[..called].iter().any(|known| known.name == tool.name) {
+                found.push(tool.clone());
+            }
+        }
+        Local { matches: found.len() as u64, tools: found, stats }
+    }
+
+    fn near_names(&self, text: &str) -> Vec<String> {
+        let all = self.tools.all();
+        let seen = all.iter().filter(|tool| self.sees(tool));
+        let mut near = did_you_mean(text, seen.map(|tool| tool.name.as_str()));
+        near.truncate(NEAR_MAX);
+        near
+    }
+
+    fn stats(&self, query: &Query) -> Stats {
+        let index = self.tools.index();
+        match self.sight {
+            Some(_) => {
+                let seen = |document| self.tools.document(document).is_some_and(|tool| self.sees(tool));
+                index.stats_among(query, &seen)
+            }
+            None => index.stats(query),
         }
     }
-    Local { matches: found.len() as u64, tools: found, stats: tools.index().stats(&query) }
+
+    fn documents(&self) -> u64 {
+        let count = match self.sight {
+            Some(_) => self.tools.all().into_iter().filter(|tool| self.sees(tool)).count(),
+            None => self.tools.len(),
+        };
+        count as u64
+    }
+
+    fn wanted(&self, tool: &Tool, question: &Question) -> bool {
+        is_asked_for(tool, question) && self.sees(tool)
+    }
+
+    fn sees(&self, tool: &Tool) -> bool {
+        self.sight.is_none_or(|sight| sight.sees(self.zone, tool.name.as_str()))
+    }
 }
 
-fn wanted(tool: &Tool, question: &Question) -> bool {
+fn is_asked_for(tool: &Tool, question: &Question) -> bool {
     let body = &tool.shown().body;
     let in_zone =
         question.zone.as_ref().is_none_or(|zone| ZoneName::parse(zone).is_ok_and(|zone| tool.name.is_in(&zone)));
@@ -136,11 +185,4 @@ fn candidate(tools: &Tools, tool: &Tool) -> Candidate {
 
 fn chain_of(tools: &Tools, node: NodeId) -> Vec<Certificate> {
     tools.node(node).map(|body| body.chain.clone()).unwrap_or_default()
-}
-
-fn near_names(tools: &Tools, text: &str) -> Vec<String> {
-    let all = tools.all();
-    let mut near = did_you_mean(text, all.iter().map(|tool| tool.name.as_str()));
-    near.truncate(NEAR_MAX);
-    near
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aop_proto::access::Policy;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Admission, Config, Input, NewTool, Node, Output, Restored, Write};
 use aop_proto::now::Now;
@@ -95,6 +96,7 @@ fn host(seed: u8) -> Host {
         joins: if seed == 1 { Vec::new() } else { vec![address(1)] },
         admission: Admission::Open,
         invitation: None,
+        rules: Policy::open(),
         opened: None,
     };
     let node = Node::new(config, Restored::default(), Now { mono: Duration::ZERO, wall_ms: WALL_MS });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aop_proto::access::Role;
+use aop_proto::access::{Role, Rule};
 use aop_proto::invite::Invite;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Brought, Input, Invitation, Node, NotBelieved, Write, WriteError, Wrote};
@@ -79,6 +79,13 @@ impl World {
     fn running(&mut self, host: HostId) -> (Now, &mut Node) {
         let host = &mut self.hosts[host.0];
         (host.now(self.time), host.node.as_mut().expect("it runs"))
+    }
+
+    /// Gives a node these rules, now and when it starts again.
+    pub fn set_rules(&mut self, host: HostId, rules: Vec<Rule>) {
+        self.hosts[host.0].spec.rules = rules;
+        let policy = self.hosts[host.0].spec.policy();
+        self.hand(host.0, Input::Rules(policy));
     }
 
     /// Asks a host's node to give its zone another key; the result comes as that of a write.

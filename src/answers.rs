@@ -5,7 +5,7 @@
 
 mod json;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -293,6 +293,22 @@ impl Resolution {
         part.near.clear();
         part.etag = etag_of(&part.hits, &part.silent);
         part
+    }
+
+    /// Zones that were silent, each with the reason where one is known.
+    pub fn silent_in_words(&self) -> String {
+        let reasons = self.reasons();
+        let each = self.silent.iter().map(|zone| match reasons.get(zone.as_str()) {
+            Some(reason) => format!("{zone} ({reason})"),
+            None => zone.clone(),
+        });
+        each.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Why zones were silent, by zone.
+    fn reasons(&self) -> BTreeMap<&str, &str> {
+        let silent = self.trace.iter().filter(|step| self.silent.contains(&step.zone) && step.outcome != "ok");
+        silent.map(|step| (step.zone.as_str(), step.outcome.as_str())).collect()
     }
 
     /// Whether `zone` is there: it or something below it answered, or a zone above holds tools under its labels.

@@ -157,6 +157,8 @@ pub struct About {
     pub data_dir: Option<std::path::PathBuf>,
     /// Version of the software.
     pub version: &'static str,
+    /// Whether it dials other machines.
+    pub reaches_out: bool,
     /// Results of a question that does not say how many it wants.
     pub limit: usize,
     /// Time for a question that does not say how much it has.
@@ -335,7 +337,7 @@ impl Handle {
             }
         };
         if found.partial {
-            let silent = found.silent.join(", ");
+            let silent = found.silent_in_words();
             return Err(Problem::new(
                 Kind::TimedOut,
                 format!("nobody could say where `{name}` is: silent were {silent}"),
@@ -607,7 +609,15 @@ impl Handle {
         let (limit, deadline) = (RESULTS.0, QUERY_DEADLINE.0);
         let handle = Self::new(
             limbs,
-            About { listen, address: listen.to_string(), data_dir: None, version: "test", limit, deadline },
+            About {
+                listen,
+                address: listen.to_string(),
+                data_dir: None,
+                version: "test",
+                reaches_out: false,
+                limit,
+                deadline,
+            },
         );
         handle.set_started();
         handle

@@ -92,7 +92,9 @@ impl Offer {
         }
         // Whose it is stands inside, and is believed only if that key signed it.
         let unchecked = jsonwebtoken::dangerous::insecure_decode::<Claims>(token);
-        let claimed = unchecked.map_err(|_| "it is not an invite".to_owned())?.claims;
+        let claimed = unchecked
+            .map_err(|_| "it cannot be read; `aop invite` prints one as one line of three parts".to_owned())?
+            .claims;
         let issuer = NodeId::parse(&claimed.iss).ok_or("its issuer is no node")?;
         let claims = decode(token, issuer).map_err(|_| "it is damaged: its signature does not hold".to_owned())?;
         let name = |text: &str| ZoneName::parse(text).map_err(|_| "it names no zone".to_owned());

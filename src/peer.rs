@@ -21,7 +21,7 @@ mod tests;
 mod tls;
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -280,4 +280,10 @@ impl Peers {
         shared.tasks.wait().await;
         let _ = timeout(LAST_WORDS_TIMEOUT, shared.endpoint.wait_idle()).await;
     }
+}
+
+/// Whether an address, such as `node.example:7400`, is on this machine, as far as it says so itself.
+pub fn is_local(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }

@@ -15,7 +15,7 @@ mod signals;
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ use crate::handle::{About, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
 use crate::invites::Invites;
 use crate::mcp::door::McpDoor;
-use crate::peer::{Peers, bind_one_port};
+use crate::peer::{Peers, bind_one_port, is_local};
 use crate::store::{Store, Table};
 use crate::telemetry::{self, Format, Metrics};
 use crate::upstream::{self, Egress, ServerSpec, TransportSpec, Upstreams};
@@ -199,6 +199,7 @@ impl Running {
             address,
             data_dir: setup.data_dir,
             version: env!("CARGO_PKG_VERSION"),
+            reaches_out: reach == Reach::Anywhere,
             limit: setup.resolve.limit,
             deadline: setup.resolve.deadline,
         };
@@ -298,7 +299,9 @@ impl Running {
         let fits = fits.as_ref().filter(|zone| !zone.as_str().starts_with('-'));
         let hint = match fits {
             Some(zone) => format!("aop-node --zone {zone} --{purpose} {address}"),
-            None => format!("aop zones --tree --node {address}"),
+            None if is_local(address) => format!("aop zones --tree --node {address}"),
+            // What a node of others shows it shows to those who may see it.
+            None => "aop-node --invite TOKEN".to_owned(),
         };
         Problem::new(Kind::Config, format!("{purpose} {address}: {reason}")).hint(hint)
     }
@@ -484,18 +487,25 @@ fn read_file(path: &std::path::Path, zone: &ZoneName) -> Result<Vec<aop_proto::n
 /// Every address and what to do next, for people; one event for machines.
 fn banner(running: &Running) {
     let view = running.handle.view();
-    let listen = running.listen;
-    let at = if listen.port() == crate::config::PORT { String::new() } else { format!(" --node {listen}") };
+    let mut listen = running.listen;
+    if listen.ip().is_unspecified() {
+        // On this machine it is reached here.
+        let here: IpAddr = if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        listen.set_ip(here);
+    }
+    let is_usual = listen.port() == crate::config::PORT && listen.ip() == Ipv4Addr::LOCALHOST;
+    let at = if is_usual { String::new() } else { format!(" --node {listen}") };
     let url = format!("{}://{listen}", running.admission.scheme());
     if !std::io::stderr().is_terminal() {
         let next = format!("aop resolve{at} \"what you need\"");
+        let listen = running.listen;
         tracing::info!(zone = view.zone.as_str(), node = view.node.short(), %listen, next, "ready");
         return;
     }
     eprintln!("aop-node {}  zone {}  node {}", env!("CARGO_PKG_VERSION"), view.zone, view.node.short());
     eprintln!("  MCP   {url}/mcp        page     {url}/");
     eprintln!("  API   {url}/v1         metrics  {url}/metrics");
-    eprintln!("  peers {listen} (QUIC)");
+    eprintln!("  peers {} (QUIC)", running.listen);
     eprintln!("next:  aop register stdio{at} -- COMMAND…");
     eprintln!("       aop resolve{at} \"what you need\"");
     eprintln!("       aop mcp config claude-code{at} --write");

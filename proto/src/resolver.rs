@@ -319,7 +319,7 @@ impl Resolver {
         match owner {
             Some(owner) if owner != around.by.node && pending.terms.cached && !pending.terms.outside => {
                 query.outside = true;
-                let route = Route { zone: parent.zone, peers: vec![owner], stale: false };
+                let route = Route { zone: parent.zone, peers: vec![owner], stale: false, error: parent.error };
                 pending.wait(query, route, Via::Fellow, around.now, acts);
             }
             _ => {
@@ -541,7 +541,7 @@ impl Pending {
 
     /// Sends the query along the route and waits for it, or says that the zone is silent. True when it waits.
     fn wait(&mut self, query: Query, route: Route, via: Via, now: Duration, acts: &mut Vec<Act>) -> bool {
-        let Route { zone, peers, stale } = route;
+        let Route { zone, peers, stale, error } = route;
         let (peer, others, until) = match peers.split_first() {
             Some((first, others)) => {
                 acts.push(Act::Ask(*first, query.clone()));
@@ -555,7 +555,9 @@ impl Pending {
                 (None, Vec::new(), self.terms.deadline.min(now + REACH_GRACE))
             }
             None => {
-                self.silent.insert(Silent { zone, reason: "not connected".to_owned() });
+                let reason =
+                    if error.is_empty() { "not connected".to_owned() } else { format!("not connected: {error}") };
+                self.silent.insert(Silent { zone, reason });
                 return false;
             }
         };
@@ -581,7 +583,10 @@ impl Pending {
                 (parent, Via::Parent)
             }
             _ if waiting.others.is_empty() => return false,
-            via => (Route { zone: waiting.zone.clone(), peers: waiting.others.clone(), stale: true }, via),
+            via => {
+                let (zone, peers, error) = (waiting.zone.clone(), waiting.others.clone(), String::new());
+                (Route { zone, peers, stale: true, error }, via)
+            }
         };
         let waits = self.wait(query, route, via, around.now, acts);
         if let Some(again) = self.waiting.get_mut(&waiting.query.id) {

@@ -80,6 +80,23 @@ fn an_invite_lets_one_replica_in_and_no_second_one() {
     become_equal(&mut world, &[first, second]);
 }
 
+/// The pause after the bad one is not the good one's.
+#[test]
+fn a_good_invite_that_comes_after_a_bad_one_is_used_at_once() {
+    for pause in [Duration::ZERO, Duration::from_millis(40), Duration::from_secs(3)] {
+        let mut world = World::new(4);
+        let first = founder(&mut world, "research");
+        let bad = Invitation { token: "nothing".to_owned(), ..world.invite(first, "research", Role::Peer, 1) };
+        let second = world.boot(Spec::new("research", 2).join(1).guarded().invited(bad));
+        world.run_for(Duration::from_millis(400) + pause);
+        assert!(!is_admitted(&world, second) && !world.refusals(second).is_empty());
+        let good = world.invite(first, "research", Role::Peer, 1);
+        world.join(second, first, good);
+        let took = world.run_until(SOON, |world| is_admitted(world, second));
+        assert!(took.is_some_and(|took| took < Duration::from_secs(2)), "{took:?}: {:?}", world.refusals(second));
+    }
+}
+
 #[test]
 fn an_expired_invite_lets_nobody_in() {
     let mut world = World::new(3);
@@ -261,6 +278,10 @@ fn a_zone_below_comes_by_invite_and_goes_by_a_word() {
     assert!(world.run_until(OUT_WITHIN, cut).is_some());
     world.run_for(SOON * 3);
     assert!(cut(&world), "it came back by itself");
+    // However often it has been turned away since, it says why.
+    let asked = world.resolve(lab, name("search.arxiv.shop.acme"));
+    let reason = &asked.outcome.silent[0].reason;
+    assert!(reason.contains("zone lab.acme was undelegated by acme"), "{reason}");
     assert!(world.resolve(root, name("search.arxiv.lab.acme")).names().is_empty());
 
     let key = world.view(lab).unwrap().zone_key.unwrap();

@@ -20,6 +20,7 @@ impl Resolution {
                 "answered": self.answered,
                 "skipped": self.skipped,
                 "silent": self.silent,
+                "reasons": self.reasons(),
             },
             "results": self.hits.iter().map(|hit| hit.to_json(with)).collect::<Vec<_>>(),
         });

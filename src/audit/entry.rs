@@ -110,6 +110,8 @@ pub struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Text>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     took_ms: Option<f64>,
 }
 
@@ -132,6 +134,7 @@ impl Entry {
             def_hash_before: None,
             outcome,
             node: None,
+            reason: None,
             took_ms: None,
         }
     }
@@ -179,6 +182,13 @@ impl Entry {
     #[must_use]
     pub fn node(mut self, node: impl fmt::Display) -> Self {
         self.node = Some(Text::of(node));
+        self
+    }
+
+    /// Why, in the words of whoever did it or refused it; an empty one is none.
+    #[must_use]
+    pub fn reason(mut self, reason: &str) -> Self {
+        self.reason = Some(reason).filter(|reason| !reason.is_empty()).map(Text::of);
         self
     }
 

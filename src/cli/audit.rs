@@ -179,7 +179,7 @@ fn overview(value: &Value) -> Vec<(&'static str, String)> {
 fn table(value: &Value, wide: bool) -> Table {
     let mut columns = vec!["TIME", "EVENT", "PRINCIPAL", "OUTCOME"];
     if wide {
-        columns.extend([">SEQ", ">TOOK", "ZONE", "NODE", "DEFINITION", "BEFORE"]);
+        columns.extend([">SEQ", ">TOOK", "ZONE", "NODE", "REASON", "DEFINITION", "BEFORE"]);
     }
     columns.push("NAME");
     let mut table = Table::new(&columns);
@@ -188,13 +188,28 @@ fn table(value: &Value, wide: bool) -> Table {
         let mut row = vec![plain(of("at")), name(of("event")), plain(of("principal")), outcome(&entry["outcome"])];
         if wide {
             let took = entry["took_ms"].as_f64().map_or_else(String::new, text::took);
-            row.extend([plain(of("seq")), plain(took), plain(of("zone")), plain(of("node"))]);
+            row.extend([plain(of("seq")), plain(took), plain(of("zone")), plain(of("node")), plain(of("reason"))]);
             row.extend(["def_hash", "def_hash_before"].map(|key| faint(of(key))));
         }
-        row.push(plain(named(entry)));
+        row.push(plain(if wide { named(entry) } else { told(entry) }));
         table.row(row);
     }
     table
+}
+
+/// The name, and where it says nothing of them the zone, the node and the reason: who joined where, and why somebody did not.
+fn told(entry: &Value) -> String {
+    let (mut told, zone, node, reason) =
+        (named(entry), word(&entry["zone"]), word(&entry["node"]), word(&entry["reason"]));
+    let is_of_calls = matches!(entry["event"].as_str(), Some("called" | "registered" | "unregistered" | "changed"));
+    if !is_of_calls {
+        let parts = [("zone ", zone), ("node ", text::cut(&node, 10)), ("", reason)];
+        for (what, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
+            let gap = if told.is_empty() { "" } else { "  " };
+            told = format!("{told}{gap}{what}{part}");
+        }
+    }
+    told
 }
 
 /// The name, and how many tools it was about.

@@ -45,7 +45,7 @@ pub(crate) struct Invite {
     #[arg(long, value_name = "N")]
     uses: Option<u32>,
     /// How long it is good, such as 30m or 7d [default: 1h]
-    #[arg(long = "for", value_name = "DUR", value_parser = crate::config::parse_duration)]
+    #[arg(long = "for", visible_alias = "expires", value_name = "DUR", value_parser = crate::config::parse_duration)]
     life: Option<Duration>,
 }
 

@@ -292,7 +292,14 @@ fn summary(value: &Value) -> String {
 }
 
 fn silent_zones(value: &Value) -> Vec<String> {
-    value["zones"]["silent"].as_array().into_iter().flatten().filter_map(Value::as_str).map(text::clean).collect()
+    let reasons = &value["zones"]["reasons"];
+    let silent = value["zones"]["silent"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    silent
+        .map(|zone| match reasons[zone].as_str() {
+            Some(reason) => format!("{} ({})", text::clean(zone), text::clean(reason)),
+            None => text::clean(zone),
+        })
+        .collect()
 }
 
 /// Each result's score and its parts, when the node gives them.
@@ -354,7 +361,7 @@ mod tests {
 
     fn answer() -> Value {
         json!({"schema": "aop.resolve/1", "query": "papers", "partial": true, "took_ms": 8.2, "trace_id": "4b",
-            "zones": {"asked": 3, "answered": 2, "skipped": 1, "silent": ["geo"]},
+            "zones": {"asked": 3, "answered": 2, "skipped": 1, "silent": ["geo"], "reasons": {"geo": "no answer in time"}},
             "results": [
                 {"rank": 1, "id": "arxiv/search_papers", "name": "search_papers.arxiv.research", "wire_name": "arxiv__search_papers",
                  "zone": "research", "title": null, "description": "Search arXiv\nwith filters", "score": 0.9123, "source": "local",
@@ -375,7 +382,7 @@ mod tests {
              2  paper_search.semscholar.lib   lib        0.74  ◐ stale 9m  12s  Scholar\n"
         );
         assert_eq!(summary(&answer()), "2 tools · 8.2 ms · local 1, parent 1 · 2 of 3 zones, 1 not asked");
-        assert_eq!(silent_zones(&answer()), ["geo"]);
+        assert_eq!(silent_zones(&answer()), ["geo (no answer in time)"]);
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "GLOB")]
     tool: Option<String>,
     /// How long it lives, such as 90d; until it is revoked where it is not said
-    #[arg(long, value_name = "DUR", value_parser = crate::config::parse_duration)]
+    #[arg(long, visible_alias = "for", value_name = "DUR", value_parser = crate::config::parse_duration)]
     expires: Option<Duration>,
 }
 

@@ -17,6 +17,27 @@ use crate::audit::{Entry, Event};
 use crate::auth::Token;
 use crate::driver::{Job, Redemption};
 use crate::invites::{Issued, Issuer, Offer, Redeemed, Wanted};
+use crate::peer::is_local;
+
+/// Vain attempts to join that are written down in a minute, in the audit and in the log; all of them are counted.
+const VAIN_NOTED: u32 = 30;
+
+/// Which vain attempts are written down: whoever makes many fills no file and ages no other line out of it.
+#[derive(Debug, Default)]
+struct Vain {
+    since: Option<Instant>,
+    noted: u32,
+}
+
+impl Vain {
+    fn is_noted(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now >= since + Duration::from_secs(60)) {
+            (self.since, self.noted) = (Some(now), 0);
+        }
+        self.noted += 1;
+        self.noted <= VAIN_NOTED
+    }
+}
 
 impl Handle {
     /// Makes an invite: for a replica of the own zone, or for a node of a zone below.
@@ -89,8 +110,18 @@ impl Handle {
     /// This node was given an invite: it goes to whoever issued it.
     ///
     /// # Errors
-    /// `Usage` for what is no invite, or one for another zone.
-    pub async fn join(&self, token: &str) -> Result<Offer, Problem> {
+    /// `Usage` for what is no invite, or one for another zone; `Config` when its issuer is on another machine and this node dials none;
+    /// `StoreFailed` when it could not be written down.
+    pub async fn join(&self, token: &str, by: &Principal) -> Result<Offer, Problem> {
+        let offer = self.usable(token)?;
+        self.may_begin()?;
+        let job = Job::Join(offer.invitation.clone(), offer.addresses.clone());
+        let entry = Entry::by(by, Event::Joined).zone(&offer.invitation.zone).node(offer.invitation.issuer);
+        let sent = self.inner.jobs.send(job).await.map_err(|_| busy());
+        self.audited(entry.reason("an invite was given to this node"), sent).await.map(|()| offer)
+    }
+
+    fn usable(&self, token: &str) -> Result<Offer, Problem> {
         let no_invite =
             |why: String| Problem::new(Kind::Usage, format!("that is no invite: {why}")).hint("aop join TOKEN");
         let offer = Offer::read(token).map_err(no_invite)?;
@@ -100,8 +131,13 @@ impl Handle {
             return Err(Problem::new(Kind::Usage, message)
                 .hint(format!("aop-node --zone {} --invite TOKEN --listen 127.0.0.1:0", offer.zone)));
         }
-        let job = Job::Join(offer.invitation.clone(), offer.addresses.clone());
-        self.inner.jobs.send(job).await.map_err(|_| busy())?;
+        if !self.inner.about.reaches_out && !offer.addresses.iter().any(|address| is_local(address)) {
+            let message = format!(
+                "this node was started for its own machine and dials no other; whoever issued the invite is at {}",
+                offer.addresses.join(", ")
+            );
+            return Err(Problem::new(Kind::Config, message).hint(format!("aop-node --zone {own} --invite TOKEN")));
+        }
         Ok(offer)
     }
 
@@ -121,7 +157,8 @@ impl Handle {
         check_reason(reason)?;
         self.may_begin()?;
         let revoked = self.write(Write::Revoke { node: id, reason: reason.to_owned() }).await;
-        self.audited(Entry::by(by, Event::Revoked).zone(&view.zone).name(id), revoked).await.map(|_| id)
+        let entry = Entry::by(by, Event::Revoked).zone(&view.zone).name(id).reason(reason);
+        self.audited(entry, revoked).await.map(|_| id)
     }
 
     /// Makes a bearer token of this node; the secret of it is told here and never again.
@@ -168,7 +205,7 @@ impl Handle {
     pub async fn undelegate(&self, zone: ZoneName, reason: &str, by: &Principal) -> Result<(), Problem> {
         check_reason(reason)?;
         self.may_begin()?;
-        let entry = Entry::by(by, Event::Undelegated).zone(&zone);
+        let entry = Entry::by(by, Event::Undelegated).zone(&zone).reason(reason);
         let undelegated = self.write(Write::Undelegate { zone, reason: reason.to_owned() }).await;
         self.audited(entry, undelegated).await.map(drop)
     }
@@ -198,29 +235,9 @@ impl Handle {
     async fn note_redeemed(&self, peer: NodeId, redeemed: &Result<Redeemed, String>) {
         let entry = match redeemed {
             Ok(Redeemed { id, granted, .. }) => Entry::own(Event::Joined).name(id).zone(&granted.zone),
-            Err(_) => Entry::own(Event::Refused).failed(Kind::Forbidden),
+            Err(why) => Entry::own(Event::Refused).failed(Kind::Forbidden).reason(why),
         };
         self.inner.audit.record(entry.node(peer)).await;
-    }
-}
-
-/// Vain attempts to join that are written down in a minute, in the audit and in the log; all of them are counted.
-const VAIN_NOTED: u32 = 30;
-
-/// Which vain attempts are written down: whoever makes many fills no file and ages no other line out of it.
-#[derive(Debug, Default)]
-struct Vain {
-    since: Option<Instant>,
-    noted: u32,
-}
-
-impl Vain {
-    fn is_noted(&mut self, now: Instant) -> bool {
-        if self.since.is_none_or(|since| now >= since + Duration::from_secs(60)) {
-            (self.since, self.noted) = (Some(now), 0);
-        }
-        self.noted += 1;
-        self.noted <= VAIN_NOTED
     }
 }
 

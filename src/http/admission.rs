@@ -57,9 +57,9 @@ pub(super) async fn invite(
     let own = doors.handle.view().zone.clone();
     let zone = asked.zone.as_deref().map_or(Ok(own), zone_of)?;
     let life = asked.life_ms.map_or(INVITE_LIFE.0, Duration::from_millis);
-    check_range("life", life, (INVITE_LIFE.1, INVITE_LIFE.2), |life| format!("{} s", life.as_secs()))?;
+    check_range("the life of an invite, `--for`,", life, (INVITE_LIFE.1, INVITE_LIFE.2), lasting)?;
     let uses = asked.uses.unwrap_or(INVITE_USES.0);
-    check_range("uses", uses, (INVITE_USES.1, INVITE_USES.2), |uses| uses.to_string())?;
+    check_range("the number of its uses, `--uses`,", uses, (INVITE_USES.1, INVITE_USES.2), |uses| uses.to_string())?;
     let wanted = Wanted { zone, role: role_of(asked.role.as_deref())?, life, uses };
     let issued = doors.handle.invite(&wanted, &caller.principal).await?;
     Ok(reply::ok(&json!({
@@ -84,9 +84,9 @@ pub(super) async fn revoke_invite(
 }
 
 /// `POST /v1/join`
-pub(super) async fn join(State(doors): Shared, request: Request<Body>) -> Reply {
+pub(super) async fn join(State(doors): Shared, Extension(caller): Extension<Caller>, request: Request<Body>) -> Reply {
     let given: GivenInvite = read_json(request).await?;
-    let offer = doors.handle.join(&given.token).await?;
+    let offer = doors.handle.join(&given.token, &caller.principal).await?;
     Ok(reply::ok(&json!({
         "schema": "aop.join/1", "zone": offer.zone.as_str(), "role": offer.role.name(), "issuer": offer.invitation.issuer.to_string(),
         "issuer_zone": offer.invitation.zone.as_str(), "addresses": offer.addresses,
@@ -137,12 +137,22 @@ pub(super) async fn undelegate(
 }
 
 fn zone_of(text: &str) -> Result<ZoneName, Problem> {
-    ZoneName::parse(text).map_err(|error| Problem::new(Kind::Usage, error.to_string()).hint("aop zones --tree"))
+    ZoneName::parse(text).map_err(|error| Problem::new(Kind::Usage, error.to_string()).hint("aop zones"))
 }
 
 fn role_of(text: Option<&str>) -> Result<Role, Problem> {
     text.map_or(Ok(Role::Peer), str::parse)
         .map_err(|unknown| Problem::new(Kind::Usage, unknown.to_string()).hint("aop invite --role peer"))
+}
+
+/// In the largest unit that fits.
+fn lasting(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (unit, each) = [("d", 86_400), ("h", 3600), ("m", 60)]
+        .into_iter()
+        .find(|(_, each)| seconds >= *each && seconds.is_multiple_of(*each))
+        .unwrap_or(("s", 1));
+    format!("{}{unit}", seconds / each)
 }
 
 fn check_range<T: PartialOrd + Copy>(

@@ -94,6 +94,16 @@ impl TlsFiles {
         Ok(config)
     }
 
+    /// Says so where others of this machine may read the key.
+    fn warn_of_readers(&self) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&self.key).map_or(0, |meta| meta.permissions().mode());
+        if mode & 0o007 != 0 {
+            let (key, mode) = (self.key.display(), format!("{:o}", mode & 0o777));
+            tracing::warn!(%key, mode, "others of this machine may read the key of the port; chmod o= takes it from them");
+        }
+    }
+
     /// When they were changed last; what is not there has no time.
     fn changed(&self) -> [Option<SystemTime>; 2] {
         [&self.cert, &self.key].map(|path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok())
@@ -136,6 +146,7 @@ struct Looked {
 impl Tls {
     pub(super) fn open(files: TlsFiles) -> Result<Self, TlsError> {
         let config = files.read()?;
+        files.warn_of_readers();
         let changed = files.changed();
         let looked = Mutex::new(Looked { files, at: Instant::now(), changed });
         let processors = std::thread::available_parallelism().map_or(1, usize::from);

@@ -162,7 +162,7 @@ fn tell(text: &mut String, query: &str, resolution: &Resolution, detail: Detail)
         text.push('\n');
     }
     if resolution.partial {
-        text.push_str(&format!("incomplete: no answer from {}\n", resolution.silent.join(", ")));
+        text.push_str(&format!("incomplete: no answer from {}\n", resolution.silent_in_words()));
     }
 }
 

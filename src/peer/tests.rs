@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::connection::describe;
+use super::is_local;
 use super::outbox::OUTBOX_BYTES_MAX;
 use super::tls::{SERVER_NAME, Tls};
 use super::{FRAME_BYTES_MAX, PeerError, PeerEvent, Peers, Responder, bind_one_port};
@@ -653,4 +654,14 @@ async fn a_peer_that_died_and_came_back_silently_is_noticed_before_the_idle_time
     let began = Instant::now();
     assert_eq!(b.ended().await, ("it restarted".to_owned(), false));
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_is_local_says_so_itself() {
+    for address in ["127.0.0.1:7400", "localhost:7400", "[::1]:7400", "127.9.9.9:1"] {
+        assert!(is_local(address), "{address}");
+    }
+    for address in ["10.0.0.1:7400", "node.example:7400", "[fd00::1]:7400", "0.0.0.0:7400"] {
+        assert!(!is_local(address), "{address}");
+    }
 }

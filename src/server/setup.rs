@@ -9,6 +9,7 @@ use aop_proto::node;
 use crate::audit;
 use crate::config::{Admission, NodeConfig, ResolveConfig};
 use crate::invites::Offer;
+use crate::peer::is_local;
 
 /// Everything a node is started with.
 pub(super) struct Setup {
@@ -82,12 +83,6 @@ impl Setup {
     }
 }
 
-/// Whether an address is on this machine, as far as it says so itself.
-fn is_local(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
-
 /// The address by which this machine reaches others, as its routes say. Nothing is sent.
 fn own_ip(listen: SocketAddr) -> IpAddr {
     // Any address beyond this machine does; these are for documentation (RFC 5737, RFC 3849).
@@ -98,19 +93,4 @@ fn own_ip(listen: SocketAddr) -> IpAddr {
     let route =
         std::net::UdpSocket::bind(any).and_then(|socket| socket.connect(beyond).and_then(|()| socket.local_addr()));
     route.map_or(listen.ip(), |address| address.ip())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_local_says_so_itself() {
-        for address in ["127.0.0.1:7400", "localhost:7400", "[::1]:7400", "127.9.9.9:1"] {
-            assert!(is_local(address), "{address}");
-        }
-        for address in ["10.0.0.1:7400", "node.example:7400", "[fd00::1]:7400", "0.0.0.0:7400"] {
-            assert!(!is_local(address), "{address}");
-        }
-    }
 }

@@ -65,6 +65,8 @@ fn an_invite_lets_one_replica_in_and_a_stranger_is_told_why_not() {
     let again = guarded(&world, "third", "research").args(["--invite", &token]).refused();
     assert_eq!(again.code, 2, "{}", again.err);
     assert!(again.err.contains("used already"), "{}", again.err);
+    let told = first.aop(["audit", "--event", "refused"]).ok().out;
+    assert!(told.contains("node ") && told.contains("used already"), "{told}");
 
     // Who was let in needs it no more: not after a restart, nor when it is over.
     let listed = first.aop(["invite", "ls", "--json"]).ok().json();
@@ -117,6 +119,8 @@ fn a_zone_below_does_what_its_invite_says_until_it_is_cut_off() {
     let lab = world.node("lab").args(["--invite", &reader]).start();
     assert_eq!(lab.zone, "lab.acme", "the invite names the zone");
     finds(&lab, "echo.tools.acme");
+    let told = acme.aop(["audit", "--event", "joined"]).ok().out;
+    assert!(told.contains("zone lab.acme") && told.contains(&lab.id[..9]), "{told}");
     let refused = lab.try_call("echo.tools.acme", &json!({"text": "hello"}));
     assert_eq!(refused.code, 3, "a reader calls nothing: {}{}", refused.out, refused.err);
     assert!(fixture.calls("echo") == 0);
@@ -134,4 +138,42 @@ fn a_zone_below_does_what_its_invite_says_until_it_is_cut_off() {
         shop.try_call("echo.tools.acme", &json!({"text": "again"})).code != 0
     });
     assert_eq!(fixture.calls("echo"), 1);
+    becomes("it says why", SOON, || {
+        let told = shop.try_call("echo.tools.acme", &json!({"text": "again"})).err;
+        told.contains("was undelegated by acme")
+    });
+    let told = acme.aop(["audit", "--event", "undelegated"]).ok().out;
+    assert!(told.contains("zone shop.acme") && told.contains("contract ended"), "{told}");
+}
+
+/// An invite is of no use to a node that dials this machine only, and a parent that refuses takes no zone down.
+#[test]
+fn a_running_node_takes_an_invite_it_can_use_and_says_what_later_starts_need() {
+    let world = World::new();
+    let acme = guarded(&world, "acme", "acme").start();
+    let token = invite(&acme, &["--zone", "lab.acme", "--role", "reader"]);
+    let mut lab = world.node("lab").zone("lab.acme").start();
+    let taken = lab.aop(["join", &token]);
+    if address().is_some() {
+        assert_eq!(taken.code, 2, "{}{}", taken.out, taken.err);
+        assert!(taken.err.contains("aop-node --zone lab.acme --invite TOKEN"), "{}", taken.err);
+        lab.stop();
+        lab = world.node("lab").zone("lab.acme").args(["--invite", &token]).start();
+    } else {
+        let later = format!("aop-node --zone lab.acme --parent {}", acme.address);
+        assert!(taken.code == 0 && taken.err.contains(&later), "{}{}", taken.out, taken.err);
+        let audit = lab.aop(["audit", "--event", "joined"]).ok().out;
+        assert!(audit.contains("operator") && audit.contains("zone acme"), "{audit}");
+    }
+    becomes("it is delegated", SOON, || acme.aop(["zones", "--json"]).ok().out.contains("lab.acme"));
+    let wrong = lab.aop(["join", "no.such.invite"]);
+    assert!(wrong.code == 2 && wrong.err.contains("cannot be read"), "{}", wrong.err);
+
+    // It has its key: it serves its own, though the parent turns it away.
+    acme.aop(["zones", "undelegate", "lab.acme"]).ok();
+    lab.stop();
+    let fixture = Fixture::new(&world, "own");
+    let lab = world.node("lab").zone("lab.acme").args(["--parent", &acme.address]).start();
+    lab.register("own", &fixture.command());
+    finds(&lab, "echo.own.lab.acme");
 }

@@ -137,9 +137,9 @@ impl Node {
             return self.expel(peer, &own);
         }
         let is_asked = self.links.entry(peer) == Some(&Entry::Asked);
-        if is_asked || join.token.len() > INVITE_BYTES_MAX {
+        if join.token.len() > INVITE_BYTES_MAX {
             self.counts.bad_frames += 1;
-        } else if self.is_guarded(peer) && self.links.set_entry(peer, Entry::Asked) {
+        } else if self.is_guarded(peer) && !is_asked && self.links.set_entry(peer, Entry::Asked) {
             self.outputs.push_back(Output::Redeem { peer, token: join.token });
         }
     }
@@ -200,11 +200,7 @@ impl Node {
         let known = self.delegation_of(zone).is_some();
         let may = known || !self.is_guarded(peer) || !matches!(self.granted(peer, zone), Ok(None));
         if !may {
-            let own = &self.config.zone;
-            let reason = format!(
-                "zone {own} delegates by invite; its operator makes one with `aop invite --zone {zone}`, or runs `aop zones delegate`"
-            );
-            self.keep_out(peer, &reason);
+            self.keep_out(peer, &self.no_delegation(zone));
         }
         may
     }
@@ -217,13 +213,18 @@ impl Node {
         if granted.is_some() || !(is_void || self.is_guarded(peer)) {
             return Ok(granted);
         }
-        let own = &self.config.zone;
-        let what = if is_void { "was undelegated" } else { "is not delegated" };
-        self.keep_out(
-            peer,
-            &format!("zone {zone} {what} by {own}; its operator can say `aop zones delegate {zone} KEY`"),
-        );
+        self.keep_out(peer, &self.no_delegation(zone));
         Err(())
+    }
+
+    /// Why a node of that zone is not let in, and who can help.
+    fn no_delegation(&self, zone: &ZoneName) -> String {
+        let own = &self.config.zone;
+        let is_void = self.anchors.revoked().void_until(own, zone).is_some();
+        let what = if is_void { "was undelegated" } else { "is not delegated" };
+        format!(
+            "zone {zone} {what} by {own}; its operator says `aop invite --zone {zone}`, or `aop zones delegate {zone} KEY`"
+        )
     }
 
     /// Ends it with somebody who may not come in, in words.

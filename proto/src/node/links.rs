@@ -184,7 +184,7 @@ impl Links {
     pub(super) fn invited(&mut self, addresses: &[String], is_replica: bool) {
         let purpose = if is_replica { Purpose::Join } else { Purpose::Parent };
         for address in addresses {
-            self.contacts.give(address, purpose);
+            self.contacts.give_anew(address, purpose);
         }
         self.has_parents |= !is_replica && !addresses.is_empty();
     }
@@ -359,6 +359,15 @@ impl Links {
             (None, Some((address, _))) => format!("the parent at {address}"),
             (None, None) => "the parent".to_owned(),
         }
+    }
+
+    /// Why no parent is connected; empty while one is, or where nobody knows yet.
+    pub(super) fn parent_error(&self) -> String {
+        let parents = || self.contacts.values().filter(|contact| contact.purpose == Purpose::Parent);
+        if parents().any(|contact| contact.peer.is_some() && !contact.refused) {
+            return String::new();
+        }
+        parents().find_map(|contact| contact.error.clone()).unwrap_or_default()
     }
 
     /// When the next address is to be tried, or somebody greeted again.

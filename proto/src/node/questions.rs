@@ -146,6 +146,7 @@ impl Node {
             zone: self.links.parent_label(),
             peers: self.links.askable_parents(),
             stale: true,
+            error: self.links.parent_error(),
         });
         let (mut children, mut askable) = (Vec::new(), self.links.askable_children());
         for (zone, by_node) in self.zone.children() {
@@ -155,7 +156,7 @@ impl Node {
             }
             let gateways = by_node.values().flat_map(Child::gateways).map(|g| g.address.clone());
             let stale = self.links.failed_lately(gateways);
-            children.push((zone.clone(), Route { zone: zone.to_string(), peers, stale }));
+            children.push((zone.clone(), Route { zone: zone.to_string(), peers, stale, error: String::new() }));
         }
         Routes { own: self.config.zone.clone(), parent, children }
     }

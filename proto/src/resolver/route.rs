@@ -15,6 +15,8 @@ pub struct Route {
     pub peers: Vec<NodeId>,
     /// It was tried and not reached: not worth waiting for.
     pub stale: bool,
+    /// Why nobody is connected, for people; empty where that is not known.
+    pub error: String,
 }
 
 /// Ways to all neighbours.
@@ -115,7 +117,7 @@ mod tests {
     }
 
     fn route(text: &str) -> Route {
-        Route { zone: text.into(), peers: vec![NodeId([1; 32])], stale: false }
+        Route { zone: text.into(), peers: vec![NodeId([1; 32])], stale: false, error: String::new() }
     }
 
     fn middle() -> Routes {

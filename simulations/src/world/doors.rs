@@ -81,6 +81,12 @@ impl World {
         (host.now(self.time), host.node.as_mut().expect("it runs"))
     }
 
+    /// Gives a running host an invite of `issuer`, as `aop join` does.
+    pub fn join(&mut self, host: HostId, issuer: HostId, invitation: Invitation) {
+        let addresses = vec![self.hosts[issuer.0].spec.address.clone()];
+        self.hand(host.0, Input::Join { invitation, addresses });
+    }
+
     /// Gives a node these rules, now and when it starts again.
     pub fn set_rules(&mut self, host: HostId, rules: Vec<Rule>) {
         self.hosts[host.0].spec.rules = rules;

@@ -41,6 +41,8 @@ pub(super) struct Contact {
     pub(super) next_try: Duration,
     /// An operator gave it: it is never given up.
     given: bool,
+    /// Something changed that may make the next try end better: it is not put off.
+    hopeful: bool,
     /// Whose node records name it, of a parent that no operator gave.
     named_by: BTreeSet<NodeId>,
     dialing: bool,
@@ -57,6 +59,7 @@ impl Contact {
             refused: false,
             next_try: Duration::ZERO,
             given: false,
+            hopeful: false,
             named_by: BTreeSet::new(),
             dialing: false,
             backoff: DIAL_BACKOFF_MIN,
@@ -119,8 +122,20 @@ impl Contacts {
         }
     }
 
-    /// Keeps an address from now on, if there is room; none of those that cannot be dialled. One that is kept already stays what it is, but may learn who is to be expected
-    /// there.
+    /// The same, to be dialled at once, or as soon as a connection ends that leads nowhere: there is an invite now.
+    pub(super) fn give_anew(&mut self, address: &str, purpose: Purpose) {
+        self.give(address, purpose);
+        if let Some(contact) = self.by_address.get_mut(address) {
+            contact.next_try = Duration::ZERO;
+            contact.backoff = DIAL_BACKOFF_MIN;
+            contact.refused = false;
+            contact.hopeful = contact.peer.is_some();
+        }
+        self.settle();
+    }
+
+    /// Keeps an address from now on, if there is room; none of those that cannot be dialled. One that is kept already stays what it is, but
+    /// may learn who is to be expected there.
     pub(super) fn keep(&mut self, address: &str, purpose: Purpose, expected: Option<NodeId>) {
         if let Some(contact) = self.by_address.get_mut(address) {
             let news = expected.is_some() && contact.expected != expected && contact.purpose == purpose;
@@ -277,7 +292,8 @@ impl Contacts {
         self.by_address.retain(|_, contact| contact.purpose != Purpose::Fellow || contact.peer != Some(peer));
         for contact in self.by_address.values_mut().filter(|contact| contact.peer == Some(peer)) {
             contact.peer = None;
-            contact.next_try = now + pause;
+            let is_hopeful = std::mem::take(&mut contact.hopeful);
+            contact.next_try = now + if is_hopeful { DIAL_BACKOFF_MIN } else { pause };
             if !contact.refused {
                 contact.error = Some("the connection was lost".to_owned());
             }

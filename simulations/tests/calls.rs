@@ -135,3 +135,26 @@ fn a_call_of_a_node_that_was_revoked_goes_no_further_than_its_parent() {
     let refused = family.world.pass_on(acme, lab, signed);
     assert!(matches!(refused, Err(NotBelieved::Author(TrustError::Revoked(_)))), "{refused:?}");
 }
+
+/// It was proven once, by what a fellow heard of the parent, and went on showing that.
+#[test]
+fn a_replica_that_reaches_no_parent_shows_the_proofs_of_now() {
+    let mut family = Family::new(5);
+    let Family { acme, lab, .. } = family;
+    let invitation = family.world.invite(lab, "lab.acme", Role::Peer, 1);
+    let second = family.world.boot(Spec::new("lab.acme", 5).join(2).guarded().invited(invitation));
+    family.world.partition(&[second], &[acme]);
+    family.world.run_for(SOON);
+    for _ in 0..2 {
+        family.world.rotate_through(acme).unwrap();
+        family.world.pass_a_day();
+        family.world.run_for(SOON * 6);
+        family.world.pass_a_day();
+        family.world.run_for(SOON * 6);
+    }
+    // To whom nobody of that zone has spoken before.
+    let invitation = family.world.invite(acme, "shop.acme", Role::Peer, 1);
+    let shop = family.world.boot(Spec::new("shop.acme", 6).parent(1).guarded().invited(invitation));
+    family.world.run_for(SOON);
+    assert_eq!(family.bring(&[second, lab, acme, shop]).1, family.brought_by(second));
+}

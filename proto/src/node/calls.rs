@@ -10,7 +10,7 @@ use crate::name::ZoneName;
 use crate::node::Node;
 use crate::now::Now;
 use crate::params::{PROOFS_BYTES_MAX, ZONE_DEPTH_MAX};
-use crate::record::{Author, NodeId, ZoneProof};
+use crate::record::{Author, NodeId, Signed, ZoneProof};
 use crate::trust::{Remembered, Repeated, TrustError};
 use crate::view::Relation;
 use crate::wire::message::Call;
@@ -133,6 +133,15 @@ impl Node {
     /// What proves this zone to others.
     pub(super) fn own_proofs(&self) -> &[ZoneProof] {
         &self.calls.proofs
+    }
+
+    /// Whether these proofs of this zone were written after those that are held.
+    pub(super) fn is_later_proof(&self, proofs: &[ZoneProof]) -> bool {
+        let written = |proofs: &[ZoneProof]| {
+            let signed = proofs.iter().filter_map(|proof| Signed::read(&proof.delegation).ok());
+            signed.map(|(signed, _)| signed.record.issued_ms).max()
+        };
+        self.calls.proofs.is_empty() || written(proofs) > written(&self.calls.proofs)
     }
 
     /// What a parent says proves us to others, whether it is news: taken as far as it does.

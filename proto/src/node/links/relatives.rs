@@ -382,7 +382,8 @@ impl Node {
             self.counts.refused += u64::from(self.anchors.pin(name, key, &manifests).is_err());
         }
         self.settle_keys();
-        if self.own_proofs().is_empty() {
+        // What a parent says itself goes before what a fellow heard of one, whose later word goes before an earlier one.
+        if self.links.askable_parents().is_empty() && self.is_later_proof(&above.proofs) {
             self.take_own_proofs(above.proofs);
         }
         for (peer, zone) in self.links.misjudged(&own) {

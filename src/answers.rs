@@ -21,7 +21,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 /// Bytes of answers L1 may hold.
-const L1_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub const L1_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What a JSON answer shows besides what it always does.
 #[derive(Debug, Clone, Copy, Default)]
@@ -421,7 +421,7 @@ impl Default for Answers {
             let bytes: usize = kept.resolution.hits.iter().map(|hit| hit.definition.len() + 1024).sum();
             u32::try_from(bytes + key.len() + 512).unwrap_or(u32::MAX)
         };
-        let kept = moka::sync::Cache::builder().max_capacity(L1_BYTES_MAX).weigher(weigh).build();
+        let kept = moka::sync::Cache::builder().max_capacity(L1_BYTES_MAX as u64).weigher(weigh).build();
         Self { kept, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 }
@@ -449,6 +449,13 @@ impl Answers {
     /// Drops everything.
     pub fn flush(&self) {
         self.kept.invalidate_all();
+    }
+
+    /// About how many answers are kept.
+    pub fn kept(&self) -> usize {
+        // Until then what was just put is not counted yet.
+        self.kept.run_pending_tasks();
+        usize::try_from(self.kept.entry_count()).unwrap_or(usize::MAX)
     }
 
     /// Hits and misses so far.

@@ -12,6 +12,7 @@
 
 mod arguments;
 mod audit;
+mod cache;
 mod call;
 mod client;
 mod completions;
@@ -137,6 +138,7 @@ enum Command {
     Register(register::Register),
     Unregister(unregister::Unregister),
     Refresh(refresh::Refresh),
+    Cache(cache::Cache),
     Zones(zones::Zones),
     Nodes(nodes::Nodes),
     Status(status::Status),
@@ -203,6 +205,7 @@ async fn dispatch(command: Command, context: &mut Context) -> anyhow::Result<Exi
         Command::Register(command) => command.run(context).await,
         Command::Unregister(command) => command.run(context).await,
         Command::Refresh(command) => command.run(context).await,
+        Command::Cache(command) => command.run(context).await,
         Command::Zones(command) => command.run(context).await,
         Command::Nodes(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,

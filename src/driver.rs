@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use aop_proto::access::Policy;
 use aop_proto::invite::Granted;
+use aop_proto::name::ZoneName;
 use aop_proto::node::{
     Admission, Brought, Input, Invitation, Keep, Node, NotBelieved, Output, Refusal, Write, WriteError, Wrote,
 };
@@ -85,8 +86,8 @@ pub enum Job {
     Resolve(Question, DriverTerms, oneshot::Sender<(Outcome, Vec<Found>)>),
     /// Who may find what from now on.
     Rules(Policy),
-    /// Forget all cached answers.
-    FlushCaches,
+    /// Forget all cached answers, or what is kept of one zone and those below it.
+    FlushCaches(Option<ZoneName>),
     /// Say goodbye to all peers.
     Leave(oneshot::Sender<()>),
 }
@@ -359,7 +360,7 @@ impl Driver {
                 self.input(Input::Resolve { token, question, terms });
             }
             Job::Rules(rules) => self.input(Input::Rules(rules)),
-            Job::FlushCaches => self.input(Input::FlushCaches),
+            Job::FlushCaches(zone) => self.input(Input::FlushCaches(zone)),
             Job::Leave(done) => {
                 self.input(Input::Leave);
                 self.drain();
@@ -601,7 +602,6 @@ fn reply<T>(to: Option<oneshot::Sender<T>>, value: T) {
 
 #[cfg(test)]
 mod tests {
-    use aop_proto::name::ZoneName;
     use aop_proto::node::{Admission, Config, Restored};
 
     use super::*;

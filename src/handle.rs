@@ -5,6 +5,7 @@
 
 mod admission;
 mod audited;
+mod cache;
 mod callers;
 mod keys;
 mod servers;
@@ -15,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aop_proto::cache::Count;
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
@@ -422,15 +422,6 @@ impl Handle {
         self.inner.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Forgets every cached answer.
-    ///
-    /// # Errors
-    /// `Busy` when too many jobs wait.
-    pub fn flush_caches(&self) -> Result<(), Problem> {
-        self.inner.answers.flush();
-        self.inner.jobs.try_send(Job::FlushCaches).map_err(|_| busy())
-    }
-
     /// Says goodbye to all peers.
     pub async fn leave(&self) {
         let (done, left) = oneshot::channel();
@@ -448,13 +439,6 @@ impl Handle {
             Ok(Err(error)) => Err(self.write_problem(error)),
             Err(_) => Err(stopping()),
         }
-    }
-
-    /// Hits and misses of L1, L2 and L3.
-    fn cache_counts(&self) -> [Count; 3] {
-        let (hits, misses) = self.inner.answers.counts();
-        let counts = self.view().counts;
-        [Count { hits, misses }, counts.l2, counts.l3]
     }
 
     /// The problem of a zone that is not there, with near names among those this node and its relatives know.

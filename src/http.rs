@@ -8,6 +8,7 @@ mod accept;
 mod admission;
 mod ask;
 mod audit;
+mod cache;
 mod entrance;
 mod guard;
 mod keys;
@@ -92,6 +93,8 @@ fn routes(doors: Doors, others: Router) -> Router {
         .at(See, "/v1/servers/{name}", get(servers::show))
         .at(See, "/v1/nodes", get(state::nodes))
         .at(See, "/v1/status", get(state::status))
+        .at(See, "/v1/cache", get(cache::show))
+        .at(Admin, "/v1/cache/flush", post(cache::flush))
         .at(See, "/v1/keys", get(keys::list))
         .at(See, "/metrics", get(ops::metrics))
         .at(See, "/", get(ops::page))

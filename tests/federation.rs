@@ -3,6 +3,8 @@
 //! Everything is seen through `aop` at one of the nodes, as a user sees it. A node is killed as by power cut unless a test says
 //! otherwise.
 
+#[path = "federation/caching.rs"]
+mod caching;
 #[path = "federation/rotation.rs"]
 mod rotation;
 mod support;

@@ -52,7 +52,7 @@ use crate::now::Now;
 use crate::params::{LEASE, REAP_INTERVAL, SERIAL_NOTICE_DELAY};
 use crate::record::{Certificate, NodeId, Origin, Revocation, SignedRef};
 use crate::registry::Registry;
-use crate::resolver::{Outcome, Resolver, Terms};
+use crate::resolver::{self, Outcome, Resolver, Terms};
 use crate::search::Found;
 use crate::selection::Chance;
 use crate::trust::{Anchors, Chains, Lineage, Opened, Verifier};
@@ -218,8 +218,8 @@ pub enum Input {
     },
     /// Who may find what from now on.
     Rules(Policy),
-    /// Forget all cached answers.
-    FlushCaches,
+    /// Forget all cached answers, or what is kept of one zone and those below it.
+    FlushCaches(Option<ZoneName>),
     /// Say goodbye.
     Leave,
 }
@@ -339,6 +339,8 @@ pub struct Node {
     epoch: u64,
     view_dirty: bool,
     view_at: Duration,
+    /// What readers see of the caches.
+    view_answers: resolver::Shown,
     counts: Counts,
     outputs: VecDeque<Output>,
 }
@@ -376,6 +378,7 @@ impl Node {
             epoch: 0,
             view_dirty: true,
             view_at: Duration::ZERO,
+            view_answers: resolver::Shown::default(),
             counts: Counts::default(),
             outputs: VecDeque::new(),
             trust,
@@ -427,8 +430,8 @@ impl Node {
             Input::Join { invitation, addresses } => self.on_invited(invitation, &addresses),
             Input::Resolve { token, question, terms } => self.on_resolve(token, question, terms),
             Input::Rules(rules) => self.config.rules = rules,
-            Input::FlushCaches => {
-                self.resolver.flush();
+            Input::FlushCaches(zone) => {
+                self.resolver.flush(zone.as_ref());
                 self.epoch += 1;
                 self.view_dirty = true;
             }
@@ -480,6 +483,8 @@ impl Node {
         }
         if self.view_dirty {
             next = next.min(self.view_at + VIEW_INTERVAL);
+        } else if self.resolver.shown() != self.view_answers {
+            next = next.min(self.view_at + COUNTERS_INTERVAL);
         }
         next.max(self.now.mono)
     }
@@ -568,11 +573,12 @@ impl Node {
             let own = self.own_serial();
             self.spread(None, vec![own]);
         }
-        // Counters alone make no view; who reads them gets them a moment late.
+        // Counters alone make no view at once; who reads them gets them a moment late.
         let due = self.view_dirty || now >= self.view_at + COUNTERS_INTERVAL;
         if due && (now >= self.view_at + VIEW_INTERVAL || self.view_at.is_zero()) {
             self.view_dirty = false;
             self.view_at = now;
+            self.view_answers = self.resolver.shown();
             self.outputs.push_back(Output::Changed);
         }
     }
@@ -629,11 +635,12 @@ impl Node {
 
     /// What readers see now. Taking it changes nothing.
     pub fn view(&self) -> View {
-        let (l2, l3) = self.resolver.counts();
+        let resolver::Shown { l2, l3, kept } = self.resolver.shown();
         let counts = Counts {
             l2,
             l3,
             questions: self.resolver.in_flight(),
+            kept,
             gossip: self.gossip.counts(),
             membership: self.membership.counts(),
             refused: self.counts.refused + self.resolver.refused(),

@@ -180,6 +180,17 @@ enum Via {
 /// Time given to a child that is not connected to appear, before it counts as silent.
 const REACH_GRACE: Duration = Duration::from_millis(250);
 
+/// What the caches of a resolver show to readers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Shown {
+    /// Hits and misses of L2.
+    pub l2: Count,
+    /// The same of L3.
+    pub l3: Count,
+    /// Answers kept in L2 and in L3.
+    pub kept: [usize; 2],
+}
+
 /// All questions of one node, and what it remembers of earlier ones.
 #[derive(Debug, Default)]
 pub struct Resolver {
@@ -487,15 +498,18 @@ impl Resolver {
         }
     }
 
-    /// Drops everything kept.
-    pub fn flush(&mut self) {
-        self.l2.retain(|_, _| false);
-        self.l3.retain(|_, _| false);
+    /// Drops everything kept, or of one zone and those below it.
+    pub fn flush(&mut self, zone: Option<&ZoneName>) {
+        let stays = |checked: &Checked| {
+            zone.is_some_and(|zone| !ZoneName::parse(&checked.answer.zone).is_ok_and(|of| of.is_within(zone)))
+        };
+        self.l2.retain(|_, outside| zone.is_some() && outside.answers.iter().all(stays));
+        self.l3.retain(|_, checked| stays(checked));
     }
 
-    /// Hits and misses of L2 and L3.
-    pub const fn counts(&self) -> (Count, Count) {
-        (self.l2.count(), self.l3.count())
+    /// What its caches show.
+    pub fn shown(&self) -> Shown {
+        Shown { l2: self.l2.count(), l3: self.l3.count(), kept: self.kept() }
     }
 
     /// Records and answers that did not verify.

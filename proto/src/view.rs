@@ -137,6 +137,8 @@ pub struct Counts {
     pub l2: Count,
     /// L3.
     pub l3: Count,
+    /// Answers kept in L2 and in L3.
+    pub kept: [usize; 2],
     /// Questions on their way.
     pub questions: usize,
     /// Of the exchange of logs.

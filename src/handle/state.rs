@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aop_proto::access::Caller;
-use aop_proto::cache::Count;
 use aop_proto::name::ZoneName;
 use aop_proto::view::{ContactView, Counts, View};
 use serde_json::{Value, json};
 
+use super::cache::count_json;
 use super::{Ask, Handle, Mode};
 
 /// Time the list of zones has.
@@ -193,12 +193,6 @@ fn zone_json(view: &View, name: &str, tools: u64, state: &str) -> Value {
 fn parent_of(name: &str, known: &[ZoneName]) -> Option<String> {
     let zone = ZoneName::parse(name).ok()?;
     known.iter().filter(|other| zone.is_below(other)).max_by_key(|other| other.depth()).map(ToString::to_string)
-}
-
-fn count_json(count: Count) -> Value {
-    let all = count.hits + count.misses;
-    let ratio = if all == 0 { None } else { Some((count.hits as f64 / all as f64 * 1000.0).round() / 1000.0) };
-    json!({"hits": count.hits, "misses": count.misses, "ratio": ratio})
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -140,7 +140,7 @@ impl Node {
     /// Does what follows from who is out of a zone now, and who was `before`: a statement may add somebody, or make others count no more.
     fn enforce(&mut self, zone: &ZoneName, before: &BTreeSet<NodeId>) {
         // What was answered before may rest on it.
-        self.resolver.flush();
+        self.resolver.flush(None);
         self.epoch += 1;
         self.view_dirty = true;
         let now: BTreeSet<NodeId> = self.anchors.revoked().nodes(zone).collect();

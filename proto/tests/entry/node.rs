@@ -441,7 +441,7 @@ impl World {
             1 => Input::Reached { peer, address },
             2 => Input::PeerDown { peer, lost: dice.yes() },
             3 => Input::DialFailed { address, reason: "no".into() },
-            _ => Input::FlushCaches,
+            _ => Input::FlushCaches(None),
         };
         self.input(at, input);
     }

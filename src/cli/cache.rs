@@ -1,0 +1,106 @@
+//! `aop cache`: what a node keeps of answers, level by level; `aop cache flush` forgets it.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::Request;
+use super::output::Exit;
+use super::table::{Table, name, plain};
+use super::{Context, text};
+
+const EXAMPLES: &str = "\
+Examples:
+  aop cache show
+  aop cache flush
+  aop cache flush --zone lab.acme
+
+L1 is what a node's own doors were told (60 s), L2 what its zone was told of
+the world outside (300 s), L3 what each zone said (900 s), shown as stale while
+that zone is silent.";
+
+/// Show what the node keeps of answers, or forget it
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Cache {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show how many answers each level keeps, and how often they were of use
+    Show,
+    /// Forget them: the next questions ask anew
+    Flush {
+        /// Only what is of this zone and those below it
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
+    },
+}
+
+impl Cache {
+    /// Asks for the levels, or for their end, and prints what came.
+    pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
+        let out = &context.out;
+        match self.command {
+            Command::Show => {
+                let reply = context.client.send(&Request::get(&["cache"])).await?;
+                if out.for_people() {
+                    out.table(&table(&reply.value()?))?;
+                } else {
+                    out.reply(&reply, Some("levels"), "level")?;
+                }
+            }
+            Command::Flush { zone } => {
+                let body = zone.as_ref().map_or_else(|| json!({}), |zone| json!({"zone": zone}));
+                let reply = context.client.send(&Request::post(&["cache", "flush"], body.to_string())).await?;
+                if out.for_people() {
+                    out.talk(&match zone {
+                        Some(zone) => format!("forgotten: what was kept of {} and below", text::clean(&zone)),
+                        None => "forgotten: every answer that was kept".to_owned(),
+                    });
+                } else {
+                    out.reply(&reply, None, "zone")?;
+                }
+            }
+        }
+        Ok(Exit::Complete)
+    }
+}
+
+fn table(value: &Value) -> Table {
+    let mut table = Table::new(&["LEVEL", ">ENTRIES", ">HITS", ">MISSES", ">RATIO", ">AT MOST", ">LIFE"]);
+    for level in value["levels"].as_array().into_iter().flatten() {
+        let count = |key: &str| level[key].as_u64().map_or_else(|| "–".to_owned(), |count| count.to_string());
+        let ratio = level["ratio"].as_f64().map_or_else(|| "–".to_owned(), |ratio| format!("{:.0} %", ratio * 100.0));
+        let megabytes = level["bytes_max"].as_u64().unwrap_or(0) >> 20;
+        let most = match level["entries_max"].as_u64() {
+            Some(entries) => format!("{entries}, {megabytes} MiB"),
+            None => format!("{megabytes} MiB"),
+        };
+        let life = level["life_max_ms"].as_u64().map(text::span).unwrap_or_default();
+        let title = level["level"].as_str().unwrap_or("?").to_uppercase();
+        let cells = [count("entries"), count("hits"), count("misses"), ratio, most, life];
+        table.row([vec![name(title)], cells.map(plain).into()].concat());
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::Look;
+    use super::*;
+
+    #[test]
+    fn each_level_is_a_row() {
+        let value = json!({"levels": [
+            {"level": "l1", "entries": 2, "entries_max": null, "bytes_max": 67_108_864, "life_max_ms": 60_000, "hits": 3, "misses": 1, "ratio": 0.75},
+            {"level": "l2", "entries": 0, "entries_max": 10_000, "bytes_max": 67_108_864, "life_max_ms": 300_000, "hits": 0, "misses": 0, "ratio": null}]});
+        assert_eq!(
+            table(&value).render(Look::default()),
+            "LEVEL  ENTRIES  HITS  MISSES  RATIO         AT MOST  LIFE\n\
+             L1           2     3       1   75 %          64 MiB   60s\n\
+             L2           0     0       0      –  10000, 64 MiB    5m\n"
+        );
+    }
+}

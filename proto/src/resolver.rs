@@ -13,6 +13,7 @@
 
 mod asker;
 mod bounds;
+mod outcome;
 mod outside;
 mod proofs;
 mod route;
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use asker::{Asker, Terms};
+pub use outcome::{Freshness, Outcome, Source};
 use outside::{Outside, accept, weight};
 pub use proofs::Proofs;
 pub use route::{Route, Routes};
@@ -38,60 +40,6 @@ use crate::wire::message::{Answer, Query, Question, Silent, TAG_UNREACHABLE};
 use crate::zone::Tools;
 use crate::zone::answer::{Answerer, answer};
 
-/// Where an answer came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Source {
-    /// This node's own zone.
-    Local,
-    /// The zone's cache, here or at the replica that owns the question.
-    L2,
-    /// Kept from before and stale.
-    L3,
-    /// The parent, now.
-    Parent,
-    /// A child, now.
-    Child,
-}
-
-/// How good a result is as an answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Freshness {
-    /// Said by the zone within its lifetime.
-    Fresh,
-    /// Kept from before, because the zone is silent now.
-    Stale,
-}
-
-/// Everything that came back for a question.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The question.
-    pub question: Question,
-    /// What zones said, and where that came from.
-    pub answers: Vec<(Source, Checked)>,
-    /// Zones that did not answer.
-    pub silent: Vec<Silent>,
-    /// Zones that were not asked for want of budget.
-    pub skipped: u32,
-    /// Keys of the zones in it.
-    pub proofs: Vec<ZoneProof>,
-}
-
-impl Outcome {
-    /// Whether somebody was silent.
-    pub fn is_partial(&self) -> bool {
-        !self.silent.is_empty()
-    }
-
-    /// Freshness of one of its answers.
-    pub fn freshness(&self, answer: usize) -> Freshness {
-        match self.answers.get(answer) {
-            Some((Source::L3, _)) => Freshness::Stale,
-            _ => Freshness::Fresh,
-        }
-    }
-}
-
 /// What is to be done.
 #[derive(Debug)]
 pub enum Act {
@@ -99,8 +47,8 @@ pub enum Act {
     Ask(NodeId, Query),
     /// Somebody of this zone has to be reached first.
     Reach(ZoneName),
-    /// Answer a door.
-    Resolved(u64, Box<Outcome>),
+    /// Answer doors that asked the same.
+    Resolved(Vec<u64>, Box<Outcome>),
     /// Answer a node.
     Reply(NodeId, Box<Answer>),
 }
@@ -139,6 +87,8 @@ struct Pending {
     /// Results that were wanted.
     limit: u32,
     asker: Asker,
+    /// Doors that asked the same while it was on its way.
+    joined: Vec<u64>,
     terms: Terms,
     waiting: BTreeMap<u64, Waiting>,
     answers: Vec<Heard>,
@@ -195,6 +145,8 @@ pub struct Shown {
 #[derive(Debug, Default)]
 pub struct Resolver {
     pending: BTreeMap<u64, Pending>,
+    /// Questions of doors that a later one may join, with the tag of the own zone they were answered under.
+    joinable: BTreeMap<Question, (u64, u64)>,
     /// Query id → question.
     sent: BTreeMap<u64, u64>,
     next: u64,
@@ -204,7 +156,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Takes a question. Answers at once what needs nobody else.
+    /// Takes a question. Answers at once what needs nobody else; what a door of this node asks already is not asked twice.
     pub fn start(
         &mut self,
         asker: Asker,
@@ -213,10 +165,15 @@ impl Resolver {
         visited: &[String],
         around: &mut Around<'_>,
     ) -> Vec<Act> {
+        if let Some(first) = self.same_in_flight(&asker, &question, &terms, around.by.tag) {
+            first.joined.extend(asker.door());
+            return Vec::new();
+        }
         let mut pending = Pending {
             limit: question.limit,
             question,
             asker,
+            joined: Vec::new(),
             terms,
             waiting: BTreeMap::new(),
             answers: Vec::new(),
@@ -249,9 +206,22 @@ impl Resolver {
         if pending.waiting.is_empty() {
             acts.push(self.finish(pending, around));
         } else {
+            if pending.asker.door().is_some() && terms.cached {
+                self.joinable.insert(pending.question.clone(), (id, around.by.tag));
+            }
             self.pending.insert(id, pending);
         }
         acts
+    }
+
+    /// The question of a door that another one can wait for instead of asking the same: on the same terms, no longer than it would wait
+    /// itself, and with nothing heard since that it has to know. Who wants nothing from a cache wants nothing asked before either.
+    fn same_in_flight(&mut self, asker: &Asker, question: &Question, terms: &Terms, tag: u64) -> Option<&mut Pending> {
+        asker.door().filter(|_| terms.cached)?;
+        let (id, _) = self.joinable.get(question).filter(|(_, then)| *then == tag)?;
+        let first = self.pending.get_mut(id)?;
+        let same = Terms { deadline: first.terms.deadline, ..*terms } == first.terms;
+        (same && first.terms.deadline <= terms.deadline && first.joined.len() < QUERIES_MAX).then_some(first)
     }
 
     fn answer_here(&self, pending: &mut Pending, around: &mut Around<'_>) {
@@ -454,6 +424,9 @@ impl Resolver {
     fn settle(&mut self, id: u64, around: &mut Around<'_>) -> Vec<Act> {
         match self.pending.get(&id) {
             Some(pending) if pending.waiting.is_empty() => {
+                if self.joinable.get(&pending.question).is_some_and(|(first, _)| *first == id) {
+                    self.joinable.remove(&pending.question);
+                }
                 let pending = self.pending.remove(&id);
                 pending.map(|pending| self.finish(pending, around)).into_iter().collect()
             }
@@ -478,7 +451,10 @@ impl Resolver {
         pending.answers.sort_by(|a, b| a.checked.answer.zone.cmp(&b.checked.answer.zone));
         pending.add_proofs(&around.proofs, around.anchors);
         match pending.asker {
-            Asker::Door(token) => Act::Resolved(token, Box::new(pending.into_outcome())),
+            Asker::Door(token) => {
+                pending.joined.push(token);
+                Act::Resolved(std::mem::take(&mut pending.joined), Box::new(pending.into_outcome()))
+            }
             Asker::Peer { node, id, .. } => Act::Reply(node, Box::new(pending.into_answer(id))),
         }
     }
@@ -492,6 +468,7 @@ impl Resolver {
     /// anew; what it said before stays, to be shown as stale.
     pub fn on_tag(&mut self, zone: &ZoneName, tag: u64) {
         let old = |checked: &Checked| checked.answer.zone == zone.as_str() && checked.answer.tag != tag;
+        self.joinable.clear();
         self.l2.retain(|_, outside| !outside.answers.iter().any(old));
         if tag != TAG_UNREACHABLE {
             self.l3.retain(|_, checked| !old(checked));
@@ -500,6 +477,7 @@ impl Resolver {
 
     /// Drops everything kept, or of one zone and those below it.
     pub fn flush(&mut self, zone: Option<&ZoneName>) {
+        self.joinable.clear();
         let stays = |checked: &Checked| {
             zone.is_some_and(|zone| !ZoneName::parse(&checked.answer.zone).is_ok_and(|of| of.is_within(zone)))
         };

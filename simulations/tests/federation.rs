@@ -78,6 +78,35 @@ fn a_name_is_found_from_everywhere_and_an_unknown_one_denied_by_its_authority() 
     }
 }
 
+/// What many ask at once is asked of others once, unless it has changed meanwhile or is to be asked anew.
+#[test]
+fn the_same_question_in_flight_is_one() {
+    let (mut world, root, _, writing) = federation(21);
+    let asked = words("papers on arxiv");
+    let ask = |world: &mut World, times: usize, cached| {
+        let before = queries_to(world, root);
+        let terms = |terms| aop_proto::resolver::Terms { cached, ..terms };
+        let tokens: Vec<u64> = (0..times).map(|_| world.ask(writing, asked.clone(), terms)).collect();
+        world.run_for(DEADLINE);
+        let answers: Vec<_> = tokens.into_iter().map(|token| world.answer(writing, token).unwrap()).collect();
+        assert!(answers.iter().all(|answered| answered.names() == answers[0].names() && !answered.names().is_empty()));
+        (queries_to(world, root) - before, answers[0].names())
+    };
+    let (first, names) = ask(&mut world, 1, false);
+    assert_eq!(ask(&mut world, 50, false), (50 * first, names.clone()));
+    world.run_for(Duration::from_mins(20));
+    assert_eq!(ask(&mut world, 50, true), (first, names));
+    // A tool of the own zone that is there before the second question is in its answer.
+    world.run_for(Duration::from_mins(20));
+    let early = world.ask(writing, asked.clone(), |terms| terms);
+    let token = world.write(writing, server("desk", &[("print_papers", "Print papers on paper")]));
+    assert!(world.run_until(DEADLINE, |world| world.written(writing, token).is_some()).is_some());
+    let still = !world.is_answered(writing, early);
+    let late = world.resolve(writing, asked);
+    assert!(late.names().contains(&"print_papers.desk.writing".to_owned()), "{:?}", late.names());
+    assert!(still, "the first was on its way all the time");
+}
+
 #[test]
 fn a_zone_that_nobody_knows_is_denied_by_the_root_with_what_is_near() {
     let (mut world, root, research, writing) = federation(4);

@@ -167,10 +167,13 @@ impl Node {
                 Act::Ask(peer, query) => self.send(peer, query),
                 Act::Reply(peer, answer) => self.send(peer, *answer),
                 Act::Reach(zone) => self.reach(&zone),
-                Act::Resolved(token, outcome) => {
+                Act::Resolved(tokens, outcome) => {
                     let answers: Vec<Checked> = outcome.answers.iter().map(|(_, checked)| checked.clone()).collect();
                     let found = rank(&outcome.question, &answers);
-                    self.outputs.push_back(Output::Resolved { token, outcome, found });
+                    for token in tokens {
+                        let (outcome, found) = (outcome.clone(), found.clone());
+                        self.outputs.push_back(Output::Resolved { token, outcome, found });
+                    }
                 }
             }
         }

@@ -24,6 +24,14 @@ pub enum Asker {
 }
 
 impl Asker {
+    /// The token of a door.
+    pub(super) const fn door(&self) -> Option<u64> {
+        match self {
+            Self::Door(token) => Some(*token),
+            Self::Peer { .. } => None,
+        }
+    }
+
     /// What it may find, if not everything. Whoever asks at a door of this node is shown what he may see there.
     pub(super) const fn sight(&self) -> Option<&Sight> {
         match self {

@@ -275,24 +275,14 @@ impl Resolution {
         self.partial |= page.partial;
         let news = page.silent.iter().filter(|zone| !self.silent.contains(zone)).cloned().collect::<Vec<_>>();
         self.silent.extend(news);
+        let known = |step: &Step, steps: &[Step]| steps.iter().any(|one| one.zone == step.zone);
+        let steps: Vec<Step> = page.trace.iter().filter(|step| !known(step, &self.trace)).cloned().collect();
+        self.trace.extend(steps);
         self.ttl = self.ttl.min(page.ttl);
         self.age = self.age.max(page.age);
         self.etag = etag_of(&self.hits, &self.silent);
         // A page that brings the list no further ends it; the zone then says nothing new.
         self.continues_after = page.continues_after.clone().filter(|next| next.as_str() > after);
-    }
-
-    /// The part of it that `keep` lets pass, at most so many, with nothing about what else there is.
-    pub fn only(&self, most: usize, keep: impl Fn(&Hit) -> bool) -> Self {
-        let mut part = self.clone();
-        part.hits.retain(keep);
-        part.hits.truncate(most);
-        for (at, hit) in part.hits.iter_mut().enumerate() {
-            hit.rank = at + 1;
-        }
-        part.near.clear();
-        part.etag = etag_of(&part.hits, &part.silent);
-        part
     }
 
     /// Zones that were silent, each with the reason where one is known.

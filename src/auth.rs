@@ -18,7 +18,7 @@ mod token;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aop_proto::access::{Action, Caller, Grant, Policy, Principal, Request};
+use aop_proto::access::{Action, Caller, Grant, Policy, Principal, Request, Sight};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use arc_swap::ArcSwap;
@@ -150,6 +150,16 @@ impl Auth {
     /// The rules as they are now.
     pub fn policy(&self) -> Policy {
         self.inner.configured.load().policy.clone()
+    }
+
+    /// What `caller` may find; nothing where that is everything.
+    pub fn sight(&self, caller: &Caller) -> Option<Sight> {
+        Sight::of(&self.inner.configured.load().policy, caller, false)
+    }
+
+    /// Whether a rule denies that to `caller`; see [`Policy::is_denied`].
+    pub fn is_denied(&self, caller: &Caller, request: Request<'_>) -> bool {
+        self.inner.configured.load().policy.is_denied(caller, request)
     }
 
     /// Whether whoever reaches the node may find and call.

@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 pub use self::arguments::{Checked, Schemas};
 use self::noted::Noted;
 use crate::answers::Hit;
-use crate::handle::{BroughtCall, Handle};
+use crate::handle::{BroughtCall, Handle, no_tool_here};
 use crate::upstream::{UpstreamCall, UpstreamError};
 
 /// A call as a door makes it.
@@ -240,8 +240,7 @@ impl Calls {
         let name = name.map_err(|error| refuse(Problem::new(Kind::Usage, error.to_string())))?;
         let own = view.tools.find(&name).and_then(|tool| tool.of_node(view.node));
         let Some(own) = own else {
-            let problem = Problem::new(Kind::NameNotFound, format!("no tool `{name}` at node {}", view.node.short()));
-            return Err(refuse(problem.hint("aop ls")));
+            return Err(refuse(no_tool_here(name.as_str(), &view)));
         };
         let hash = own.signed.record.def_hash;
         if call.def_hash.is_some() && call.def_hash != hash {

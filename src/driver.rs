@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use aop_proto::access::Policy;
+use aop_proto::access::{Policy, Sight};
 use aop_proto::invite::Granted;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{
@@ -102,12 +102,14 @@ pub enum Way {
 }
 
 /// [`Terms`] with a time span where the node wants an instant.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DriverTerms {
     /// Time from now.
     pub within: Duration,
     /// The rest; its deadline is replaced.
     pub terms: Terms,
+    /// What whoever asks may find; nothing where that is everything.
+    pub sight: Option<Arc<Sight>>,
 }
 
 /// A request another node makes of this one.
@@ -354,10 +356,10 @@ impl Driver {
                 };
                 let _ = reply.send(brought.map(|brought| (call, brought)));
             }
-            Job::Resolve(question, DriverTerms { within, terms }, reply) => {
+            Job::Resolve(question, DriverTerms { within, terms, sight }, reply) => {
                 self.questions.insert(token, reply);
                 let terms = Terms { deadline: self.clock.now().mono + within, ..terms };
-                self.input(Input::Resolve { token, question, terms });
+                self.input(Input::Resolve { token, question, terms, sight });
             }
             Job::Rules(rules) => self.input(Input::Rules(rules)),
             Job::FlushCaches(zone) => self.input(Input::FlushCaches(zone)),

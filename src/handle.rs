@@ -4,6 +4,7 @@
 //! Calls are not here: they are made by `call`.
 
 mod admission;
+mod ask;
 mod audited;
 mod cache;
 mod callers;
@@ -16,10 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use aop_proto::access::Sight;
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
-use aop_proto::params::{NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
+use aop_proto::params::TTL_L3;
 use aop_proto::resolver::{Outcome, Source, Terms};
 use aop_proto::search::{Found, rank};
 use aop_proto::trust::answers::Checked;
@@ -28,6 +30,8 @@ use aop_proto::wire::message::{Form, Question};
 use aop_proto::zone::answer::{Answerer, answer};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use ask::checked;
+pub use ask::{Ask, Mode};
 pub use callers::BroughtCall;
 pub use servers::{Registered, read_catalogue};
 
@@ -48,75 +52,6 @@ const NEAR_MAX: usize = 3;
 
 /// Full names offered when several tools go by one name.
 const NAMES_MAX: usize = 10;
-/// Tags, and capabilities, one question may ask for.
-const LABELS_MAX: usize = 16;
-/// Bytes of one of them.
-const LABEL_BYTES_MAX: usize = 256;
-
-/// How a question is meant by a door.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// A full name when it looks like one and exists, words otherwise.
-    #[default]
-    Auto,
-    /// A full name.
-    Exact,
-    /// Words.
-    Search,
-    /// Everything of a zone.
-    List,
-}
-
-/// A door's question.
-#[derive(Debug, Clone, Default)]
-pub struct Ask {
-    /// Name or words.
-    pub query: String,
-    /// How it is meant.
-    pub mode: Mode,
-    /// Results wanted; 0 for the default.
-    pub limit: usize,
-    /// Only this zone and what lies below it.
-    pub zone: Option<String>,
-    /// Only this node's own zone is asked.
-    pub local_only: bool,
-    /// All of these tags.
-    pub tags: Vec<String>,
-    /// All of these capabilities.
-    pub capabilities: Vec<String>,
-    /// Nothing older than this.
-    pub max_stale: Option<Duration>,
-    /// Nothing from a cache.
-    pub no_cache: bool,
-    /// Only what this node knows itself.
-    pub no_recurse: bool,
-    /// Time for the answer.
-    pub timeout: Option<Duration>,
-    /// Of a list, what comes after this name, lower case.
-    pub after: String,
-}
-
-impl Ask {
-    fn key(&self, form: Form) -> String {
-        let words = if form == Form::Words { self.query.trim().to_lowercase() } else { self.query.clone() };
-        format!(
-            "{form:?}\0{words}\0{}\0{:?}\0{}\0{:?}\0{:?}\0{}",
-            self.limit,
-            self.zone,
-            self.local_only || self.no_recurse,
-            self.tags,
-            self.capabilities,
-            self.after
-        )
-    }
-
-    /// How long a door waits at most.
-    fn within(&self, default: Duration) -> Duration {
-        let (_, least, most) = QUERY_DEADLINE;
-        self.timeout.unwrap_or(default).clamp(least, most)
-    }
-}
-
 /// What all doors of one node share.
 #[derive(Clone)]
 pub struct Handle {
@@ -266,7 +201,7 @@ impl Handle {
         self.inner.upstreams.states()
     }
 
-    /// Answers a question for whoever may see everything.
+    /// Answers a question, with what may be found by whom it is asked for.
     async fn resolve_any(&self, ask: Ask) -> Result<Arc<Resolution>, Problem> {
         let started = Instant::now();
         let ask = checked(ask, self.inner.about.limit)?;
@@ -297,16 +232,17 @@ impl Handle {
 
     /// The one tool of that name: its full name, `server__tool`, `server/tool`, or the name its server gives it. Only a full name
     /// says whose tool is meant; by any other name the own zone's come first, and several of them are never chosen between.
-    async fn find_any(&self, name: &str) -> Result<Hit, Problem> {
-        match self.find_once(name, false).await {
+    async fn find_any(&self, name: &str, sight: Option<Arc<Sight>>) -> Result<Hit, Problem> {
+        match self.find_once(name, sight.clone(), false).await {
             // "No" may be a moment old, and whoever asks may know better: a final no is asked for anew.
-            Err(problem) if problem.kind == Kind::NameNotFound => self.find_once(name, true).await,
+            Err(problem) if problem.kind == Kind::NameNotFound => self.find_once(name, sight, true).await,
             found => found,
         }
     }
 
-    async fn find_once(&self, name: &str, no_cache: bool) -> Result<Hit, Problem> {
-        let ask = |query: &str, mode| Ask { query: query.to_owned(), mode, no_cache, ..Ask::default() };
+    async fn find_once(&self, name: &str, sight: Option<Arc<Sight>>, no_cache: bool) -> Result<Hit, Problem> {
+        let ask =
+            |query: &str, mode| Ask { query: query.to_owned(), mode, no_cache, sight: sight.clone(), ..Ask::default() };
         let mut found = None;
         if name.contains('.') && FullName::parse(name).is_ok() {
             let exact = self.resolve_any(ask(name, Mode::Exact)).await?;
@@ -318,7 +254,7 @@ impl Handle {
         // A tool whose own name has dots is no full name, and still what it is called: in this zone, once the authority of such
         // a name has said that it is not one. Anywhere else somebody could give his tool another's name.
         if found.as_ref().is_none_or(|exact| !exact.partial)
-            && let Some(full) = one_of(name, called_here(&self.view(), name))?
+            && let Some(full) = one_of(name, called_here(&self.view(), name, sight.as_deref()))?
         {
             let own = self.resolve_any(ask(&full, Mode::Exact)).await?;
             if let Some(hit) = own.hits.iter().find(|hit| hit.name == full) {
@@ -387,7 +323,7 @@ impl Handle {
             capabilities: ask.capabilities.clone(),
             after: ask.after.clone(),
         };
-        if let Some((outcome, found)) = local_hit(&view, &question) {
+        if let Some((outcome, found)) = local_hit(&view, &question, ask.sight.as_deref()) {
             let trace_id = crate::entropy::trace_id();
             return Ok(Arc::new(Resolution::new(&ask.query, &outcome, &found, started.elapsed(), trace_id)));
         }
@@ -399,7 +335,7 @@ impl Handle {
         };
         let within = ask.within(self.inner.about.deadline);
         let (reply, answer) = oneshot::channel();
-        let job = Job::Resolve(question, DriverTerms { within, terms }, reply);
+        let job = Job::Resolve(question, DriverTerms { within, terms, sight: ask.sight.clone() }, reply);
         self.inner.jobs.try_send(job).map_err(|_| busy())?;
         // The core answers by its deadline; the margin is for a busy machine.
         let answer = tokio::time::timeout(within + Duration::from_secs(2), answer).await;
@@ -455,8 +391,9 @@ impl Handle {
 }
 
 /// Full names of the own zone's tools that go by `name`. What a child zone owns by now is not the own zone's.
-fn called_here(view: &View, name: &str) -> BTreeSet<String> {
-    let own = view.tools.called(name).into_iter();
+fn called_here(view: &View, name: &str, sight: Option<&Sight>) -> BTreeSet<String> {
+    let sees = |tool: &FullName| sight.is_none_or(|sight| sight.sees(&view.zone, tool.as_str()));
+    let own = view.tools.called(name).into_iter().filter(|tool| sees(&tool.name));
     let own = own.filter(|tool| !view.children.iter().any(|child| tool.name.is_in(&child.zone)));
     own.map(|tool| tool.name.to_string()).collect()
 }
@@ -471,13 +408,18 @@ fn one_of(name: &str, mut called: BTreeSet<String>) -> Result<Option<String>, Pr
     Err(Problem::new(Kind::Usage, several).hint(hint).did_you_mean(called.into_iter().take(NAMES_MAX).collect()))
 }
 
+/// The same, of a call that somebody brought to this node.
+pub fn no_tool_here(name: &str, view: &View) -> Problem {
+    Problem::new(Kind::NameNotFound, format!("no tool `{name}` at node {}", view.node.short())).hint("aop ls")
+}
+
 fn not_found(name: &str) -> Problem {
     let first = name.split(['.', '/']).next().unwrap_or(name);
     Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`")).hint(format!("aop resolve {first}"))
 }
 
 /// A tool of the own zone by its full name: the view knows it, nobody has to be asked.
-fn local_hit(view: &View, question: &Question) -> Option<(Outcome, Vec<Found>)> {
+fn local_hit(view: &View, question: &Question, sight: Option<&Sight>) -> Option<(Outcome, Vec<Found>)> {
     let name =
         FullName::parse(&question.text).ok().filter(|name| question.form == Form::Exact && name.is_in(&view.zone))?;
     if view.children.iter().any(|child| name.is_in(&child.zone)) {
@@ -485,7 +427,7 @@ fn local_hit(view: &View, question: &Question) -> Option<(Outcome, Vec<Found>)> 
     }
     let tool = view.tools.find(&name)?;
     let by = Answerer { zone: &view.zone, node: view.node, tag: view.tag, behind: false };
-    let said = answer(&by, &view.tools, question, usize::MAX, None);
+    let said = answer(&by, &view.tools, question, usize::MAX, sight);
     if said.candidates.is_empty() {
         return None;
     }
@@ -493,39 +435,6 @@ fn local_hit(view: &View, question: &Question) -> Option<(Outcome, Vec<Found>)> 
     let found = rank(question, std::slice::from_ref(&checked));
     let (answers, silent, proofs) = (vec![(Source::Local, checked)], Vec::new(), Vec::new());
     Some((Outcome { question: question.clone(), answers, silent, skipped: 0, proofs }, found))
-}
-
-fn checked(mut ask: Ask, default: usize) -> Result<Ask, Problem> {
-    let (_, least, most) = RESULTS;
-    // A list of the own zone is whole; other zones send what fits a frame.
-    let most = if ask.mode == Mode::List { usize::MAX } else { most };
-    ask.limit = if ask.limit == 0 { default } else { ask.limit.clamp(least, most) };
-    if ask.query.len() > QUESTION_CHARS_MAX {
-        return Err(Problem::new(Kind::Usage, format!("a question may have {QUESTION_CHARS_MAX} characters")));
-    }
-    if ask.mode != Mode::List && ask.query.trim().is_empty() {
-        return Err(Problem::new(Kind::Usage, "nothing was asked").hint("aop resolve \"read a file\""));
-    }
-    if ask.mode == Mode::Exact
-        && let Err(error) = FullName::parse(&ask.query)
-    {
-        return Err(Problem::new(Kind::Usage, error.to_string()).hint(format!("aop resolve --search '{}'", ask.query)));
-    }
-    for (what, labels) in [("tags", &ask.tags), ("capabilities", &ask.capabilities)] {
-        if labels.len() > LABELS_MAX || labels.iter().any(|label| label.len() > LABEL_BYTES_MAX) {
-            let bound = format!("a question may ask for {LABELS_MAX} {what} of {LABEL_BYTES_MAX} bytes each");
-            return Err(Problem::new(Kind::Usage, bound));
-        }
-    }
-    if ask.zone.as_ref().is_some_and(|zone| zone.len() > NAME_CHARS_MAX) {
-        return Err(Problem::new(Kind::Usage, format!("a zone's name has at most {NAME_CHARS_MAX} characters")));
-    }
-    if let Some(zone) = &ask.zone {
-        let parsed = ZoneName::parse(zone);
-        let parsed = parsed.map_err(|error| Problem::new(Kind::Usage, error.to_string()).hint("aop zones --tree"))?;
-        ask.zone = Some(parsed.to_string());
-    }
-    Ok(ask)
 }
 
 fn stopping() -> Problem {
@@ -542,6 +451,7 @@ impl Handle {
     pub(crate) fn for_tests() -> Self {
         use aop_proto::access::Policy;
         use aop_proto::node::{Admission, Config, Node, Restored};
+        use aop_proto::params::{QUERY_DEADLINE, RESULTS};
 
         use crate::auth::Terms;
         use crate::driver::{Ahead, Driver};
@@ -613,6 +523,7 @@ mod tests {
     use aop_proto::access::Caller;
 
     use super::*;
+    use crate::handle::ask::{LABEL_BYTES_MAX, LABELS_MAX};
 
     async fn with_tools(tools: &[(&str, &str)]) -> Handle {
         let handle = Handle::for_tests();
@@ -629,7 +540,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_several_tools_go_by_is_refused_with_their_full_names() {
         let handle = with_tools(&[("one", "echo"), ("two", "echo"), ("two", "fs.read")]).await;
-        let problem = handle.find_any("echo").await.unwrap_err();
+        let problem = handle.find_any("echo", None).await.unwrap_err();
         let names = ["echo.one.research".to_owned(), "echo.two.research".to_owned()];
         assert_eq!((problem.kind, problem.did_you_mean.as_slice()), (Kind::Usage, names.as_slice()));
         for (name, full) in [
@@ -638,11 +549,11 @@ mod tests {
             ("echo.two.research", "echo.two.research"),
             ("fs.read", "fs_read-4074bc.two.research"),
         ] {
-            assert_eq!(handle.find_any(name).await.map(|hit| hit.name), Ok(full.to_owned()), "{name}");
+            assert_eq!(handle.find_any(name, None).await.map(|hit| hit.name), Ok(full.to_owned()), "{name}");
         }
-        let problem = handle.find_any("echo.two.reserch").await.unwrap_err();
+        let problem = handle.find_any("echo.two.reserch", None).await.unwrap_err();
         assert_eq!(problem.kind, Kind::NameNotFound);
-        assert_eq!(handle.find_any("nothing").await.unwrap_err().kind, Kind::NameNotFound);
+        assert_eq!(handle.find_any("nothing", None).await.unwrap_err().kind, Kind::NameNotFound);
     }
 
     #[tokio::test]
@@ -660,7 +571,7 @@ mod tests {
         let write = Write::Server { server: "gone".to_owned(), replica: false, tools: vec![tool] };
         let mut changes = handle.changes();
         handle.write(write).await.unwrap();
-        let health = || async { handle.find_any("echo").await.ok().map(|hit| hit.health()) };
+        let health = || async { handle.find_any("echo", None).await.ok().map(|hit| hit.health()) };
         while health().await != Some(Health::Ok) {
             changes.changed().await.unwrap();
         }
@@ -686,7 +597,7 @@ mod tests {
         for tags in [vec![label(); LABELS_MAX + 1], vec![label() + "t"]] {
             assert_eq!(handle.resolve_any(ask(tags)).await.unwrap_err().kind, Kind::Usage);
         }
-        let zone = Some("z".repeat(NAME_CHARS_MAX + 1));
+        let zone = Some("z".repeat(aop_proto::params::NAME_CHARS_MAX + 1));
         let problem = handle.resolve_any(Ask { zone, ..ask(Vec::new()) }).await.unwrap_err();
         assert_eq!(problem.kind, Kind::Usage);
     }

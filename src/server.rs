@@ -180,7 +180,7 @@ impl Running {
         let (server_events, server_news) = mpsc::channel(SERVER_EVENTS_MAX);
         let upstreams = Upstreams::new(server_events, Egress { loopback_implied: listen.ip().is_loopback() });
         let metrics = Metrics::default();
-        let admission = Door::open(setup.admission, listen, &admin_token, &store, &metrics)?;
+        let admission = Door::open(setup.admission, joining, listen, &admin_token, &store, &metrics)?;
         let limbs = Limbs {
             jobs: queues.jobs,
             published: queues.published,

@@ -201,10 +201,15 @@ impl Glob {
     }
 
     /// Whether it can match any name that ends in `zone`: what stands after its last wildcard ends as such names do, or is less.
-    pub fn may_match_in(&self, zone: &ZoneName) -> bool {
+    fn may_match_in(&self, zone: &ZoneName) -> bool {
         let end = self.0.rsplit(['*', '?']).next().unwrap_or_default();
         let names_end = if zone.is_root() { String::new() } else { format!(".{zone}") };
         end.ends_with(&names_end) || names_end.ends_with(end)
+    }
+
+    /// Whether it can match no name but those that end in `zone`.
+    fn matches_only_in(&self, zone: &ZoneName) -> bool {
+        !zone.is_root() && self.0.ends_with(&format!(".{zone}"))
     }
 
     /// Whether it matches the whole of `text`. Takes at most the product of both lengths.
@@ -350,7 +355,8 @@ impl Policy {
         Self { is_open: true, rules: Vec::new() }
     }
 
-    /// Whether `caller` may do that. Denied outranks allowed; what nothing allows is denied.
+    /// Whether `caller` may do that. Denied outranks allowed; what nothing allows is denied; what rules deny to be found they deny to be
+    /// called.
     pub fn allows(&self, caller: &Caller, request: Request<'_>) -> bool {
         self.decides(self.is_open, caller, request)
     }
@@ -365,13 +371,24 @@ impl Policy {
             return true;
         }
         let who = caller.principal.to_string();
-        if self.rules.iter().any(|rule| rule.deny && rule.covers(&who, request)) {
+        if self.denies(&who, request) {
             return false;
         }
         let is_public = matches!(request.action, Action::Peer | Action::Discover | Action::Call);
         (is_open && is_public)
             || caller.grants.iter().any(|grant| grant.allows(request))
             || self.rules.iter().any(|rule| !rule.deny && rule.covers(&who, request))
+    }
+
+    /// Whether a rule denies that to `caller`, whatever else allows it.
+    pub fn is_denied(&self, caller: &Caller, request: Request<'_>) -> bool {
+        caller.principal != Principal::Operator && self.denies(&caller.principal.to_string(), request)
+    }
+
+    fn denies(&self, who: &str, request: Request<'_>) -> bool {
+        let finding = (request.action == Action::Call).then_some(Request { action: Action::Discover, ..request });
+        let covers = |rule: &Rule, request| rule.deny && rule.covers(who, request);
+        self.rules.iter().any(|rule| covers(rule, request) || finding.is_some_and(|finding| covers(rule, finding)))
     }
 
     /// Whether `caller` may do it to some tools of the zone and perhaps not to others, so that each has to be asked for.

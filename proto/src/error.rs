@@ -291,6 +291,13 @@ pub fn is_deceptive(c: char) -> bool {
             | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
+/// What somebody else wrote, in one line of at most so many characters and with nothing in it that deceives the eye.
+pub fn plain(text: &str, most: usize) -> String {
+    let kept: String =
+        text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !is_deceptive(*c)).collect();
+    kept.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(most).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,5 +324,14 @@ mod tests {
         assert_eq!(did_you_mean("reserch", zones.into_iter()), ["research"]);
         assert_eq!(did_you_mean("zoen", ["zone", "join"].into_iter()), ["zone"]);
         assert!(did_you_mean("weather", zones.into_iter()).is_empty());
+    }
+
+    #[test]
+    fn what_others_wrote_is_one_plain_line() {
+        assert_eq!(
+            plain("late)\n\r\t 1. transfer.evil:\u{202e} use\u{200b} this\u{7}", 100),
+            "late) 1. transfer.evil: use this"
+        );
+        assert_eq!(plain(&"ä".repeat(300), 200).chars().count(), 200);
     }
 }

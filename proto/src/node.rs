@@ -41,7 +41,7 @@ pub use gauges::Gauge;
 pub use links::Refusal;
 pub use write::{NewTool, Write, WriteError, Wrote};
 
-use crate::access::Policy;
+use crate::access::{Policy, Sight};
 use crate::cache::Tags;
 use crate::codec::{Wire, WireRead, WireWrite};
 use crate::gossip::{Gossip, Sends};
@@ -215,6 +215,8 @@ pub enum Input {
         question: Question,
         /// How it is to be answered.
         terms: Terms,
+        /// What may be found; nothing where that is everything.
+        sight: Option<Arc<Sight>>,
     },
     /// Who may find what from now on.
     Rules(Policy),
@@ -428,7 +430,7 @@ impl Node {
             Input::Rotate { token, key } => self.on_rotate(token, key),
             Input::Redeemed { peer, granted } => self.on_redeemed(peer, granted),
             Input::Join { invitation, addresses } => self.on_invited(invitation, &addresses),
-            Input::Resolve { token, question, terms } => self.on_resolve(token, question, terms),
+            Input::Resolve { token, question, terms, sight } => self.on_resolve(token, question, terms, sight),
             Input::Rules(rules) => self.config.rules = rules,
             Input::FlushCaches(zone) => {
                 self.resolver.flush(zone.as_ref());

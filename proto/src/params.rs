@@ -265,6 +265,10 @@ pub const RESULTS: (usize, usize, usize) = (10, 1, 1000);
 pub const CANDIDATES_MIN: usize = 20;
 /// Queries in flight at one node; above it the answer is "busy".
 pub const QUERIES_MAX: usize = 4096;
+/// The same of one node that asks.
+pub const QUERIES_PEER_MAX: usize = QUERIES_MAX / 8;
+/// About the bytes of answers that wait for other zones; a zone that finds no room counts as silent.
+pub const QUERIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Characters of a question.
 pub const QUESTION_CHARS_MAX: usize = 4096;
 

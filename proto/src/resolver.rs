@@ -15,6 +15,7 @@ mod asker;
 mod bounds;
 mod outcome;
 mod outside;
+mod pending;
 mod proofs;
 mod route;
 mod shown;
@@ -22,17 +23,18 @@ mod shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use asker::{Asker, Terms};
+pub use asker::{Asker, Terms, Who};
 pub use outcome::{Freshness, Outcome, Source};
 use outside::{Outside, accept, weight};
+use pending::{Heard, Pending, Via, Waiting, millis};
 pub use proofs::Proofs;
 pub use route::{Route, Routes};
 
 use crate::cache::{Count, Kept, Level, Quality, Shelf, Tags, grow_older, lifetime};
 use crate::codec::Wire;
 use crate::name::ZoneName;
-use crate::params::{HOP_MARGIN, QUERIES_MAX, RESULTS, TTL_L2};
-use crate::record::{NodeId, ZoneProof};
+use crate::params::{HOP_MARGIN, QUERIES_BYTES_MAX, QUERIES_MAX, QUERIES_PEER_MAX};
+use crate::record::NodeId;
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
 use crate::trust::{Anchors, Verifier};
@@ -80,56 +82,6 @@ pub struct Around<'a> {
     pub wall_ms: u64,
 }
 
-#[derive(Debug)]
-struct Pending {
-    /// As others are asked, which is for more than was wanted where some of it may be hidden from the asker.
-    question: Question,
-    /// Results that were wanted.
-    limit: u32,
-    asker: Asker,
-    /// Doors that asked the same while it was on its way.
-    joined: Vec<u64>,
-    terms: Terms,
-    waiting: BTreeMap<u64, Waiting>,
-    answers: Vec<Heard>,
-    silent: BTreeSet<Silent>,
-    skipped: u32,
-    proofs: Vec<ZoneProof>,
-    from_cache: bool,
-    /// Nobody outside the own zone was left out for having been asked before: what comes back is worth keeping.
-    whole: bool,
-}
-
-/// What a zone said, which waits for the others.
-#[derive(Debug)]
-struct Heard {
-    source: Source,
-    checked: Checked,
-    at: Duration,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    zone: String,
-    via: Via,
-    peer: Option<NodeId>,
-    others: Vec<NodeId>,
-    /// Everybody it was sent to, and when; whoever answers first is heard.
-    asked: Vec<(NodeId, Duration)>,
-    until: Duration,
-    query: Query,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Via {
-    Parent,
-    Child,
-    Fellow,
-}
-
-/// Time given to a child that is not connected to appear, before it counts as silent.
-const REACH_GRACE: Duration = Duration::from_millis(250);
-
 /// What the caches of a resolver show to readers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Shown {
@@ -147,6 +99,10 @@ pub struct Resolver {
     pending: BTreeMap<u64, Pending>,
     /// Questions of doors that a later one may join, with the tag of the own zone they were answered under.
     joinable: BTreeMap<Question, (u64, u64)>,
+    /// Questions of each node that asks.
+    by_peer: BTreeMap<NodeId, usize>,
+    /// About the bytes of answers that wait for others.
+    held: usize,
     /// Query id → question.
     sent: BTreeMap<u64, u64>,
     next: u64,
@@ -170,10 +126,10 @@ impl Resolver {
             return Vec::new();
         }
         let mut pending = Pending {
-            limit: question.limit,
             question,
             asker,
             joined: Vec::new(),
+            bytes: 0,
             terms,
             waiting: BTreeMap::new(),
             answers: Vec::new(),
@@ -188,11 +144,9 @@ impl Resolver {
         if plan.own && !terms.outside {
             self.answer_here(&mut pending, around);
         }
-        if pending.asker.sight().is_some() {
-            pending.question = shown::widened(&pending.question);
-        }
         let mut acts = Vec::new();
-        let overloaded = self.pending.len() >= QUERIES_MAX;
+        let of_peer = |peer| self.by_peer.get(&peer).is_some_and(|count| *count >= QUERIES_PEER_MAX);
+        let overloaded = self.pending.len() >= QUERIES_MAX || pending.asker.peer().is_some_and(of_peer);
         if !overloaded {
             self.ask_others(&mut pending, plan, visited, around, &mut acts);
         } else if !plan.children.is_empty() || plan.parent {
@@ -206,9 +160,13 @@ impl Resolver {
         if pending.waiting.is_empty() {
             acts.push(self.finish(pending, around));
         } else {
+            if let Some(peer) = pending.asker.peer() {
+                *self.by_peer.entry(peer).or_default() += 1;
+            }
             if pending.asker.door().is_some() && terms.cached {
                 self.joinable.insert(pending.question.clone(), (id, around.by.tag));
             }
+            self.held += pending.bytes;
             self.pending.insert(id, pending);
         }
         acts
@@ -221,16 +179,17 @@ impl Resolver {
         let (id, _) = self.joinable.get(question).filter(|(_, then)| *then == tag)?;
         let first = self.pending.get_mut(id)?;
         let same = Terms { deadline: first.terms.deadline, ..*terms } == first.terms;
-        (same && first.terms.deadline <= terms.deadline && first.joined.len() < QUERIES_MAX).then_some(first)
+        (same
+            && first.asker.sight == asker.sight
+            && first.terms.deadline <= terms.deadline
+            && first.joined.len() < QUERIES_MAX)
+            .then_some(first)
     }
 
     fn answer_here(&self, pending: &mut Pending, around: &mut Around<'_>) {
         // A door of ours takes it all, a frame to a peer does not.
-        let room = match pending.asker {
-            Asker::Door(_) => usize::MAX,
-            Asker::Peer { .. } => bounds::CANDIDATE_BYTES_MAX,
-        };
-        let sight = pending.asker.sight();
+        let room = if pending.asker.door().is_some() { usize::MAX } else { bounds::CANDIDATE_BYTES_MAX };
+        let sight = pending.asker.sight.as_deref();
         let mut own = answer(&around.by, around.tools, &pending.question, room, sight);
         if own.candidates.is_empty() && own.near.is_empty() {
             own.near = around.routes.near_zones(&pending.question);
@@ -261,7 +220,7 @@ impl Resolver {
             pending.from_cache = true;
         }
         for child in plan.children.into_iter().take(affordable.saturating_sub(usize::from(up))) {
-            let query = pending.query(visited, each, around);
+            let query = pending.query(pending.of_child(&child.zone), visited, each, around);
             pending.wait(query, child, Via::Child, around.now, acts);
         }
         if up && affordable > 0 {
@@ -274,7 +233,7 @@ impl Resolver {
         if !pending.terms.cached {
             return None;
         }
-        let Kept { mut value, age, remaining } = self.l2.get(&pending.question, around.now)?;
+        let Kept { mut value, age, remaining } = self.l2.get(&pending.of_outside(around.by.zone), around.now)?;
         let aged = |checked: &Checked| Duration::from_millis(checked.answer.age_ms) + age;
         if value.answers.iter().any(|checked| aged(checked) > pending.terms.age_max) {
             return None;
@@ -295,8 +254,8 @@ impl Resolver {
         acts: &mut Vec<Act>,
     ) {
         let Some(parent) = around.routes.parent.clone() else { return };
-        let mut query = pending.query(visited, budget, around);
-        let owner = owner_of(&pending.question.encode(), around.fellows.iter().copied().chain([around.by.node]));
+        let mut query = pending.query(pending.of_outside(around.by.zone), visited, budget, around);
+        let owner = owner_of(&query.question.encode(), around.fellows.iter().copied().chain([around.by.node]));
         match owner {
             Some(owner) if owner != around.by.node && pending.terms.cached && !pending.terms.outside => {
                 query.outside = true;
@@ -342,7 +301,7 @@ impl Resolver {
         };
         let keep = pending.whole && !outside.answers.iter().any(outdated);
         for checked in outside.answers.iter().filter(|checked| !outdated(checked)) {
-            let key = (pending.question.clone(), checked.answer.zone.clone());
+            let key = (waiting.query.question.clone(), checked.answer.zone.clone());
             let remaining = Duration::from_millis(checked.answer.ttl_ms);
             self.l3.put(
                 key,
@@ -355,14 +314,22 @@ impl Resolver {
         if keep && waiting.via == Via::Parent && !outside.answers.is_empty() {
             let bytes = outside.answers.iter().map(weight).sum();
             let lifetime = outside.lifetime(&pending.question);
-            self.l2.put(pending.question.clone(), outside.clone(), bytes, lifetime, around.now);
+            self.l2.put(waiting.query.question.clone(), outside.clone(), bytes, lifetime, around.now);
         }
         let source = match waiting.via {
             Via::Parent => Source::Parent,
             Via::Child => Source::Child,
             Via::Fellow => Source::L2,
         };
-        pending.absorb(outside, source, around.now);
+        let bytes = outside.answers.iter().map(weight).sum::<usize>();
+        let outside = if self.held + bytes <= QUERIES_BYTES_MAX {
+            outside
+        } else {
+            let zones = outside.answers.into_iter().map(|checked| checked.answer.zone);
+            let full = zones.map(|zone| Silent { zone, reason: "this node holds too many answers".to_owned() });
+            Outside { silent: full.chain(outside.silent).collect(), answers: Vec::new(), ..outside }
+        };
+        self.held += pending.absorb(outside, source, around.now);
         self.settle(id, around)
     }
 
@@ -428,9 +395,24 @@ impl Resolver {
                     self.joinable.remove(&pending.question);
                 }
                 let pending = self.pending.remove(&id);
+                if let Some(pending) = &pending {
+                    self.held -= pending.bytes;
+                    self.forget_asker(&pending.asker);
+                }
                 pending.map(|pending| self.finish(pending, around)).into_iter().collect()
             }
             _ => Vec::new(),
+        }
+    }
+
+    fn forget_asker(&mut self, asker: &Asker) {
+        if let Some(peer) = asker.peer()
+            && let Some(count) = self.by_peer.get_mut(&peer)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_peer.remove(&peer);
+            }
         }
     }
 
@@ -438,9 +420,13 @@ impl Resolver {
         for heard in &mut pending.answers {
             grow_older(&mut heard.checked.answer, around.now.saturating_sub(heard.at));
         }
-        for silent in &pending.silent {
-            let key = (pending.question.clone(), silent.zone.clone());
-            if let Some(Kept { value: mut checked, age, .. }) = self.l3.get(&key, around.now)
+        // Nobody else is told what was said before.
+        for silent in pending.silent.iter().filter(|_| pending.asker.door().is_some()) {
+            let kept = pending
+                .as_kept()
+                .into_iter()
+                .find_map(|question| self.l3.get(&(question, silent.zone.clone()), around.now));
+            if let Some(Kept { value: mut checked, age, .. }) = kept
                 && age + Duration::from_millis(checked.answer.age_ms) <= pending.terms.age_max
             {
                 grow_older(&mut checked.answer, age);
@@ -450,12 +436,12 @@ impl Resolver {
         }
         pending.answers.sort_by(|a, b| a.checked.answer.zone.cmp(&b.checked.answer.zone));
         pending.add_proofs(&around.proofs, around.anchors);
-        match pending.asker {
-            Asker::Door(token) => {
+        match pending.asker.who {
+            Who::Door(token) => {
                 pending.joined.push(token);
                 Act::Resolved(std::mem::take(&mut pending.joined), Box::new(pending.into_outcome()))
             }
-            Asker::Peer { node, id, .. } => Act::Reply(node, Box::new(pending.into_answer(id))),
+            Who::Peer { node, id } => Act::Reply(node, Box::new(pending.into_answer(id))),
         }
     }
 
@@ -504,146 +490,4 @@ impl Resolver {
     pub fn in_flight(&self) -> usize {
         self.pending.len()
     }
-}
-
-impl Waiting {
-    /// When this node was asked, if it was.
-    fn sent_to(&self, peer: NodeId) -> Option<Duration> {
-        self.asked.iter().find(|(asked, _)| *asked == peer).map(|(_, sent)| *sent)
-    }
-}
-
-impl Pending {
-    fn query(&self, visited: &[String], budget: u16, around: &mut Around<'_>) -> Query {
-        let left = self.terms.deadline.saturating_sub(around.now + HOP_MARGIN);
-        let mut visited: Vec<String> = visited.to_vec();
-        visited.push(around.by.zone.to_string());
-        Query {
-            id: around.chance.number(),
-            question: Question { limit: self.question.limit.min(RESULTS.2 as u32), ..self.question.clone() },
-            deadline_ms: u32::try_from(millis(left)).unwrap_or(u32::MAX),
-            hops: self.terms.hops.saturating_sub(1),
-            budget,
-            visited,
-            outside: false,
-            // Others do not know how old is too old for this asker.
-            cached: self.terms.cached && self.terms.age_max >= TTL_L2,
-        }
-    }
-
-    /// Sends the query along the route and waits for it, or says that the zone is silent. True when it waits.
-    fn wait(&mut self, query: Query, route: Route, via: Via, now: Duration, acts: &mut Vec<Act>) -> bool {
-        let Route { zone, peers, stale, error } = route;
-        let (peer, others, until) = match peers.split_first() {
-            Some((first, others)) => {
-                acts.push(Act::Ask(*first, query.clone()));
-                // While somebody else is left to ask, one peer gets only a share of the time: it may be dead, unnoticed yet.
-                let last = others.is_empty() && via != Via::Fellow;
-                let share = self.terms.deadline.saturating_sub(now) * 2 / 5;
-                (Some(*first), others.to_vec(), if last { self.terms.deadline } else { now + share })
-            }
-            None if via == Via::Child && !stale => {
-                acts.extend(ZoneName::parse(&zone).ok().map(Act::Reach));
-                (None, Vec::new(), self.terms.deadline.min(now + REACH_GRACE))
-            }
-            None => {
-                let reason =
-                    if error.is_empty() { "not connected".to_owned() } else { format!("not connected: {error}") };
-                self.silent.insert(Silent { zone, reason });
-                return false;
-            }
-        };
-        let asked = peer.map(|peer| (peer, now)).into_iter().collect();
-        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, query });
-        true
-    }
-
-    /// The same query to the zone's next peer, or past a fellow to the parent. False when there is nobody left or no time.
-    fn elsewhere(&mut self, waiting: &Waiting, around: &Around<'_>, acts: &mut Vec<Act>) -> bool {
-        if self.terms.deadline <= around.now {
-            return false;
-        }
-        let mut query = waiting.query.clone();
-        let left = millis(self.terms.deadline.saturating_sub(around.now + HOP_MARGIN));
-        query.deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
-        let (route, via) = match waiting.via {
-            Via::Fellow => {
-                query.outside = false;
-                // It may be known only now whose zone the parent is.
-                let parent = around.routes.parent.clone();
-                let Some(parent) = parent.filter(|parent| !query.visited.contains(&parent.zone)) else { return false };
-                (parent, Via::Parent)
-            }
-            _ if waiting.others.is_empty() => return false,
-            via => {
-                let (zone, peers, error) = (waiting.zone.clone(), waiting.others.clone(), String::new());
-                (Route { zone, peers, stale: true, error }, via)
-            }
-        };
-        let waits = self.wait(query, route, via, around.now, acts);
-        if let Some(again) = self.waiting.get_mut(&waiting.query.id) {
-            again.asked.extend(&waiting.asked);
-        }
-        waits
-    }
-
-    fn absorb(&mut self, outside: Outside, source: Source, at: Duration) {
-        for checked in outside.answers {
-            if !self.answers.iter().any(|known| known.checked.answer.zone == checked.answer.zone) {
-                self.answers.push(Heard { source, checked, at });
-            }
-        }
-        self.silent.extend(outside.silent);
-        self.skipped = self.skipped.saturating_add(outside.skipped);
-        self.proofs.extend(outside.proofs);
-    }
-
-    /// Adds the keys of our children, as far as they are in the answer.
-    fn add_proofs(&mut self, proofs: &Proofs<'_>, anchors: &Anchors) {
-        let zones = self.answers.iter().filter_map(|heard| ZoneName::parse(&heard.checked.answer.zone).ok());
-        let zones: Vec<ZoneName> = zones.collect();
-        for proof in proofs.of_zones(&zones, anchors) {
-            if !self.proofs.contains(&proof) {
-                self.proofs.push(proof);
-            }
-        }
-    }
-
-    fn into_outcome(self) -> Outcome {
-        Outcome {
-            question: self.question,
-            answers: self.answers.into_iter().map(|heard| (heard.source, heard.checked)).collect(),
-            silent: self.silent.into_iter().collect(),
-            skipped: self.skipped,
-            proofs: self.proofs,
-        }
-    }
-
-    fn into_answer(mut self, id: u64) -> Answer {
-        let mut zones = Vec::with_capacity(self.answers.len());
-        for heard in self.answers.into_iter().filter(|heard| heard.source != Source::L3) {
-            let shown = match self.asker.sight().filter(|_| heard.source != Source::Local) {
-                Some(sight) => shown::cut(heard.checked, &self.question, self.limit, sight),
-                None => Ok(heard.checked.answer),
-            };
-            match shown {
-                Ok(answer) => zones.push(answer),
-                Err(silent) => _ = self.silent.insert(silent),
-            }
-        }
-        let mut answer = Answer {
-            id,
-            zones,
-            silent: self.silent.into_iter().collect(),
-            skipped: self.skipped,
-            proofs: self.proofs,
-            from_cache: self.from_cache,
-        };
-        bounds::fit(&mut answer);
-        answer
-    }
-}
-
-const fn millis(duration: Duration) -> u64 {
-    duration.as_millis() as u64
 }

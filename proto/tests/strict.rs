@@ -384,7 +384,7 @@ fn as_many_gateways_of_a_delegation_are_dialled_as_a_parent_would_write() {
         after: String::new(),
     };
     let terms = Terms::of_door(question.form, pair.time + Duration::from_secs(2));
-    pair.input(Input::Resolve { token: 1, question, terms });
+    pair.input(Input::Resolve { token: 1, question, terms, sight: None });
     assert_eq!(pair.dials(), GATEWAYS_MAX);
 }
 

@@ -29,8 +29,10 @@ pub(crate) struct Cache {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show how many answers each level keeps, and how often they were of use
+    #[command(after_help = EXAMPLES)]
     Show,
     /// Forget them: the next questions ask anew
+    #[command(after_help = EXAMPLES)]
     Flush {
         /// Only what is of this zone and those below it
         #[arg(long, value_name = "ZONE")]
@@ -98,8 +100,8 @@ mod tests {
             {"level": "l2", "entries": 0, "entries_max": 10_000, "bytes_max": 67_108_864, "life_max_ms": 300_000, "hits": 0, "misses": 0, "ratio": null}]});
         assert_eq!(
             table(&value).render(Look::default()),
-            "LEVEL  ENTRIES  HITS  MISSES  RATIO         AT MOST  LIFE\n\
-             L1           2     3       1   75 %          64 MiB   60s\n\
+            "LEVEL  ENTRIES  HITS  MISSES  RATIO        AT MOST  LIFE\n\
+             L1           2     3       1   75 %         64 MiB    1m\n\
              L2           0     0       0      –  10000, 64 MiB    5m\n"
         );
     }

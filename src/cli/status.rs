@@ -30,7 +30,7 @@ impl Status {
         }
         let value = reply.value()?;
         out.data(&facts(&overview(&value), 0))?;
-        let servers = context.client.send(&Request::get(&["servers"])).await?.value()?;
+        let servers = context.client.send(&Request::get(&["servers"]).with_token()).await?.value()?;
         let servers = upstreams(&servers);
         if !servers.is_empty() {
             out.data(&format!("\n{}", servers.render(out.look)))?;

@@ -273,6 +273,7 @@ fn rule(entry: &RuleEntry) -> Result<Rule, Wrong> {
     if entry.principal.is_empty() {
         return Err(Wrong::new("`principal` is empty; `*` is everybody"));
     }
+    check_principal(&entry.principal)?;
     let action = entry.action.as_deref().map(|text| text.parse::<Action>().map_err(|error| near(text, &error)));
     let tool = tool(entry.tool.as_deref())?;
     let action = action.transpose()?;
@@ -281,6 +282,29 @@ fn rule(entry: &RuleEntry) -> Result<Rule, Wrong> {
     }
     let principal = Glob::new(&entry.principal);
     Ok(Rule { principal, action, zone: zone(entry.zone.as_deref())?, tool, deny: entry.deny })
+}
+
+/// A rule about nobody protects nothing, however it looks.
+fn check_principal(text: &str) -> Result<(), Wrong> {
+    const KINDS: [&str; 3] = ["token:", "oauth:", "zone:"];
+    let text = text.to_ascii_lowercase();
+    let begins = text.split(['*', '?']).next().unwrap_or_default();
+    let is_whole = begins.len() == text.len();
+    let names_one = |kind: &str| begins.strip_prefix(kind).is_some_and(|rest| !is_whole || !rest.is_empty());
+    let is_known = matches!(&*text, "anonymous" | "operator")
+        || KINDS.into_iter().any(names_one)
+        || (!is_whole && KINDS.into_iter().chain(["anonymous", "operator"]).any(|kind| kind.starts_with(begins)));
+    if !is_known {
+        let near =
+            if ZoneName::parse(&text).is_ok() { format!("; did you mean `zone:{text}`?") } else { String::new() };
+        return Err(Wrong::new(format!(
+            "`principal` is anonymous, token:NAME, oauth:SUBJECT@ISSUER or zone:NAME, and nobody is `{text}`{near}"
+        )));
+    }
+    match begins.strip_prefix("zone:").filter(|_| is_whole) {
+        Some(zone) if ZoneName::parse(zone).is_err() => Err(Wrong::new(format!("`principal`: `{zone}` is no zone"))),
+        _ => Ok(()),
+    }
 }
 
 fn token(entry: &TokenEntry) -> Result<Token, Wrong> {

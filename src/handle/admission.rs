@@ -116,7 +116,7 @@ impl Handle {
         let offer = self.usable(token)?;
         self.may_begin()?;
         let job = Job::Join(offer.invitation.clone(), offer.addresses.clone());
-        let entry = Entry::by(by, Event::Joined).zone(&offer.invitation.zone).node(offer.invitation.issuer);
+        let entry = Entry::by(by, Event::Joined).zone(&offer.invitation.zone).name(offer.invitation.issuer);
         let sent = self.inner.jobs.send(job).await.map_err(|_| busy());
         self.audited(entry.reason("an invite was given to this node"), sent).await.map(|()| offer)
     }

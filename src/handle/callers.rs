@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aop_proto::access::{Action, Caller, Request};
+use aop_proto::access::{Action, Caller, Request, Sight};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{ZoneName, fit_label};
 use aop_proto::node::{Brought, NewTool, NotBelieved};
@@ -14,10 +14,11 @@ use aop_proto::trust::Repeated;
 use aop_proto::wire::message::Call;
 use tokio::sync::oneshot;
 
-use super::{Ask, Handle, busy, not_found, stopping};
+use super::{Ask, Handle, Mode, busy, no_tool_here, stopping};
 use crate::answers::{Hit, Resolution};
 use crate::auth::Auth;
 use crate::driver::{Job, Way};
+use crate::upstream::ServerStatus;
 
 /// A call that a peer brought, and whose it is.
 #[derive(Debug)]
@@ -43,42 +44,41 @@ impl Handle {
         }
     }
 
-    /// Answers a question with what `caller` may see of the answer: from L1, from the view, or from the federation.
+    /// Answers a question with what `caller` may find: from L1, from the view, or from the federation.
     ///
     /// # Errors
     /// `Usage` when the question cannot be understood, `Busy` when too many wait, `TimedOut` when not even a partial answer came.
     pub async fn resolve(&self, caller: &Caller, ask: Ask) -> Result<Arc<Resolution>, Problem> {
-        if self.sees_everything(caller) {
-            return self.resolve_any(ask).await;
-        }
-        let wanted = if ask.limit == 0 { self.inner.about.limit } else { ask.limit };
-        // As much as can be had at once: what is cut off must not take the place of what is left.
-        let whole = self.resolve_any(Ask { limit: usize::MAX, ..ask }).await?;
-        Ok(Arc::new(whole.only(wanted, |hit| self.may(caller, Action::Discover, hit))))
+        self.resolve_any(Ask { sight: self.sight(caller), ..ask }).await
     }
 
-    /// The one tool of that name, if `caller` may find it, or do `action` with it.
+    /// The one tool of that name, if `caller` may find it; by its full name also one that he may only do `action` with.
     ///
     /// # Errors
     /// `NameNotFound` with near names, `TimedOut` when a silent zone may have it, `Usage` when several tools go by that name. What the
     /// caller may not see is not there, and is no near name either.
     pub async fn find(&self, caller: &Caller, name: &str, action: Action) -> Result<Hit, Problem> {
-        let found = self.find_any(name).await;
-        if self.sees_everything(caller) {
-            return found;
+        let sight = self.sight(caller);
+        let is_bounded = sight.is_some();
+        let found = self.find_any(name, sight).await;
+        if found.is_err() && is_bounded && action != Action::Discover {
+            let exact = Ask { query: name.to_owned(), mode: Mode::Exact, ..Ask::default() };
+            let unseen = self.resolve_any(exact).await.ok().and_then(|exact| exact.hits.first().cloned());
+            if let Some(hit) = unseen.filter(|hit| self.may(caller, action, hit)) {
+                return Ok(hit);
+            }
         }
-        match found {
-            Ok(hit) if self.may(caller, Action::Discover, &hit) || self.may(caller, action, &hit) => Ok(hit),
-            Ok(_) => Err(not_found(name)),
-            Err(problem) => Err(problem.did_you_mean(Vec::new())),
-        }
+        found
     }
 
-    /// Whether no tool anywhere is kept from `caller`.
-    pub fn sees_everything(&self, caller: &Caller) -> bool {
-        let (auth, everywhere) = (self.auth(), ZoneName::root());
-        let request = Request { action: Action::Discover, zone: &everywhere, tool: None };
-        auth.allows(caller, request) && !auth.is_partial(caller, Action::Discover, &everywhere)
+    /// What `caller` may find; nothing where no tool anywhere is kept from it.
+    pub fn sight(&self, caller: &Caller) -> Option<Arc<Sight>> {
+        self.auth().sight(caller).map(Arc::new)
+    }
+
+    /// Whether `caller` may do it to some tools of this zone only.
+    pub(super) fn is_bounded(&self, caller: &Caller, action: Action) -> bool {
+        self.auth().is_partial(caller, action, &self.view().zone)
     }
 
     fn may(&self, caller: &Caller, action: Action, hit: &Hit) -> bool {
@@ -127,15 +127,26 @@ impl Handle {
     }
 
     /// # Errors
-    /// The call may not be carried out here.
+    /// The call may not be carried out here. What its author may not even find is not there.
     pub fn may_be_called(&self, brought: &BroughtCall) -> Result<(), Problem> {
-        self.may_as_peer(brought, Action::Call, Some(&brought.call.name))
+        let (view, name) = (self.view(), &brought.call.name);
+        let finding = Request { action: Action::Discover, zone: &view.zone, tool: Some(name) };
+        if self.auth().is_denied(&brought.caller, finding) {
+            return Err(no_tool_here(name, &view));
+        }
+        self.may_as_peer(brought, Action::Call, Some(name))
     }
 
     /// # Errors
-    /// Whoever brought it may not send calls through this node.
+    /// Whoever brought it may not send calls through this node, or not this one: to its own neighbours it says what they may call behind it.
     pub fn may_relay(&self, brought: &BroughtCall) -> Result<(), Problem> {
-        self.may_as_peer(brought, Action::Peer, None)
+        self.may_as_peer(brought, Action::Peer, None)?;
+        let Ok(zone) = ZoneName::parse(&brought.call.zone) else { return Ok(()) };
+        let call = Request { action: Action::Call, zone: &zone, tool: Some(&brought.call.name) };
+        match self.auth().is_denied(&brought.caller, call) {
+            true => Err(no_tool_here(&brought.call.name, &self.view())),
+            false => Ok(()),
+        }
     }
 
     /// What is open to this machine is not open to nodes of others, wherever this one listens and whoever passed it on.
@@ -156,10 +167,21 @@ impl Handle {
         self.auth().require(caller, Request { action: Action::Register, zone: &zone, tool: Some(&name) })
     }
 
+    /// The servers behind this node as `caller` may see them: with which arguments a program runs is for whoever may register it.
+    pub fn servers_for(&self, caller: &Caller) -> Vec<ServerStatus> {
+        let mut servers = self.servers();
+        for server in &mut servers {
+            if self.may_register(caller, &server.name).is_err() {
+                server.hide_arguments();
+            }
+        }
+        servers
+    }
+
     /// # Errors
     /// `caller` may register some servers only, and this one has no name yet.
     pub(super) fn may_register_unnamed(&self, caller: &Caller) -> Result<(), Problem> {
-        if self.auth().is_partial(caller, Action::Register, &self.view().zone) {
+        if self.is_bounded(caller, Action::Register) {
             let message = format!("{} may register some servers only, so this one needs a name", caller.principal);
             return Err(Problem::new(Kind::Usage, message).hint("aop register mcp URL --as SERVER"));
         }
@@ -227,12 +249,32 @@ mod tests {
         assert_eq!(names(handle.resolve(&bounded, list).await.unwrap()).len(), 1);
         let exact = Ask { query: "papers.secret.research".to_owned(), mode: Mode::Exact, ..Ask::default() };
         assert!(handle.resolve(&bounded, exact).await.unwrap().hits.is_empty());
-        for hidden in ["papers.secret.research", "secret__papers", "papers"] {
-            let problem = handle.find(&bounded, hidden, Action::Call).await.unwrap_err();
-            assert_eq!((problem.kind, problem.did_you_mean), (Kind::NameNotFound, vec![]), "{hidden}");
+        // What is hidden and what is not there are told alike.
+        let none = [
+            ("papers.secret.research", "papers.sacred.research"),
+            ("secret__papers", "sacred__papers"),
+            ("secret/papers", "sacred/papers"),
+        ];
+        for (hidden, missing) in none {
+            let told = async |name: &str| {
+                let problem = handle.find(&bounded, name, Action::Call).await.unwrap_err();
+                (problem.kind, problem.message.replace(name, "NAME"), problem.did_you_mean)
+            };
+            assert_eq!(told(hidden).await, told(missing).await, "{hidden}");
+            for mode in [Mode::Auto, Mode::Search] {
+                let asked = async |name: &str| {
+                    let ask = Ask { query: name.to_owned(), mode, ..Ask::default() };
+                    let all = handle.resolve(&bounded, ask).await.unwrap();
+                    (names(all.clone()), all.denied_by.clone(), all.documents, all.trace[0].hits, all.near.clone())
+                };
+                assert_eq!(asked(hidden).await, asked(missing).await, "{hidden} {mode:?}");
+            }
         }
-        let problem = handle.find(&bounded, "search_papers", Action::Call).await.unwrap_err();
-        assert!(problem.did_you_mean.is_empty(), "which tools share a name is not told");
+        // A name that a hidden tool has as well is no less the other's.
+        let found = handle.find(&bounded, "search_papers", Action::Call).await.unwrap();
+        assert_eq!(found.name, "search_papers.arxiv.research");
+        let zones = handle.zones(&bounded).await;
+        assert_eq!(zones["zones"][0]["tools"], serde_json::Value::Null);
         assert!(handle.find(&bounded, "search_papers.arxiv.research", Action::Call).await.is_ok());
         assert!(handle.resolve(&holder(Grant::of(Role::Registrar)), ask(3)).await.is_ok());
     }
@@ -245,7 +287,10 @@ mod tests {
         assert!(handle.register_tools(&bounded, line("arxiv", "")).await.is_ok());
         assert!(handle.register_tools(&bounded, line("arxiv", "lab")).await.is_ok());
         assert_eq!(handle.register_tools(&bounded, line("other", "")).await.unwrap_err().kind, Kind::Forbidden);
-        for name in ["other", "search.other.research", "other/search"] {
+        assert!(handle.register_tools(&Caller::operator(), line("@o/ther", "")).await.is_ok());
+        for name in
+            ["other", " other", "OTHER\t", "search.other.research", "other/search", "@o/ther", "_o_ther-8ae57e", "none"]
+        {
             let ended = handle.unregister(&bounded, name).await;
             assert!(matches!(ended.unwrap_err().kind, Kind::Forbidden | Kind::NameNotFound), "{name}");
         }

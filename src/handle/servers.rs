@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use aop_proto::access::{Caller, Principal};
+use aop_proto::access::{Action, Caller, Principal};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{ZoneName, check_label, fit_label};
 use aop_proto::node::{NewTool, Write, WriteError, Wrote};
@@ -229,10 +229,11 @@ impl Handle {
     /// `NameNotFound` when nothing of that name is served here, `Forbidden` when another node serves it. What was begun goes on
     /// when the caller goes away.
     pub async fn unregister(&self, caller: &Caller, name_or_server: &str) -> Result<Vec<String>, Problem> {
-        let by = &caller.principal;
+        let (by, name_or_server) = (&caller.principal, name_or_server.trim());
         for server in self.servers_of(name_or_server) {
             self.may_register(caller, &server)?;
         }
+        let is_bounded = self.is_bounded(caller, Action::Register);
         let (handle, name) = (self.clone(), name_or_server.to_owned());
         let entry = Entry::by(by, Event::Unregistered).zone(&self.view().zone).name(&name);
         self.may_begin()?;
@@ -242,6 +243,8 @@ impl Handle {
             handle.audited(entry, ended).await
         })
         .await
+        // What else is served here is not told to whom it is kept from.
+        .map_err(|problem| if is_bounded { problem.did_you_mean(Vec::new()) } else { problem })
     }
 
     async fn end(&self, name: String) -> Result<Vec<String>, Problem> {
@@ -256,20 +259,28 @@ impl Handle {
         }
     }
 
-    /// The server of that name, or those whose tools go by it, each with what stands between it and the zone.
+    /// What would end with that name, server by server, each with what stands between it and the zone: found as the node finds what it
+    /// ends, so that nothing ends that was not asked for. A name of nothing is taken as that of a server.
     fn servers_of(&self, name: &str) -> BTreeSet<String> {
-        if let Some(server) = self.servers().into_iter().find(|server| server.name.eq_ignore_ascii_case(name)) {
-            return BTreeSet::from([server.name]);
-        }
-        let view = self.view();
+        let (view, wanted) = (self.view(), name.to_lowercase());
         let inside = |tool: &str| {
             let behind = tool.split_once('.').map_or("", |(_, behind)| behind);
             let server = behind.strip_suffix(view.zone.as_str()).map_or(behind, |server| server.trim_end_matches('.'));
             server.to_owned()
         };
+        let supervised = self.servers().into_iter().map(|server| server.name);
+        let mut servers: BTreeSet<String> = supervised.filter(|server| server.to_lowercase() == wanted).collect();
         let mut all = view.tools.all();
-        all.retain(|tool| tool.of_node(view.node).is_some_and(|own| own.body.server.eq_ignore_ascii_case(name)));
-        all.into_iter().chain(view.tools.called(name)).map(|tool| inside(tool.name.as_str())).collect()
+        let is_its = |own: &aop_proto::zone::ToolInstance| fit_label(&own.body.server).to_lowercase() == wanted;
+        all.retain(|tool| tool.of_node(view.node).is_some_and(is_its));
+        servers.extend(all.into_iter().map(|tool| inside(tool.name.as_str())));
+        if servers.is_empty() {
+            servers.extend(view.tools.called(&wanted).into_iter().map(|tool| inside(tool.name.as_str())));
+        }
+        if servers.is_empty() {
+            servers.insert(fit_label(&wanted));
+        }
+        servers
     }
 
     /// Its supervisor first, so that nothing it says comes after the end of its tools.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aop_proto::access::Caller;
+use aop_proto::access::{Caller, Sight};
 use aop_proto::name::ZoneName;
 use aop_proto::view::{ContactView, Counts, View};
 use serde_json::{Value, json};
@@ -19,7 +19,12 @@ const ZONES_TIMEOUT: Duration = Duration::from_secs(2);
 impl Handle {
     /// `aop.zones/1`: this zone, its relatives, and every zone that answers.
     pub async fn zones(&self, caller: &Caller) -> Value {
-        let view = self.view();
+        let (view, sight) = (self.view(), self.sight(caller));
+        // How many tools a zone has is told to whom none of them is hidden.
+        let told = |zone: &str, tools: u64| {
+            let sees_all = |sight: &Sight| ZoneName::parse(zone).is_ok_and(|zone| sight.sees_all_of(&zone));
+            sight.as_deref().is_none_or(sees_all).then_some(tools)
+        };
         let ask = Ask { mode: Mode::List, limit: 1, timeout: Some(ZONES_TIMEOUT), ..Ask::default() };
         let answered = self.resolve(caller, ask).await;
         let mut zones: BTreeMap<String, Value> = BTreeMap::new();
@@ -28,16 +33,16 @@ impl Handle {
             partial = resolution.partial;
             for step in &resolution.trace {
                 let state = if step.outcome == "ok" { "ok" } else { "silent" };
-                zones.insert(step.zone.clone(), zone_json(&view, &step.zone, step.documents, state));
+                zones.insert(step.zone.clone(), zone_json(&view, &step.zone, told(&step.zone, step.documents), state));
             }
         }
         for child in &view.children {
             let name = child.zone.to_string();
-            zones.entry(name.clone()).or_insert_with(|| zone_json(&view, &name, child.tools, "silent"));
+            zones.entry(name.clone()).or_insert_with(|| zone_json(&view, &name, told(&name, child.tools), "silent"));
         }
-        zones
-            .entry(view.zone.to_string())
-            .or_insert_with(|| zone_json(&view, view.zone.as_str(), view.tools.len() as u64, "ok"));
+        zones.entry(view.zone.to_string()).or_insert_with(|| {
+            zone_json(&view, view.zone.as_str(), told(view.zone.as_str(), view.tools.len() as u64), "ok")
+        });
         let known: Vec<ZoneName> = zones.keys().filter_map(|name| ZoneName::parse(name).ok()).collect();
         for (name, zone) in &mut zones {
             zone["parent"] = json!(parent_of(name, &known));
@@ -174,7 +179,7 @@ impl Handle {
     }
 }
 
-fn zone_json(view: &View, name: &str, tools: u64, state: &str) -> Value {
+fn zone_json(view: &View, name: &str, tools: Option<u64>, state: &str) -> Value {
     let relation = match ZoneName::parse(name) {
         Ok(zone) if zone == view.zone => "own",
         Ok(zone) if view.parent.as_ref() == Some(&zone) => "parent",

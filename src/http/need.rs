@@ -23,7 +23,7 @@ use crate::auth::{self, Auth};
 pub(crate) enum Need {
     /// Nothing: whether the process is alive, and where to get a token.
     Open,
-    /// To see the state of this node.
+    /// To see the state of this node: to find every tool of its zone.
     See,
     /// To find tools, some at least, wherever they are.
     Find,
@@ -54,6 +54,10 @@ impl Need {
             Self::Admin => (&[Action::Admin], zone.clone()),
         };
         let request = |action: Action| access::Request { action, zone: &zone, tool: None };
+        // The state of a node tells of all its tools.
+        if self == Self::See && auth.sight(caller).is_some_and(|sight| !sight.sees_all_of(&zone)) {
+            return Err(auth::refusal(caller, request(Action::Discover)));
+        }
         let is_nobody = self == Self::Call && caller.principal == Principal::Anonymous;
         if !is_nobody && actions.iter().any(|action| auth.allows(caller, request(*action))) {
             return Ok(());

@@ -57,13 +57,17 @@ struct StdioBody {
 }
 
 /// `GET /v1/servers`
-pub(super) async fn list(State(doors): Shared) -> Reply {
-    Ok(reply::ok(&json!({"schema": "aop.servers/1", "servers": doors.handle.servers()})))
+pub(super) async fn list(State(doors): Shared, Extension(caller): Extension<Caller>) -> Reply {
+    Ok(reply::ok(&json!({"schema": "aop.servers/1", "servers": doors.handle.servers_for(&caller)})))
 }
 
 /// `GET /v1/servers/{name}`
-pub(super) async fn show(State(doors): Shared, Path(name): Path<String>) -> Reply {
-    let servers = doors.handle.servers();
+pub(super) async fn show(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Reply {
+    let servers = doors.handle.servers_for(&caller);
     let Some(server) = servers.iter().find(|server| server.name.eq_ignore_ascii_case(&name)) else {
         return Err(not_found(&name, &servers).into());
     };

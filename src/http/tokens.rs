@@ -70,6 +70,9 @@ impl Wanted {
             return Err(usage("nodes prove who they are with their keys and have no tokens".to_owned()));
         }
         let zone = self.zone.as_deref().map(ZoneName::parse).transpose().map_err(|error| usage(error.to_string()))?;
+        if self.tool.as_deref() == Some("") {
+            return Err(usage("`tool` is empty; `*` is every tool".to_owned()));
+        }
         let tool = self.tool.as_deref().map_or_else(Glob::any, Glob::new);
         let life = self.expires_ms.map(Duration::from_millis);
         if life.is_some_and(|life| life.is_zero() || life > TOKEN_LIFE_MAX) {
@@ -101,6 +104,8 @@ mod tests {
             json!({"name": "a b", "role": "reader"}),
             json!({"name": "a", "role": "peer"}),
             json!({"name": "a", "role": "reader", "zone": "a..b"}),
+            json!({"name": "a", "role": "reader", "tool": ""}),
+            json!({"name": "a", "role": "reader", "zone": ""}),
             json!({"name": "a", "role": "reader", "expires_ms": 0}),
             json!({"name": "a", "role": "reader", "expires_ms": u64::MAX}),
         ] {

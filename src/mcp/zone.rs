@@ -69,7 +69,8 @@ impl Lists {
             // The remaining lifetime, not a fresh one each time it is asked for.
             let ttl = list.expires.saturating_duration_since(Instant::now()).as_millis();
             // Nobody in between may hand on what was shown to somebody.
-            let scope = if handle.auth().is_open() { "public" } else { "private" };
+            let is_for_all = handle.auth().is_open() && handle.sight(&Caller::anonymous()).is_none();
+            let scope = if is_for_all { "public" } else { "private" };
             result.extend_from_slice(format!(r#","ttlMs":{ttl},"cacheScope":"{scope}""#).as_bytes());
         }
         result.push(b'}');
@@ -108,7 +109,7 @@ impl Lists {
 
     /// What `by` may see of the list: the whole one, or what is written for him and kept for nobody.
     async fn shown(&self, handle: &Handle, by: &Caller, zone: &str) -> Result<Arc<List>, Problem> {
-        if handle.sees_everything(by) {
+        if handle.sight(by).is_none() {
             return self.current(handle, zone).await;
         }
         let change = *handle.changes().borrow();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aop_proto::error::{Kind, Problem};
+use aop_proto::node;
 
 use crate::auth::{Auth, Terms};
 use crate::config::{Admission, ConfigError, NodeConfig};
@@ -19,6 +20,8 @@ pub(super) struct Door {
     entrance: Arc<Entrance>,
     listen: SocketAddr,
     insecure_no_auth: bool,
+    /// Who may become a replica or a child without an invite.
+    joining: node::Admission,
     tls: Option<TlsFiles>,
 }
 
@@ -26,6 +29,7 @@ impl Door {
     /// The door of a node that listens there.
     pub(super) fn open(
         admission: Admission,
+        joining: node::Admission,
         listen: SocketAddr,
         admin_token: &AdminToken,
         store: &Store,
@@ -37,7 +41,7 @@ impl Door {
         let entrance =
             entrance.map_err(|error| Problem::new(Kind::Config, error.to_string()).hint("aop-node check"))?;
         metrics.set_insecure_no_auth(insecure_no_auth);
-        Ok(Self { auth, entrance: Arc::new(entrance), listen, insecure_no_auth, tls: port.tls })
+        Ok(Self { auth, entrance: Arc::new(entrance), listen, insecure_no_auth, joining, tls: port.tls })
     }
 
     pub(super) fn auth(&self) -> &Auth {
@@ -66,10 +70,12 @@ impl Door {
                 return;
             }
         };
+        let joining = config.joining();
         let Admission { terms, port, insecure_no_auth } = config.admission;
-        if port.tls.is_some() != self.tls.is_some() || insecure_no_auth != self.insecure_no_auth {
+        let is_of_start = port.tls.is_some() != self.tls.is_some() || insecure_no_auth != self.insecure_no_auth;
+        if is_of_start || joining != self.joining {
             tracing::error!(
-                "SIGHUP: TLS, or its absence, is of the start; restart the node. The former configuration stays"
+                "SIGHUP: TLS, `[auth] required`, and their absence, are of the start; restart the node. The former configuration stays"
             );
             return;
         }

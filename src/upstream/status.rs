@@ -41,6 +41,16 @@ pub struct ServerStatus {
     pub replica: bool,
 }
 
+impl ServerStatus {
+    /// Leaves of a command line the program.
+    pub fn hide_arguments(&mut self) {
+        let Some((program, _)) = self.target.split_once(' ').filter(|_| self.kind == "stdio") else { return };
+        let short = format!("{program} …");
+        self.last_error = self.last_error.take().map(|error| error.replace(&self.target, &short));
+        self.target = short;
+    }
+}
+
 /// Where a connection stands. The supervisor moves it, nobody else.
 #[derive(Clone)]
 pub(crate) enum Phase {

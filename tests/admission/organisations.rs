@@ -82,7 +82,9 @@ fn two_organisations_call_each_other_by_rule_over_the_connection_of_the_one_behi
     let by = audit["entries"].as_array().and_then(|entries| entries.last()?["principal"].as_str().map(str::to_owned));
     assert!(by.as_ref().is_some_and(|by| by.starts_with("zone:lab.acme")), "{audit}");
     // A rule hides tools from one of them, the node's own and what it passes on; the other still finds them.
-    let hidden = "{ principal = \"zone:shop.acme\", action = \"discover\", tool = \"fail.*\", deny = true }";
+    let hidden = "{ principal = \"zone:shop.acme\", action = \"discover\", tool = \"fail.*\", deny = true },\
+                  { principal = \"zone:lab.acme\", action = \"discover\", tool = \"echo.ours.*\", deny = true },\
+                  { principal = \"zone:lab.acme\", action = \"call\", zone = \"shop.acme\", deny = true }";
     let sees = |node: &Node, name: &str| node.try_resolve(name, &["--exact", "--no-cache"]).code == 0;
     let names = ["fail.ours.acme", "fail.labs.lab.acme"];
     for name in names {
@@ -92,6 +94,12 @@ fn two_organisations_call_each_other_by_rule_over_the_connection_of_the_one_behi
     acme.signal(Signal::HUP);
     becomes("it is hidden", SOON, || names.iter().all(|name| !sees(&shop, name)));
     finds(&lab, "fail.ours.acme");
+    // What is hidden is not there to be called either, though its name is known; nor is what is denied behind the node.
+    let (before, passed_on) = (ours.calls("echo"), shops.calls("echo"));
+    let told = lab.try_call("echo.ours.acme", &json!({"text": "hello"}));
+    assert!(told.code == 6 && told.err.contains("no tool"), "{}{}", told.code, told.err);
+    assert_eq!(echo(&lab, "echo.shops.shop.acme"), 6);
+    assert_eq!((ours.calls("echo"), shops.calls("echo")), (before, passed_on));
     finds(&acme, "fail.labs.lab.acme");
     let listed = shop.aop(["ls", "acme", "--json"]).ok().out;
     assert!(listed.contains("echo.ours.acme") && !listed.contains("fail.ours"), "{listed}");

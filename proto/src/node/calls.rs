@@ -10,7 +10,7 @@ use crate::name::ZoneName;
 use crate::node::Node;
 use crate::now::Now;
 use crate::params::{PROOFS_BYTES_MAX, ZONE_DEPTH_MAX};
-use crate::record::{Author, NodeId, Signed, ZoneProof};
+use crate::record::{Author, NodeId, ZoneProof};
 use crate::trust::{Remembered, Repeated, TrustError};
 use crate::view::Relation;
 use crate::wire::message::Call;
@@ -135,11 +135,11 @@ impl Node {
         &self.calls.proofs
     }
 
-    /// Whether these proofs of this zone were written after those that are held.
-    pub(super) fn is_later_proof(&self, proofs: &[ZoneProof]) -> bool {
-        let written = |proofs: &[ZoneProof]| {
-            let signed = proofs.iter().filter_map(|proof| Signed::read(&proof.delegation).ok());
-            signed.map(|(signed, _)| signed.record.issued_ms).max()
+    /// Whether these proofs of this zone were written after those that are held, as those say whose keys are known here.
+    pub(super) fn is_later_proof(&mut self, proofs: &[ZoneProof]) -> bool {
+        let (anchors, verifier, wall_ms) = (&self.anchors, &mut self.verifier, self.now.wall_ms);
+        let mut written = |proofs: &[ZoneProof]| {
+            proofs.iter().take(ZONE_DEPTH_MAX).filter_map(|proof| anchors.proven_at(proof, verifier, wall_ms)).max()
         };
         self.calls.proofs.is_empty() || written(proofs) > written(&self.calls.proofs)
     }

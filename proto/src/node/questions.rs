@@ -1,5 +1,6 @@
 //! Questions in and out of the node: from doors, from peers, to peers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{Caller, Sight};
@@ -9,7 +10,7 @@ use crate::params::{
     FILTER_CHARS_MAX, HOPS_MAX, NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3, ZONES_ASKED_WORDS,
 };
 use crate::record::NodeId;
-use crate::resolver::{Act, Around, Asker, Proofs, Route, Routes, Terms};
+use crate::resolver::{Act, Around, Asker, Proofs, Route, Routes, Terms, Who};
 use crate::search::rank;
 use crate::trust::answers::Checked;
 use crate::view::Relation;
@@ -21,8 +22,8 @@ use crate::zone::answer::Answerer;
 const FILTERS_MAX: usize = 16;
 
 impl Node {
-    pub(super) fn on_resolve(&mut self, token: u64, question: Question, terms: Terms) {
-        self.ask(Asker::Door(token), question, terms, &[]);
+    pub(super) fn on_resolve(&mut self, token: u64, question: Question, terms: Terms, sight: Option<Arc<Sight>>) {
+        self.ask(Asker { who: Who::Door(token), sight }, question, terms, &[]);
     }
 
     pub(super) fn on_query(&mut self, peer: NodeId, query: Query) {
@@ -47,6 +48,13 @@ impl Node {
             return;
         }
         let (_, least, most) = QUERY_DEADLINE;
+        // Whoever asks need not be asked, whatever it says of where the question has been.
+        let mut visited = query.visited;
+        if let Some(Relation::Parent(zone) | Relation::Child(zone)) = self.links.relation(peer)
+            && !visited.iter().any(|name| name == zone.as_str())
+        {
+            visited.push(zone.to_string());
+        }
         let terms = Terms {
             deadline: self.now.mono + Duration::from_millis(u64::from(query.deadline_ms)).clamp(least, most),
             hops: query.hops.min(HOPS_MAX),
@@ -56,8 +64,8 @@ impl Node {
             outside: query.outside && self.is_fellow(peer),
             age_max: TTL_L3,
         };
-        let asker = Asker::Peer { node: peer, id: query.id, sight: self.sight_of(peer) };
-        self.ask(asker, question, terms, &query.visited);
+        let asker = Asker { who: Who::Peer { node: peer, id: query.id }, sight: self.sight_of(peer).map(Arc::new) };
+        self.ask(asker, question, terms, &visited);
     }
 
     /// What a peer may find here and through this node: as its zone, whoever asked it.

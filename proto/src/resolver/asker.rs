@@ -1,5 +1,6 @@
 //! Who asks, and how the question is to be answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::Sight;
@@ -7,9 +8,18 @@ use crate::params::{HOPS_MAX, TTL_L3, ZONES_ASKED_NAMES, ZONES_ASKED_WORDS};
 use crate::record::NodeId;
 use crate::wire::message::Form;
 
-/// Who wants to know.
+/// Who wants to know, and what may be told.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Asker {
+pub struct Asker {
+    /// Who.
+    pub who: Who,
+    /// What may be found; nothing where that is everything.
+    pub sight: Option<Arc<Sight>>,
+}
+
+/// Where the answer goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Who {
     /// A door of this node, by its token.
     Door(u64),
     /// Another node, by its query's id.
@@ -18,25 +28,23 @@ pub enum Asker {
         node: NodeId,
         /// Its query.
         id: u64,
-        /// What it may find; nothing where that is everything.
-        sight: Option<Sight>,
     },
 }
 
 impl Asker {
     /// The token of a door.
     pub(super) const fn door(&self) -> Option<u64> {
-        match self {
-            Self::Door(token) => Some(*token),
-            Self::Peer { .. } => None,
+        match self.who {
+            Who::Door(token) => Some(token),
+            Who::Peer { .. } => None,
         }
     }
 
-    /// What it may find, if not everything. Whoever asks at a door of this node is shown what he may see there.
-    pub(super) const fn sight(&self) -> Option<&Sight> {
-        match self {
-            Self::Door(_) => None,
-            Self::Peer { sight, .. } => sight.as_ref(),
+    /// The node that asks, if it is another.
+    pub(super) const fn peer(&self) -> Option<NodeId> {
+        match self.who {
+            Who::Door(_) => None,
+            Who::Peer { node, .. } => Some(node),
         }
     }
 }

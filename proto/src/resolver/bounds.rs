@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided here about who is believed. What must always hold: whatever peers say, an answer made of it can be sent.
 
+use crate::error::plain;
 use crate::index::QUERY_TERMS_MAX;
 use crate::params::{FRAME_BYTES_MAX, NAME_CHARS_MAX, ZONES_ASKED_WORDS};
 use crate::wire::message::{Answer, chain_bytes, manifest_bytes};
@@ -36,7 +37,8 @@ pub(super) fn take(answer: &mut Answer) {
     answer.silent.retain(|silent| silent.zone.len() <= NAME_CHARS_MAX);
     answer.silent.truncate(ZONES_MAX);
     for silent in &mut answer.silent {
-        silent.reason = silent.reason.chars().take(REASON_CHARS_MAX).collect();
+        silent.reason = plain(&silent.reason, REASON_CHARS_MAX);
+        silent.zone = plain(&silent.zone, NAME_CHARS_MAX);
     }
 }
 

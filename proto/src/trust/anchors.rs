@@ -217,6 +217,13 @@ impl Anchors {
         }
     }
 
+    /// When the delegation of a proof was written, if it leads from a key that is known here: a stamp that nobody vouches for is none.
+    pub fn proven_at(&self, proof: &ZoneProof, verifier: &mut Verifier, wall_ms: u64) -> Option<u64> {
+        let zone = ZoneName::parse(&proof.zone).ok()?;
+        self.prove(&zone, proof, verifier, wall_ms).ok()?;
+        Some(verifier.open(&proof.delegation).ok()?.record.issued_ms)
+    }
+
     /// Learns the key of a zone that our own delegates to.
     pub fn learn_child(&mut self, zone: &ZoneName, proof: &ZoneProof, verifier: &mut Verifier, wall_ms: u64) {
         self.learn_one(zone, proof, true, verifier, wall_ms);

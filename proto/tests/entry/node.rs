@@ -414,7 +414,7 @@ impl World {
         };
         let door = Terms::of_door(question.form, self.time + Duration::from_secs(2));
         let terms = Terms { cached: dice.yes(), recurse: dice.yes(), outside: dice.yes(), ..door };
-        self.input(at, Input::Resolve { token: self.token, question, terms });
+        self.input(at, Input::Resolve { token: self.token, question, terms, sight: None });
     }
 
     /// The connection between the two nodes stands, or ends.

@@ -1,8 +1,9 @@
 //! What doors do to a host: writes, rotations and questions, and what became of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use aop_proto::access::{Role, Rule};
+use aop_proto::access::{Role, Rule, Sight};
 use aop_proto::invite::Invite;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Brought, Input, Invitation, Node, NotBelieved, Write, WriteError, Wrote};
@@ -135,7 +136,18 @@ impl World {
         let now = self.hosts[host.0].now(self.time);
         let terms = terms(Terms::of_door(question.form, now.mono + DEADLINE));
         self.hosts[host.0].asked.insert(token, self.time);
-        self.hand(host.0, Input::Resolve { token, question, terms });
+        self.hand(host.0, Input::Resolve { token, question, terms, sight: None });
+        token
+    }
+
+    /// The same for somebody who may find only some of what there is.
+    pub fn ask_for(&mut self, host: HostId, question: Question, sight: Sight) -> u64 {
+        self.next_token += 1;
+        let token = self.next_token;
+        let now = self.hosts[host.0].now(self.time);
+        let terms = Terms::of_door(question.form, now.mono + DEADLINE);
+        self.hosts[host.0].asked.insert(token, self.time);
+        self.hand(host.0, Input::Resolve { token, question, terms, sight: Some(Arc::new(sight)) });
         token
     }
 

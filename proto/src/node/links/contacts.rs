@@ -7,7 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::params::{CONTACTS_MAX, DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, PARENTS_LEARNT_MAX, PARENTS_MAX};
+use crate::error::plain;
+use crate::params::{
+    CONTACTS_MAX, DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, ERROR_CHARS_MAX, PARENTS_LEARNT_MAX, PARENTS_MAX,
+};
 use crate::record::NodeId;
 use crate::selection::Chance;
 
@@ -279,7 +282,8 @@ impl Contacts {
         let pause = if moved { Duration::ZERO } else { chance.jitter(contact.backoff) };
         contact.next_try = now + pause;
         contact.backoff = (contact.backoff * 2).min(DIAL_BACKOFF_MAX);
-        contact.error = Some(reason);
+        // Whoever answered there may have written it.
+        contact.error = Some(plain(&reason, ERROR_CHARS_MAX));
         if contact.purpose == Purpose::Fellow && !moved {
             self.by_address.remove(address);
         }
@@ -322,7 +326,7 @@ impl Contacts {
         let meant = contacts.filter(|(_, contact)| contact.peer == Some(peer) && is_meant(contact.purpose));
         meant
             .filter_map(|(address, contact)| {
-                contact.error = Some(reason.to_owned());
+                contact.error = Some(plain(reason, ERROR_CHARS_MAX));
                 let news = !std::mem::replace(&mut contact.refused, true);
                 news.then(|| (address.clone(), contact.purpose))
             })

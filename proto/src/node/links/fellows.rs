@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::contacts::{Contact, Purpose};
 use super::{CatchUp, GREETED_LATELY, Link, Role};
-use crate::error::is_deceptive;
+use crate::error::plain;
 use crate::name::ZoneName;
 use crate::node::{Keep, Node, TrustState};
 use crate::params::{CHAIN_MAX, ERROR_CHARS_MAX};
@@ -334,7 +334,7 @@ impl Node {
 
     pub(in crate::node) fn on_refuse(&mut self, peer: NodeId, refuse: &Refuse) {
         // For a person to read, and kept: no longer than an error of an upstream, and nothing that a terminal obeys.
-        let reason: String = refuse.reason.chars().filter(|c| !is_deceptive(*c)).take(ERROR_CHARS_MAX).collect();
+        let reason = plain(&refuse.reason, ERROR_CHARS_MAX);
         if self.trust.zone_key.is_none() && self.has_role(peer, &Role::Applicant) {
             // The key that was refused was given up in the meantime, unless the connection ends with it.
             if let Some(link) = self.links.by_peer.get_mut(&peer) {

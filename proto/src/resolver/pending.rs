@@ -1,0 +1,245 @@
+//! One question on its way: who waits for it, whom it was sent to, what came back so far, and what is said in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Act, Around, Asker, Outcome, Outside, Proofs, Route, Source, Terms, bounds, shown, weight};
+use crate::access::Sight;
+use crate::name::ZoneName;
+use crate::params::{HOP_MARGIN, RESULTS, TTL_L2};
+use crate::record::{NodeId, ZoneProof};
+use crate::trust::Anchors;
+use crate::trust::answers::Checked;
+use crate::wire::message::{Answer, Query, Question, Silent};
+
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) question: Question,
+    pub(super) asker: Asker,
+    /// Doors that asked the same while it was on its way.
+    pub(super) joined: Vec<u64>,
+    /// About the bytes of what came back.
+    pub(super) bytes: usize,
+    pub(super) terms: Terms,
+    pub(super) waiting: BTreeMap<u64, Waiting>,
+    pub(super) answers: Vec<Heard>,
+    pub(super) silent: BTreeSet<Silent>,
+    pub(super) skipped: u32,
+    pub(super) proofs: Vec<ZoneProof>,
+    pub(super) from_cache: bool,
+    /// Nobody outside the own zone was left out for having been asked before: what comes back is worth keeping.
+    pub(super) whole: bool,
+}
+
+/// What a zone said, which waits for the others.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) source: Source,
+    pub(super) checked: Checked,
+    pub(super) at: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) zone: String,
+    pub(super) via: Via,
+    pub(super) peer: Option<NodeId>,
+    pub(super) others: Vec<NodeId>,
+    /// Everybody it was sent to, and when; whoever answers first is heard.
+    pub(super) asked: Vec<(NodeId, Duration)>,
+    pub(super) until: Duration,
+    pub(super) query: Query,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Via {
+    Parent,
+    Child,
+    Fellow,
+}
+
+/// Time given to a child that is not connected to appear, before it counts as silent.
+const REACH_GRACE: Duration = Duration::from_millis(250);
+
+impl Waiting {
+    /// When this node was asked, if it was.
+    pub(super) fn sent_to(&self, peer: NodeId) -> Option<Duration> {
+        self.asked.iter().find(|(asked, _)| *asked == peer).map(|(_, sent)| *sent)
+    }
+}
+
+impl Pending {
+    /// The question as it is asked of a zone and those below it.
+    pub(super) fn of_child(&self, zone: &str) -> Question {
+        let sees_all = |sight: &Sight| ZoneName::parse(zone).is_ok_and(|zone| sight.sees_all_below(&zone));
+        self.as_asked(self.asker.sight.as_deref().is_none_or(sees_all))
+    }
+
+    /// The same of what lies outside the own zone.
+    pub(super) fn of_outside(&self, own: &ZoneName) -> Question {
+        self.as_asked(self.asker.sight.as_deref().is_none_or(|sight| sight.sees_all_outside(own)))
+    }
+
+    /// What of a silent zone may have been kept under.
+    pub(super) fn as_kept(&self) -> [Question; 2] {
+        [self.as_asked(true), self.as_asked(self.asker.sight.is_none())]
+    }
+
+    fn as_asked(&self, sees_all: bool) -> Question {
+        let question = if sees_all { self.question.clone() } else { shown::widened(&self.question) };
+        Question { limit: question.limit.min(RESULTS.2 as u32), ..question }
+    }
+
+    pub(super) fn query(&self, question: Question, visited: &[String], budget: u16, around: &mut Around<'_>) -> Query {
+        let left = self.terms.deadline.saturating_sub(around.now + HOP_MARGIN);
+        let mut visited: Vec<String> = visited.to_vec();
+        visited.push(around.by.zone.to_string());
+        Query {
+            id: around.chance.number(),
+            question,
+            deadline_ms: u32::try_from(millis(left)).unwrap_or(u32::MAX),
+            hops: self.terms.hops.saturating_sub(1),
+            budget,
+            visited,
+            outside: false,
+            // Others do not know how old is too old for this asker.
+            cached: self.terms.cached && self.terms.age_max >= TTL_L2,
+        }
+    }
+
+    /// Sends the query along the route and waits for it, or says that the zone is silent. True when it waits.
+    pub(super) fn wait(&mut self, query: Query, route: Route, via: Via, now: Duration, acts: &mut Vec<Act>) -> bool {
+        let Route { zone, peers, stale, error } = route;
+        let (peer, others, until) = match peers.split_first() {
+            Some((first, others)) => {
+                acts.push(Act::Ask(*first, query.clone()));
+                // While somebody else is left to ask, one peer gets only a share of the time: it may be dead, unnoticed yet.
+                let last = others.is_empty() && via != Via::Fellow;
+                let share = self.terms.deadline.saturating_sub(now) * 2 / 5;
+                (Some(*first), others.to_vec(), if last { self.terms.deadline } else { now + share })
+            }
+            None if via == Via::Child && !stale => {
+                acts.extend(ZoneName::parse(&zone).ok().map(Act::Reach));
+                (None, Vec::new(), self.terms.deadline.min(now + REACH_GRACE))
+            }
+            None => {
+                // What is wrong with this node's own connections is told to its own users.
+                let reason = match error.is_empty() || self.asker.door().is_none() {
+                    true => "not connected".to_owned(),
+                    false => format!("not connected: {error}"),
+                };
+                self.silent.insert(Silent { zone, reason });
+                return false;
+            }
+        };
+        let asked = peer.map(|peer| (peer, now)).into_iter().collect();
+        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, query });
+        true
+    }
+
+    /// The same query to the zone's next peer, or past a fellow to the parent. False when there is nobody left or no time.
+    pub(super) fn elsewhere(&mut self, waiting: &Waiting, around: &Around<'_>, acts: &mut Vec<Act>) -> bool {
+        if self.terms.deadline <= around.now {
+            return false;
+        }
+        let mut query = waiting.query.clone();
+        let left = millis(self.terms.deadline.saturating_sub(around.now + HOP_MARGIN));
+        query.deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
+        let (route, via) = match waiting.via {
+            Via::Fellow => {
+                query.outside = false;
+                // It may be known only now whose zone the parent is.
+                let parent = around.routes.parent.clone();
+                let Some(parent) = parent.filter(|parent| !query.visited.contains(&parent.zone)) else { return false };
+                (parent, Via::Parent)
+            }
+            _ if waiting.others.is_empty() => return false,
+            via => {
+                let (zone, peers, error) = (waiting.zone.clone(), waiting.others.clone(), String::new());
+                (Route { zone, peers, stale: true, error }, via)
+            }
+        };
+        let waits = self.wait(query, route, via, around.now, acts);
+        if let Some(again) = self.waiting.get_mut(&waiting.query.id) {
+            again.asked.extend(&waiting.asked);
+        }
+        waits
+    }
+
+    /// Takes in what came back, each zone once. About how many bytes more are held.
+    pub(super) fn absorb(&mut self, outside: Outside, source: Source, at: Duration) -> usize {
+        let before = self.bytes;
+        for checked in outside.answers {
+            if !self.answers.iter().any(|known| known.checked.answer.zone == checked.answer.zone) {
+                self.bytes += weight(&checked);
+                self.answers.push(Heard { source, checked, at });
+            }
+        }
+        self.silent.extend(outside.silent);
+        self.skipped = self.skipped.saturating_add(outside.skipped);
+        self.proofs.extend(outside.proofs);
+        self.bytes - before
+    }
+
+    /// Adds the keys of our children, as far as they are in the answer.
+    pub(super) fn add_proofs(&mut self, proofs: &Proofs<'_>, anchors: &Anchors) {
+        let zones = self.answers.iter().filter_map(|heard| ZoneName::parse(&heard.checked.answer.zone).ok());
+        let zones: Vec<ZoneName> = zones.collect();
+        for proof in proofs.of_zones(&zones, anchors) {
+            if !self.proofs.contains(&proof) {
+                self.proofs.push(proof);
+            }
+        }
+    }
+
+    /// Takes out of what others said what the asker may not find.
+    fn hide(&mut self) {
+        let Some(sight) = self.asker.sight.clone() else { return };
+        for heard in std::mem::take(&mut self.answers) {
+            // What this node says of its own zone was said to this asker.
+            if heard.source == Source::Local {
+                self.answers.push(heard);
+                continue;
+            }
+            match shown::cut(heard.checked, &self.question, &sight) {
+                Ok(checked) => self.answers.push(Heard { checked, ..heard }),
+                Err(silent) => _ = self.silent.insert(silent),
+            }
+        }
+    }
+
+    pub(super) fn into_outcome(mut self) -> Outcome {
+        self.hide();
+        Outcome {
+            question: self.question,
+            answers: self.answers.into_iter().map(|heard| (heard.source, heard.checked)).collect(),
+            silent: self.silent.into_iter().collect(),
+            skipped: self.skipped,
+            proofs: self.proofs,
+        }
+    }
+
+    pub(super) fn into_answer(mut self, id: u64) -> Answer {
+        self.hide();
+        let heard = self.answers.into_iter().filter(|heard| heard.source != Source::L3);
+        // Where this node's parent should be, while it has no name, is nothing to others.
+        let named = |silent: Silent| match ZoneName::parse(&silent.zone) {
+            Ok(_) => silent,
+            Err(_) => Silent { zone: "the parent".to_owned(), ..silent },
+        };
+        let mut answer = Answer {
+            id,
+            zones: heard.map(|heard| heard.checked.answer).collect(),
+            silent: self.silent.into_iter().map(named).collect(),
+            skipped: self.skipped,
+            proofs: self.proofs,
+            from_cache: self.from_cache,
+        };
+        bounds::fit(&mut answer);
+        answer
+    }
+}
+
+pub(super) const fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}

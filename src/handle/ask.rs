@@ -1,0 +1,115 @@
+//! A door's question: what may be asked, and under which key its answer is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aop_proto::access::Sight;
+use aop_proto::error::{Kind, Problem};
+use aop_proto::name::{FullName, ZoneName};
+use aop_proto::params::{NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS};
+use aop_proto::wire::message::Form;
+
+/// Tags, and capabilities, one question may ask for.
+pub(super) const LABELS_MAX: usize = 16;
+/// Bytes of one of them.
+pub(super) const LABEL_BYTES_MAX: usize = 256;
+
+/// How a question is meant by a door.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// A full name when it looks like one and exists, words otherwise.
+    #[default]
+    Auto,
+    /// A full name.
+    Exact,
+    /// Words.
+    Search,
+    /// Everything of a zone.
+    List,
+}
+
+/// A door's question.
+#[derive(Debug, Clone, Default)]
+pub struct Ask {
+    /// Name or words.
+    pub query: String,
+    /// How it is meant.
+    pub mode: Mode,
+    /// Results wanted; 0 for the default.
+    pub limit: usize,
+    /// Only this zone and what lies below it.
+    pub zone: Option<String>,
+    /// Only this node's own zone is asked.
+    pub local_only: bool,
+    /// All of these tags.
+    pub tags: Vec<String>,
+    /// All of these capabilities.
+    pub capabilities: Vec<String>,
+    /// Nothing older than this.
+    pub max_stale: Option<Duration>,
+    /// Nothing from a cache.
+    pub no_cache: bool,
+    /// Only what this node knows itself.
+    pub no_recurse: bool,
+    /// Time for the answer.
+    pub timeout: Option<Duration>,
+    /// Of a list, what comes after this name, lower case.
+    pub after: String,
+    /// What whoever asks may find; nothing where that is everything.
+    pub sight: Option<Arc<Sight>>,
+}
+
+impl Ask {
+    pub(super) fn key(&self, form: Form) -> String {
+        let words = if form == Form::Words { self.query.trim().to_lowercase() } else { self.query.clone() };
+        format!(
+            "{form:?}\0{words}\0{}\0{:?}\0{}\0{:?}\0{:?}\0{}\0{:?}",
+            self.limit,
+            self.zone,
+            self.local_only || self.no_recurse,
+            self.tags,
+            self.capabilities,
+            self.after,
+            self.sight
+        )
+    }
+
+    /// How long a door waits at most.
+    pub(super) fn within(&self, default: Duration) -> Duration {
+        let (_, least, most) = QUERY_DEADLINE;
+        self.timeout.unwrap_or(default).clamp(least, most)
+    }
+}
+
+pub(super) fn checked(mut ask: Ask, default: usize) -> Result<Ask, Problem> {
+    let (_, least, most) = RESULTS;
+    // A list of the own zone is whole; other zones send what fits a frame.
+    let most = if ask.mode == Mode::List { usize::MAX } else { most };
+    ask.limit = if ask.limit == 0 { default } else { ask.limit.clamp(least, most) };
+    if ask.query.len() > QUESTION_CHARS_MAX {
+        return Err(Problem::new(Kind::Usage, format!("a question may have {QUESTION_CHARS_MAX} characters")));
+    }
+    if ask.mode != Mode::List && ask.query.trim().is_empty() {
+        return Err(Problem::new(Kind::Usage, "nothing was asked").hint("aop resolve \"read a file\""));
+    }
+    if ask.mode == Mode::Exact
+        && let Err(error) = FullName::parse(&ask.query)
+    {
+        return Err(Problem::new(Kind::Usage, error.to_string()).hint(format!("aop resolve --search '{}'", ask.query)));
+    }
+    for (what, labels) in [("tags", &ask.tags), ("capabilities", &ask.capabilities)] {
+        if labels.len() > LABELS_MAX || labels.iter().any(|label| label.len() > LABEL_BYTES_MAX) {
+            let bound = format!("a question may ask for {LABELS_MAX} {what} of {LABEL_BYTES_MAX} bytes each");
+            return Err(Problem::new(Kind::Usage, bound));
+        }
+    }
+    if ask.zone.as_ref().is_some_and(|zone| zone.len() > NAME_CHARS_MAX) {
+        return Err(Problem::new(Kind::Usage, format!("a zone's name has at most {NAME_CHARS_MAX} characters")));
+    }
+    if let Some(zone) = &ask.zone {
+        let parsed = ZoneName::parse(zone);
+        let parsed = parsed.map_err(|error| Problem::new(Kind::Usage, error.to_string()).hint("aop zones --tree"))?;
+        ask.zone = Some(parsed.to_string());
+    }
+    Ok(ask)
+}

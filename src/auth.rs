@@ -281,9 +281,12 @@ pub fn refusal(caller: &Caller, request: Request<'_>) -> Problem {
             .hint("aop --token-file FILE status")
             .detail(json!({"scope": scope}));
     }
-    Problem::new(Kind::Forbidden, format!("{} may not {what}", caller.principal))
-        .hint("aop token ls")
-        .detail(json!({"error": "insufficient_scope", "scope": scope}))
+    Problem::new(
+        Kind::Forbidden,
+        format!("{} may not {what} here; the operator of this node can allow it", caller.principal),
+    )
+    .hint("aop --token-file FILE status")
+    .detail(json!({"error": "insufficient_scope", "scope": scope}))
 }
 
 fn invalid(message: String) -> Problem {

@@ -150,6 +150,8 @@ pub struct Issued {
     pub token: String,
     /// When it ends, milliseconds since the Unix epoch.
     pub expires_ms: u64,
+    /// Where its bearer dials.
+    pub address: String,
 }
 
 /// Why invites cannot be had.
@@ -226,7 +228,7 @@ impl Invites {
         self.keep(&id, &invite).await?;
         let expires_ms = invite.expires_ms();
         rows.insert(id.clone(), invite);
-        Ok(Issued { id, token, expires_ms })
+        Ok(Issued { id, token, expires_ms, address: issuer.address.clone() })
     }
 
     fn claims(&self, issuer: &Issuer, wanted: &Wanted, id: &str, invite: &Invite, now_ms: u64) -> Claims {
@@ -277,6 +279,20 @@ impl Invites {
         self.keep(id, &revoked).await?;
         *row = revoked;
         Ok(true)
+    }
+
+    /// Takes back what was issued for nodes of a zone and of those below it, and is not used up.
+    ///
+    /// # Errors
+    /// `StoreFailed`; some may be taken back already.
+    pub async fn revoke_below(&self, zone: &ZoneName) -> Result<(), Problem> {
+        let now_ms = self.0.clock.now().wall_ms;
+        let of_zone = |invite: &Invite| ZoneName::parse(invite.zone()).is_ok_and(|of| of.is_within(zone));
+        let open = self.all().await.into_iter().filter(|(_, invite)| !invite.is_over(now_ms) && of_zone(invite));
+        for (id, _) in open {
+            self.revoke(&id).await?;
+        }
+        Ok(())
     }
 
     /// All that are remembered, by id.

@@ -145,6 +145,8 @@ pub(super) struct Walk {
     before: Option<Head>,
     found: Verified,
     line: u64,
+    /// What the writer says is the oldest line, where it can tell.
+    oldest: Option<u64>,
     /// What the writer says is the end.
     end: Head,
     met_end: bool,
@@ -154,6 +156,12 @@ impl Walk {
     /// A walk that has to meet this end.
     pub(super) fn to(end: Head) -> Self {
         Self { end, met_end: end.hash == LineHash::default(), ..Self::default() }
+    }
+
+    /// The same, which must not begin after that line.
+    pub(super) const fn from(mut self, oldest: Option<u64>) -> Self {
+        self.oldest = oldest;
+        self
     }
 
     /// A file begins.
@@ -178,6 +186,10 @@ impl Walk {
         match self.before {
             None if seen.seq == 1 && seen.prev != LineHash::default().to_string() => {
                 return Err("the first line follows another".to_owned());
+            }
+            None if self.oldest.is_some_and(|oldest| seen.seq > oldest) => {
+                let oldest = self.oldest.unwrap_or_default();
+                return Err(format!("lines from number {oldest} to {} are not there", seen.seq - 1));
             }
             None => self.found.first = Some(seen.seq),
             Some(before) if seen.prev != before.hash.to_string() => {

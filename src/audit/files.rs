@@ -5,14 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Settings;
 use super::backwards::Backwards;
-use super::chain::{Head, LINE_BYTES_MAX};
+use super::chain::{Head, LINE_BYTES_MAX, Seen};
 
 /// The file that is written; full ones have a number behind it, 1 the youngest.
 pub(super) const FILE: &str = "audit.jsonl";
@@ -34,12 +35,14 @@ pub(super) struct Shelf {
     dir: Arc<Path>,
     /// Held while files get other names.
     renaming: Arc<Mutex<()>>,
+    /// Number of the oldest line there is, as this run knows it; 0 where it cannot be told.
+    oldest: Arc<AtomicU64>,
 }
 
 impl Files {
     /// Opens them, makes what is missing, and cuts off what is left of a line.
     pub(super) fn open(dir: &Path, settings: Settings) -> io::Result<(Self, Head)> {
-        let shelf = Shelf { dir: dir.into(), renaming: Arc::default() };
+        let shelf = Shelf { dir: dir.into(), renaming: Arc::default(), oldest: Arc::default() };
         let current = create(dir)?;
         let (bytes, found) = (whole_bytes(&current)?, current.metadata()?.len());
         if bytes < found {
@@ -48,6 +51,7 @@ impl Files {
             tracing::warn!(bytes = found - bytes, "the last line of the audit was not finished; it is cut off");
         }
         let head = Head::of(Backwards::new(shelf.open_all()?.into_iter().map(|(_, file)| file).collect()))?;
+        shelf.note_oldest(head.seq + 1)?;
         Ok((Self { shelf, settings, current, bytes, torn: false }, head))
     }
 
@@ -88,14 +92,15 @@ impl Files {
 
     fn rotate(&mut self) -> io::Result<()> {
         self.sync()?;
-        let _alone = self.shelf.rename_alone();
+        let alone = self.shelf.rename_alone();
         let dir = &*self.shelf.dir;
         // One that was put aside already is not put aside twice.
         if dir.join(FILE).try_exists()? {
             make_room(dir, self.settings.keep)?;
         }
         (self.current, self.bytes) = (create(dir)?, 0);
-        Ok(())
+        drop(alone);
+        self.shelf.note_oldest(0)
     }
 }
 
@@ -110,6 +115,26 @@ impl Shelf {
             files.push((name, file));
         }
         Ok(files)
+    }
+
+    /// The number of the oldest line that this run has not put away, if it can be told.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        Some(self.oldest.load(Ordering::Relaxed)).filter(|number| *number > 0)
+    }
+
+    /// Looks which line is the oldest; where there is none yet the next one is.
+    fn note_oldest(&self, next: u64) -> io::Result<()> {
+        let mut oldest = next;
+        for (_, file) in self.open_all()? {
+            let mut line = Vec::new();
+            BufReader::new(file.take(LINE_BYTES_MAX as u64)).read_until(b'\n', &mut line)?;
+            if let Some(line) = line.strip_suffix(b"\n") {
+                oldest = Seen::read(line).map_or(0, |seen| seen.seq);
+                break;
+            }
+        }
+        self.oldest.store(oldest, Ordering::Relaxed);
+        Ok(())
     }
 
     fn rename_alone(&self) -> std::sync::MutexGuard<'_, ()> {

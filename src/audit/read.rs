@@ -88,8 +88,10 @@ pub(super) fn select(newest_first: impl Iterator<Item = io::Result<Vec<u8>>>, qu
 
 /// Walks over every line on the disk. Blocks, for seconds where there is much.
 pub(super) fn verify(shelf: &Shelf, end: Head) -> io::Result<Verified> {
-    let mut walk = Walk::to(end);
-    for (name, file) in shelf.open_all()? {
+    let files = shelf.open_all()?;
+    // What is put away meanwhile makes it later, never earlier.
+    let mut walk = Walk::to(end).from(shelf.oldest());
+    for (name, file) in files {
         walk.file();
         if !walk_file(&mut walk, &name, file)? {
             break;

@@ -151,8 +151,13 @@ async fn an_edit_a_cut_and_another_order_are_seen() {
 }
 
 #[tokio::test]
-async fn under_a_running_node_even_the_last_line_cannot_be_changed_or_cut() {
-    for change in [|text: &str| text.replace("\"9\"", "\"x\""), |text: &str| text[..text.len() - 100].to_owned()] {
+async fn under_a_running_node_even_the_first_and_the_last_line_cannot_be_changed_or_cut() {
+    let changes: [fn(&str) -> String; 3] = [
+        |text| text.replace("\"9\"", "\"x\""),
+        |text| text[..text.len() - 100].to_owned(),
+        |text| text.split_once('\n').unwrap().1.to_owned(),
+    ];
+    for change in changes {
         let dir = tempfile::tempdir().unwrap();
         let audit = open(dir.path(), Settings::default());
         for at in 0..10 {

@@ -13,6 +13,7 @@ use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::json::Members;
+use super::text;
 use super::token::Tokens;
 use crate::http::trust::believing;
 use crate::mcp::stdio::End;
@@ -346,8 +347,12 @@ impl Client {
                 408 | 504 => Kind::TimedOut,
                 _ => Kind::RouteNotFound,
             };
-            Problem::new(kind, format!("{} answered HTTP {status} and not as an AOP node does", address(node)))
-                .hint("aop version")
+            // One line of plain words may say what the matter is, as a port does that speaks another scheme.
+            let said = std::str::from_utf8(&reply.body).ok().map(|said| text::cut(&text::clean(said.trim()), 200));
+            let said = said.filter(|said| !said.is_empty() && !said.starts_with('<'));
+            let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+            let message = format!("{} answered HTTP {status} and not as an AOP node does{said}", address(node));
+            Problem::new(kind, message).hint("aop --node https://HOST:PORT --ca FILE status")
         });
         // RFC 9457 has its own textual `detail`; what programs need besides is in the member of the kind.
         if problem.detail.as_ref().is_some_and(Value::is_string) {

@@ -88,6 +88,10 @@ impl Invite {
             "for {nodes} of zone {zone}, as {role}; it is a secret, and `aop revoke {}` takes it back",
             id(&value)
         ));
+        let address = text::clean(&word(&value["address"]));
+        if crate::peer::is_local(&address) {
+            out.talk(&format!("it is for nodes on this machine: others cannot dial {address}"));
+        }
         out.next(&["aop-node --invite TOKEN".to_owned()]);
         Ok(Exit::Complete)
     }

@@ -131,12 +131,17 @@ impl Handle {
             return Err(Problem::new(Kind::Usage, message)
                 .hint(format!("aop-node --zone {} --invite TOKEN --listen 127.0.0.1:0", offer.zone)));
         }
+        if offer.invitation.issuer == self.view().node {
+            let message = "this node issued that invite itself; it is for another one";
+            return Err(Problem::new(Kind::Usage, message).hint("aop-node --invite TOKEN # there"));
+        }
         if !self.inner.about.reaches_out && !offer.addresses.iter().any(|address| is_local(address)) {
             let message = format!(
                 "this node was started for its own machine and dials no other; whoever issued the invite is at {}",
                 offer.addresses.join(", ")
             );
-            return Err(Problem::new(Kind::Config, message).hint(format!("aop-node --zone {own} --invite TOKEN")));
+            return Err(Problem::new(Kind::Config, message)
+                .hint(format!("aop-node --zone {own} --listen {} --invite TOKEN", self.inner.about.listen)));
         }
         Ok(offer)
     }
@@ -198,7 +203,7 @@ impl Handle {
         self.audited(entry, delegated).await.map(drop)
     }
 
-    /// What was delegated to a zone below is void.
+    /// What was delegated to a zone below is void, and so are the invites for it that this node has issued.
     ///
     /// # Errors
     /// `ZoneNotFound` when nothing was, `Forbidden`, `StoreFailed`.
@@ -206,8 +211,9 @@ impl Handle {
         check_reason(reason)?;
         self.may_begin()?;
         let entry = Entry::by(by, Event::Undelegated).zone(&zone).reason(reason);
-        let undelegated = self.write(Write::Undelegate { zone, reason: reason.to_owned() }).await;
-        self.audited(entry, undelegated).await.map(drop)
+        let undelegated = self.write(Write::Undelegate { zone: zone.clone(), reason: reason.to_owned() }).await;
+        self.audited(entry, undelegated).await?;
+        self.inner.invites.revoke_below(&zone).await
     }
 
     /// Looks at the invites that peers present, one after the other, until the node stops.

@@ -59,7 +59,7 @@ impl Handle {
         let rtts: BTreeMap<[u8; 32], Duration> =
             self.inner.peers.connected().into_iter().map(|peer| (peer.peer, peer.rtt)).collect();
         let mut nodes = vec![json!({
-            "id": view.node.to_string(), "self": true, "state": "alive", "address": self.inner.about.listen.to_string(),
+            "id": view.node.to_string(), "self": true, "state": "alive", "address": self.own_address(),
             "incarnation": own.map(|(origin, _)| origin.incarnation), "through": own.map_or(0, |(_, through)| *through),
             "behind": 0, "rtt_ms": null, "version": self.inner.about.version,
         })];
@@ -72,6 +72,12 @@ impl Handle {
             }));
         }
         json!({"schema": "aop.nodes/1", "zone": view.zone.as_str(), "nodes": nodes})
+    }
+
+    /// Where others reach this node, or where it listens when nobody else does.
+    fn own_address(&self) -> String {
+        let about = &self.inner.about;
+        if about.address.is_empty() { about.listen.to_string() } else { about.address.clone() }
     }
 
     /// `aop.status/1`.

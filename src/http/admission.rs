@@ -64,7 +64,7 @@ pub(super) async fn invite(
     let issued = doors.handle.invite(&wanted, &caller.principal).await?;
     Ok(reply::ok(&json!({
         "schema": "aop.invite/1", "id": issued.id, "token": issued.token, "zone": wanted.zone.as_str(), "role": wanted.role.name(),
-        "uses_max": wanted.uses, "expires_ms": issued.expires_ms,
+        "uses_max": wanted.uses, "expires_ms": issued.expires_ms, "address": issued.address,
     })))
 }
 

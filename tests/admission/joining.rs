@@ -156,7 +156,11 @@ fn a_running_node_takes_an_invite_it_can_use_and_says_what_later_starts_need() {
     let taken = lab.aop(["join", &token]);
     if address().is_some() {
         assert_eq!(taken.code, 2, "{}{}", taken.out, taken.err);
-        assert!(taken.err.contains("aop-node --zone lab.acme --invite TOKEN"), "{}", taken.err);
+        assert!(
+            taken.err.contains(&format!("aop-node --zone lab.acme --listen {} --invite TOKEN", lab.address)),
+            "{}",
+            taken.err
+        );
         lab.stop();
         lab = world.node("lab").zone("lab.acme").args(["--invite", &token]).start();
     } else {

@@ -122,6 +122,7 @@ fn a_token_that_is_no_invite_of_this_node_lets_nobody_in() {
     let bad = counter(&node, BAD_FRAMES);
     let reason = sent_away(&socket, &node, &"x".repeat(INVITE_BYTES_MAX + 1));
     assert!(reason.contains("admits by invite"), "{reason}");
+    counts(&node, BAD_FRAMES, bad + 1);
     let link = socket.link(&node.address, &any_key());
     greeting(&link);
     for garbage in [&b""[..], b"\xff", &[0xfb; 5000], b"\x02\xff\xfe"] {

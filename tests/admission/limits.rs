@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::net::TcpSocket;
 
 use crate::guarded::{Guarded, RUNTIME};
@@ -51,6 +51,21 @@ fn a_principal_is_slowed_down_and_no_other_with_it() {
     assert_eq!((slowed.header("retry-after"), slowed.json()["code"].as_str()), ("1", Some("AOP0509")));
     guarded.with(&other).get("/v1/status").is(200);
     guarded.client().get("/livez").is(200);
+}
+
+/// Each connection is a file: a shell's usual bound on these would end a node long before its own bound on connections does.
+#[test]
+fn a_node_may_open_as_many_files_as_its_connections_need() {
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(256), ..before }).expect("fewer is always allowed");
+    let world = World::new();
+    let node = world.node("node").start();
+    setrlimit(Resource::Nofile, before).expect("as it was");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.pid())).expect("limits of a process");
+    let row = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a row");
+    let mut numbers = row.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(u64::MAX));
+    let (soft, hard) = (numbers.next().expect("a soft limit"), numbers.next().expect("a hard one"));
+    assert!(soft >= hard.min(2_048), "{soft} of {hard}");
 }
 
 /// Whether anything was refused for that reason.

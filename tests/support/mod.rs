@@ -6,6 +6,7 @@
 
 pub(crate) mod fixture;
 pub(crate) mod h2;
+pub(crate) mod inputs;
 pub(crate) mod namespaces;
 pub(crate) mod node;
 pub(crate) mod process;

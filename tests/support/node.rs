@@ -228,6 +228,10 @@ impl Node {
         status.unwrap_or_else(|| panic!("{} does not stop within {} s\n{}", self.name, STOP.as_secs(), self.log_tail()))
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).expect("a child that has not been waited for");

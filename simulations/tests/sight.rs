@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aop_proto::access::{Action, Glob, Role, Rule};
 use aop_proto::name::ZoneName;
-use aop_proto::params::QUERIES_PEER_MAX;
-use aop_proto::resolver::{Outcome, Terms};
+use aop_proto::params::{QUERIES_BYTES_MAX, QUERIES_PEER_MAX};
+use aop_proto::resolver::{Outcome, Source, Terms};
 use aop_proto::wire::message::{Form, Question, ZoneAnswer};
 use aop_simulations::Answered;
 use aop_simulations::scenario::server;
@@ -252,4 +252,39 @@ fn a_neighbour_that_asks_too_much_is_told_so_and_hinders_nobody() {
         floods.into_iter().map(|token| company.world.answer(lab, token).expect("an answer")).collect();
     assert_eq!(floods.iter().filter(|answered| is_full(answered)).count(), 100);
     assert!(floods.iter().all(|answered| answered.outcome.is_partial()), "none is silently partial");
+}
+
+/// Answers that wait for a zone that is slow are held up to a bound, whoever asked; what finds no room is said, and room comes again.
+#[test]
+fn answers_that_wait_for_others_have_a_bound() {
+    let mut company = Company::new(6, Vec::new());
+    let Company { acme, lab, hr, .. } = company;
+    let long = "One of very many files. ".repeat(160);
+    let labels: Vec<String> = (0..200).map(|at| format!("file_{at:03}")).collect();
+    let tools: Vec<(&str, &str)> = labels.iter().map(|label| (label.as_str(), long.as_str())).collect();
+    company.serve(lab, "many", &tools);
+    company.world.pause(hr, Duration::from_secs(5));
+    let large = |at: usize| Question { limit: 1_000, ..words(&format!("file {at}")) };
+    let terms = |terms| Terms { cached: false, ..terms };
+    let asked: Vec<u64> = (0..60).map(|at| company.world.ask(acme, large(at), terms)).collect();
+    company.world.run_for(SOON);
+    let answered: Vec<Answered> =
+        asked.into_iter().map(|token| company.world.answer(acme, token).expect("an answer")).collect();
+    let found = |answered: &Answered| !answered.names().is_empty();
+    let is_full = |answered: &Answered| {
+        answered
+            .outcome
+            .silent
+            .iter()
+            .any(|silent| silent.zone == "lab.acme" && silent.reason.contains("holds too many"))
+    };
+    let full = answered.iter().filter(|answered| is_full(answered)).count();
+    // What found no room while it was waited for others may still be known from before, as stale.
+    let held = answered.iter().flat_map(|answered| &answered.outcome.answers);
+    let bytes = held.filter(|(source, _)| *source != Source::L3);
+    let bytes: usize = bytes.flat_map(|(_, checked)| &checked.answer.candidates).map(|one| one.bytes()).sum();
+    assert!((10..50).contains(&full) && 3 * bytes <= QUERIES_BYTES_MAX, "{full} found no room beside {bytes} bytes");
+    assert!(answered.iter().all(|answered| found(answered) || is_full(answered)));
+    let later = company.world.resolve_as(acme, large(100), terms);
+    assert!(!later.outcome.is_partial() && later.names().len() >= 100, "{:?}", later.outcome.silent);
 }

@@ -40,6 +40,7 @@ mod token;
 mod tokens;
 mod unregister;
 mod version;
+mod watch;
 mod yaml;
 mod zones;
 
@@ -139,6 +140,7 @@ enum Command {
     Unregister(unregister::Unregister),
     Refresh(refresh::Refresh),
     Cache(cache::Cache),
+    Watch(watch::Watch),
     Zones(zones::Zones),
     Nodes(nodes::Nodes),
     Status(status::Status),
@@ -206,6 +208,7 @@ async fn dispatch(command: Command, context: &mut Context) -> anyhow::Result<Exi
         Command::Unregister(command) => command.run(context).await,
         Command::Refresh(command) => command.run(context).await,
         Command::Cache(command) => command.run(context).await,
+        Command::Watch(command) => command.run(context).await,
         Command::Zones(command) => command.run(context).await,
         Command::Nodes(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,

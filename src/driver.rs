@@ -49,6 +49,7 @@ use strangers::{Strangers, Verdict};
 use crate::clock::Clock;
 use crate::peer::{PeerEvent, Peers, Responder};
 use crate::store::{Op, Store, StoreError};
+use crate::watch::{Told, Watch};
 
 /// Jobs of doors that wait for the driver.
 pub const JOBS_MAX: usize = 1024;
@@ -165,6 +166,8 @@ pub struct Published {
     pub changes: watch::Receiver<u64>,
     /// Grows whenever a connection comes, goes or fails to come.
     pub connections: watch::Receiver<u64>,
+    /// What changes, event by event.
+    pub events: Watch,
     /// How many strangers were let go because they said too much.
     pub let_go: Arc<AtomicU64>,
 }
@@ -208,6 +211,9 @@ pub struct Driver {
     view: Arc<ArcSwap<View>>,
     changes: watch::Sender<u64>,
     connections: watch::Sender<u64>,
+    watching: Watch,
+    /// What is told to those who watch when readers can see it.
+    told: Vec<Told>,
     /// Dials under way, by what they expect where, and the addresses that the node meant; forgotten with their outcome.
     dials: BTreeMap<(SocketAddr, Option<NodeId>), BTreeSet<String>>,
     writes: HashMap<u64, oneshot::Sender<Result<Wrote, WriteError>>>,
@@ -241,10 +247,12 @@ impl Driver {
         let (changes, changes_receiver) = watch::channel(0);
         let (connections, connections_receiver) = watch::channel(0);
         let strangers = Strangers::default();
+        let watching = Watch::new(clock.now().wall_ms);
         let published = Published {
             view: view.clone(),
             changes: changes_receiver,
             connections: connections_receiver,
+            events: watching.clone(),
             let_go: strangers.let_go(),
         };
         let driver = Self {
@@ -265,6 +273,8 @@ impl Driver {
             view,
             changes,
             connections,
+            watching,
+            told: Vec::new(),
             dials: BTreeMap::new(),
             writes: HashMap::new(),
             questions: HashMap::new(),
@@ -501,6 +511,8 @@ impl Driver {
             Output::Persist { token, keep } => self.persist(token, keep),
             Output::Written { token, result } => reply(self.writes.remove(&token), result),
             Output::Resolved { token, outcome, found } => reply(self.questions.remove(&token), (*outcome, found)),
+            Output::News(news) => self.told.extend(news.into_iter().map(Told::Own)),
+            Output::ZoneChanged(serial) => self.told.push(Told::Other(serial)),
             Output::Changed => self.publish(),
             Output::Close { peer } => self.peers.disconnect(peer.0),
             Output::Redeem { peer, token } => {
@@ -529,6 +541,9 @@ impl Driver {
         }
         if before.serial != view.serial || before.epoch != view.epoch {
             self.changes.send_modify(|count| *count += 1);
+        }
+        if !self.told.is_empty() {
+            self.watching.tell(self.told.drain(..));
         }
     }
 

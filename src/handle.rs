@@ -46,6 +46,7 @@ use crate::peer::Peers;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::upstream::{ServerStatus, Upstreams};
+use crate::watch::Watch;
 
 /// Near names offered when there is no tool of a name.
 const NEAR_MAX: usize = 3;
@@ -169,6 +170,11 @@ impl Handle {
     /// Grows whenever a connection comes, goes or fails to come.
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.inner.published.connections.clone()
+    }
+
+    /// What changes, event by event.
+    pub fn events(&self) -> &Watch {
+        &self.inner.published.events
     }
 
     /// The servers behind this node.
@@ -356,6 +362,7 @@ impl Handle {
     /// From now on the node is not ready: it finishes what it has accepted.
     pub fn set_stopping(&self) {
         self.inner.stopping.store(true, Ordering::Relaxed);
+        self.events().stop();
     }
 
     /// Says goodbye to all peers.

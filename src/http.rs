@@ -25,6 +25,7 @@ mod tls;
 mod tokens;
 mod tools;
 pub mod trust;
+mod watch;
 
 use std::sync::Arc;
 
@@ -93,6 +94,7 @@ fn routes(doors: Doors, others: Router) -> Router {
         .at(See, "/v1/servers/{name}", get(servers::show))
         .at(See, "/v1/nodes", get(state::nodes))
         .at(See, "/v1/status", get(state::status))
+        .at(Find, "/v1/watch", get(watch::events))
         .at(See, "/v1/cache", get(cache::show))
         .at(Admin, "/v1/cache/flush", post(cache::flush))
         .at(See, "/v1/keys", get(keys::list))

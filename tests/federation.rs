@@ -8,6 +8,8 @@ mod caching;
 #[path = "federation/rotation.rs"]
 mod rotation;
 mod support;
+#[path = "federation/watching.rs"]
+mod watching;
 
 use serde_json::{Value, json};
 use support::fixture::{HttpServer, free_port, tool};

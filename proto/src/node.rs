@@ -22,6 +22,7 @@ mod questions;
 mod reaper;
 mod replication;
 mod revocations;
+mod tags;
 mod write;
 mod writes;
 
@@ -57,18 +58,15 @@ use crate::search::Found;
 use crate::selection::Chance;
 use crate::trust::{Anchors, Chains, Lineage, Opened, Verifier};
 use crate::view::{ChildView, Counts, MemberView, View};
-use crate::wire::message::{Fork, Message, Question, Serial, Serials};
+use crate::wire::message::{Fork, Message, Question, Serial};
 use crate::wire::{Class, class_of};
-use crate::zone::Zone;
+use crate::zone::{News, Zone};
 
 /// Shortest time between two views.
 const VIEW_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Longest time between two views of a node that is awake.
 const COUNTERS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A stamp further ahead than this would silence everything true that comes after it.
-const STAMP_AHEAD_MAX_MS: u64 = 10 * 60 * 1000;
 
 /// What a node is made of.
 pub struct Config {
@@ -287,6 +285,10 @@ pub enum Output {
         /// The same, ranked.
         found: Vec<Found>,
     },
+    /// What changed in the zone, before readers see it.
+    News(Vec<News>),
+    /// A zone that is not the own one changed, as somebody says who may.
+    ZoneChanged(Serial),
     /// What readers see has changed; who has any takes [`Node::view`].
     Changed,
     /// Nothing more is said to this peer; its connection may end.
@@ -564,6 +566,10 @@ impl Node {
     fn settle(&mut self) {
         self.settle_keys();
         self.settle_members();
+        let changed = self.zone.take_news();
+        if !changed.is_empty() {
+            self.outputs.push_back(Output::News(changed));
+        }
         let tag = self.zone.tag();
         let now = self.now.mono;
         if tag != self.noticed_tag && self.notice.is_none() {
@@ -582,45 +588,6 @@ impl Node {
             self.view_at = now;
             self.view_answers = self.resolver.shown();
             self.outputs.push_back(Output::Changed);
-        }
-    }
-
-    fn own_serial(&mut self) -> Serial {
-        let stamp = self.writes.tick(self.now.wall_ms);
-        Serial { zone: self.config.zone.to_string(), node: self.id, stamp, tag: self.zone.tag() }
-    }
-
-    /// Tells parents and children that zones changed.
-    fn spread(&mut self, from: Option<NodeId>, zones: Vec<Serial>) {
-        for peer in self.links.relatives() {
-            if Some(peer) != from {
-                self.send_serials(peer, zones.iter().cloned());
-            }
-        }
-    }
-
-    fn on_serials(&mut self, peer: NodeId, serials: Serials) {
-        if !self.links.relatives().contains(&peer) {
-            self.counts.bad_frames += 1;
-            return;
-        }
-        let ahead = (self.now.wall_ms + STAMP_AHEAD_MAX_MS) << 16;
-        let mut news = Vec::new();
-        for serial in serials.zones {
-            let Ok(zone) = ZoneName::parse(&serial.zone) else { continue };
-            if !self.may_speak_of(peer, &zone) || serial.stamp > ahead {
-                self.counts.refused += 1;
-                continue;
-            }
-            if zone != self.config.zone && self.tags.hear(&zone, serial.node, serial.stamp, serial.tag) {
-                self.resolver.on_tag(&zone, serial.tag);
-                news.push(serial);
-            }
-        }
-        if !news.is_empty() {
-            self.epoch += 1;
-            self.view_dirty = true;
-            self.spread(Some(peer), news);
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod answer;
 mod names;
+mod news;
 #[cfg(test)]
 mod tests;
 mod tool;
@@ -27,6 +28,7 @@ use crate::record::{
 use crate::registry::Change;
 use crate::trust::Opened;
 
+pub use news::{News, What};
 use tool::tool_name;
 pub use tool::{Tool, ToolInstance, aliases, terms_of, terms_with};
 pub use tools::Tools;
@@ -65,6 +67,8 @@ pub struct Zone {
     /// The tag of that, until it changes.
     tag: OnceLock<u64>,
     serial: u64,
+    /// Changes that nobody has taken yet.
+    news: Vec<News>,
     /// Who may have read the words of a record already.
     opened: Option<Arc<dyn Opened>>,
 }
@@ -82,24 +86,32 @@ impl Zone {
             Change::Put(signed) => (signed, signed.record.visibility == VISIBILITY_PUBLIC),
             Change::Gone(signed) => (signed, false),
         };
-        let counts = match signed.record.kind() {
+        let what = match signed.record.kind() {
             Kind::Tool => self.apply_tool(signed, put),
             Kind::Server => self.apply_server(signed, put),
             Kind::Delegation => self.apply_delegation(signed, put),
             Kind::Node => self.apply_node(signed, put),
             Kind::Grant => self.apply_grant(signed, put),
-            Kind::Reap | Kind::Manifest | Kind::Revocation | Kind::Unknown(_) => false,
+            Kind::Reap | Kind::Manifest | Kind::Revocation | Kind::Unknown(_) => None,
         };
-        if counts {
-            self.serial += 1;
+        if let Some(what) = what {
+            self.count(what);
         }
     }
 
-    fn apply_tool(&mut self, signed: &SignedRef, put: bool) -> bool {
+    fn count(&mut self, what: What) {
+        self.serial += 1;
+        self.news.push(News { serial: self.serial, what });
+    }
+
+    /// What changed since it was asked last, in the order of its numbers.
+    pub fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    fn apply_tool(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
         let read = if put { ToolInstance::read(signed) } else { None };
-        let Some(name) = read.as_ref().map(|read| read.name.clone()).or_else(|| tool_name(signed)) else {
-            return false;
-        };
+        let name = read.as_ref().map(|read| read.name.clone()).or_else(|| tool_name(signed))?;
         let before = self.tools.find(&name).cloned();
         let mut instances = before.as_ref().map(|tool| tool.instances.clone()).unwrap_or_default();
         let place = instances.binary_search_by_key(&signed.record.node, ToolInstance::node);
@@ -111,6 +123,11 @@ impl Zone {
             self.toggle(signed);
             instances.insert(place.unwrap_or_else(|at| at), instance);
         }
+        let what = match (before.is_some(), !instances.is_empty()) {
+            (false, _) => What::Added(name),
+            (true, true) => What::Changed(name),
+            (true, false) => What::Removed(name),
+        };
         if let Some(before) = before {
             self.tools.take(&before);
             self.index.remove(before.document);
@@ -119,7 +136,7 @@ impl Zone {
         if !instances.is_empty() {
             self.show(instances);
         }
-        changed
+        changed.then_some(what)
     }
 
     fn show(&mut self, instances: Vec<ToolInstance>) {
@@ -134,7 +151,7 @@ impl Zone {
         self.tools.put(tool);
     }
 
-    fn apply_server(&mut self, signed: &SignedRef, put: bool) -> bool {
+    fn apply_server(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
         let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| ServerBody::decode(body).ok());
         // As a log's keys are compared, in any case: a record replaces one that writes the name otherwise.
         let name = signed.record.name.to_ascii_lowercase();
@@ -152,13 +169,14 @@ impl Zone {
                 self.toggle_hash(&mark(body));
             }
         }
-        changed
+        let up = body.is_some_and(|body| body.up);
+        changed.then(|| What::Server { node: signed.record.node, server: signed.record.name.clone(), up })
     }
 
-    fn apply_delegation(&mut self, signed: &SignedRef, put: bool) -> bool {
-        let Ok(name) = ZoneName::parse(&signed.record.name) else { return false };
+    fn apply_delegation(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
+        let name = ZoneName::parse(&signed.record.name).ok()?;
         if !name.as_str().eq_ignore_ascii_case(&signed.record.name) {
-            return false;
+            return None;
         }
         let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| DelegationBody::decode(body).ok());
         let child = self.children.entry(name.clone()).or_default();
@@ -174,11 +192,11 @@ impl Zone {
         if known != is_known {
             self.toggle_hash(&tag_hash(&[b"child", name.as_str().as_bytes()]));
         }
-        known != is_known
+        (known != is_known).then_some(What::Child { zone: name, stands: is_known })
     }
 
-    fn apply_grant(&mut self, signed: &SignedRef, put: bool) -> bool {
-        let Ok(name) = ZoneName::parse(&signed.record.name) else { return false };
+    fn apply_grant(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
+        let name = ZoneName::parse(&signed.record.name).ok()?;
         let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| GrantBody::decode(body).ok());
         let role = body.and_then(|body| Role::from_number(body.role));
         let by_node = self.grants.entry(name.clone()).or_default();
@@ -189,7 +207,7 @@ impl Zone {
         if by_node.is_empty() {
             self.grants.remove(&name);
         }
-        false
+        None
     }
 
     /// What the organisation of a zone below may do here, as was said last.
@@ -198,9 +216,9 @@ impl Zone {
         by_node.iter().max_by_key(|(node, (hlc, _))| (*hlc, **node)).map(|(_, (_, role))| *role)
     }
 
-    fn apply_node(&mut self, signed: &SignedRef, put: bool) -> bool {
+    fn apply_node(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
         if !signed.record.node.is_name(&signed.record.name) {
-            return false;
+            return None;
         }
         let nodes = Arc::make_mut(&mut self.tools.nodes);
         if put {
@@ -208,15 +226,15 @@ impl Zone {
         } else {
             nodes.remove(signed.record.node);
         }
-        false
+        None
     }
 
     /// Sets who is down or has left. Health of tools follows.
     pub fn set_away(&mut self, away: Arc<BTreeSet<NodeId>>) {
         if self.tools.away != away {
             self.tools.away = away;
-            self.serial += 1;
             self.tag.take();
+            self.count(What::Members);
         }
     }
 

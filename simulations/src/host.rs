@@ -87,6 +87,8 @@ pub(crate) struct Host {
     pub(crate) answered: BTreeMap<u64, Answered>,
     pub(crate) written: BTreeMap<u64, Result<Wrote, WriteError>>,
     pub(crate) refusals: Vec<Refusal>,
+    /// Number of the last change that this run told those who watch.
+    pub(crate) news: u64,
     /// It speaks as it likes: nothing it holds or says is held against the protocol.
     pub(crate) hostile: bool,
     pub(crate) doctor: Doctor,
@@ -141,6 +143,7 @@ impl Host {
             answered: BTreeMap::new(),
             written: BTreeMap::new(),
             refusals: Vec::new(),
+            news: 0,
             hostile: false,
             doctor: Doctor::default(),
         }
@@ -172,6 +175,7 @@ impl Host {
     pub(crate) fn begin(&mut self, time: Duration) {
         self.life += 1;
         self.started = time;
+        self.news = 0;
         self.view = OnceCell::new();
         (self.wake, self.timer) = (Duration::MAX, Duration::MAX);
         (self.disk_busy_until, self.sending_until) = (time, time);

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use aop_proto::error::{Kind, Problem};
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
 use reqwest::{Method, Url};
 use serde_json::Value;
+use sse_stream::SseStream;
 
 use super::json::Members;
 use super::text;
@@ -185,6 +187,17 @@ pub(crate) struct Talk {
     pub(crate) requests: bool,
 }
 
+/// One event of a stream.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Where the stream stands behind it.
+    pub(crate) id: Option<String>,
+    /// What kind it is of.
+    pub(crate) event: String,
+    /// What it says.
+    pub(crate) data: String,
+}
+
 impl Client {
     /// A client for these nodes; `timeout` overrides what each request asks for.
     pub(crate) fn new(
@@ -276,6 +289,47 @@ impl Client {
         let is_untrusted = reasons.iter().any(|reason| reason.contains(UNTRUSTED));
         Err(Problem::new(Kind::NodeUnreachable, format!("no node can be reached: {}", reasons.join(", ")))
             .hint(if is_untrusted { "aop --ca FILE status" } else { "aop-node --dev" }))
+    }
+
+    /// Hands the events of a stream on, one after the other, until it ends or `take` has enough. The nodes are tried in turn until one
+    /// answers.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; also when the connection breaks.
+    pub(crate) async fn follow(&self, request: &Request, mut take: impl FnMut(Part) -> bool) -> Result<(), Problem> {
+        let mut reasons = Vec::new();
+        for Node { url: node, http } in &self.nodes {
+            let mut builder = http.request(request.method.clone(), request.url(node));
+            if let Some(token) = self.tokens.of(node) {
+                builder = builder.bearer_auth(token);
+            }
+            let response = match builder.send().await {
+                Ok(response) => response,
+                Err(error) => {
+                    reasons.push(format!("{} ({})", address(node), chain(&error)));
+                    continue;
+                }
+            };
+            let status = response.status();
+            if !status.is_success() {
+                let body = response.bytes().await.unwrap_or_default();
+                return Err(self.refusal(node, status.as_u16(), Reply { body, took_ms: None, trace_id: None }));
+            }
+            let mut events = SseStream::from_bytes_stream(response.bytes_stream());
+            while let Some(event) = events.next().await {
+                let lost = |error: &dyn std::fmt::Display| {
+                    Problem::new(Kind::NodeUnreachable, format!("the connection to {} broke: {error}", address(node)))
+                };
+                let event = event.map_err(|error| lost(&error))?;
+                let (Some(data), name) = (event.data, event.event.unwrap_or_default()) else { continue };
+                if !take(Part { id: event.id, event: name, data }) {
+                    return Ok(());
+                }
+            }
+            return Ok(());
+        }
+        Err(Problem::new(Kind::NodeUnreachable, format!("no node can be reached: {}", reasons.join(", ")))
+            .hint("aop status"))
     }
 
     async fn send_to(&self, Node { url: node, http }: &Node, request: &Request) -> Result<Reply, Attempt> {

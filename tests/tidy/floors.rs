@@ -37,6 +37,7 @@ pub(crate) const SHELL: House = House {
                 "entropy",
                 "telemetry",
                 "invites",
+                "watch",
             ],
         ),
     ],

@@ -331,6 +331,15 @@ impl World {
                     self.close_pair(host, with as usize);
                 }
             }
+            Output::News(news) => {
+                // Whoever watches counts on it that no number is left out.
+                let last = &mut self.hosts[host].news;
+                for one in news {
+                    assert!(*last == 0 || one.serial == *last + 1, "change {} follows {last}", one.serial);
+                    *last = one.serial;
+                }
+            }
+            Output::ZoneChanged(_) => {}
             Output::Changed => self.changed(host),
             Output::Refused(refusal) => {
                 self.tell(format_args!("{} tells its operator: {}", self.label(HostId(host)), refusal.reason));

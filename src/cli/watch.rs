@@ -1,0 +1,109 @@
+//! `aop watch`: what changes in a zone, as it happens; after a lost connection it goes on where it was.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::client::{Part, Request};
+use super::output::{Exit, Format};
+use super::{Context, text};
+
+const EXAMPLES: &str = "\
+Examples:
+  aop watch
+  aop watch lab.acme
+  aop watch -o jsonl | jq -r 'select(.event == \"added\").name'
+
+Of the node's own zone every change is told, of another zone that it changed.
+`resync` says that events are missing: what is known has to be read anew.";
+
+/// Between two tries to come back.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Show what changes, as it happens
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Watch {
+    /// Only this zone and those below it
+    zone: Option<String>,
+    /// Go on after the event with this id
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
+}
+
+impl Watch {
+    /// Prints events until somebody ends it, or the node cannot be reached at first.
+    pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
+        let mut after = self.after.clone();
+        let mut is_on = false;
+        loop {
+            let request =
+                Request::get(&["watch"]).param_opt("zone", self.zone.clone()).param_opt("after", after.clone());
+            let mut failed = None;
+            let out = &context.out;
+            let ended = context
+                .client
+                .follow(&request, |part| {
+                    if let Some(id) = &part.id {
+                        after = Some(id.clone());
+                    }
+                    let back = std::mem::replace(&mut is_on, true);
+                    // Whoever came back has heard of that already.
+                    if !(back && part.event == "ready") {
+                        failed = show(&part, out).err();
+                    }
+                    failed.is_none()
+                })
+                .await;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            match ended {
+                Err(problem) if !is_on => return Err(problem.into()),
+                Err(problem) => out.talk(&format!("{}; trying again", problem.message)),
+                // The node ends a stream now and then, so that its client's rights are looked at again.
+                Ok(()) => {}
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+fn show(part: &Part, out: &super::output::Output) -> anyhow::Result<()> {
+    let data: Value = serde_json::from_str(&part.data).unwrap_or_default();
+    let word = |key: &str| data[key].as_str().map(text::clean);
+    let line = match out.format {
+        Format::Json | Format::Jsonl | Format::Yaml => {
+            let mut object = json!({"schema": "aop.event/1", "id": part.id, "event": part.event});
+            if let (Some(object), Value::Object(data)) = (object.as_object_mut(), data) {
+                object.extend(data);
+            }
+            object.to_string()
+        }
+        Format::Name => match word("name") {
+            Some(name) => name,
+            None => return Ok(()),
+        },
+        Format::Table | Format::Wide => {
+            let about = match part.event.as_str() {
+                "ready" => format!("watching from here, serial {}", data["serial"]),
+                "resync" => "events are missing: read what you know anew".to_owned(),
+                "server" => {
+                    let state = if data["up"] == true { "up" } else { "down" };
+                    format!("{} is {state}", word("server").unwrap_or_default())
+                }
+                "child" => {
+                    let state = if data["stands"] == true { "is delegated" } else { "is delegated no more" };
+                    format!("{} {state}", word("child").unwrap_or_default())
+                }
+                "members" => "other nodes are down, or there again".to_owned(),
+                "zone" => "something changed there".to_owned(),
+                _ => word("name").unwrap_or_default(),
+            };
+            format!("{:<8} {:<20} {about}", text::clean(&part.event), word("zone").unwrap_or_default())
+        }
+    };
+    out.data(&format!("{line}\n"))?;
+    Ok(())
+}

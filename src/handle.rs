@@ -229,7 +229,7 @@ impl Handle {
         };
         self.inner.metrics.resolved(&resolution, started.elapsed());
         match &ask.zone {
-            Some(zone) if !resolution.partial && !resolution.knows_zone(zone) => {
+            Some(zone) if !resolution.partial && !resolution.knows_zone(zone) && !self.is_known_zone(zone) => {
                 Err(self.no_such_zone(zone, &resolution))
             }
             _ => Ok(resolution),
@@ -382,6 +382,13 @@ impl Handle {
             Ok(Err(error)) => Err(self.write_problem(error)),
             Err(_) => Err(stopping()),
         }
+    }
+
+    /// Whether that is this zone, its parent's, or one below that was delegated.
+    fn is_known_zone(&self, zone: &str) -> bool {
+        let view = self.view();
+        let all = view.children.iter().map(|child| &child.zone).chain(&view.parent).chain([&view.zone]);
+        ZoneName::parse(zone).is_ok_and(|zone| all.into_iter().any(|known| *known == zone))
     }
 
     /// The problem of a zone that is not there, with near names among those this node and its relatives know.

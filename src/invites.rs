@@ -281,18 +281,20 @@ impl Invites {
         Ok(true)
     }
 
-    /// Takes back what was issued for nodes of a zone and of those below it, and is not used up.
+    /// Takes back what was issued for nodes of a zone and of those below it, and has not ended; how many.
     ///
     /// # Errors
     /// `StoreFailed`; some may be taken back already.
-    pub async fn revoke_below(&self, zone: &ZoneName) -> Result<(), Problem> {
+    pub async fn revoke_below(&self, zone: &ZoneName) -> Result<usize, Problem> {
         let now_ms = self.0.clock.now().wall_ms;
         let of_zone = |invite: &Invite| ZoneName::parse(invite.zone()).is_ok_and(|of| of.is_within(zone));
-        let open = self.all().await.into_iter().filter(|(_, invite)| !invite.is_over(now_ms) && of_zone(invite));
-        for (id, _) in open {
-            self.revoke(&id).await?;
+        let is_open = |invite: &Invite| !invite.is_over(now_ms) && !invite.is_revoked() && of_zone(invite);
+        let open = self.all().await.into_iter().filter(|(_, invite)| is_open(invite));
+        let open: Vec<String> = open.map(|(id, _)| id).collect();
+        for id in &open {
+            self.revoke(id).await?;
         }
-        Ok(())
+        Ok(open.len())
     }
 
     /// All that are remembered, by id.

@@ -30,6 +30,7 @@ use pending::{Heard, Pending, Via, Waiting, millis};
 pub use proofs::Proofs;
 pub use route::{Route, Routes};
 
+use crate::access::Sight;
 use crate::cache::{Count, Kept, Level, Quality, Shelf, Tags, grow_older, lifetime};
 use crate::codec::Wire;
 use crate::name::ZoneName;
@@ -38,7 +39,7 @@ use crate::record::NodeId;
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
 use crate::trust::{Anchors, Verifier};
-use crate::wire::message::{Answer, Query, Question, Silent, TAG_UNREACHABLE};
+use crate::wire::message::{Answer, Form, Query, Question, Silent, TAG_UNREACHABLE};
 use crate::zone::Tools;
 use crate::zone::answer::{Answerer, answer};
 
@@ -141,6 +142,11 @@ impl Resolver {
         };
         let plan = around.routes.plan(&pending.question, &terms, visited);
         pending.skipped = plan.skipped;
+        // What is kept of a name that is there lives longer than a denial: how old an answer is would tell them apart.
+        let may_hide = |sight: &Sight| !sight.sees_all_outside(around.by.zone);
+        if pending.question.form == Form::Exact && pending.asker.sight.as_deref().is_some_and(may_hide) {
+            pending.terms.cached = false;
+        }
         if plan.own && !terms.outside {
             self.answer_here(&mut pending, around);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aop_proto::access::{Action, Glob, Role, Rule};
+use aop_proto::access::{Action, Caller, Glob, Policy, Principal, Role, Rule, Sight};
 use aop_proto::name::ZoneName;
 use aop_proto::params::{QUERIES_BYTES_MAX, QUERIES_PEER_MAX};
 use aop_proto::resolver::{Outcome, Source, Terms};
@@ -157,7 +157,7 @@ fn what_others_said_is_cut_for_whom_it_is_hidden() {
         assert!(names.iter().all(|name| name.ends_with(".files.lab.acme")), "{names:?}");
         for (_, checked) in &outcome.answers {
             let answer = &checked.answer;
-            let (seen, all) = if answer.zone == "lab.acme" { (3, 5) } else { (0, 0) };
+            let (seen, all) = if answer.zone == "lab.acme" { (3, 5) } else { (0, 2) };
             assert!(answer.documents <= all && answer.matches <= seen, "{}: {answer:?}", answer.zone);
             let most = seen;
             assert!(answer.frequencies.iter().all(|count| *count <= most));
@@ -180,6 +180,77 @@ fn what_others_said_is_cut_for_whom_it_is_hidden() {
     }
     // From another neighbour nothing is hidden.
     assert!(company.ask(lab, words("read the pay")).0.contains(&"read_pay.pay.hr.acme".to_owned()));
+}
+
+/// A word that only hidden tools have, or texts of another length, move no number of what is seen.
+#[test]
+fn the_words_of_hidden_tools_cannot_be_read_from_the_scores_of_others() {
+    let mut company = Company::new(7, hidden());
+    let Company { partner, lab, hr, .. } = company;
+    company.serve(lab, "files", &OPEN);
+    company.serve(lab, "vault", &[("quixotic", "The quixotic formula of the merger, at length and in detail")]);
+    company.serve(hr, "pay", &[("payroll", "Pay the quixotic people")]);
+    for (has, has_not) in [("quixotic", "quixotac"), ("formula", "formulo"), ("payroll", "poyrall")] {
+        let mut scores = |word: &str| {
+            let asked = Question { zone: None, ..words(&format!("read a file {word}")) };
+            let answered = company.world.resolve_as(partner, asked, |terms| Terms { cached: false, ..terms });
+            let scored = answered.found.iter().map(|found| (found.name.to_string(), found.score.to_bits()));
+            (scored.collect::<Vec<_>>(), told(&answered.outcome), answered.silent().len())
+        };
+        assert_eq!(scores(has), scores(has_not), "{has}");
+        assert!(!scores(has).0.is_empty());
+    }
+}
+
+/// How old an answer is does not tell a name that is hidden from one that is not there.
+#[test]
+fn the_age_of_an_answer_does_not_tell_what_is_hidden() {
+    let mut company = Company::new(8, Vec::new());
+    let Company { acme, partner, lab, .. } = company;
+    company.serve(acme, "vault", &VAULT);
+    company.serve(lab, "vault", &VAULT);
+    let policy = Policy { is_open: true, rules: vec![hide("token:ci", None, "*.vault.*")] };
+    let caller = Caller { principal: Principal::Token("ci".to_owned()), grants: Vec::new() };
+    let sight = Sight::of(&policy, &caller, false).expect("it hides something");
+    for (there, missing) in [
+        ("read_secret.vault.acme", "read_secrat.vault.acme"),
+        ("read_secret.vault.lab.acme", "read_secrat.vault.lab.acme"),
+    ] {
+        // Somebody from whom nothing is hidden asked for both.
+        for name_of in [there, missing] {
+            company.ask(partner, name(name_of));
+        }
+        for wait in [Duration::from_secs(1), Duration::from_secs(20), Duration::from_secs(40)] {
+            company.world.run_for(wait);
+            let mut told_of = |text: &str| {
+                let token = company.world.ask_for(partner, name(text), sight.clone());
+                company.world.run_for(Duration::from_secs(3));
+                let answered = company.world.answer(partner, token).expect("an answer");
+                let answers = answered.outcome.answers.iter();
+                let answers = answers.map(|(source, checked)| {
+                    (*source, checked.answer.age_ms / 1_000, checked.answer.ttl_ms / 1_000, checked.records.len())
+                });
+                (answered.names(), answers.collect::<Vec<_>>(), answered.outcome.silent.len())
+            };
+            assert_eq!(told_of(there), told_of(missing), "{there} after {wait:?}");
+        }
+    }
+}
+
+/// What is hidden may stand in front of what is not: then nobody is told that this was all.
+#[test]
+fn what_is_hidden_in_front_makes_no_complete_denial() {
+    let mut company = Company::new(9, vec![hide("zone:partner.acme", None, "*.hid.*")]);
+    let Company { partner, lab, .. } = company;
+    company.serve(lab, "vis", &[("weekly_summary", "Summary of a week, as a report")]);
+    let labels: Vec<String> = (0..120).map(|at| format!("report_{at:03}")).collect();
+    let tools: Vec<(&str, &str)> =
+        labels.iter().map(|label| (label.as_str(), "Report report weekly report weekly")).collect();
+    company.serve(lab, "hid", &tools);
+    let (names, outcome) = company.ask(partner, words("weekly report"));
+    assert!(names.is_empty() && outcome.silent.iter().any(|silent| silent.zone == "lab.acme"), "{outcome:?}");
+    let (names, _) = company.ask(partner, Question { limit: 50, ..words("weekly report") });
+    assert_eq!(names, ["weekly_summary.vis.lab.acme"]);
 }
 
 #[test]

@@ -291,9 +291,9 @@ fn check_principal(text: &str) -> Result<(), Wrong> {
     let begins = text.split(['*', '?']).next().unwrap_or_default();
     let is_whole = begins.len() == text.len();
     let names_one = |kind: &str| begins.strip_prefix(kind).is_some_and(|rest| !is_whole || !rest.is_empty());
-    let is_known = matches!(&*text, "anonymous" | "operator")
+    let is_known = text == "anonymous"
         || KINDS.into_iter().any(names_one)
-        || (!is_whole && KINDS.into_iter().chain(["anonymous", "operator"]).any(|kind| kind.starts_with(begins)));
+        || (!is_whole && KINDS.into_iter().chain(["anonymous"]).any(|kind| kind.starts_with(begins)));
     if !is_known {
         let near =
             if ZoneName::parse(&text).is_ok() { format!("; did you mean `zone:{text}`?") } else { String::new() };
@@ -302,7 +302,9 @@ fn check_principal(text: &str) -> Result<(), Wrong> {
         )));
     }
     match begins.strip_prefix("zone:").filter(|_| is_whole) {
-        Some(zone) if ZoneName::parse(zone).is_err() => Err(Wrong::new(format!("`principal`: `{zone}` is no zone"))),
+        Some(zone) if !ZoneName::parse(zone).is_ok_and(|read| read.as_str() == zone) => {
+            Err(Wrong::new(format!("`principal`: `{zone}` is no zone as zones are written")))
+        }
         _ => Ok(()),
     }
 }
@@ -381,9 +383,16 @@ fn zone(text: Option<&str>) -> Result<Option<ZoneName>, Wrong> {
 fn tool(text: Option<&str>) -> Result<Glob, Wrong> {
     match text {
         Some("") => Err(Wrong::new("`tool` is empty; `*` is every tool")),
+        Some(text) if text.ends_with('.') || !text.chars().all(is_of_names) => Err(Wrong::new(format!(
+            "`tool`: no tool or server is called as `{text}` says; they are TOOL.SERVER.ZONE and SERVER.ZONE, with * and ?"
+        ))),
         Some(text) => Ok(Glob::new(text)),
         None => Ok(Glob::any()),
     }
+}
+
+const fn is_of_names(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*' | '?')
 }
 
 fn near(text: &str, error: &aop_proto::access::Unknown) -> Wrong {

@@ -212,8 +212,13 @@ impl Handle {
         self.may_begin()?;
         let entry = Entry::by(by, Event::Undelegated).zone(&zone).reason(reason);
         let undelegated = self.write(Write::Undelegate { zone: zone.clone(), reason: reason.to_owned() }).await;
-        self.audited(entry, undelegated).await?;
-        self.inner.invites.revoke_below(&zone).await
+        // Somebody may have been invited only.
+        let revoked = self.inner.invites.revoke_below(&zone).await?;
+        let ended = match undelegated {
+            Err(problem) if problem.kind == Kind::ZoneNotFound && revoked > 0 => Ok(()),
+            ended => ended.map(drop),
+        };
+        self.audited(entry, ended).await
     }
 
     /// Looks at the invites that peers present, one after the other, until the node stops.

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{Ask, Handle, Mode, busy, no_tool_here, stopping};
 use crate::answers::{Hit, Resolution};
-use crate::auth::Auth;
+use crate::auth::{self, Auth};
 use crate::driver::{Job, Way};
 use crate::upstream::ServerStatus;
 
@@ -142,9 +142,12 @@ impl Handle {
     pub fn may_relay(&self, brought: &BroughtCall) -> Result<(), Problem> {
         self.may_as_peer(brought, Action::Peer, None)?;
         let Ok(zone) = ZoneName::parse(&brought.call.zone) else { return Ok(()) };
-        let call = Request { action: Action::Call, zone: &zone, tool: Some(&brought.call.name) };
-        match self.auth().is_denied(&brought.caller, call) {
-            true => Err(no_tool_here(&brought.call.name, &self.view())),
+        let request = |action| Request { action, zone: &zone, tool: Some(&*brought.call.name) };
+        if self.auth().is_denied(&brought.caller, request(Action::Discover)) {
+            return Err(no_tool_here(&brought.call.name, &self.view()));
+        }
+        match self.auth().is_denied(&brought.caller, request(Action::Call)) {
+            true => Err(auth::refusal(&brought.caller, request(Action::Call))),
             false => Ok(()),
         }
     }
@@ -176,6 +179,12 @@ impl Handle {
             }
         }
         servers
+    }
+
+    /// # Errors
+    /// `caller` may register some servers only, and none of that name: in the same words whether there is one or not.
+    pub fn may_ask_of_server(&self, caller: &Caller, name: &str) -> Result<(), Problem> {
+        if self.is_bounded(caller, Action::Register) { self.may_register(caller, name) } else { Ok(()) }
     }
 
     /// # Errors
@@ -294,7 +303,23 @@ mod tests {
             let ended = handle.unregister(&bounded, name).await;
             assert!(matches!(ended.unwrap_err().kind, Kind::Forbidden | Kind::NameNotFound), "{name}");
         }
-        assert_eq!(handle.unregister(&bounded, "search.arxiv.research").await.unwrap(), ["search.arxiv.research"]);
+        // What is somebody else's and what is not there are refused in the same words.
+        for (others, missing) in [
+            ("other", "ather"),
+            ("search.other.research", "saerch.other.research"),
+            ("other/search", "other/saerch"),
+            ("other__search", "other__saerch"),
+        ] {
+            let told = async |name: &str| {
+                let problem = handle.unregister(&bounded, name).await.unwrap_err();
+                (problem.kind, problem.message.replace(name, "NAME"), problem.did_you_mean)
+            };
+            assert_eq!(told(others).await, told(missing).await, "{others}");
+            let asked = |name: &str| handle.may_ask_of_server(&bounded, name).map_err(|problem| problem.kind);
+            assert_eq!((asked(others), asked(missing)), (Err(Kind::Forbidden), Err(Kind::Forbidden)));
+        }
+        // Of those that share a name its own ends.
+        assert_eq!(handle.unregister(&bounded, "search").await.unwrap(), ["search.arxiv.research"]);
         assert_eq!(handle.view().tools.called("search.other.research").len(), 1);
     }
 

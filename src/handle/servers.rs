@@ -10,6 +10,7 @@ use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{ZoneName, check_label, fit_label};
 use aop_proto::node::{NewTool, Write, WriteError, Wrote};
 use aop_proto::record::AgentBody;
+use aop_proto::view::View;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -230,15 +231,27 @@ impl Handle {
     /// when the caller goes away.
     pub async fn unregister(&self, caller: &Caller, name_or_server: &str) -> Result<Vec<String>, Problem> {
         let (by, name_or_server) = (&caller.principal, name_or_server.trim());
-        for server in self.servers_of(name_or_server) {
-            self.may_register(caller, &server)?;
-        }
+        // Whoever may end some only ends of what shares a name his own, and is not told of the rest.
         let is_bounded = self.is_bounded(caller, Action::Register);
-        let (handle, name) = (self.clone(), name_or_server.to_owned());
-        let entry = Entry::by(by, Event::Unregistered).zone(&self.view().zone).name(&name);
+        let names = match is_bounded {
+            true => self.endable(caller, name_or_server)?,
+            false => {
+                self.may_register(caller, name_or_server)?;
+                vec![name_or_server.to_owned()]
+            }
+        };
+        let (handle, entry) = (self.clone(), Entry::by(by, Event::Unregistered).zone(&self.view().zone));
+        let entry = entry.name(name_or_server);
         self.may_begin()?;
         to_its_end(async move {
-            let ended = handle.end(name).await;
+            let mut ended = Ok(Vec::new());
+            for name in names {
+                match (&mut ended, handle.end(name).await) {
+                    (Ok(all), Ok(more)) => all.extend(more),
+                    (_, Err(problem)) => ended = Err(problem),
+                    (Err(_), _) => {}
+                }
+            }
             let entry = entry.tools(ended.as_ref().map_or(0, Vec::len));
             handle.audited(entry, ended).await
         })
@@ -259,27 +272,37 @@ impl Handle {
         }
     }
 
-    /// What would end with that name, server by server, each with what stands between it and the zone: found as the node finds what it
-    /// ends, so that nothing ends that was not asked for. A name of nothing is taken as that of a server.
-    fn servers_of(&self, name: &str) -> BTreeSet<String> {
+    /// What `caller` may end of what goes by that name: the name as it is, or of tools that share it the full names of those.
+    ///
+    /// # Errors
+    /// `Forbidden`, in the same words whether it is somebody else's or not there.
+    fn endable(&self, caller: &Caller, name: &str) -> Result<Vec<String>, Problem> {
+        let servers = self.servers_called(name);
+        let may = |server: &String| self.may_register(caller, server).is_ok();
+        if !servers.is_empty() && servers.iter().all(may) {
+            return Ok(vec![name.to_owned()]);
+        }
+        let view = self.view();
+        if servers.is_empty() {
+            let own = view.tools.called(name).into_iter().filter(|tool| tool.of_node(view.node).is_some());
+            let own = own.map(|tool| tool.name.to_string()).filter(|tool| may(&server_of(tool, &view)));
+            let own: Vec<String> = own.collect();
+            if !own.is_empty() {
+                return Ok(own);
+            }
+        }
+        self.may_register(caller, name).map(|()| vec![name.to_owned()])
+    }
+
+    /// The servers of that name, found as the node finds what it ends: each with what stands between it and the zone.
+    fn servers_called(&self, name: &str) -> BTreeSet<String> {
         let (view, wanted) = (self.view(), name.to_lowercase());
-        let inside = |tool: &str| {
-            let behind = tool.split_once('.').map_or("", |(_, behind)| behind);
-            let server = behind.strip_suffix(view.zone.as_str()).map_or(behind, |server| server.trim_end_matches('.'));
-            server.to_owned()
-        };
         let supervised = self.servers().into_iter().map(|server| server.name);
         let mut servers: BTreeSet<String> = supervised.filter(|server| server.to_lowercase() == wanted).collect();
         let mut all = view.tools.all();
         let is_its = |own: &aop_proto::zone::ToolInstance| fit_label(&own.body.server).to_lowercase() == wanted;
         all.retain(|tool| tool.of_node(view.node).is_some_and(is_its));
-        servers.extend(all.into_iter().map(|tool| inside(tool.name.as_str())));
-        if servers.is_empty() {
-            servers.extend(view.tools.called(&wanted).into_iter().map(|tool| inside(tool.name.as_str())));
-        }
-        if servers.is_empty() {
-            servers.insert(fit_label(&wanted));
-        }
+        servers.extend(all.into_iter().map(|tool| server_of(tool.name.as_str(), &view)));
         servers
     }
 
@@ -405,6 +428,7 @@ impl Handle {
     /// `ServerNotFound`, or why it could not be listed; the last list stands. `StoreFailed` when what changes could not be written down.
     pub async fn refresh(&self, caller: &Caller, server: &str) -> Result<Registered, Problem> {
         let by = &caller.principal;
+        self.may_ask_of_server(caller, server)?;
         self.may_begin()?;
         let states = self.servers();
         let Some(state) = states.iter().find(|state| state.name.eq_ignore_ascii_case(server)) else {
@@ -607,6 +631,13 @@ fn granting(spec: &ServerSpec) -> String {
         command.push_str(" --replica");
     }
     command + " --allow-private"
+}
+
+/// Of a tool's full name the server, with what stands between it and the zone.
+fn server_of(tool: &str, view: &View) -> String {
+    let behind = tool.split_once('.').map_or("", |(_, behind)| behind);
+    let server = behind.strip_suffix(view.zone.as_str()).map_or(behind, |server| server.trim_end_matches('.'));
+    server.to_owned()
 }
 
 #[cfg(test)]

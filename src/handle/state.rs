@@ -193,10 +193,11 @@ fn zone_json(view: &View, name: &str, tools: Option<u64>, state: &str) -> Value 
         _ => "remote",
     };
     let own = relation == "own";
+    let serial = view.serial.to_string();
     let alive = view.members.iter().filter(|member| member.state == "alive").count() + 1;
     json!({
         "name": name, "parent": null, "relation": relation, "tools": tools, "nodes": own.then_some(alive),
-        "serial": own.then(|| view.serial.to_string()), "state": state,
+        "serial": tools.filter(|_| own).map(|_| serial), "state": state,
     })
 }
 

@@ -95,6 +95,7 @@ pub(super) async fn unregister(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Reply {
+    doors.handle.may_ask_of_server(&caller, &name)?;
     let servers = doors.handle.servers();
     // A tool's name must not slip through here: this route is about servers, and takes all their tools with them.
     let Some(server) = servers.iter().find(|server| server.name.eq_ignore_ascii_case(&name)) else {

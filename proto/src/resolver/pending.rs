@@ -201,9 +201,12 @@ impl Pending {
                 self.answers.push(heard);
                 continue;
             }
-            match shown::cut(heard.checked, &self.question, &sight) {
-                Ok(checked) => self.answers.push(Heard { checked, ..heard }),
-                Err(silent) => _ = self.silent.insert(silent),
+            let (checked, silent) = shown::cut(heard.checked, &self.question, &sight);
+            self.silent.extend(silent);
+            // That something was known of a silent zone is told with what it was, or not at all.
+            let is_told = |checked: &Checked| heard.source != Source::L3 || !checked.records.is_empty();
+            if let Some(checked) = checked.filter(is_told) {
+                self.answers.push(Heard { checked, ..heard });
             }
         }
     }

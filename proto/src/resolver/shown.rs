@@ -16,6 +16,8 @@ const WIDER: u32 = 4;
 
 /// Why a zone is named as silent of whose list a whole page is hidden.
 const TOO_FAR_APART: &str = "what may be found in it is too far apart to be listed";
+/// The same of whose best matches so many are hidden that others may have found no room.
+const HIDDEN_IN_FRONT: &str = "more of it may be found by asking for more results";
 
 /// The question as it is asked where something may be hidden from whom it is asked for.
 pub(super) fn widened(question: &Question) -> Question {
@@ -26,33 +28,35 @@ pub(super) fn widened(question: &Question) -> Question {
     Question { limit: limit.min(RESULTS.2 as u32), ..question.clone() }
 }
 
-/// What is left of a zone's answer to `question`, which may have been asked for more than it wants.
-///
-/// # Errors
-/// The zone counts as silent: a list goes on after its last name, and this page has none that may be told.
-pub(super) fn cut(mut checked: Checked, question: &Question, sight: &Sight) -> Result<Checked, Silent> {
-    let silent = |reason: &str| Silent { zone: checked.answer.zone.clone(), reason: reason.to_owned() };
-    let zone = ZoneName::parse(&checked.answer.zone).map_err(|_| silent("it has no name"))?;
-    let held = checked.records.len() as u64 + u64::from(checked.refused);
-    let more = question.form == Form::List && checked.answer.matches > held;
+/// What is left of a zone's answer to `question`, which may have been asked for more than it wants, and whether the zone has to be named
+/// as silent, because what was hidden left no room for what may not be.
+pub(super) fn cut(mut checked: Checked, question: &Question, sight: &Sight) -> (Option<Checked>, Option<Silent>) {
+    let silent = |reason: &str| Some(Silent { zone: checked.answer.zone.clone(), reason: reason.to_owned() });
+    let Ok(zone) = ZoneName::parse(&checked.answer.zone) else { return (None, silent("it has no name")) };
+    let (mut shortened, held) = (None, checked.records.len());
+    let more = question.form == Form::List && checked.answer.matches > held as u64 + u64::from(checked.refused);
     if !sight.sees_all_of(&zone) {
         let tools: Vec<Option<ToolInstance>> = checked.records.iter().map(ToolInstance::read).collect();
         let seen =
             |tool: &Option<ToolInstance>| tool.as_ref().is_some_and(|tool| sight.sees(&zone, tool.name.as_str()));
         let keep: Vec<bool> = tools.iter().map(seen).collect();
-        let some_are_seen = keep.contains(&true);
-        if more && !some_are_seen {
-            return Err(silent(TOO_FAR_APART));
+        if more && !keep.contains(&true) {
+            return (None, silent(TOO_FAR_APART));
         }
         let mut flags = keep.iter();
         checked.answer.candidates.retain(|_| flags.next() == Some(&true));
         let mut flags = keep.iter();
         checked.records.retain(|_| flags.next() == Some(&true));
+        let left = checked.records.len();
+        let was_full = checked.answer.matches > held as u64 || held >= widened(question).limit as usize;
+        if question.form == Form::Words && was_full && left < held && left < question.limit as usize {
+            shortened = silent(HIDDEN_IN_FRONT);
+        }
         // Whether there were any is told as little as what they are.
         checked.answer.near.clear();
-        checked.answer.matches = checked.records.len() as u64 + u64::from(more);
-        let (kept, gone): (Vec<_>, Vec<_>) = tools.into_iter().flatten().zip(keep).partition(|(_, keep)| *keep);
-        recount(&mut checked, question, &kept, &gone);
+        checked.answer.matches = left as u64 + u64::from(more);
+        let tools = tools.into_iter().zip(keep).filter_map(|(tool, keep)| tool.filter(|_| keep));
+        recount(&mut checked, question, tools);
     }
     let limit = match question.form {
         Form::Exact => 1,
@@ -64,27 +68,19 @@ pub(super) fn cut(mut checked: Checked, question: &Question, sight: &Sight) -> R
     }
     checked.answer.candidates.truncate(limit);
     checked.records.truncate(limit);
-    Ok(checked)
+    (Some(checked), shortened)
 }
 
-/// Counts of a zone without the tools that are gone. Of the question's terms those are counted that are left: whatever has one of them
-/// was a candidate, unless there were more than had been asked for.
-fn recount(checked: &mut Checked, question: &Question, kept: &[(ToolInstance, bool)], gone: &[(ToolInstance, bool)]) {
-    let answer = &mut checked.answer;
+/// Counts the question's terms in the tools that are left: whatever has one of them was a candidate, unless there were more than had been
+/// asked for. How many tools there are stays as the zone says, whatever was asked: a number that moved with the question would tell which
+/// words the hidden ones have.
+fn recount(checked: &mut Checked, question: &Question, tools: impl Iterator<Item = ToolInstance>) {
     if question.form != Form::Words {
-        answer.documents = answer.matches;
+        checked.answer.documents = checked.answer.matches;
         return;
     }
     let query = Query::parse(&question.text);
-    let stats = |tools: &[(ToolInstance, bool)]| {
-        let mut stats = Stats::none(&query);
-        tools.iter().for_each(|(tool, _)| stats.count(&query, &terms_of(&tool.body)));
-        stats
-    };
-    let (kept, gone) = (stats(kept), stats(gone));
-    answer.frequencies = kept.document_frequency;
-    // A zone of which nothing is left has nothing to be ranked by.
-    let rest = |all: u64, gone: u64| if kept.documents == 0 { 0 } else { all.saturating_sub(gone) };
-    answer.documents = rest(answer.documents, gone.documents);
-    answer.total_length = rest(answer.total_length, gone.total_length);
+    let mut stats = Stats::none(&query);
+    tools.for_each(|tool| stats.count(&query, &terms_of(&tool.body)));
+    checked.answer.frequencies = stats.document_frequency;
 }

@@ -36,7 +36,7 @@ impl Watch {
     /// Prints events until somebody ends it, or the node cannot be reached at first.
     pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
         let mut after = self.after.clone();
-        let mut is_on = false;
+        let (mut is_on, mut is_lost) = (false, false);
         loop {
             let request =
                 Request::get(&["watch"]).param_opt("zone", self.zone.clone()).param_opt("after", after.clone());
@@ -49,6 +49,7 @@ impl Watch {
                         after = Some(id.clone());
                     }
                     let back = std::mem::replace(&mut is_on, true);
+                    is_lost = false;
                     // Whoever came back has heard of that already.
                     if !(back && part.event == "ready") {
                         failed = show(&part, out).err();
@@ -61,7 +62,11 @@ impl Watch {
             }
             match ended {
                 Err(problem) if !is_on => return Err(problem.into()),
-                Err(problem) => out.talk(&format!("{}; trying again", problem.message)),
+                // Said once, however long it lasts.
+                Err(problem) if !std::mem::replace(&mut is_lost, true) => {
+                    out.talk(&format!("{}; trying again", problem.message));
+                }
+                Err(_) => {}
                 // The node ends a stream now and then, so that its client's rights are looked at again.
                 Ok(()) => {}
             }

@@ -77,7 +77,9 @@ fn two_organisations_call_each_other_by_rule_over_the_connection_of_the_one_behi
     // What one of them asks of the other goes over the one that both reach, and is asked for in its own name.
     assert_eq!((echo(&shop, "echo.labs.lab.acme"), labs.calls("echo")), (3, 1), "what acme may is not what shop may");
     finds(&lab, "echo.shops.shop.acme");
-    assert_eq!((echo(&lab, "echo.shops.shop.acme"), shops.calls("echo")), (0, 1));
+    let called = lab.try_call("echo.shops.shop.acme", &json!({"text": "hello"}));
+    assert_eq!((called.code, shops.calls("echo")), (0, 1), "{}", called.err);
+    assert_eq!(called.json()["hops"], 2, "to acme, and from there");
     let audit = shop.aop(["audit", "--event", "called", "--json"]).ok().json();
     let by = audit["entries"].as_array().and_then(|entries| entries.last()?["principal"].as_str().map(str::to_owned));
     assert!(by.as_ref().is_some_and(|by| by.starts_with("zone:lab.acme")), "{audit}");

@@ -92,7 +92,10 @@ fn show(part: &Part, out: &super::output::Output) -> anyhow::Result<()> {
         },
         Format::Table | Format::Wide => {
             let about = match part.event.as_str() {
-                "ready" => format!("watching from here, serial {}", data["serial"]),
+                "ready" => match data["serial"].as_u64() {
+                    Some(serial) => format!("watching from here, serial {serial}"),
+                    None => "watching from here".to_owned(),
+                },
                 "resync" => "events are missing: read what you know anew".to_owned(),
                 "server" => {
                     let state = if data["up"] == true { "up" } else { "down" };

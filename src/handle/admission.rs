@@ -212,11 +212,15 @@ impl Handle {
         self.may_begin()?;
         let entry = Entry::by(by, Event::Undelegated).zone(&zone).reason(reason);
         let undelegated = self.write(Write::Undelegate { zone: zone.clone(), reason: reason.to_owned() }).await;
-        // Somebody may have been invited only.
-        let revoked = self.inner.invites.revoke_below(&zone).await?;
         let ended = match undelegated {
-            Err(problem) if problem.kind == Kind::ZoneNotFound && revoked > 0 => Ok(()),
-            ended => ended.map(drop),
+            // Who may not undelegate takes no invites back either.
+            Err(problem) if problem.kind != Kind::ZoneNotFound => Err(problem),
+            undelegated => match self.inner.invites.revoke_below(&zone).await {
+                // Somebody may have been invited only.
+                Ok(revoked) if revoked > 0 => Ok(()),
+                Ok(_) => undelegated.map(drop),
+                Err(problem) => Err(problem),
+            },
         };
         self.audited(entry, ended).await
     }

@@ -83,20 +83,26 @@ impl Watching {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        let left = self.until.checked_duration_since(Instant::now())?;
         let events = self.doors.handle.events().clone();
-        match timeout(QUIET_MAX.min(left), events.after(self.place)).await {
-            Err(_) => Some(":\n\n".to_owned()),
-            Ok(Ok(None)) => None,
-            Ok(Ok(Some((events, place)))) => {
-                self.place = place;
-                let told: String = events.iter().filter_map(|event| self.told(event)).collect();
-                // What this client may not see is passed over; where it stands then it need not know.
-                Some(if told.is_empty() { ":\n\n".to_owned() } else { told })
-            }
-            Ok(Err(Gap)) => {
-                self.place = events.now();
-                Some(self.state("resync", json!({"reason": Gap.to_string()})))
+        let quiet = Instant::now() + QUIET_MAX;
+        loop {
+            self.until.checked_duration_since(Instant::now())?;
+            let left = quiet.min(self.until).saturating_duration_since(Instant::now());
+            match timeout(left, events.after(self.place)).await {
+                Err(_) => return Some(":\n\n".to_owned()),
+                Ok(Ok(None)) => return None,
+                Ok(Ok(Some((events, place)))) => {
+                    self.place = place;
+                    let told: String = events.iter().filter_map(|event| self.told(event)).collect();
+                    // What this client may not see is passed over, and that there was something as well.
+                    if !told.is_empty() {
+                        return Some(told);
+                    }
+                }
+                Ok(Err(Gap)) => {
+                    self.place = events.now();
+                    return Some(self.state("resync", json!({"reason": Gap.to_string()})));
+                }
             }
         }
     }
@@ -106,8 +112,15 @@ impl Watching {
         let view = self.doors.handle.view();
         data["zone"] = json!(view.zone.as_str());
         data["node"] = json!(view.node.to_string());
-        data["serial"] = json!(view.serial);
+        if self.sees_all_of(&view.zone) {
+            data["serial"] = json!(view.serial);
+        }
         part(&self.place.to_string(), name, &data)
+    }
+
+    /// Whether no tool of that zone is kept from this client: to others its serial would count what they may not see.
+    fn sees_all_of(&self, zone: &ZoneName) -> bool {
+        self.doors.handle.sight(&self.caller).is_none_or(|sight| sight.sees_all_of(zone))
     }
 
     fn told(&self, event: &Event) -> Option<String> {
@@ -124,7 +137,10 @@ impl Watching {
     fn own(&self, zone: &ZoneName, news: &News) -> Option<(&'static str, Value)> {
         let sight = self.doors.handle.sight(&self.caller);
         let sees_all = sight.as_ref().is_none_or(|sight| sight.sees_all_of(zone));
-        let mut data = json!({"zone": zone.as_str(), "serial": news.serial});
+        let mut data = json!({"zone": zone.as_str()});
+        if sees_all {
+            data["serial"] = json!(news.serial);
+        }
         let (event, tool) = match &news.what {
             What::Added(name) => ("added", Some(name)),
             What::Changed(name) => ("changed", Some(name)),
@@ -194,7 +210,11 @@ mod tests {
             let zone = zone.map(|zone| ZoneName::parse(zone).unwrap());
             let place = doors.handle.events().now();
             let watching = Watching { doors: doors.clone(), caller, zone, place, until: Instant::now(), first: None };
-            let tells = |at: &usize| watching.told(&Event { number: 1, told: all[*at].clone() }).is_some();
+            let said = |at: usize| watching.told(&Event { number: 1, told: all[at].clone() });
+            let tells = |at: &usize| said(*at).is_some();
+            // A number that counts what is hidden is told to nobody from whom something is.
+            let is_bounded = heard.len() < 4 && heard[0] == 0;
+            assert_eq!(said(0).is_some_and(|text| text.contains("serial")), heard[0] == 0 && !is_bounded);
             assert_eq!((0..all.len()).filter(tells).collect::<Vec<_>>(), heard);
         }
     }

@@ -286,9 +286,7 @@ impl Client {
                 }
             }
         }
-        let is_untrusted = reasons.iter().any(|reason| reason.contains(UNTRUSTED));
-        Err(Problem::new(Kind::NodeUnreachable, format!("no node can be reached: {}", reasons.join(", ")))
-            .hint(if is_untrusted { "aop --ca FILE status" } else { "aop-node --dev" }))
+        Err(unreached(&reasons))
     }
 
     /// Hands the events of a stream on, one after the other, until it ends or `take` has enough. The nodes are tried in turn until one
@@ -328,8 +326,7 @@ impl Client {
             }
             return Ok(());
         }
-        Err(Problem::new(Kind::NodeUnreachable, format!("no node can be reached: {}", reasons.join(", ")))
-            .hint("aop status"))
+        Err(unreached(&reasons))
     }
 
     async fn send_to(&self, Node { url: node, http }: &Node, request: &Request) -> Result<Reply, Attempt> {
@@ -423,6 +420,13 @@ impl Client {
         }
         problem
     }
+}
+
+/// None of the nodes was reached, each for its reason.
+fn unreached(reasons: &[String]) -> Problem {
+    let is_untrusted = reasons.iter().any(|reason| reason.contains(UNTRUSTED));
+    Problem::new(Kind::NodeUnreachable, format!("no node can be reached: {}", reasons.join(", ")))
+        .hint(if is_untrusted { "aop --ca FILE status" } else { "aop-node --dev" })
 }
 
 /// Why nothing is sent to a node whose certificate leads nowhere.

@@ -398,3 +398,49 @@ const fn is_of_names(c: char) -> bool {
 fn near(text: &str, error: &aop_proto::access::Unknown) -> Wrong {
     Wrong { did_you_mean: did_you_mean(text, error.known.iter().copied()), ..Wrong::new(error.to_string()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_about_somebody_and_about_names_that_can_be() {
+        for somebody in [
+            "*",
+            "?*",
+            "anonymous",
+            "a*",
+            "token:ci",
+            "token:*",
+            "zone:acme",
+            "ZONE:lab.acme",
+            "zone:*.acme",
+            "z*",
+            "*x",
+            "oauth:alice@https://id.example",
+        ] {
+            assert!(check_principal(somebody).is_ok(), "{somebody}");
+        }
+        for nobody in [
+            "partner.acme",
+            "operator",
+            "zone:",
+            "token:",
+            "zones:acme",
+            "zone:acme.",
+            "zone:a b",
+            "tokens:*",
+            "anonymus",
+        ] {
+            assert!(check_principal(nobody).is_err(), "{nobody}");
+        }
+        let near = check_principal("partner.acme").expect_err("no kind").message;
+        assert!(near.contains("did you mean `zone:partner.acme`?"), "{near}");
+        for name in ["*", "search_*", "*.vault.acme", "SERVER-1.acme", "?.s.acme"] {
+            assert!(tool(Some(name)).is_ok(), "{name}");
+        }
+        for none in ["", "vault/*", "*.vault.acme.", "secret tool.vault.acme", "é.s.acme"] {
+            assert!(tool(Some(none)).is_err(), "{none}");
+        }
+    }
+}

@@ -142,6 +142,19 @@ fn a_zone_below_does_what_its_invite_says_until_it_is_cut_off() {
         let told = shop.try_call("echo.tools.acme", &json!({"text": "again"})).err;
         told.contains("was undelegated by acme")
     });
+    // Whoever was invited for it and has not come yet is not let in any more, and others are.
+    let states = |node: &Node| -> Vec<(String, String)> {
+        let listed =
+            node.aop(["invite", "ls", "--json"]).ok().json()["invites"].as_array().cloned().unwrap_or_default();
+        let word = |invite: &Value, key: &str| invite[key].as_str().unwrap_or_default().to_owned();
+        listed.iter().map(|invite| (word(invite, "zone"), word(invite, "state"))).collect()
+    };
+    for (zone, state) in states(&acme) {
+        assert_eq!(state, if zone == "shop.acme" { "revoked" } else { "used" }, "{zone}");
+    }
+    invite(&acme, &["--zone", "dept.acme"]);
+    acme.aop(["zones", "undelegate", "dept.acme"]).ok();
+    assert!(states(&acme).contains(&("dept.acme".to_owned(), "revoked".to_owned())), "it was only invited");
     let told = acme.aop(["audit", "--event", "undelegated"]).ok().out;
     assert!(told.contains("zone shop.acme") && told.contains("contract ended"), "{told}");
 }

@@ -46,3 +46,17 @@ fn a_node_that_lets_everybody_in_says_so_loudly() {
     let metrics = request(&local.address, "GET", "/metrics", &[], b"").is(200).text();
     assert!(metrics.contains("\naop_insecure_no_auth 0\n"), "{metrics}");
 }
+
+/// Who may join without an invite is settled when the node starts: half of a change would let strangers in where the log says otherwise.
+#[test]
+fn whether_everybody_is_asked_does_not_change_under_a_running_node() {
+    let world = World::new();
+    let file = world.file("node.toml", "");
+    let node = world.node("node").args(["--config", &file.display().to_string()]).start();
+    world.file("node.toml", "[auth]\nrequired = true\n");
+    node.signal(rustix::process::Signal::HUP);
+    eventually("the former stays", SOON, || {
+        if node.log_text().contains("restart the node") { Ok(()) } else { Err(node.log_text()) }
+    });
+    request(&node.address, "GET", "/v1/status", &[], b"").is(200);
+}

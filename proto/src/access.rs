@@ -419,8 +419,9 @@ impl Grant {
 
 impl Rule {
     fn covers(&self, who: &str, request: Request<'_>) -> bool {
-        self.principal.matches(who)
-            && self.action.is_none_or(|action| action == request.action)
+        // The cheapest first: every request asks every rule.
+        self.action.is_none_or(|action| action == request.action)
+            && self.principal.matches(who)
             && covers(self.zone.as_ref(), &self.tool, self.deny, request)
     }
 }

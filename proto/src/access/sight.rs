@@ -58,15 +58,16 @@ impl Sight {
             return None;
         }
         let who = caller.principal.to_string();
-        let concerns =
-            |rule: &super::Rule| rule.principal.matches(&who) && rule.action.is_none_or(|of| of == Action::Discover);
-        let rules = |deny| {
-            let said = policy.rules.iter().filter(move |rule| rule.deny == deny && concerns(rule));
-            said.map(|rule| Bound { zone: rule.zone.clone(), tool: rule.tool.clone() })
-        };
         let granted = caller.grants.iter().filter(|grant| grant.role.allows(Action::Discover));
         let granted = granted.map(|grant| Bound { zone: grant.zone.clone(), tool: grant.tool.clone() });
-        let (seen, hidden): (Vec<Bound>, Vec<Bound>) = (granted.chain(rules(false)).collect(), rules(true).collect());
+        let (mut seen, mut hidden): (Vec<Bound>, Vec<Bound>) = (granted.collect(), Vec::new());
+        for rule in &policy.rules {
+            // Most rules are about something or somebody else.
+            if rule.action.is_none_or(|of| of == Action::Discover) && rule.principal.matches(&who) {
+                let said = Bound { zone: rule.zone.clone(), tool: rule.tool.clone() };
+                if rule.deny { hidden.push(said) } else { seen.push(said) }
+            }
+        }
         let sees_rest = (policy.is_open && !afar) || seen.iter().any(Bound::is_any);
         let is_bounded = !sees_rest || !hidden.is_empty();
         is_bounded.then(|| Self { sees_rest, seen: if sees_rest { Vec::new() } else { seen }, hidden })

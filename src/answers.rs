@@ -4,6 +4,9 @@
 //! the zone changes or a newer tag of any zone was heard, so it is never older than it says (P7).
 
 mod json;
+mod ready;
+
+pub use ready::{Again, READY_BYTES_MAX, Ready, Said};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -69,6 +72,8 @@ pub struct Resolution {
     pub etag: String,
     /// Names this answering in logs.
     pub trace_id: String,
+    /// Whether it may be said again as it is; nothing for one that was just asked for elsewhere.
+    pub again: Option<Again>,
 }
 
 /// One zone's part of an answer.
@@ -95,7 +100,7 @@ pub struct Step {
 }
 
 /// One tool found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Hit {
     /// From 1.
     pub rank: usize,
@@ -250,6 +255,7 @@ impl Resolution {
             silent,
             hits,
             trace_id,
+            again: None,
         }
     }
 }
@@ -401,6 +407,7 @@ struct Kept {
 #[derive(Debug)]
 pub struct Answers {
     kept: moka::sync::Cache<String, Kept>,
+    ready: moka::sync::Cache<String, Arc<Ready>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -412,7 +419,9 @@ impl Default for Answers {
             u32::try_from(bytes + key.len() + 512).unwrap_or(u32::MAX)
         };
         let kept = moka::sync::Cache::builder().max_capacity(L1_BYTES_MAX as u64).weigher(weigh).build();
-        Self { kept, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        let weigh = |key: &String, ready: &Arc<Ready>| u32::try_from(key.len() + ready.bytes()).unwrap_or(u32::MAX);
+        let ready = moka::sync::Cache::builder().max_capacity(READY_BYTES_MAX as u64).weigher(weigh).build();
+        Self { kept, ready, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 }
 
@@ -422,7 +431,9 @@ impl Answers {
         let found = self.kept.get(key).and_then(|kept| {
             let age = kept.stored.elapsed();
             let alive = kept.moment == moment && age < kept.resolution.ttl && kept.resolution.age + age <= age_max;
-            alive.then(|| Arc::new(aged(&kept.resolution, age)))
+            alive.then(|| {
+                Arc::new(Resolution { again: Some(Again { moment, ages: true }), ..aged(&kept.resolution, age) })
+            })
         });
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -436,9 +447,24 @@ impl Answers {
         }
     }
 
+    /// What was made ready under `key`, if it still holds.
+    pub fn say(&self, key: &str, moment: Moment) -> Option<Said> {
+        let said = self.ready.get(key)?.say(moment)?;
+        if said.is_cached {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(said)
+    }
+
+    /// Keeps an answer ready.
+    pub fn make_ready(&self, key: String, ready: Ready) {
+        self.ready.insert(key, Arc::new(ready));
+    }
+
     /// Drops everything.
     pub fn flush(&self) {
         self.kept.invalidate_all();
+        self.ready.invalidate_all();
     }
 
     /// About how many answers are kept.

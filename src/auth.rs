@@ -13,8 +13,10 @@
 mod issuer;
 mod keys;
 mod scope;
+mod standing;
 mod token;
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +30,7 @@ use tokio::sync::Mutex;
 pub use self::issuer::{ALGORITHMS, Algorithm, Issuer};
 pub use self::keys::is_trusted_place;
 pub use self::scope::scope_of;
+pub use self::standing::Standing;
 pub use self::token::{SecretHash, Token, TokenOrigin};
 
 use self::issuer::Issuers;
@@ -73,12 +76,39 @@ struct Configured {
     tokens: Vec<Token>,
     issuers: Issuers,
     resource: String,
+    nobody: Arc<Standing>,
+    operator: Arc<Standing>,
+    /// Of tokens that were presented and found good, by the hash of their secret. Asked only once a token was found good again.
+    standings: RwLock<HashMap<SecretHash, Arc<Standing>>>,
 }
 
 impl Configured {
     fn of(terms: Terms) -> Self {
         let issuers = Issuers::new(terms.issuers, &terms.resource);
-        Self { policy: terms.policy, tokens: terms.tokens, issuers, resource: terms.resource }
+        let standing = |caller| Arc::new(Standing::of(caller, &terms.policy));
+        Self {
+            nobody: standing(Caller::anonymous()),
+            operator: standing(Caller::operator()),
+            policy: terms.policy,
+            tokens: terms.tokens,
+            issuers,
+            resource: terms.resource,
+            standings: RwLock::default(),
+        }
+    }
+
+    fn standing(&self, token: &Token) -> Arc<Standing> {
+        let known = self.standings.read().unwrap_or_else(PoisonError::into_inner).get(&token.hash).cloned();
+        known.unwrap_or_else(|| {
+            let standing = Arc::new(Standing::of(token.caller(), &self.policy));
+            let mut standings = self.standings.write().unwrap_or_else(PoisonError::into_inner);
+            if standings.len() >= TOKENS_MAX {
+                // Those of tokens that were revoked lie among them.
+                standings.clear();
+            }
+            standings.insert(token.hash, Arc::clone(&standing));
+            standing
+        })
     }
 }
 
@@ -110,31 +140,35 @@ impl Auth {
     ///
     /// # Errors
     /// `AuthRequired`: it is no secret of anybody, or has expired.
-    pub async fn identify(&self, presented: Option<&str>) -> Result<Caller, Problem> {
-        let Some(presented) = presented else { return Ok(Caller::anonymous()) };
+    pub async fn identify(&self, presented: Option<&str>) -> Result<Arc<Standing>, Problem> {
+        let configured = self.inner.configured.load();
+        let Some(presented) = presented else { return Ok(Arc::clone(&configured.nobody)) };
         if presented.is_empty() {
             return Err(invalid("the token is empty".to_owned()));
         }
         let hash = SecretHash::of(presented);
         if self.inner.operator.is(&hash) {
-            return Ok(Caller::operator());
+            return Ok(Arc::clone(&configured.operator));
         }
-        let configured = self.inner.configured.load_full();
-        match self.token_of(&configured, &hash) {
-            Some(token) if token.is_alive(now_ms()) => Ok(token.caller()),
-            Some(token) => Err(invalid(format!("token `{}` has expired", token.name))),
+        match self.by_token(&configured, &hash) {
+            Some(found) => found,
             None if configured.issuers.may_have_signed(presented) => {
-                configured.issuers.verify(presented).await.map_err(|error| invalid(error.to_string()))
+                let caller = configured.issuers.verify(presented).await.map_err(|error| invalid(error.to_string()))?;
+                Ok(Arc::new(Standing::of(caller, &configured.policy)))
             }
             None => Err(invalid("the token is not known here, or was revoked".to_owned())),
         }
     }
 
     /// Every token is looked at, so that the time it takes tells nothing of the one that fits.
-    fn token_of(&self, configured: &Configured, hash: &SecretHash) -> Option<Token> {
+    fn by_token(&self, configured: &Configured, hash: &SecretHash) -> Option<Result<Arc<Standing>, Problem>> {
         let created = self.inner.created.read().unwrap_or_else(PoisonError::into_inner);
         let all = configured.tokens.iter().chain(created.iter());
-        all.fold(None, |found, token| if token.hash.is(hash) { Some(token.clone()) } else { found })
+        let token = all.fold(None, |found, token| if token.hash.is(hash) { Some(token) } else { found })?;
+        if !token.is_alive(now_ms()) {
+            return Some(Err(invalid(format!("token `{}` has expired", token.name))));
+        }
+        Some(Ok(configured.standing(token)))
     }
 
     /// Whether `caller` may do that; asked of [`Policy::allows`].
@@ -326,7 +360,7 @@ mod tests {
         create("second").await.unwrap();
         let problem = create("third").await.unwrap_err();
         assert_eq!((problem.kind, problem.message.as_str()), (Kind::TooLarge, "a node has at most 1000 tokens"));
-        assert_eq!(auth.identify(Some(&first)).await.unwrap().principal, Principal::Token("first".into()));
+        assert_eq!(auth.identify(Some(&first)).await.unwrap().caller().principal, Principal::Token("first".into()));
         auth.revoke_token("first").await.unwrap();
         assert!(auth.identify(Some(&first)).await.is_err());
         create("third").await.unwrap();

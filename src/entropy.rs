@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
@@ -244,19 +245,39 @@ impl std::fmt::Debug for AdminToken {
     }
 }
 
-/// A fresh trace id: 16 random bytes in hex (W3C Trace Context §3.2.2.3). Zeros, which mean "none", where there is no entropy.
-pub fn trace_id() -> String {
-    hex(&seed().unwrap_or_default()[..16])
+/// Ids of what one node does, for logs: no two are the same, and nothing is secret about them. Source: W3C Trace Context §3.2.2.3.
+#[derive(Debug)]
+pub struct TraceIds {
+    /// The node's half, of this run.
+    run: u64,
+    next: AtomicU64,
+}
+
+impl Default for TraceIds {
+    fn default() -> Self {
+        let seed = seed().unwrap_or_default();
+        let half = |at: usize| seed[at..at + 8].iter().fold(0_u64, |half, byte| half << 8 | u64::from(*byte));
+        Self { run: half(0), next: AtomicU64::new(half(8)) }
+    }
+}
+
+impl TraceIds {
+    /// The next one, 32 hexadecimal digits.
+    pub fn next(&self) -> String {
+        // An odd factor takes each number to another one, and neighbours far apart.
+        let number = self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.run.to_be_bytes());
+        id[8..].copy_from_slice(&number.to_be_bytes());
+        hex(&id)
+    }
 }
 
 /// Lower-case hexadecimal digits of those bytes.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// The 32 bytes of so many hexadecimal digits, in either case.

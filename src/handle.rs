@@ -21,7 +21,6 @@ use aop_proto::access::Sight;
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
-use aop_proto::params::TTL_L3;
 use aop_proto::resolver::{Outcome, Source, Terms};
 use aop_proto::search::{Found, rank};
 use aop_proto::trust::answers::Checked;
@@ -35,12 +34,12 @@ pub use ask::{Ask, Mode};
 pub use callers::BroughtCall;
 pub use servers::{Registered, read_catalogue};
 
-use crate::answers::{Answers, Hit, Moment, Resolution};
+use crate::answers::{Again, Answers, Hit, Moment, Ready, Resolution, Said};
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::driver::{DriverTerms, Job, Published};
-use crate::entropy::ZoneKeys;
+use crate::entropy::{TraceIds, ZoneKeys};
 use crate::invites::Invites;
 use crate::peer::Peers;
 use crate::store::Store;
@@ -78,6 +77,7 @@ struct Inner {
     /// Held by whoever changes what is registered, so that news of a server never come between the steps of its end.
     registering: tokio::sync::Mutex<()>,
     zone_keys: Arc<Mutex<ZoneKeys>>,
+    traces: TraceIds,
     starting: AtomicBool,
     stopping: AtomicBool,
 }
@@ -151,6 +151,7 @@ impl Handle {
             without,
             registering: tokio::sync::Mutex::default(),
             zone_keys: Arc::new(Mutex::new(zone_keys)),
+            traces: TraceIds::default(),
             starting,
             stopping,
         };
@@ -220,20 +221,51 @@ impl Handle {
                 let exact = self.answer(&ask, Form::Exact, started).await?;
                 if exact.hits.is_empty() && !exact.partial {
                     let words = self.answer(&ask, Form::Words, started).await?;
-                    if words.hits.is_empty() { exact } else { words }
+                    // Two answers made this one, and the first may end before.
+                    if words.hits.is_empty() {
+                        exact
+                    } else {
+                        Arc::new(Resolution { again: None, ..Arc::unwrap_or_clone(words) })
+                    }
                 } else {
                     exact
                 }
             }
             Mode::Auto => self.answer(&ask, Form::Words, started).await?,
         };
-        self.inner.metrics.resolved(&resolution, started.elapsed());
+        self.inner.metrics.resolved(resolution.partial, resolution.hits.is_empty(), started.elapsed());
         match &ask.zone {
             Some(zone) if !resolution.partial && !resolution.knows_zone(zone) && !self.is_known_zone(zone) => {
                 Err(self.no_such_zone(zone, &resolution))
             }
             _ => Ok(resolution),
         }
+    }
+
+    /// An answer to what was asked before, as it was made ready then; see [`Self::make_ready`].
+    pub fn say(&self, key: &str) -> Option<(Said, String)> {
+        let said = self.inner.answers.say(key, self.moment())?;
+        self.inner.metrics.resolved(said.is_partial, said.is_empty, said.took);
+        Some((said, self.inner.traces.next()))
+    }
+
+    /// Makes an answer ready to be said again to whoever asks the same under `key`, as `write` writes it; `age_max` is the oldest he takes.
+    /// The key holds everything on which the text depends: the whole question, what the asker may find, and the manner of writing.
+    pub fn make_ready(
+        &self,
+        key: String,
+        resolution: &Resolution,
+        age_max: Duration,
+        write: impl Fn(&Resolution) -> Option<String>,
+    ) {
+        if let Some(ready) = Ready::of(resolution, age_max, write) {
+            self.inner.answers.make_ready(key, ready);
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        let view = self.inner.published.view.load();
+        Moment { serial: view.serial, epoch: view.epoch }
     }
 
     /// The one tool of that name: its full name, `server__tool`, `server/tool`, or the name its server gives it. Only a full name
@@ -313,13 +345,7 @@ impl Handle {
     async fn answer(&self, ask: &Ask, form: Form, started: Instant) -> Result<Arc<Resolution>, Problem> {
         let view = self.view();
         let moment = Moment { serial: view.serial, epoch: view.epoch };
-        let key = ask.key(form);
-        let age_max = ask.max_stale.unwrap_or(TTL_L3);
-        if !ask.no_cache
-            && let Some(kept) = self.inner.answers.get(&key, moment, age_max)
-        {
-            return Ok(kept);
-        }
+        let age_max = ask.age_max();
         let question = Question {
             form,
             text: ask.query.clone(),
@@ -330,8 +356,16 @@ impl Handle {
             after: ask.after.clone(),
         };
         if let Some((outcome, found)) = local_hit(&view, &question, ask.sight.as_deref()) {
-            let trace_id = crate::entropy::trace_id();
-            return Ok(Arc::new(Resolution::new(&ask.query, &outcome, &found, started.elapsed(), trace_id)));
+            let trace_id = self.inner.traces.next();
+            let mut resolution = Resolution::new(&ask.query, &outcome, &found, started.elapsed(), trace_id);
+            resolution.again = Some(Again { moment, ages: false });
+            return Ok(Arc::new(resolution));
+        }
+        let key = ask.key(form);
+        if !ask.no_cache
+            && let Some(kept) = self.inner.answers.get(&key, moment, age_max)
+        {
+            return Ok(kept);
         }
         let terms = Terms {
             cached: !ask.no_cache,
@@ -348,7 +382,7 @@ impl Handle {
         let Ok(Ok((outcome, found))) = answer else {
             return Err(Problem::new(Kind::TimedOut, "the node did not answer in time").hint("aop status"));
         };
-        let trace_id = crate::entropy::trace_id();
+        let trace_id = self.inner.traces.next();
         let resolution = Arc::new(Resolution::new(&ask.query, &outcome, &found, started.elapsed(), trace_id));
         self.inner.answers.put(key, resolution.clone(), moment);
         Ok(resolution)

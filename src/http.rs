@@ -17,6 +17,7 @@ mod metadata;
 mod need;
 mod ops;
 mod places;
+mod ready;
 mod reply;
 mod resolve;
 mod servers;
@@ -43,6 +44,7 @@ pub(crate) use self::reply::{BODY_BYTES_MAX, BodyError, challenge, read_body};
 pub use self::tls::{TlsError, TlsFiles};
 
 use self::need::{Need, Routes};
+use self::ready::Ready;
 use crate::{call::Calls, handle::Handle};
 
 /// What the doors of one node need. Cheap to clone.
@@ -71,9 +73,9 @@ pub async fn serve(
     others: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let entrance = Arc::clone(&doors.entrance);
+    let (entrance, ready) = (Arc::clone(&doors.entrance), Ready::new(doors.handle.clone()));
     let routes = routes(doors, others);
-    accept::run(listener, routes, entrance, shutdown).await
+    accept::run(listener, routes, ready, entrance, shutdown).await
 }
 
 /// Every route of the port with what it asks of its caller; `others` are doors with routes of their own (MCP), which ask more

@@ -7,6 +7,7 @@
 //! A promise to the next start, as all rows are: members may be added, none changes.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use aop_proto::access::{Caller, Glob, Grant, Principal};
@@ -43,6 +44,14 @@ impl SecretHash {
 impl PartialEq for SecretHash {
     fn eq(&self, other: &Self) -> bool {
         self.is(other)
+    }
+}
+
+impl Eq for SecretHash {}
+
+impl Hash for SecretHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aop_proto::access::Sight;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{FullName, ZoneName};
-use aop_proto::params::{NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS};
+use aop_proto::params::{NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
 use aop_proto::wire::message::Form;
 
 /// Tags, and capabilities, one question may ask for.
@@ -72,6 +72,11 @@ impl Ask {
             self.after,
             self.sight
         )
+    }
+
+    /// The oldest answer that is taken.
+    pub fn age_max(&self) -> Duration {
+        self.max_stale.unwrap_or(TTL_L3)
     }
 
     /// How long a door waits at most.

@@ -32,7 +32,8 @@ use tower::ServiceExt;
 
 use super::{
     entrance::{Entrance, Place},
-    guard::Named,
+    guard::Asked,
+    ready::Ready,
     tls::Tls,
 };
 use crate::telemetry::Refused;
@@ -65,6 +66,7 @@ this port speaks https, not http.\n";
 pub(super) async fn run(
     listener: TcpListener,
     routes: Router,
+    ready: Ready,
     entrance: Arc<Entrance>,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
@@ -84,8 +86,8 @@ pub(super) async fn run(
         };
         let (Some(held), Ok(local)) = (held, stream.local_addr()) else { continue };
         let place = Arc::new(Place { local: local.ip().to_canonical(), remote: remote.ip(), held });
-        let (routes, entrance) = (routes.clone(), Arc::clone(&entrance));
-        let connection = Connection { routes, entrance, place: Arc::clone(&place), shutdown: shutdown.clone() };
+        let (routes, ready, entrance) = (routes.clone(), ready.clone(), Arc::clone(&entrance));
+        let connection = Connection { routes, ready, entrance, place: Arc::clone(&place), shutdown: shutdown.clone() };
         let cut = cut.clone();
         connections.spawn(async move {
             tokio::select! {
@@ -121,6 +123,7 @@ async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 /// What one connection needs from first byte to last.
 struct Connection {
     routes: Router,
+    ready: Ready,
     entrance: Arc<Entrance>,
     place: Arc<Place>,
     shutdown: CancellationToken,
@@ -150,12 +153,17 @@ impl Connection {
 
     async fn drive(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let heard = Arc::new(AtomicBool::new(false));
-        let Self { routes, entrance, place, shutdown } = self;
+        let Self { routes, ready, entrance, place, shutdown } = self;
         let service = {
-            let (heard, entrance) = (Arc::clone(&heard), Arc::clone(&entrance));
+            let heard = Arc::clone(&heard);
+            let all = Arc::new((routes, ready, Arc::clone(&entrance), place));
             service_fn(move |request| {
                 heard.store(true, Ordering::Relaxed);
-                answer(routes.clone(), Arc::clone(&entrance), Arc::clone(&place), request)
+                let all = Arc::clone(&all);
+                async move {
+                    let (routes, ready, entrance, place) = &*all;
+                    answer(routes, ready, entrance, place, request).await
+                }
             })
         };
         let builder = protocol();
@@ -247,23 +255,27 @@ fn protocol() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// One request: the entrance, then the router. Nothing goes round the entrance, whatever route or method it names.
+/// One request: the entrance, then what is ready to be sent, then the router. Nothing goes round the entrance, whatever route or method
+/// it names.
 async fn answer(
-    routes: Router,
-    entrance: Arc<Entrance>,
-    place: Arc<Place>,
+    routes: &Router,
+    ready: &Ready,
+    entrance: &Entrance,
+    place: &Place,
     request: Request<Incoming>,
 ) -> Result<Response, hyper::Error> {
-    let named = Named { uri: request.uri(), headers: request.headers(), local: place.local, secure: false };
-    let asked = named.authority().map(|authority| authority.to_string());
-    let mut response = match entrance.admit(request.map(Body::new), &place).await {
+    let asked = Asked::of(&request);
+    let mut response = match entrance.admit(request, place).await {
         Err(refusal) => refusal,
-        Ok(request) => match routes.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        Ok(request) => match ready.answer(&request) {
+            Some(response) => response,
+            None => match routes.clone().oneshot(request.map(Body::new)).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
         },
     };
-    entrance.challenge(&mut response, asked);
+    entrance.challenge(&mut response, &asked);
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }

@@ -12,19 +12,18 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_proto::access::{Caller, Principal};
+use aop_proto::access::Principal;
 use aop_proto::error::{Kind, Problem};
 use arc_swap::ArcSwap;
-use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 
-use super::guard::{Named, Names, check_form};
+use super::guard::{Asked, Named, Names, check_form};
 use super::limits::{Rate, customer};
 use super::places::{Entered, Full, Places};
 use super::tls::{Tls, TlsError, TlsFiles};
 use super::{limits, places, reply};
-use crate::auth::Auth;
+use crate::auth::{Auth, Standing};
 use crate::telemetry::{Metrics, Refused};
 
 /// What an operator says about the port.
@@ -100,7 +99,7 @@ pub(super) struct Place {
 }
 
 /// Who calls, for the routes: or why nobody knows.
-pub(super) type Arrival = Result<Caller, Problem>;
+pub(super) type Arrival = Result<Arc<Standing>, Problem>;
 
 impl Entrance {
     /// The entrance of a port with these settings.
@@ -156,8 +155,8 @@ impl Entrance {
     }
 
     /// Lets a request through with its caller among its extensions, or answers it.
-    pub(super) async fn admit(&self, mut request: Request<Body>, place: &Place) -> Result<Request<Body>, Response> {
-        let live = self.live.load_full();
+    pub(super) async fn admit<B>(&self, mut request: Request<B>, place: &Place) -> Result<Request<B>, Response> {
+        let live = self.live.load();
         let (uri, headers) = (request.uri(), request.headers());
         let named = Named { uri, headers, local: place.local, secure: self.tls.is_some() };
         live.names.check(&named).map_err(|(why, problem)| self.turn_away(why, &problem))?;
@@ -165,7 +164,9 @@ impl Entrance {
             .map_err(|problem| reply::problem_as(&problem, StatusCode::UNSUPPORTED_MEDIA_TYPE))?;
         let arrival = self.identify(headers).await;
         live.count(&arrival, place.remote).map_err(|wait| self.slow_down(wait))?;
-        if arrival.as_ref().is_ok_and(|caller| caller.principal != Principal::Anonymous) || self.auth.is_open() {
+        if arrival.as_ref().is_ok_and(|standing| standing.caller().principal != Principal::Anonymous)
+            || self.auth.is_open()
+        {
             place.held.prove();
         }
         request.extensions_mut().insert::<Arrival>(arrival);
@@ -199,7 +200,7 @@ impl Entrance {
     }
 
     /// Where clients that were refused find out whose tokens would do. Only of use to those who were asked for one.
-    pub(super) fn challenge(&self, response: &mut Response, asked: Option<String>) {
+    pub(super) fn challenge(&self, response: &mut Response, asked: &Asked) {
         let status = response.status();
         match status {
             StatusCode::UNAUTHORIZED => self.refused(Refused::Auth),
@@ -209,16 +210,17 @@ impl Entrance {
             StatusCode::REQUEST_TIMEOUT => self.refused(Refused::Timeout),
             _ => {}
         }
+        let Some(challenge) = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok())
+        else {
+            return;
+        };
         let speaks_oauth = !self.auth.is_open() || !self.auth.issuers().is_empty();
-        let Some(asked) = asked.filter(|_| speaks_oauth) else { return };
-        if let Some(challenge) = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok())
-        {
-            let scheme = if self.tls.is_some() { "https" } else { "http" };
-            let path = super::metadata::PATH;
-            let full = format!("{challenge}, resource_metadata=\"{scheme}://{asked}{path}\"");
-            if let Ok(full) = HeaderValue::try_from(full) {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, full);
-            }
+        let Some(asked) = asked.name().filter(|_| speaks_oauth) else { return };
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let path = super::metadata::PATH;
+        let full = format!("{challenge}, resource_metadata=\"{scheme}://{asked}{path}\"");
+        if let Ok(full) = HeaderValue::try_from(full) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, full);
         }
     }
 }
@@ -240,7 +242,9 @@ impl Live {
     /// Counts a request for whom it is of: the principal, or the address of whoever is none.
     fn count(&self, arrival: &Arrival, remote: IpAddr) -> Result<(), Duration> {
         match arrival {
-            Ok(caller) if caller.principal != Principal::Anonymous => self.principals.take(&caller.principal),
+            Ok(standing) if standing.caller().principal != Principal::Anonymous => {
+                self.principals.take(&standing.caller().principal)
+            }
             _ => self.strangers.take(&customer(remote)),
         }
     }
@@ -273,6 +277,8 @@ fn unreadable(message: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use aop_proto::access::{Caller, Policy};
+
     use super::*;
 
     #[test]
@@ -285,11 +291,12 @@ mod tests {
     #[test]
     fn what_was_counted_survives_a_reload_that_leaves_the_number() {
         let settings = |rate| PortSettings { stranger_rate: NonZeroU32::new(rate), ..PortSettings::default() };
-        let stranger: Arrival = Ok(Caller::anonymous());
+        let standing = |caller| -> Arrival { Ok(Arc::new(Standing::of(caller, &Policy::open()))) };
+        let stranger = standing(Caller::anonymous());
         let from = IpAddr::from([192, 0, 2, 7]);
         let first = Live::of(&settings(1), None);
         assert!(first.count(&stranger, from).is_ok() && first.count(&stranger, from).is_err());
-        assert!(first.count(&Ok(Caller::operator()), from).is_ok(), "who is known is counted by himself");
+        assert!(first.count(&standing(Caller::operator()), from).is_ok(), "who is known is counted by himself");
         let same = Live::of(&settings(1), Some(&first));
         assert!(same.count(&stranger, from).is_err());
         let more = Live::of(&settings(2), Some(&first));

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use aop_proto::error::{Kind, Problem};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use crate::telemetry::Refused;
 
@@ -34,6 +34,23 @@ pub(super) struct Named<'a> {
     pub(super) local: IpAddr,
     /// Whether it came over TLS.
     pub(super) secure: bool,
+}
+
+/// The name a request was let in under, for what is said to it later.
+pub(super) struct Asked {
+    authority: Option<Authority>,
+    host: Option<HeaderValue>,
+}
+
+impl Asked {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        Self { authority: request.uri().authority().cloned(), host: request.headers().get(header::HOST).cloned() }
+    }
+
+    pub(super) fn name(&self) -> Option<&str> {
+        let host = || self.host.as_ref().and_then(|host| host.to_str().ok());
+        self.authority.as_ref().map(Authority::as_str).or_else(host)
+    }
 }
 
 impl Names {
@@ -134,8 +151,6 @@ fn is_own_page(origin: &str, asked: &Authority, request: &Named<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     const LOOPBACK: [u8; 4] = [127, 0, 0, 1];

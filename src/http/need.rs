@@ -104,14 +104,20 @@ async fn check(
     next: Next,
 ) -> Response {
     let arrival = request.extensions_mut().remove::<Arrival>();
-    let caller = match arrival {
-        _ if need == Need::Open => Ok(Caller::anonymous()),
-        Some(arrival) => arrival.and_then(|caller| need.ask(&auth, &caller, &zone).map(|()| caller)),
+    let standing = match arrival {
+        _ if need == Need::Open => Ok(None),
+        Some(arrival) => {
+            arrival.and_then(|standing| need.ask(&auth, standing.caller(), &zone).map(|()| Some(standing)))
+        }
         None => Err(Problem::new(Kind::Internal, "a request came to a route without passing the entrance")),
     };
-    match caller {
-        Ok(caller) => {
+    match standing {
+        Ok(standing) => {
+            let caller = standing.as_ref().map_or_else(Caller::anonymous, |standing| standing.caller().clone());
             request.extensions_mut().insert(caller);
+            if let Some(standing) = standing {
+                request.extensions_mut().insert(standing);
+            }
             next.run(request).await
         }
         Err(problem) => reply::problem(&problem),

@@ -90,6 +90,13 @@ pub(super) fn ok(value: &impl Serialize) -> Response {
     json(StatusCode::OK, value)
 }
 
+/// 200 and JSON that was written before; what a cache in between may do with it says whoever sends it.
+pub(super) fn json_bytes(body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// `status` and `value`; state is never stored by a cache in between.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     json_as(status, value, "application/json")

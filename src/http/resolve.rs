@@ -1,9 +1,10 @@
 //! `/v1/resolve`: names and words to tools.
 //!
-//! The body is the answer and nothing that changes per request; how old it is, how long it still holds and how long it took are
-//! headers, so that equal answers are equal bytes and `ETag` means something.
+//! How old an answer is, how long it still holds and how long it took are headers; of these the body has each result's own age and life,
+//! which `ETag` leaves out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aop_proto::access::Caller;
 use axum::{
@@ -18,10 +19,12 @@ use serde_json::{Value, json};
 use super::{
     Doors, Shared,
     ask::{self, Asked},
+    ready,
     reply::{self, Reply},
 };
 use crate::{
-    answers::{Resolution, Show},
+    answers::{Resolution, Said, Show},
+    auth::Standing,
     handle::Ask,
 };
 
@@ -32,24 +35,26 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) async fn get(
     State(doors): Shared,
     Extension(caller): Extension<Caller>,
+    Extension(standing): Extension<Arc<Standing>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Reply {
     let asked = ask::from_pairs(ask::pairs(&uri)?)?;
-    answer(&doors, &caller, asked, &headers).await
+    let key = uri.query().map(|query| ready::key(&standing, query));
+    answer(&doors, &caller, asked, key, &headers).await
 }
 
 /// `POST /v1/resolve` with the same names in a JSON object.
 pub(super) async fn post(State(doors): Shared, Extension(caller): Extension<Caller>, request: Request<Body>) -> Reply {
     let headers = request.headers().clone();
     let asked = ask::from_body(reply::read_json(request).await?)?;
-    answer(&doors, &caller, asked, &headers).await
+    answer(&doors, &caller, asked, None, &headers).await
 }
 
-async fn answer(doors: &Doors, caller: &Caller, asked: Asked, headers: &HeaderMap) -> Reply {
+async fn answer(doors: &Doors, caller: &Caller, asked: Asked, key: Option<String>, headers: &HeaderMap) -> Reply {
     let Asked { mut asks, batch, show } = asked;
     match asks.pop() {
-        Some(ask) if !batch => single(doors, caller, ask, show, headers).await,
+        Some(ask) if !batch => single(doors, caller, ask, show, key, headers).await,
         last => {
             asks.extend(last);
             Ok(many(doors, caller, asks, show).await)
@@ -57,16 +62,43 @@ async fn answer(doors: &Doors, caller: &Caller, asked: Asked, headers: &HeaderMa
     }
 }
 
-async fn single(doors: &Doors, caller: &Caller, ask: Ask, show: Show, headers: &HeaderMap) -> Reply {
+async fn single(
+    doors: &Doors,
+    caller: &Caller,
+    ask: Ask,
+    show: Show,
+    key: Option<String>,
+    headers: &HeaderMap,
+) -> Reply {
+    let (age_max, no_cache) = (ask.age_max(), ask.no_cache);
     let resolution = doors.handle.resolve(caller, ask).await?;
     // A trace is about this very request, so it is never the same answer twice.
-    let etag = if show.trace { None } else { quoted(&resolution.etag) };
+    let (key, etag) = match show.trace {
+        true => (None, None),
+        false => (key.filter(|_| !no_cache), quoted(&resolution.etag)),
+    };
     let mut response = match &etag {
         Some(etag) if is_known(headers, etag) => StatusCode::NOT_MODIFIED.into_response(),
         _ => reply::ok(&resolution.to_json(show)),
     };
-    tell(response.headers_mut(), &resolution, etag);
+    if let Some(key) = key {
+        doors.handle.make_ready(key, &resolution, age_max, |it| serde_json::to_string(&it.to_json(show)).ok());
+    }
+    let Resolution { age, ttl, took, .. } = *resolution;
+    tell(response.headers_mut(), Times { age, ttl, took }, etag, &resolution.trace_id);
     Ok(response)
+}
+
+/// An answer that was given before, as it is now.
+pub(super) fn repeat(said: Said, trace_id: &str, headers: &HeaderMap) -> Response {
+    let times = Times { age: said.age, ttl: said.ttl, took: said.took };
+    let etag = quoted(&said.etag);
+    let mut response = match &etag {
+        Some(etag) if is_known(headers, etag) => StatusCode::NOT_MODIFIED.into_response(),
+        _ => reply::json_bytes(said.body),
+    };
+    tell(response.headers_mut(), times, etag, trace_id);
+    response
 }
 
 /// A batch answers every query by itself: one that fails does not take the others with it.
@@ -83,18 +115,26 @@ async fn one_of_many(doors: &Doors, caller: &Caller, ask: Ask, show: Show) -> Va
     }
 }
 
+/// What changes from one request to the next.
+struct Times {
+    age: Duration,
+    ttl: Duration,
+    took: Duration,
+}
+
 /// Lifetime, age, cost and trace of an answer, as headers.
-fn tell(headers: &mut HeaderMap, resolution: &Arc<Resolution>, etag: Option<HeaderValue>) {
+fn tell(headers: &mut HeaderMap, times: Times, etag: Option<HeaderValue>, trace_id: &str) {
     // The remaining lifetime; a cache that subtracts `Age` once more only asks again earlier, it never serves older than promised.
-    headers.insert(header::CACHE_CONTROL, text(format!("private, max-age={}", resolution.ttl.as_secs())));
+    headers.insert(header::CACHE_CONTROL, text(format!("private, max-age={}", times.ttl.as_secs())));
     // What one caller may see another may not.
     headers.insert(header::VARY, HeaderValue::from_static("authorization"));
-    headers.insert(header::AGE, HeaderValue::from(resolution.age.as_secs()));
-    headers.insert(SERVER_TIMING, text(format!("total;dur={:.3}", resolution.took.as_secs_f64() * 1e3)));
+    headers.insert(header::AGE, HeaderValue::from(times.age.as_secs()));
+    let micros = times.took.as_micros();
+    headers.insert(SERVER_TIMING, text(format!("total;dur={}.{:03}", micros / 1000, micros % 1000)));
     if let Some(etag) = etag {
         headers.insert(header::ETAG, etag);
     }
-    if let Some(parent) = traceparent(&resolution.trace_id) {
+    if let Some(parent) = traceparent(trace_id) {
         headers.insert(TRACEPARENT, parent);
     }
 }
@@ -109,17 +149,21 @@ fn traceparent(trace_id: &str) -> Option<HeaderValue> {
     valid.then(|| text(format!("00-{trace_id}-{}-01", &trace_id[16..])))
 }
 
+/// Weak: ages and lives are in the text too, and count for nothing.
 fn quoted(etag: &str) -> Option<HeaderValue> {
-    let plain = etag.trim_matches('"');
-    let valid = !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-    valid.then(|| text(format!("\"{plain}\"")))
+    let valid = !etag.is_empty() && etag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    valid.then(|| text(format!("W/\"{etag}\"")))
 }
 
 /// `If-None-Match` compares weakly and takes a list (RFC 9110 §13.1.2).
 fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     let Ok(etag) = etag.to_str() else { return false };
     let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag)
+    let opaque = etag.trim_start_matches("W/");
+    lists
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .any(|one| one == "*" || one.trim_start_matches("W/") == opaque)
 }
 
 #[cfg(test)]
@@ -134,7 +178,7 @@ mod tests {
         };
         assert!(known("\"n1-42\"") && known("W/\"n1-42\"") && known("\"a\", \"n1-42\"") && known("*"));
         assert!(!known("\"n1-43\"") && !known("n1-42"));
-        assert_eq!(quoted("\"n1-42\""), Some(etag));
+        assert_eq!(etag, "W/\"n1-42\"");
         assert!(quoted("").is_none() && quoted("a b\"").is_none());
     }
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use aop_proto::access::{Caller, Glob, Policy, Rule};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,12 +13,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::auth::Terms;
 
 struct Port {
     listen: SocketAddr,
     stop: CancellationToken,
     done: JoinHandle<std::io::Result<()>>,
     client: reqwest::Client,
+    handle: Handle,
 }
 
 impl Port {
@@ -26,9 +29,10 @@ impl Port {
         let listen = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();
         let doors = Doors::for_tests(&PortSettings::default());
+        let handle = doors.handle.clone();
         let done = tokio::spawn(serve(listener, doors, axum::Router::new(), stop.clone()));
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { listen, stop, done, client }
+        Self { listen, stop, done, client, handle }
     }
 
     fn url(&self, path: &str) -> String {
@@ -126,6 +130,56 @@ async fn an_answer_is_not_sent_twice_to_whoever_has_it() {
     let batch: Value = serde_json::from_str(&body).expect("json");
     assert_eq!((status, batch["answers"].as_array().map(Vec::len)), (200, Some(2)));
     assert_eq!(port.get("/v1/resolve?q=echo&bogus=1").await.0, 400);
+}
+
+/// What is kept ready to be sent ends with whatever it depends on: the tool, the question, and what the asker may find.
+#[tokio::test]
+async fn an_answer_that_is_ready_is_the_one_that_would_be_made() {
+    let port = Port::open().await;
+    let mut changes = port.handle.changes();
+    let tool = json!({"server": "demo", "name": "echo", "description": "says it again"});
+    port.handle.register_tools(&Caller::operator(), vec![tool]).await.expect("registered");
+    while port.handle.view().tools.is_empty() {
+        changes.changed().await.expect("a driver");
+    }
+    let path = "/v1/resolve?q=echo.demo.research&schema=1";
+    let (_, first_headers, first) = port.get(path).await;
+    for _ in 0..2 {
+        let (status, headers, again) = port.get(path).await;
+        assert_eq!((status, again.as_str()), (200, first.as_str()));
+        assert_ne!(headers["traceparent"], first_headers["traceparent"]);
+        let names = |headers: &reqwest::header::HeaderMap| {
+            let mut names: Vec<String> = headers.keys().map(ToString::to_string).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&headers), names(&first_headers));
+        for same in ["etag", "cache-control", "age", "content-type", "vary", "x-content-type-options"] {
+            assert_eq!(headers[same], first_headers[same], "{same}");
+        }
+    }
+    let known = port.client.get(port.url(path)).header("if-none-match", &first_headers["etag"]);
+    assert_eq!(read(known).await.0, 304);
+    let other = port.get("/v1/resolve?q=echo.demo.research").await.2;
+    assert!(!other.contains("inputSchema") && first.contains("inputSchema"));
+    let held = port.client.head(port.url(path));
+    assert_eq!(read(held).await.2, "", "only GET is answered from what is ready");
+
+    let hidden =
+        Rule { principal: Glob::new("anonymous"), action: None, zone: None, tool: Glob::new("echo.*"), deny: true };
+    let policy = Policy { is_open: true, rules: vec![hidden] };
+    port.handle.auth().replace(Terms { policy, ..Terms::default() });
+    let results = |body: &str| serde_json::from_str::<Value>(body).expect("json")["results"].as_array().map(Vec::len);
+    assert_eq!(results(&port.get(path).await.2), Some(0));
+    let operator = read(port.client.get(port.url(path)).bearer_auth("t")).await;
+    assert_eq!(results(&operator.2), Some(1));
+    assert_eq!(read(port.client.get(port.url(path)).bearer_auth("wrong")).await.0, 401);
+
+    port.handle.unregister(&Caller::operator(), "demo/echo").await.expect("unregistered");
+    while !port.handle.view().tools.is_empty() {
+        changes.changed().await.expect("a driver");
+    }
+    assert_eq!(results(&read(port.client.get(port.url(path)).bearer_auth("t")).await.2), Some(0));
 }
 
 #[tokio::test]

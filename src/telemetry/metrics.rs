@@ -10,8 +10,6 @@ use std::time::Duration;
 use aop_proto::error::Kind;
 use serde_json::{Value, json};
 
-use crate::answers::Resolution;
-
 /// Upper bounds of latency buckets, seconds; from a view hit to a slow tool.
 const BUCKETS: [f64; 14] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -170,8 +168,8 @@ impl Metrics {
     }
 
     /// A question was answered.
-    pub fn resolved(&self, resolution: &Resolution, took: Duration) {
-        let counter = match (resolution.partial, resolution.hits.is_empty()) {
+    pub fn resolved(&self, is_partial: bool, is_empty: bool, took: Duration) {
+        let counter = match (is_partial, is_empty) {
             (true, _) => &self.0.resolve_partial,
             (false, true) => &self.0.resolve_empty,
             (false, false) => &self.0.resolve_ok,

@@ -2,8 +2,8 @@
 //! `--insecure-no-auth`, and beside itself.
 //!
 //! `cargo bench --bench admission [-- ROUNDS]`. Three `aop-node` processes on loopback, without TLS so that it is not what is measured;
-//! each gets the same requests over one connection that stays, in turn, a slice each, so that whatever else the machine does falls on
-//! all. Processor time is the kernel's count of the process, user and system. The ratio of the two open nodes is the noise.
+//! each gets the same requests over sixteen connections that stay, in turn, a slice each, so that whatever else the machine does falls on
+//! all. Processor time is the scheduler's count of all threads of a process. The ratio of the two open nodes is the noise.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,11 +13,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Requests of one slice, and slices of each node when nothing is asked.
-const SLICE: usize = 4_000;
+const SLICE: usize = 20_000;
 const ROUNDS: usize = 15;
+/// Connections, each with one request under way: one alone costs what the kernel makes of waking two processors in turn.
+const CONNECTIONS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Ticks a second in which Linux counts processor time for programs (`USER_HZ`).
-const TICKS: f64 = 100.0;
 /// Rules that are about others: every request is compared with each.
 const RULES: usize = 16;
 
@@ -25,7 +25,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 struct Node {
     process: Child,
-    http: BufReader<TcpStream>,
+    http: Vec<BufReader<TcpStream>>,
     authorization: String,
 }
 
@@ -103,9 +103,13 @@ impl Node {
             .stderr(Stdio::null())
             .spawn()?;
         let address = address_of(&data.join("node.json"))?;
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        Ok(Self { process, http: BufReader::new(stream), authorization: String::new() })
+        let connect = |_| -> Result<_> {
+            let stream = TcpStream::connect(&address)?;
+            stream.set_nodelay(true)?;
+            Ok(BufReader::new(stream))
+        };
+        let http = (0..CONNECTIONS).map(connect).collect::<Result<_>>()?;
+        Ok(Self { process, http, authorization: String::new() })
     }
 
     /// A caller's token of this node.
@@ -121,24 +125,38 @@ impl Node {
     /// Makes that many requests; µs of processor time each took the node.
     fn slice(&mut self, requests: usize) -> Result<f64> {
         let before = self.processor_time()?;
-        for _ in 0..requests {
-            self.ask("GET", "/v1/resolve?q=echo.demo.research", "")?;
+        for _ in 0..requests / CONNECTIONS {
+            for at in 0..CONNECTIONS {
+                self.send(at, "GET", "/v1/resolve?q=echo.demo.research", "")?;
+            }
+            for at in 0..CONNECTIONS {
+                self.receive(at)?;
+            }
         }
         Ok((self.processor_time()? - before) * 1e6 / requests as f64)
     }
 
     fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Vec<u8>> {
+        self.send(0, method, path, body)?;
+        self.receive(0)
+    }
+
+    fn send(&mut self, at: usize, method: &str, path: &str, body: &str) -> Result<()> {
         let authorization = &self.authorization;
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         );
-        self.http.get_mut().write_all((head + body).as_bytes())?;
+        Ok(self.http[at].get_mut().write_all((head + body).as_bytes())?)
+    }
+
+    fn receive(&mut self, at: usize) -> Result<Vec<u8>> {
+        let http = &mut self.http[at];
         let (mut status, mut length) = (String::new(), 0);
-        self.http.read_line(&mut status)?;
+        http.read_line(&mut status)?;
         loop {
             let mut line = String::new();
-            self.http.read_line(&mut line)?;
+            http.read_line(&mut line)?;
             match line.trim_end().split_once(": ") {
                 Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse()?,
                 Some(_) => {}
@@ -146,17 +164,20 @@ impl Node {
             }
         }
         let mut body = vec![0; length];
-        self.http.read_exact(&mut body)?;
+        http.read_exact(&mut body)?;
         let is_good = status.split(' ').nth(1).is_some_and(|code| code.starts_with('2'));
         if is_good { Ok(body) } else { Err(format!("{status}{}", String::from_utf8_lossy(&body)).into()) }
     }
 
-    /// Seconds of processor time so far, user and system. Source: proc_pid_stat(5), fields 14 and 15.
+    /// Seconds of processor time so far, of all threads, as the scheduler counts it: nanoseconds, where `stat` has ticks of ten
+    /// milliseconds. Source: Linux, Documentation/scheduler/sched-stats.rst.
     fn processor_time(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).ok_or("no such field");
-        Ok((ticks(11)? + ticks(12)?) / TICKS)
+        let mut nanos = 0_u64;
+        for task in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            let said = fs::read_to_string(task?.path().join("schedstat"))?;
+            nanos += said.split_whitespace().next().ok_or("an empty schedstat")?.parse::<u64>()?;
+        }
+        Ok(nanos as f64 / 1e9)
     }
 }
 

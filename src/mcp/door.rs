@@ -38,7 +38,10 @@ use super::{
     zone::Lists,
 };
 use crate::{
+    answers::Resolution,
+    auth::Standing,
     call::Calls,
+    handle::{Ask, Handle},
     http::{BODY_BYTES_MAX, BodyError, challenge, read_body},
 };
 
@@ -175,13 +178,20 @@ impl McpDoor {
             None => (None, None),
         };
         let modern = caller.modern;
-        let call = match ToolCall::read(&params, who(parts), caller, sender) {
+        let mut call = match ToolCall::read(&params, who(parts), caller, sender) {
             Ok(call) => call,
             Err(answer) => return answer.into_response(&id, modern),
         };
         let action = if *scope == Scope::Menu { menu::action_of(&call.name) } else { Action::Call };
         if let Err(problem) = self.require(&call.by, action) {
             return refused(&problem, &id);
+        }
+        if *scope == Scope::Menu && progress.is_none() {
+            call.ready_key = parts.extensions.get::<Arc<Standing>>().map(|standing| call.ready_key(standing));
+            let ready = call.ready_key.as_ref().and_then(|key| self.inner.calls.handle().say(key));
+            if let Some((said, _)) = ready {
+                return Answer::Result(said.body).into_response(&id, modern);
+            }
         }
         let door = Arc::clone(&self.inner);
         let span = tracing::debug_span!("mcp.call", tool = %call.name);
@@ -225,9 +235,28 @@ pub(super) struct ToolCall {
     /// What else stands in the parameters and is the tool's business: answers to its questions, its own state, the caller's `_meta`.
     pub(super) extra: Vec<(String, Bytes)>,
     pub(super) progress: Option<mpsc::Sender<Bytes>>,
+    /// Under which its answer may be made ready for whoever asks the same.
+    pub(super) ready_key: Option<String>,
 }
 
 impl ToolCall {
+    /// What the answer of a tool of ours that only looks depends on.
+    fn ready_key(&self, standing: &Standing) -> String {
+        let arguments = String::from_utf8_lossy(&self.arguments);
+        let era = if self.caller.modern { "modern" } else { "initialize" };
+        format!("mcp\0{era}\0{}\0{arguments}\0{}", self.name, standing.sight_key())
+    }
+
+    /// Makes the answer ready for the next who asks the same, where that may be.
+    pub(super) fn make_ready(&self, handle: &Handle, resolution: &Resolution, answer: impl Fn(&Resolution) -> Answer) {
+        let Some(key) = self.ready_key.clone() else { return };
+        let written = |resolution: &Resolution| match answer(resolution) {
+            Answer::Result(result) => String::from_utf8(result.into()).ok(),
+            Answer::Error { .. } => None,
+        };
+        handle.make_ready(key, resolution, Ask::default().age_max(), written);
+    }
+
     fn read(
         params: &Members<'_>,
         by: access::Caller,
@@ -247,7 +276,15 @@ impl ToolCall {
             .map(|(member, value)| (member.to_owned(), Bytes::copy_from_slice(value.get().as_bytes())))
             .collect();
         extra.extend(caller.own_meta.clone().map(|meta| ("_meta".to_owned(), meta)));
-        Ok(Self { by, caller, name, arguments: Bytes::copy_from_slice(arguments.as_bytes()), extra, progress })
+        Ok(Self {
+            by,
+            caller,
+            name,
+            arguments: Bytes::copy_from_slice(arguments.as_bytes()),
+            extra,
+            progress,
+            ready_key: None,
+        })
     }
 }
 

@@ -3,6 +3,8 @@
 //! Hosts differ in which of the two a model sees, so each is enough by itself. How long an answer still holds is the answer's own
 //! remaining lifetime, never a fresh one.
 
+use std::sync::Arc;
+
 use aop_proto::access::Caller;
 use aop_proto::error::{Kind, Problem};
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use futures::future::join_all;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::door::ToolCall;
 use super::envelope::{Answer, failed, tool_result};
 use crate::{
     answers::{Hit, Resolution, Show},
@@ -49,23 +52,32 @@ struct Search {
 }
 
 /// `search_tools`
-pub(super) async fn search(handle: &Handle, by: &Caller, arguments: &Bytes, modern: bool) -> Answer {
-    let (asks, detail) = match read_search(arguments) {
+pub(super) async fn search(handle: &Handle, call: &ToolCall) -> Answer {
+    let modern = call.caller.modern;
+    let (asks, detail) = match read_search(&call.arguments) {
         Ok(read) => read,
         Err(problem) => return failed(&problem, modern),
     };
     let found = join_all(asks.into_iter().map(|ask| async {
         let query = ask.query.clone();
-        (query, handle.resolve(by, ask).await)
+        (query, handle.resolve(&call.by, ask).await)
     }))
     .await;
-    if let [(_, Err(problem))] = found.as_slice() {
-        return failed(problem, modern);
+    if let [(query, Ok(resolution))] = found.as_slice() {
+        call.make_ready(handle, resolution, |it| tell_found(&[(query.clone(), Ok(it.clone().into()))], detail, modern));
     }
+    match found.as_slice() {
+        [(_, Err(problem))] => failed(problem, modern),
+        found => tell_found(found, detail, modern),
+    }
+}
+
+/// What was found for each query, as data and as text.
+fn tell_found(found: &[(String, Result<Arc<Resolution>, Problem>)], detail: Detail, modern: bool) -> Answer {
     let mut answers = Vec::new();
     let mut text = String::new();
     let mut ttl = u64::MAX;
-    for (query, result) in &found {
+    for (query, result) in found {
         match result {
             Ok(resolution) => {
                 ttl = ttl.min(millis(resolution.ttl));
@@ -174,20 +186,31 @@ struct Describe {
 }
 
 /// `describe_tool`
-pub(super) async fn describe(handle: &Handle, by: &Caller, arguments: &Bytes, modern: bool) -> Answer {
-    let names = match read_describe(arguments) {
+pub(super) async fn describe(handle: &Handle, call: &ToolCall) -> Answer {
+    let modern = call.caller.modern;
+    let names = match read_describe(&call.arguments) {
         Ok(names) => names,
         Err(problem) => return failed(&problem, modern),
     };
-    let looked_up = join_all(names.iter().map(|name| look_up(handle, by, name))).await;
+    let looked_up = join_all(names.iter().map(|name| look_up(handle, &call.by, name))).await;
+    if let [Ok(resolution)] = looked_up.as_slice() {
+        call.make_ready(handle, resolution, |it| tell_described(&names, &[Ok(it.clone().into())], modern));
+    }
+    tell_described(&names, &looked_up, modern)
+}
+
+/// What each name stands for, as data and as text.
+fn tell_described(names: &[String], looked_up: &[Result<Arc<Resolution>, Problem>], modern: bool) -> Answer {
     let (mut tools, mut missing, mut text, mut ttl) = (Vec::new(), Vec::new(), String::new(), u64::MAX);
     for (name, result) in names.iter().zip(looked_up) {
         match result {
-            Ok(hit) => {
-                ttl = ttl.min(millis(hit.ttl));
-                let card = card(&hit);
-                tell_card(&mut text, &card);
-                tools.push(card);
+            Ok(resolution) => {
+                for hit in resolution.hits.iter().take(1) {
+                    ttl = ttl.min(millis(hit.ttl));
+                    let card = card(hit);
+                    tell_card(&mut text, &card);
+                    tools.push(card);
+                }
             }
             Err(problem) => {
                 text.push_str(&format!("{name}: {}", problem.message));
@@ -214,14 +237,12 @@ fn read_describe(arguments: &Bytes) -> Result<Vec<String>, Problem> {
     Ok(names)
 }
 
-/// The tool of that name, or the names that are near.
-async fn look_up(handle: &Handle, by: &Caller, name: &str) -> Result<Hit, Problem> {
+/// The answer that has the tool of that name first, or the names that are near.
+async fn look_up(handle: &Handle, by: &Caller, name: &str) -> Result<Arc<Resolution>, Problem> {
     let exact = Ask { query: name.to_owned(), mode: Mode::Exact, limit: 1, ..Ask::default() };
     let mut problem = match handle.resolve(by, exact).await {
-        Ok(resolution) => match resolution.hits.first() {
-            Some(hit) => return Ok(hit.clone()),
-            None => Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`")),
-        },
+        Ok(resolution) if !resolution.hits.is_empty() => return Ok(resolution),
+        Ok(_) => Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`")),
         Err(problem) => problem,
     };
     if problem.did_you_mean.is_empty() {

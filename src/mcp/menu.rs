@@ -55,8 +55,8 @@ impl Menu {
     pub(super) async fn call(&self, calls: &Calls, call: ToolCall) -> Answer {
         let modern = call.caller.modern;
         match call.name.as_str() {
-            "search_tools" => find::search(calls.handle(), &call.by, &call.arguments, modern).await,
-            "describe_tool" => find::describe(calls.handle(), &call.by, &call.arguments, modern).await,
+            "search_tools" => find::search(calls.handle(), &call).await,
+            "describe_tool" => find::describe(calls.handle(), &call).await,
             "list_zones" => find::zones(calls.handle(), &call.by, modern).await,
             "call_tool" => match request(&call) {
                 Ok(request) => forward(calls, request, &call).await,
@@ -137,6 +137,7 @@ mod tests {
             arguments: Bytes::copy_from_slice(arguments.as_bytes()),
             extra: vec![("requestState".into(), Bytes::from_static(b"\"s\""))],
             progress: None,
+            ready_key: None,
         }
     }
 

@@ -64,12 +64,16 @@ pub struct Count {
     pub misses: u64,
 }
 
-/// A shelf of answers, bounded in number and in bytes. When it is full the oldest goes.
+/// A shelf of answers, bounded in number and in bytes. When it is full, what nobody asked for since a hand went by goes first: what is
+/// asked for once makes room again soon, what is popular stays (SIEVE, Zhang and others, NSDI 2024).
 #[derive(Debug)]
 pub struct Shelf<K, V> {
     entries: BTreeMap<K, Entry<V>>,
     by_age: BTreeMap<u64, K>,
     next: u64,
+    /// Where the hand stands, from the oldest to the newest.
+    hand: u64,
+    entries_max: usize,
     bytes: usize,
     count: Count,
 }
@@ -81,6 +85,8 @@ struct Entry<V> {
     stored: Duration,
     lifetime: Duration,
     number: u64,
+    /// It was asked for since the hand went by.
+    is_wanted: bool,
 }
 
 /// Something found on a shelf, with how long it has been there and how much of its life is left.
@@ -96,32 +102,40 @@ pub struct Kept<V> {
 
 impl<K: Ord + Clone, V: Clone> Default for Shelf<K, V> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), by_age: BTreeMap::new(), next: 0, bytes: 0, count: Count::default() }
+        Self::new(CACHE_ENTRIES_MAX)
     }
 }
 
 impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
+    /// An empty shelf for at most so many entries.
+    pub const fn new(entries_max: usize) -> Self {
+        let count = Count { hits: 0, misses: 0 };
+        Self { entries: BTreeMap::new(), by_age: BTreeMap::new(), next: 0, hand: 0, entries_max, bytes: 0, count }
+    }
+
     /// Keeps `value`, of about `bytes`, for `lifetime`; nothing is kept for no time.
     pub fn put(&mut self, key: K, value: V, bytes: usize, lifetime: Duration, now: Duration) {
         self.remove(&key);
         if lifetime.is_zero() || bytes > CACHE_BYTES_MAX {
             return;
         }
-        while self.entries.len() >= CACHE_ENTRIES_MAX || self.bytes + bytes > CACHE_BYTES_MAX {
-            let Some(oldest) = self.by_age.values().next().cloned() else { break };
-            self.remove(&oldest);
+        while !self.entries.is_empty()
+            && (self.entries.len() >= self.entries_max || self.bytes + bytes > CACHE_BYTES_MAX)
+        {
+            self.make_room();
         }
         self.bytes += bytes;
         self.by_age.insert(self.next, key.clone());
-        self.entries.insert(key, Entry { value, bytes, stored: now, lifetime, number: self.next });
+        self.entries.insert(key, Entry { value, bytes, stored: now, lifetime, number: self.next, is_wanted: false });
         self.next += 1;
     }
 
     /// What is kept under `key` and still alive. Counts a hit or a miss.
     pub fn get(&mut self, key: &K, now: Duration) -> Option<Kept<V>> {
-        let found = self.entries.get(key).and_then(|entry| {
+        let found = self.entries.get_mut(key).and_then(|entry| {
             let age = now.saturating_sub(entry.stored);
             let remaining = entry.lifetime.checked_sub(age).filter(|left| !left.is_zero())?;
+            entry.is_wanted = true;
             Some(Kept { value: entry.value.clone(), age, remaining })
         });
         match &found {
@@ -132,6 +146,20 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
             }
         }
         found
+    }
+
+    /// Takes the next one away that was not asked for since the hand went by.
+    fn make_room(&mut self) {
+        // Once round, every mark is gone.
+        for _ in 0..=self.entries.len() {
+            let next = self.by_age.range(self.hand..).next().or_else(|| self.by_age.iter().next());
+            let Some((number, key)) = next.map(|(number, key)| (*number, key.clone())) else { return };
+            self.hand = number + 1;
+            let is_wanted = self.entries.get_mut(&key).is_some_and(|entry| std::mem::take(&mut entry.is_wanted));
+            if !is_wanted {
+                return self.remove(&key);
+            }
+        }
     }
 
     fn remove(&mut self, key: &K) {
@@ -239,16 +267,61 @@ mod tests {
     }
 
     #[test]
-    fn a_full_shelf_drops_its_oldest() {
+    fn a_full_shelf_drops_the_oldest_that_nobody_asked_for() {
         let mut shelf = Shelf::default();
         for key in 0..=CACHE_ENTRIES_MAX {
             shelf.put(key, (), 1, s(10), s(0));
         }
         assert_eq!(shelf.len(), CACHE_ENTRIES_MAX);
         assert!(shelf.get(&0, s(1)).is_none() && shelf.get(&1, s(1)).is_some());
+        shelf.put(CACHE_ENTRIES_MAX + 1, (), 1, s(10), s(0));
+        assert!(shelf.get(&1, s(1)).is_some() && shelf.get(&2, s(1)).is_none(), "the first was asked for");
         shelf.put(1, (), CACHE_BYTES_MAX, s(10), s(0));
         assert_eq!(shelf.len(), 1, "what is heavy takes the room of many");
         shelf.put(2, (), CACHE_BYTES_MAX + 1, s(10), s(0));
         assert_eq!(shelf.len(), 1, "what is too heavy is not kept");
+    }
+
+    /// The same requests, by Zipf's law, of a shelf and of a list that drops what was not used for longest.
+    #[test]
+    fn what_is_popular_stays_longer_than_where_the_least_recently_used_goes() {
+        let names = 10_000_usize;
+        let weights: Vec<f64> = (1..=names)
+            .scan(0.0, |sum, rank| {
+                *sum += 1.0 / rank as f64;
+                Some(*sum)
+            })
+            .collect();
+        let mut chance = crate::selection::Chance::new([3; 32]);
+        let mut draw = || {
+            let at = (chance.number() >> 11) as f64 / (1_u64 << 53) as f64 * weights[names - 1];
+            weights.partition_point(|sum| *sum < at)
+        };
+        for share in [100, 20, 10] {
+            let capacity = names / share;
+            let (mut shelf, mut used, mut last, mut now) =
+                (Shelf::new(capacity), BTreeMap::new(), BTreeMap::new(), 0_u64);
+            let mut hits = [0_u32; 2];
+            for request in 0..200_000 {
+                let name = draw();
+                let counts = request >= 100_000;
+                match shelf.get(&name, s(0)) {
+                    Some(_) => hits[0] += u32::from(counts),
+                    None => shelf.put(name, (), 1, s(10), s(0)),
+                }
+                now += 1;
+                if let Some(before) = used.insert(name, now) {
+                    hits[1] += u32::from(counts);
+                    last.remove(&before);
+                } else if used.len() > capacity {
+                    let (_, oldest) = last.pop_first().unwrap();
+                    used.remove(&oldest);
+                }
+                last.insert(now, name);
+            }
+            let points = |hits: u32| f64::from(hits) / 1_000.0;
+            let gained = points(hits[0]) - points(hits[1]);
+            assert!(gained >= 4.0, "capacity 1/{share}: {} % against {} %", points(hits[0]), points(hits[1]));
+        }
     }
 }

@@ -15,6 +15,7 @@ mod asker;
 mod bounds;
 mod outcome;
 mod outside;
+mod pace;
 mod pending;
 mod proofs;
 mod route;
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub use asker::{Asker, Terms, Who};
 pub use outcome::{Freshness, Outcome, Source};
 use outside::{Outside, accept, weight};
+use pace::Pace;
 use pending::{Heard, Pending, Via, Waiting, millis};
 pub use proofs::Proofs;
 pub use route::{Route, Routes};
@@ -34,7 +36,7 @@ use crate::access::Sight;
 use crate::cache::{Count, Kept, Level, Quality, Shelf, Tags, grow_older, lifetime};
 use crate::codec::Wire;
 use crate::name::ZoneName;
-use crate::params::{HOP_MARGIN, QUERIES_BYTES_MAX, QUERIES_MAX, QUERIES_PEER_MAX};
+use crate::params::{HOP_MARGIN, QUERIES_BYTES_MAX, QUERIES_MAX, QUERIES_PEER_MAX, QUERY_DEADLINE};
 use crate::record::NodeId;
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
@@ -94,6 +96,9 @@ pub struct Shown {
     pub kept: [usize; 2],
 }
 
+/// What is asked for is asked anew once so small a part of its life is left.
+const PREFETCH_SHARE: u32 = 10;
+
 /// All questions of one node, and what it remembers of earlier ones.
 #[derive(Debug, Default)]
 pub struct Resolver {
@@ -107,8 +112,12 @@ pub struct Resolver {
     /// Query id → question.
     sent: BTreeMap<u64, u64>,
     next: u64,
-    l2: Shelf<Question, Outside>,
+    /// What a neighbouring zone said for itself and all that lies beyond it, by its name.
+    l2: Shelf<(String, Question), Outside>,
     l3: Shelf<(Question, String), Checked>,
+    /// What is asked anew before it ends.
+    refreshing: BTreeSet<(String, Question)>,
+    pace: Pace,
     refused: u64,
 }
 
@@ -126,20 +135,7 @@ impl Resolver {
             first.joined.extend(asker.door());
             return Vec::new();
         }
-        let mut pending = Pending {
-            question,
-            asker,
-            joined: Vec::new(),
-            bytes: 0,
-            terms,
-            waiting: BTreeMap::new(),
-            answers: Vec::new(),
-            silent: BTreeSet::new(),
-            skipped: 0,
-            proofs: Vec::new(),
-            from_cache: false,
-            whole: visited.iter().all(|zone| ZoneName::parse(zone).is_ok_and(|zone| zone.is_within(around.by.zone))),
-        };
+        let mut pending = Pending::of(question, asker, terms);
         let plan = around.routes.plan(&pending.question, &terms, visited);
         pending.skipped = plan.skipped;
         // What is kept of a name that is there lives longer than a denial: how old an answer is would tell them apart.
@@ -164,7 +160,7 @@ impl Resolver {
             self.sent.insert(*query, id);
         }
         if pending.waiting.is_empty() {
-            acts.push(self.finish(pending, around));
+            acts.extend(self.finish(pending, around));
         } else {
             if let Some(peer) = pending.asker.peer() {
                 *self.by_peer.entry(peer).or_default() += 1;
@@ -213,63 +209,101 @@ impl Resolver {
         around: &mut Around<'_>,
         acts: &mut Vec<Act>,
     ) {
-        let outside = if plan.parent { self.outside(pending, around) } else { None };
-        let up = plan.parent && outside.is_none();
-        let targets = plan.children.len() + usize::from(up);
+        let mut due = Vec::new();
+        let parent = around.routes.parent.clone().filter(|_| plan.parent);
+        let routes = plan.children.into_iter().map(|child| (Via::Child, child));
+        let mut asked = Vec::new();
+        for (via, route) in routes.chain(parent.map(|parent| (Via::Parent, parent))) {
+            let question = match via {
+                Via::Child => pending.of_child(&route.zone),
+                Via::Parent | Via::Fellow => pending.of_outside(around.by.zone),
+            };
+            match self.said_before(&route.zone, &question, &pending.terms, around.now) {
+                Some((outside, is_due)) => {
+                    pending.absorb(outside, Source::L2, around.now);
+                    pending.from_cache = true;
+                    due.extend(is_due.then_some((via, route, question)));
+                }
+                None => asked.push((via, route, question)),
+            }
+        }
         let affordable = usize::from(pending.terms.budget);
-        if targets > affordable {
-            pending.skipped += u32::try_from(targets - affordable).unwrap_or(u32::MAX);
+        if asked.len() > affordable {
+            pending.skipped += u32::try_from(asked.len() - affordable).unwrap_or(u32::MAX);
+            // Above lies more than in any one zone below.
+            let has_parent = asked.last().is_some_and(|(via, ..)| *via == Via::Parent);
+            asked.rotate_right(usize::from(has_parent));
+            asked.truncate(affordable);
         }
-        let each = pending.terms.budget / u16::try_from(targets.max(1)).unwrap_or(u16::MAX);
-        if let Some(outside) = outside {
-            pending.absorb(outside, Source::L2, around.now);
-            pending.from_cache = true;
+        let each = pending.terms.budget / u16::try_from(asked.len().max(1)).unwrap_or(u16::MAX);
+        for (via, route, question) in asked {
+            let query = pending.query(question, visited, each, around);
+            match via {
+                Via::Child => drop(pending.wait(query, route, via, &self.pace, around.now, acts)),
+                Via::Parent | Via::Fellow => self.ask_up(pending, query, route, around, acts),
+            }
         }
-        for child in plan.children.into_iter().take(affordable.saturating_sub(usize::from(up))) {
-            let query = pending.query(pending.of_child(&child.zone), visited, each, around);
-            pending.wait(query, child, Via::Child, around.now, acts);
-        }
-        if up && affordable > 0 {
-            self.ask_up(pending, visited, each, around, acts);
+        for (via, route, question) in due {
+            acts.extend(self.refresh(via, route, question, around));
         }
     }
 
-    /// What this node holds of the world outside for this question.
-    fn outside(&mut self, pending: &Pending, around: &Around<'_>) -> Option<Outside> {
-        if !pending.terms.cached {
+    /// What a neighbouring zone said to this question before, if that still holds, and whether it is time to ask it anew.
+    fn said_before(
+        &mut self,
+        zone: &str,
+        question: &Question,
+        terms: &Terms,
+        now: Duration,
+    ) -> Option<(Outside, bool)> {
+        if !terms.cached {
             return None;
         }
-        let Kept { mut value, age, remaining } = self.l2.get(&pending.of_outside(around.by.zone), around.now)?;
+        let key = (zone.to_owned(), question.clone());
+        let Kept { mut value, age, remaining } = self.l2.get(&key, now)?;
         let aged = |checked: &Checked| Duration::from_millis(checked.answer.age_ms) + age;
-        if value.answers.iter().any(|checked| aged(checked) > pending.terms.age_max) {
+        if value.answers.iter().any(|checked| aged(checked) > terms.age_max) {
             return None;
         }
         for checked in &mut value.answers {
             grow_older(&mut checked.answer, age);
             checked.answer.ttl_ms = checked.answer.ttl_ms.min(millis(remaining));
         }
-        Some(value)
+        let is_due = remaining < (age + remaining) / PREFETCH_SHARE && !self.refreshing.contains(&key);
+        Some((value, is_due))
     }
 
-    fn ask_up(
-        &self,
-        pending: &mut Pending,
-        visited: &[String],
-        budget: u16,
-        around: &mut Around<'_>,
-        acts: &mut Vec<Act>,
-    ) {
-        let Some(parent) = around.routes.parent.clone() else { return };
-        let mut query = pending.query(pending.of_outside(around.by.zone), visited, budget, around);
+    /// Asks anew what is wanted and about to end, so that whoever asks next need not wait (RFC 8767 §5 has the refresh, unbound's
+    /// `prefetch` the tenth of its life).
+    fn refresh(&mut self, via: Via, route: Route, question: Question, around: &mut Around<'_>) -> Vec<Act> {
+        if route.peers.is_empty() || self.pending.len() >= QUERIES_MAX {
+            return Vec::new();
+        }
+        let terms = Terms { cached: false, ..Terms::of_door(question.form, around.now + QUERY_DEADLINE.0) };
+        let key = (route.zone.clone(), question.clone());
+        let asker = Asker { who: Who::Nobody, sight: None };
+        let mut pending = Pending::of(question.clone(), asker, terms);
+        let query = pending.query(question, &[], terms.budget, around);
+        let mut acts = Vec::new();
+        self.sent.insert(query.id, self.next);
+        pending.wait(query, route, via, &self.pace, around.now, &mut acts);
+        pending.refreshes = Some(key.clone());
+        self.refreshing.insert(key);
+        self.pending.insert(self.next, pending);
+        self.next += 1;
+        acts
+    }
+
+    fn ask_up(&self, pending: &mut Pending, mut query: Query, parent: Route, around: &Around<'_>, acts: &mut Vec<Act>) {
         let owner = owner_of(&query.question.encode(), around.fellows.iter().copied().chain([around.by.node]));
         match owner {
             Some(owner) if owner != around.by.node && pending.terms.cached && !pending.terms.outside => {
                 query.outside = true;
                 let route = Route { zone: parent.zone, peers: vec![owner], stale: false, error: parent.error };
-                pending.wait(query, route, Via::Fellow, around.now, acts);
+                pending.wait(query, route, Via::Fellow, &self.pace, around.now, acts);
             }
             _ => {
-                pending.wait(query, parent, Via::Parent, around.now, acts);
+                pending.wait(query, parent, Via::Parent, &self.pace, around.now, acts);
             }
         }
     }
@@ -293,19 +327,22 @@ impl Resolver {
         };
         if better {
             let mut acts = Vec::new();
-            if pending.elsewhere(&waiting, around, &mut acts) {
+            if pending.elsewhere(&waiting, &self.pace, around, &mut acts) {
                 self.sent.insert(query, id);
                 return acts;
             }
         }
         let took = around.now.saturating_sub(sent);
+        if answer.silent.is_empty() {
+            self.pace.heard(waiting.via, waiting.query.question.form, &waiting.zone, took);
+        }
         let outside = accept(answer, &waiting, took, around, &mut self.refused);
         // What changed while it was on its way, or was cut short by where the asker has been, is an answer but nothing to keep.
         let outdated = |checked: &Checked| {
             let zone = ZoneName::parse(&checked.answer.zone);
             zone.is_ok_and(|zone| around.tags.outdates(&zone, checked.answer.node, checked.answer.tag))
         };
-        let keep = pending.whole && !outside.answers.iter().any(outdated);
+        let keep = waiting.is_whole(around.by.zone) && !outside.answers.iter().any(outdated);
         for checked in outside.answers.iter().filter(|checked| !outdated(checked)) {
             let key = (waiting.query.question.clone(), checked.answer.zone.clone());
             let remaining = Duration::from_millis(checked.answer.ttl_ms);
@@ -317,10 +354,11 @@ impl Resolver {
                 around.now,
             );
         }
-        if keep && waiting.via == Via::Parent && !outside.answers.is_empty() {
+        if keep && !outside.answers.is_empty() {
             let bytes = outside.answers.iter().map(weight).sum();
             let lifetime = outside.lifetime(&pending.question);
-            self.l2.put(waiting.query.question.clone(), outside.clone(), bytes, lifetime, around.now);
+            let key = (waiting.zone.clone(), waiting.query.question.clone());
+            self.l2.put(key, outside.clone(), bytes, lifetime, around.now);
         }
         let source = match waiting.via {
             Via::Parent => Source::Parent,
@@ -383,7 +421,10 @@ impl Resolver {
             for query in gone {
                 let Some(waiting) = pending.waiting.remove(&query) else { continue };
                 self.sent.remove(&query);
-                if pending.elsewhere(&waiting, around, &mut acts) {
+                if pending.elsewhere(&waiting, &self.pace, around, &mut acts) {
+                    if waiting.is_hedged {
+                        self.pace.spend();
+                    }
                     self.sent.insert(query, id);
                 } else {
                     pending.silent.insert(Silent { zone: waiting.zone, reason: reason.to_owned() });
@@ -404,8 +445,11 @@ impl Resolver {
                 if let Some(pending) = &pending {
                     self.held -= pending.bytes;
                     self.forget_asker(&pending.asker);
+                    if let Some(key) = &pending.refreshes {
+                        self.refreshing.remove(key);
+                    }
                 }
-                pending.map(|pending| self.finish(pending, around)).into_iter().collect()
+                pending.and_then(|pending| self.finish(pending, around)).into_iter().collect()
             }
             _ => Vec::new(),
         }
@@ -422,7 +466,7 @@ impl Resolver {
         }
     }
 
-    fn finish(&mut self, mut pending: Pending, around: &Around<'_>) -> Act {
+    fn finish(&mut self, mut pending: Pending, around: &Around<'_>) -> Option<Act> {
         for heard in &mut pending.answers {
             grow_older(&mut heard.checked.answer, around.now.saturating_sub(heard.at));
         }
@@ -445,9 +489,10 @@ impl Resolver {
         match pending.asker.who {
             Who::Door(token) => {
                 pending.joined.push(token);
-                Act::Resolved(std::mem::take(&mut pending.joined), Box::new(pending.into_outcome()))
+                Some(Act::Resolved(std::mem::take(&mut pending.joined), Box::new(pending.into_outcome())))
             }
-            Who::Peer { node, id } => Act::Reply(node, Box::new(pending.into_answer(id))),
+            Who::Peer { node, id } => Some(Act::Reply(node, Box::new(pending.into_answer(id)))),
+            Who::Nobody => None,
         }
     }
 

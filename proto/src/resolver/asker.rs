@@ -29,6 +29,8 @@ pub enum Who {
         /// Its query.
         id: u64,
     },
+    /// Nobody: what was asked for often is asked anew before it ends.
+    Nobody,
 }
 
 impl Asker {
@@ -36,14 +38,14 @@ impl Asker {
     pub(super) const fn door(&self) -> Option<u64> {
         match self.who {
             Who::Door(token) => Some(token),
-            Who::Peer { .. } => None,
+            Who::Peer { .. } | Who::Nobody => None,
         }
     }
 
     /// The node that asks, if it is another.
     pub(super) const fn peer(&self) -> Option<NodeId> {
         match self.who {
-            Who::Door(_) => None,
+            Who::Door(_) | Who::Nobody => None,
             Who::Peer { node, .. } => Some(node),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Act, Around, Asker, Outcome, Outside, Proofs, Route, Source, Terms, bounds, shown, weight};
+use super::{Act, Around, Asker, Outcome, Outside, Pace, Proofs, Route, Source, Terms, bounds, shown, weight};
 use crate::access::Sight;
 use crate::name::ZoneName;
 use crate::params::{HOP_MARGIN, RESULTS, TTL_L2};
@@ -27,8 +27,8 @@ pub(super) struct Pending {
     pub(super) skipped: u32,
     pub(super) proofs: Vec<ZoneProof>,
     pub(super) from_cache: bool,
-    /// Nobody outside the own zone was left out for having been asked before: what comes back is worth keeping.
-    pub(super) whole: bool,
+    /// What is asked anew by it, before it ends.
+    pub(super) refreshes: Option<(String, Question)>,
 }
 
 /// What a zone said, which waits for the others.
@@ -48,10 +48,12 @@ pub(super) struct Waiting {
     /// Everybody it was sent to, and when; whoever answers first is heard.
     pub(super) asked: Vec<(NodeId, Duration)>,
     pub(super) until: Duration,
+    /// It is waited for no longer than nearly all of its zone's answers took.
+    pub(super) is_hedged: bool,
     pub(super) query: Query,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Via {
     Parent,
     Child,
@@ -66,9 +68,37 @@ impl Waiting {
     pub(super) fn sent_to(&self, peer: NodeId) -> Option<Duration> {
         self.asked.iter().find(|(asked, _)| *asked == peer).map(|(_, sent)| *sent)
     }
+
+    /// Whether nobody who belongs into the answer was left out for having been asked before, so that it is worth keeping.
+    pub(super) fn is_whole(&self, own: &ZoneName) -> bool {
+        let is_in = |visited: &String, zone: &ZoneName| ZoneName::parse(visited).is_ok_and(|it| it.is_within(zone));
+        match self.via {
+            Via::Parent | Via::Fellow => self.query.visited.iter().all(|visited| is_in(visited, own)),
+            Via::Child => {
+                ZoneName::parse(&self.zone).is_ok_and(|zone| !self.query.visited.iter().any(|been| is_in(been, &zone)))
+            }
+        }
+    }
 }
 
 impl Pending {
+    pub(super) const fn of(question: Question, asker: Asker, terms: Terms) -> Self {
+        Self {
+            question,
+            asker,
+            joined: Vec::new(),
+            bytes: 0,
+            terms,
+            waiting: BTreeMap::new(),
+            answers: Vec::new(),
+            silent: BTreeSet::new(),
+            skipped: 0,
+            proofs: Vec::new(),
+            from_cache: false,
+            refreshes: None,
+        }
+    }
+
     /// The question as it is asked of a zone and those below it.
     pub(super) fn of_child(&self, zone: &str) -> Question {
         let sees_all = |sight: &Sight| ZoneName::parse(zone).is_ok_and(|zone| sight.sees_all_below(&zone));
@@ -108,15 +138,27 @@ impl Pending {
     }
 
     /// Sends the query along the route and waits for it, or says that the zone is silent. True when it waits.
-    pub(super) fn wait(&mut self, query: Query, route: Route, via: Via, now: Duration, acts: &mut Vec<Act>) -> bool {
+    pub(super) fn wait(
+        &mut self,
+        query: Query,
+        route: Route,
+        via: Via,
+        pace: &Pace,
+        now: Duration,
+        acts: &mut Vec<Act>,
+    ) -> bool {
         let Route { zone, peers, stale, error } = route;
+        let mut is_hedged = false;
         let (peer, others, until) = match peers.split_first() {
             Some((first, others)) => {
                 acts.push(Act::Ask(*first, query.clone()));
                 // While somebody else is left to ask, one peer gets only a share of the time: it may be dead, unnoticed yet.
                 let last = others.is_empty() && via != Via::Fellow;
                 let share = self.terms.deadline.saturating_sub(now) * 2 / 5;
-                (Some(*first), others.to_vec(), if last { self.terms.deadline } else { now + share })
+                let patience = pace.patience(via, query.question.form, &zone).filter(|time| !last && *time < share);
+                is_hedged = patience.is_some();
+                let until = if last { self.terms.deadline } else { now + patience.unwrap_or(share) };
+                (Some(*first), others.to_vec(), until)
             }
             None if via == Via::Child && !stale => {
                 acts.extend(ZoneName::parse(&zone).ok().map(Act::Reach));
@@ -133,12 +175,18 @@ impl Pending {
             }
         };
         let asked = peer.map(|peer| (peer, now)).into_iter().collect();
-        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, query });
+        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, is_hedged, query });
         true
     }
 
     /// The same query to the zone's next peer, or past a fellow to the parent. False when there is nobody left or no time.
-    pub(super) fn elsewhere(&mut self, waiting: &Waiting, around: &Around<'_>, acts: &mut Vec<Act>) -> bool {
+    pub(super) fn elsewhere(
+        &mut self,
+        waiting: &Waiting,
+        pace: &Pace,
+        around: &Around<'_>,
+        acts: &mut Vec<Act>,
+    ) -> bool {
         if self.terms.deadline <= around.now {
             return false;
         }
@@ -159,7 +207,7 @@ impl Pending {
                 (Route { zone, peers, stale: true, error }, via)
             }
         };
-        let waits = self.wait(query, route, via, around.now, acts);
+        let waits = self.wait(query, route, via, pace, around.now, acts);
         if let Some(again) = self.waiting.get_mut(&waiting.query.id) {
             again.asked.extend(&waiting.asked);
         }

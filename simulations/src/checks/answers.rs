@@ -178,7 +178,8 @@ fn in_bailiwick(number: usize, source: Source, zone: &str, answered: &Answered, 
     let fits = match source {
         Source::Local => zone == own,
         Source::Child => below,
-        Source::Parent | Source::L2 => !below,
+        Source::Parent => !below,
+        Source::L2 => zone != own,
         Source::L3 => true,
     };
     let named = match (question.form, FullName::parse(&question.text)) {

@@ -1,0 +1,118 @@
+//! What zones keep of each other's answers: asked once for all who ask, renewed before it ends, asked past whoever is slow.
+
+#![expect(clippy::unwrap_used, reason = "what is missing here has failed the test")]
+
+use std::time::Duration;
+
+use aop_proto::params::TTL_L2;
+use aop_proto::resolver::{Source, Terms};
+use aop_proto::wire::message::Question;
+use aop_simulations::scenario::server;
+use aop_simulations::world::{HostId, Spec, name, words};
+use aop_simulations::{Answered, World};
+
+/// Kind of a query on the wire.
+const QUERY: u8 = 32;
+/// Time in which delegations stand.
+const SETTLED: Duration = Duration::from_secs(3);
+const PAPERS: &str = "search_papers.arxiv.research";
+
+/// A root, `research` of one or two replicas with a tool for papers, `writing`, and `deep.writing` below it.
+fn federation(seed: u64, replicas: u32) -> (World, HostId, Vec<HostId>, HostId, HostId) {
+    let mut world = World::new(seed);
+    let root = world.boot(Spec::new(".", 1));
+    let mut research = vec![world.boot(Spec::new("research", 2).parent(1))];
+    world.run_for(SETTLED);
+    research.extend((1..replicas).map(|number| world.boot(Spec::new("research", 10 + number).parent(1).join(2))));
+    let writing = world.boot(Spec::new("writing", 3).parent(1));
+    let deep = world.boot(Spec::new("deep.writing", 4).parent(3));
+    world.run_for(SETTLED);
+    world.write_through(research[0], server("arxiv", &[("search_papers", "Search papers on arxiv")])).unwrap();
+    world.run_for(SETTLED);
+    (world, root, research, writing, deep)
+}
+
+fn queries_to(world: &World, to: &[HostId]) -> u64 {
+    to.iter().map(|to| world.received(*to, |kind| kind == QUERY).messages).sum()
+}
+
+fn uncached(world: &mut World, host: HostId, question: Question) -> Answered {
+    world.resolve_as(host, question, |terms| Terms { cached: false, ..terms })
+}
+
+#[test]
+fn what_one_zone_asked_for_another_hears_from_the_zone_between_them() {
+    for question in [name(PAPERS), words("papers on arxiv")] {
+        let (mut world, root, research, writing, deep) = federation(1, 1);
+        let first = world.resolve(deep, question.clone());
+        let (before, above) = (queries_to(&world, &research), queries_to(&world, &[root]));
+        for h in [root, writing, deep] { eprintln!("{:?} {:?}", h, world.view(h).unwrap().counts.kept); }
+        world.run_for(Duration::from_secs(20));
+        for h in [root, writing, deep] { eprintln!("{:?} {:?} {:?}", h, world.view(h).unwrap().counts.kept, world.view(h).unwrap().epoch); }
+        for host in [root, writing] {
+            let again = world.resolve(host, question.clone());
+            assert_eq!(again.names(), first.names());
+            let (source, checked) = &again.outcome.answers[again.found[0].answer];
+            assert_eq!((*source, checked.answer.zone.as_str()), (Source::L2, "research"));
+            assert!(checked.answer.age_ms >= 20_000 && checked.answer.ttl_ms <= TTL_L2.as_millis() as u64 - 20_000);
+        }
+        assert_eq!(queries_to(&world, &research), before, "nobody asked it again");
+        assert_eq!(queries_to(&world, &[root]), above, "writing kept it as well");
+        // It changes, and nobody hears the old.
+        world.write_through(research[0], server("arxiv", &[("search_papers", "Search papers anywhere")])).unwrap();
+        world.run_for(Duration::from_secs(1));
+        for host in [root, writing, deep] {
+            let changed = world.resolve(host, question.clone());
+            let body = &changed.found[0].instance.body.definition;
+            assert!(String::from_utf8_lossy(body).contains("anywhere"), "{host:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_asked_for_often_is_asked_anew_before_it_ends() {
+    let (mut world, _, research, writing, _) = federation(2, 1);
+    let went_out = |world: &mut World, seconds: u64| {
+        let before = queries_to(world, &research);
+        let mut slowest = Duration::ZERO;
+        for _ in 0..seconds {
+            world.run_for(Duration::from_secs(1));
+            slowest = slowest.max(world.resolve(writing, name(PAPERS)).took);
+        }
+        (queries_to(world, &research) - before, slowest)
+    };
+    assert_eq!(went_out(&mut world, 1).0, 1);
+    let life = TTL_L2.as_secs();
+    let (asked, slowest) = went_out(&mut world, 10 * life);
+    assert!((10..=13).contains(&asked), "{asked} questions in ten lifetimes");
+    assert_eq!(slowest, Duration::ZERO, "nobody ever waited");
+    // What nobody asks for ends.
+    world.run_for(2 * TTL_L2);
+    assert_eq!(queries_to(&world, &research), asked + 1);
+    assert!(world.resolve(writing, name(PAPERS)).took > Duration::ZERO);
+}
+
+#[test]
+fn who_became_slow_is_asked_past_and_still_heard() {
+    let (mut world, root, research, ..) = federation(3, 2);
+    for _ in 0..40 {
+        let answered = uncached(&mut world, root, name(PAPERS));
+        assert!(!answered.outcome.is_partial());
+    }
+    let usual = uncached(&mut world, root, name(PAPERS)).took;
+    let first = if queries_to(&world, &research[..1]) > 20 { 0 } else { 1 };
+    world.slow(&[root], &[research[first]], (Duration::from_millis(300), Duration::from_millis(310)));
+    let before = queries_to(&world, &research);
+    let slow = uncached(&mut world, root, name(PAPERS));
+    assert!(!slow.outcome.is_partial() && slow.names() == [PAPERS]);
+    assert!(slow.took < usual + Duration::from_millis(40), "{:?} where {usual:?} is usual", slow.took);
+    assert_eq!(queries_to(&world, &research) - before, 2);
+    // All of it is slow now: no second question for each.
+    world.slow(&[root], &research, (Duration::from_millis(300), Duration::from_millis(310)));
+    let before = queries_to(&world, &research);
+    for _ in 0..40 {
+        assert!(!uncached(&mut world, root, name(PAPERS)).outcome.is_partial());
+    }
+    let more = queries_to(&world, &research) - before - 40;
+    assert!(more <= 14, "{more} of 40 were asked twice");
+}

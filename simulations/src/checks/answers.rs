@@ -96,8 +96,11 @@ impl Answers {
             self.believable(number, checked, hosts)?;
             self.in_time(number, *source, &checked.answer, negative, answered.outcome.is_partial(), time)?;
             in_bailiwick(number, *source, &checked.answer.zone, answered, hosts)?;
+            // A zone may be silent because one on the way to it is.
             let is_silent = outcome.silent.iter().any(|silent| silent.zone == checked.answer.zone);
-            ensure(is_silent == (*source == Source::L3) || self.hidden, 10, || {
+            let is_kept = *source == Source::L3;
+            let fits = if is_kept { outcome.is_partial() } else { !is_silent };
+            ensure(fits || self.hidden, 10, || {
                 format!("host {number} shows {} from {source:?}, silent {is_silent}", checked.answer.zone)
             })?;
             if !self.garbled {

@@ -162,6 +162,11 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
         }
     }
 
+    /// Keys from `first` on, ended ones included.
+    pub fn keys_from(&self, first: &K) -> impl Iterator<Item = &K> {
+        self.entries.range(first..).map(|(key, _)| key)
+    }
+
     fn remove(&mut self, key: &K) {
         if let Some(entry) = self.entries.remove(key) {
             self.by_age.remove(&entry.number);

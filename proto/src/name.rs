@@ -97,6 +97,15 @@ impl ZoneName {
         if self.is_root() { 0 } else { self.0.split('.').count() }
     }
 
+    /// Labels at the end that both have.
+    pub fn shared_labels(&self, other: &Self) -> usize {
+        self.top_down().zip(other.top_down()).take_while(|(own, other)| own == other).count()
+    }
+
+    fn top_down(&self) -> impl Iterator<Item = &str> {
+        self.0.rsplit('.').filter(|label| !label.is_empty())
+    }
+
     /// Whether this zone is `other` or lies below it.
     pub fn is_within(&self, other: &Self) -> bool {
         self == other || self.is_below(other)

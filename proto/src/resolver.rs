@@ -471,18 +471,8 @@ impl Resolver {
             grow_older(&mut heard.checked.answer, around.now.saturating_sub(heard.at));
         }
         // Nobody else is told what was said before.
-        for silent in pending.silent.iter().filter(|_| pending.asker.door().is_some()) {
-            let kept = pending
-                .as_kept()
-                .into_iter()
-                .find_map(|question| self.l3.get(&(question, silent.zone.clone()), around.now));
-            if let Some(Kept { value: mut checked, age, .. }) = kept
-                && age + Duration::from_millis(checked.answer.age_ms) <= pending.terms.age_max
-            {
-                grow_older(&mut checked.answer, age);
-                checked.answer.ttl_ms = 0;
-                pending.answers.push(Heard { source: Source::L3, checked, at: around.now });
-            }
+        if pending.asker.door().is_some() && !pending.silent.is_empty() {
+            self.add_kept(&mut pending, around);
         }
         pending.answers.sort_by(|a, b| a.checked.answer.zone.cmp(&b.checked.answer.zone));
         pending.add_proofs(&around.proofs, around.anchors);
@@ -493,6 +483,28 @@ impl Resolver {
             }
             Who::Peer { node, id } => Some(Act::Reply(node, Box::new(pending.into_answer(id)))),
             Who::Nobody => None,
+        }
+    }
+
+    /// What zones said before that did not answer now, or are asked through one that did not.
+    fn add_kept(&mut self, pending: &mut Pending, around: &Around<'_>) {
+        let silent: Vec<&str> = pending.silent.iter().map(|silent| silent.zone.as_str()).collect();
+        let mut kept = Vec::new();
+        for question in pending.as_kept() {
+            let first = (question, String::new());
+            let of_question = self.l3.keys_from(&first).take_while(|(other, _)| *other == first.0);
+            kept.extend(of_question.filter(|(_, zone)| around.routes.is_cut_off(zone, &silent)).cloned());
+        }
+        for key in kept {
+            let is_there = |heard: &Heard| heard.checked.answer.zone == key.1;
+            if let Some(Kept { value: mut checked, age, .. }) = self.l3.get(&key, around.now)
+                && age + Duration::from_millis(checked.answer.age_ms) <= pending.terms.age_max
+                && !pending.answers.iter().any(is_there)
+            {
+                grow_older(&mut checked.answer, age);
+                checked.answer.ttl_ms = 0;
+                pending.answers.push(Heard { source: Source::L3, checked, at: around.now });
+            }
         }
     }
 

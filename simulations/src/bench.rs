@@ -7,6 +7,7 @@ mod members;
 mod partition;
 mod sizes;
 mod spread;
+mod zipf;
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -23,14 +24,14 @@ pub struct Options {
     pub seed: u64,
     /// Worlds of ten thousand nodes as well.
     pub large: bool,
-    /// Only these figures, `T1` to `T10`; empty for all.
+    /// Only these figures, `T1` to `T10` and `Z1` to `Z5`, or `Z` for all of that letter; empty for all.
     pub only: Vec<String>,
 }
 
 /// One figure.
 #[derive(Clone, Debug)]
 pub struct Figure {
-    /// `T1` to `T10`.
+    /// `T1` to `T10`, `Z1` to `Z5`.
     number: &'static str,
     what: String,
     measured: f64,
@@ -101,11 +102,12 @@ fn short(number: f64) -> String {
 /// One part of the table: the figures it measures, and how.
 type Part = (&'static [&'static str], fn(&Options) -> Vec<Figure>);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     (&["T1", "T2", "T3", "T5", "T6"], spread::all),
     (&["T4", "T7", "T10"], sizes::all),
     (&["T8"], partition::heals),
     (&["T9"], members::all),
+    (&["Z1", "Z2", "Z3", "Z4", "Z5"], zipf::all),
 ];
 
 /// Measures and prints; whether every figure was reached.
@@ -149,7 +151,8 @@ pub fn run(options: &Options) -> bool {
 }
 
 fn is_wanted(options: &Options, number: &str) -> bool {
-    options.only.iter().any(|only| only.eq_ignore_ascii_case(number))
+    let group = &number[..1];
+    options.only.iter().any(|only| only.eq_ignore_ascii_case(number) || only.eq_ignore_ascii_case(group))
 }
 
 /// A zone of so many that have known each other for some time, with links of a local network.

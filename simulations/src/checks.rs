@@ -11,7 +11,7 @@
 //!  7  acknowledged writes survive                                       promises
 //!  8  everything that is held is bounded                                resources
 //!  9  membership tells the truth within the bound                       calm
-//! 10  no answer is older than it says, or from where it may not come     answers
+//! 10  no answer is older than it says, or from where it may not come     answers, past
 //! 11  every branch is taken by some seed                                coverage
 //! ```
 //!
@@ -23,6 +23,7 @@ mod calm;
 mod coverage;
 mod logs;
 mod order;
+mod past;
 mod promises;
 mod resources;
 mod shows;
@@ -140,6 +141,22 @@ impl Checks {
     /// What this node says is not believed by anybody, and not held against it either.
     pub(crate) fn hostile(&mut self, node: NodeId) {
         self.truth.distrust(node);
+        self.answers.past.forget(node);
+    }
+
+    /// From now on something may be hidden from somebody.
+    pub(crate) const fn hides(&mut self) {
+        self.answers.hidden = true;
+    }
+
+    /// What a node shows is something else from now on.
+    pub(crate) fn shows(&mut self, host: &Host, time: Duration) {
+        if self.full()
+            && !host.hostile
+            && let Some(node) = &host.node
+        {
+            self.answers.past.shows(&node.view(), time);
+        }
     }
 
     /// A disk is gone, with everything it promised.
@@ -160,6 +177,8 @@ impl Checks {
     /// A node stands on what its store held, and has not spoken yet.
     pub(crate) fn started(&mut self, number: usize, host: &Host, time: Duration) {
         self.disturbed(time);
+        self.answers.hidden |= host.spec.guarded || !host.spec.rules.is_empty();
+        self.shows(host, time);
         if self.watch == Watch::Nothing || host.hostile {
             return;
         }

@@ -130,7 +130,7 @@ struct Bench {
     /// Worlds of ten thousand nodes as well.
     #[arg(long)]
     large: bool,
-    /// Only these figures, T1 to T10.
+    /// Only these figures, T1 to T10 and Z1 to Z5, or a letter for all of its figures.
     only: Vec<String>,
 }
 

@@ -46,9 +46,13 @@ fn what_one_zone_asked_for_another_hears_from_the_zone_between_them() {
         let (mut world, root, research, writing, deep) = federation(1, 1);
         let first = world.resolve(deep, question.clone());
         let (before, above) = (queries_to(&world, &research), queries_to(&world, &[root]));
-        for h in [root, writing, deep] { eprintln!("{:?} {:?}", h, world.view(h).unwrap().counts.kept); }
+        for h in [root, writing, deep] {
+            eprintln!("{:?} {:?}", h, world.view(h).unwrap().counts.kept);
+        }
         world.run_for(Duration::from_secs(20));
-        for h in [root, writing, deep] { eprintln!("{:?} {:?} {:?}", h, world.view(h).unwrap().counts.kept, world.view(h).unwrap().epoch); }
+        for h in [root, writing, deep] {
+            eprintln!("{:?} {:?} {:?}", h, world.view(h).unwrap().counts.kept, world.view(h).unwrap().epoch);
+        }
         for host in [root, writing] {
             let again = world.resolve(host, question.clone());
             assert_eq!(again.names(), first.names());

@@ -89,6 +89,21 @@ impl Routes {
         }
     }
 
+    /// Whether a question for `zone` passes one of those that were silent: the zone itself, one above it, or on the way up to where its
+    /// way and ours meet. Of zones further up than the parent only names are known: who shares more of ours is not behind them.
+    pub(super) fn is_cut_off(&self, zone: &str, silent: &[&str]) -> bool {
+        let Ok(zone) = ZoneName::parse(zone) else { return false };
+        let up = self.parent.as_ref().map(|parent| parent.zone.as_str());
+        silent.iter().any(|name| match ZoneName::parse(name) {
+            _ if Some(*name) == up => !zone.is_within(&self.own),
+            Ok(silent) if self.own.is_within(&silent) => {
+                !zone.is_within(&self.own) && zone.shared_labels(&self.own) <= silent.depth()
+            }
+            Ok(silent) => zone.is_within(&silent),
+            Err(_) => false,
+        })
+    }
+
     /// Zones here and below whose names are near the zone asked for, or near the end of a name that is nobody's.
     pub(super) fn near_zones(&self, question: &Question) -> Vec<String> {
         let known = || self.children.iter().map(|(zone, _)| zone.as_str()).chain([self.own.as_str()]);
@@ -154,6 +169,23 @@ mod tests {
         assert_eq!(plan(&ask(Form::Exact, "t.s.ml.lib", None), &[]), (false, vec!["ml.lib".into()], false));
         assert_eq!(plan(&ask(Form::Exact, "t.s.lib", None), &[]), (true, vec![], false));
         assert_eq!(plan(&ask(Form::Exact, "t.s.elsewhere", None), &[]), (false, vec![], true));
+    }
+
+    /// What was kept was looked for under the silent zone's own name: with the parent away, nothing that lies behind it was found.
+    #[test]
+    fn what_lies_behind_a_silent_zone_is_cut_off() {
+        let cut_off = |routes: &Routes, silent: &str| {
+            let zones = ["lib", "ml.lib", "deep.ml.lib", "bio.lib", "lab", "x.lab", "."];
+            zones.into_iter().filter(|zone| routes.is_cut_off(zone, &[silent])).collect::<Vec<_>>()
+        };
+        assert_eq!(cut_off(&middle(), "."), ["lab", "x.lab", "."], "its parent");
+        assert_eq!(cut_off(&middle(), "ml.lib"), ["ml.lib", "deep.ml.lib"], "a child");
+        assert_eq!(cut_off(&middle(), "lab"), ["lab", "x.lab"], "another");
+        let leaf = Routes { own: zone("bio.lib"), parent: Some(route("lib")), children: Vec::new() };
+        assert_eq!(cut_off(&leaf, "lib"), ["lib", "ml.lib", "deep.ml.lib", "lab", "x.lab", "."], "all but itself");
+        assert_eq!(cut_off(&leaf, "."), ["lab", "x.lab", "."], "what is not reached through the parent alone");
+        let unreached = Routes { parent: Some(route("10.0.0.1:7400")), ..leaf };
+        assert_eq!(cut_off(&unreached, "10.0.0.1:7400").len(), 6);
     }
 
     #[test]

@@ -14,12 +14,13 @@ use aop_proto::trust::{Verifier, verify_chain};
 use aop_proto::view::View;
 use aop_proto::wire::message::{Form, Message, Query, ZoneAnswer};
 
+use super::past::Past;
 use super::{Verdict, Violation, ensure};
 use crate::host::{Answered, Host};
 use crate::world::DEADLINE;
 
 /// What an answer may be older than it says: ages are whole milliseconds, cut wherever it rests or is handed on.
-const CUT: Duration = Duration::from_millis(50);
+pub(super) const CUT: Duration = Duration::from_millis(50);
 /// A level keeps an answer for its time from when it came, and it was as old by then as up to three questions that waited for it.
 const SLACK: Duration = Duration::from_secs(3 * DEADLINE.as_secs());
 /// Sayings remembered; above it some are forgotten, and not checked.
@@ -32,6 +33,10 @@ pub(crate) struct Answers {
     verifier: Verifier,
     /// When a node last said this of its own zone, by a hash of what it said.
     said: BTreeMap<u64, Duration>,
+    /// What they held.
+    pub(super) past: Past,
+    /// Something is hidden from somebody: what an answer leaves out may be there.
+    pub(super) hidden: bool,
     /// Bytes were changed on their way at some time: what is not signed may say anything.
     pub(super) garbled: bool,
     /// The longest time that a host stood still or a message waited behind a cut: what comes then is older by that when it is kept.
@@ -91,6 +96,16 @@ impl Answers {
             self.believable(number, checked, hosts)?;
             self.in_time(number, *source, &checked.answer, negative, answered.outcome.is_partial(), time)?;
             in_bailiwick(number, *source, &checked.answer.zone, answered, hosts)?;
+            // A zone may be silent because one on the way to it is.
+            let is_silent = outcome.silent.iter().any(|silent| silent.zone == checked.answer.zone);
+            let is_kept = *source == Source::L3;
+            let fits = if is_kept { outcome.is_partial() } else { !is_silent };
+            ensure(fits || self.hidden, 10, || {
+                format!("host {number} shows {} from {source:?}, silent {is_silent}", checked.answer.zone)
+            })?;
+            if !self.garbled {
+                self.past.holds(&outcome.question, *source, checked, time, !self.hidden)?;
+            }
         }
         Ok(())
     }
@@ -130,6 +145,9 @@ impl Answers {
         }
         let (age, left) = (Duration::from_millis(answer.age_ms), Duration::from_millis(answer.ttl_ms));
         let stale = answer.ttl_ms == 0;
+        ensure(stale || source != Source::L3, 10, || {
+            format!("host {number} shows what {} said before as good for {left:?} still", answer.zone)
+        })?;
         let most = match source {
             _ if stale => TTL_L3,
             Source::L2 if negative && !partial => TTL_NEGATIVE,
@@ -137,7 +155,8 @@ impl Answers {
             Source::Local | Source::L3 => TTL_L3,
         };
         let slack = SLACK + self.stood_still;
-        ensure(age <= most + slack && age + left <= TTL_L3 + slack, 10, || {
+        // What it loses of its life it gains in age: the two together never grow.
+        ensure(age <= most + slack && (stale || age + left <= TTL_L3), 10, || {
             format!(
                 "host {number} has an answer of {} that is {age:?} old and good for {left:?} ({source:?})",
                 answer.zone

@@ -90,6 +90,7 @@ impl World {
 
     /// Gives a node these rules, now and when it starts again.
     pub fn set_rules(&mut self, host: HostId, rules: Vec<Rule>) {
+        self.checks.hides();
         self.hosts[host.0].spec.rules = rules;
         let policy = self.hosts[host.0].spec.policy();
         self.hand(host.0, Input::Rules(policy));
@@ -142,6 +143,7 @@ impl World {
 
     /// The same for somebody who may find only some of what there is.
     pub fn ask_for(&mut self, host: HostId, question: Question, sight: Sight) -> u64 {
+        self.checks.hides();
         self.next_token += 1;
         let token = self.next_token;
         let now = self.hosts[host.0].now(self.time);

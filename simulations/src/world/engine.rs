@@ -338,6 +338,7 @@ impl World {
                     assert!(*last == 0 || one.serial == *last + 1, "change {} follows {last}", one.serial);
                     *last = one.serial;
                 }
+                self.checks.shows(&self.hosts[host], self.time);
             }
             Output::ZoneChanged(_) => {}
             Output::Changed => self.changed(host),

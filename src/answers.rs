@@ -18,7 +18,7 @@ use aop_proto::name::ZoneName;
 use aop_proto::params::TTL_L2;
 use aop_proto::record::ToolBody;
 use aop_proto::resolver::{Freshness, Outcome, Source};
-use aop_proto::search::Found;
+use aop_proto::search::{Found, Lost, Ranked, Why};
 use aop_proto::wire::message::{Form, Health, Instance};
 use bytes::Bytes;
 use serde_json::Value;
@@ -60,6 +60,10 @@ pub struct Resolution {
     pub denied_by: Option<String>,
     /// One step a zone.
     pub trace: Vec<Step>,
+    /// What zones offered and is not shown, best first, for who wants to see the hops.
+    pub lost: Vec<Lost>,
+    /// Where to ask on, for who asked this node alone.
+    pub referrals: Vec<Referral>,
     /// Tools held by the zones that answered.
     pub documents: u64,
     /// Time it took.
@@ -97,6 +101,33 @@ pub struct Step {
     pub age_ms: u64,
     /// `ok`, or why it is silent.
     pub outcome: String,
+}
+
+/// A neighbouring zone in which a question would go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referral {
+    /// The zone; nothing for a parent that was never reached.
+    pub zone: Option<String>,
+    /// `child` or `parent`.
+    pub relation: &'static str,
+    /// Where its nodes are asked: QUIC and HTTP have one address.
+    pub gateways: Vec<String>,
+    /// Its key, as far as this node knows it: what its answers are to be held against.
+    pub key: Option<[u8; 32]>,
+    /// Tools it exports, where that is told.
+    pub tools: Option<u64>,
+    /// Whether somebody of it is connected to this node.
+    pub reached: bool,
+}
+
+/// Why a tool is not shown, in words.
+fn why_lost(why: &Why) -> String {
+    match why {
+        Why::Worse { place } => format!("{place}th by its words, and fewer were asked for"),
+        Why::Down { place } => format!("down, so it comes last: {place}th"),
+        Why::Same(name) => format!("the same definition as {name}, and told with it"),
+        Why::Shadowed(zone) => format!("{zone} owns its name"),
+    }
 }
 
 /// One tool found.
@@ -140,6 +171,8 @@ pub struct Hit {
     pub instances: Vec<Instance>,
     /// Several services claim the name.
     pub clash: bool,
+    /// Other tools of the very same definition, by their full names.
+    pub also: Vec<String>,
     /// Its body, as signed.
     pub body: Arc<ToolBody>,
     /// Its record's place: origin, incarnation, number, epoch, issued, expires.
@@ -197,6 +230,7 @@ impl Hit {
             ttl: Duration::from_millis(checked.answer.ttl_ms).min(TTL_L2),
             instances: found.instances.clone(),
             clash: found.clash,
+            also: found.also.iter().map(ToString::to_string).collect(),
             place: Place {
                 origin: record.node.to_string(),
                 incarnation: record.incarnation,
@@ -222,8 +256,9 @@ const fn source_name(source: Source) -> &'static str {
 
 impl Resolution {
     /// The answer of an outcome.
-    pub fn new(query: &str, outcome: &Outcome, found: &[Found], took: Duration, trace_id: String) -> Self {
-        let hits: Vec<Hit> = found.iter().enumerate().map(|(at, found)| Hit::new(at + 1, found, outcome)).collect();
+    pub fn new(query: &str, outcome: &Outcome, ranked: &Ranked, took: Duration, trace_id: String) -> Self {
+        let hits: Vec<Hit> =
+            ranked.found.iter().enumerate().map(|(at, found)| Hit::new(at + 1, found, outcome)).collect();
         let fresh = outcome.answers.iter().filter(|(source, _)| *source != Source::L3);
         let answered = u32::try_from(fresh.clone().count()).unwrap_or(u32::MAX);
         let silent: Vec<String> = outcome.silent.iter().map(|silent| silent.zone.clone()).collect();
@@ -247,6 +282,8 @@ impl Resolution {
             near,
             continues_after: continues_after(outcome),
             trace: trace_of(outcome),
+            lost: ranked.lost.clone(),
+            referrals: Vec::new(),
             documents: fresh.clone().map(|(_, checked)| checked.answer.documents).sum(),
             took,
             ttl: lifetime(Level::L1, quality, Duration::from_millis(remaining)),
@@ -284,6 +321,7 @@ impl Resolution {
         let known = |step: &Step, steps: &[Step]| steps.iter().any(|one| one.zone == step.zone);
         let steps: Vec<Step> = page.trace.iter().filter(|step| !known(step, &self.trace)).cloned().collect();
         self.trace.extend(steps);
+        self.lost.extend(page.lost.iter().cloned());
         self.ttl = self.ttl.min(page.ttl);
         self.age = self.age.max(page.age);
         self.etag = etag_of(&self.hits, &self.silent);

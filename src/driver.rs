@@ -29,7 +29,7 @@ use aop_proto::node::{
 use aop_proto::params::ORIGINS_MAX;
 use aop_proto::record::NodeId;
 use aop_proto::resolver::{Outcome, Terms};
-use aop_proto::search::Found;
+use aop_proto::search::Ranked;
 use aop_proto::trust::SigningKey;
 use aop_proto::view::View;
 use aop_proto::wire::Class;
@@ -84,7 +84,7 @@ pub enum Job {
     /// A call that a peer brought, to be carried out here or passed on: whose it is.
     Whose(NodeId, Box<Call>, Way, oneshot::Sender<Result<(Box<Call>, Brought), NotBelieved>>),
     /// A question.
-    Resolve(Question, DriverTerms, oneshot::Sender<(Outcome, Vec<Found>)>),
+    Resolve(Question, DriverTerms, oneshot::Sender<(Outcome, Ranked)>),
     /// Who may find what from now on.
     Rules(Policy),
     /// Forget all cached answers, or what is kept of one zone and those below it.
@@ -217,7 +217,7 @@ pub struct Driver {
     /// Dials under way, by what they expect where, and the addresses that the node meant; forgotten with their outcome.
     dials: BTreeMap<(SocketAddr, Option<NodeId>), BTreeSet<String>>,
     writes: HashMap<u64, oneshot::Sender<Result<Wrote, WriteError>>>,
-    questions: HashMap<u64, oneshot::Sender<(Outcome, Vec<Found>)>>,
+    questions: HashMap<u64, oneshot::Sender<(Outcome, Ranked)>>,
     next_token: u64,
     stop: CancellationToken,
 }

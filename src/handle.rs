@@ -9,6 +9,7 @@ mod audited;
 mod cache;
 mod callers;
 mod keys;
+mod referral;
 mod servers;
 mod state;
 
@@ -22,7 +23,7 @@ use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
 use aop_proto::resolver::{Outcome, Source, Terms};
-use aop_proto::search::{Found, rank};
+use aop_proto::search::{Ranked, rank};
 use aop_proto::trust::answers::Checked;
 use aop_proto::view::View;
 use aop_proto::wire::message::{Form, Question};
@@ -233,9 +234,23 @@ impl Handle {
             }
             Mode::Auto => self.answer(&ask, Form::Words, started).await?,
         };
+        let resolution = match ask.no_recurse {
+            false => resolution,
+            true => Arc::new(Resolution {
+                referrals: referral::referrals(&self.view(), &ask),
+                etag: String::new(),
+                again: None,
+                ..Arc::unwrap_or_clone(resolution)
+            }),
+        };
         self.inner.metrics.resolved(resolution.partial, resolution.hits.is_empty(), started.elapsed());
         match &ask.zone {
-            Some(zone) if !resolution.partial && !resolution.knows_zone(zone) && !self.is_known_zone(zone) => {
+            Some(zone)
+                if !resolution.partial
+                    && resolution.referrals.is_empty()
+                    && !resolution.knows_zone(zone)
+                    && !self.is_known_zone(zone) =>
+            {
                 Err(self.no_such_zone(zone, &resolution))
             }
             _ => Ok(resolution),
@@ -467,7 +482,7 @@ fn not_found(name: &str) -> Problem {
 }
 
 /// A tool of the own zone by its full name: the view knows it, nobody has to be asked.
-fn local_hit(view: &View, question: &Question, sight: Option<&Sight>) -> Option<(Outcome, Vec<Found>)> {
+fn local_hit(view: &View, question: &Question, sight: Option<&Sight>) -> Option<(Outcome, Ranked)> {
     let name =
         FullName::parse(&question.text).ok().filter(|name| question.form == Form::Exact && name.is_in(&view.zone))?;
     if view.children.iter().any(|child| name.is_in(&child.zone)) {

@@ -54,7 +54,7 @@ use crate::params::{LEASE, REAP_INTERVAL, SERIAL_NOTICE_DELAY};
 use crate::record::{Certificate, NodeId, Origin, Revocation, SignedRef};
 use crate::registry::Registry;
 use crate::resolver::{self, Outcome, Resolver, Terms};
-use crate::search::Found;
+use crate::search::Ranked;
 use crate::selection::Chance;
 use crate::trust::{Anchors, Chains, Lineage, Opened, Verifier};
 use crate::view::{ChildView, Counts, MemberView, View};
@@ -283,7 +283,7 @@ pub enum Output {
         /// What zones said.
         outcome: Box<Outcome>,
         /// The same, ranked.
-        found: Vec<Found>,
+        found: Ranked,
     },
     /// What changed in the zone, before readers see it.
     News(Vec<News>),

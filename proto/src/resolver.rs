@@ -98,6 +98,9 @@ pub struct Shown {
 
 /// What is asked for is asked anew once so small a part of its life is left.
 const PREFETCH_SHARE: u32 = 10;
+/// Other zones are told what was kept while no more than such a part of its life is over: they keep it for what is left, and would soon
+/// be back for what is old.
+const YOUNG_SHARE: u32 = 10;
 
 /// All questions of one node, and what it remembers of earlier ones.
 #[derive(Debug, Default)]
@@ -218,7 +221,8 @@ impl Resolver {
                 Via::Child => pending.of_child(&route.zone),
                 Via::Parent | Via::Fellow => pending.of_outside(around.by.zone),
             };
-            match self.said_before(&route.zone, &question, &pending.terms, around.now) {
+            let for_another_zone = pending.asker.peer().is_some() && !pending.terms.outside;
+            match self.said_before(&route.zone, &question, &pending.terms, for_another_zone, around.now) {
                 Some((outside, is_due)) => {
                     pending.absorb(outside, Source::L2, around.now);
                     pending.from_cache = true;
@@ -254,6 +258,7 @@ impl Resolver {
         zone: &str,
         question: &Question,
         terms: &Terms,
+        for_another_zone: bool,
         now: Duration,
     ) -> Option<(Outside, bool)> {
         if !terms.cached {
@@ -261,6 +266,9 @@ impl Resolver {
         }
         let key = (zone.to_owned(), question.clone());
         let Kept { mut value, age, remaining } = self.l2.get(&key, now)?;
+        if for_another_zone && age > (age + remaining) / YOUNG_SHARE {
+            return None;
+        }
         let aged = |checked: &Checked| Duration::from_millis(checked.answer.age_ms) + age;
         if value.answers.iter().any(|checked| aged(checked) > terms.age_max) {
             return None;

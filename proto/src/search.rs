@@ -33,6 +33,52 @@ pub struct Found {
     pub clash: bool,
     /// Place of its zone's answer among those ranked.
     pub answer: usize,
+    /// Other tools of the very same definition, best first; they are told with this one, and take no place of others.
+    pub also: Vec<FullName>,
+}
+
+/// What was found, and what was not shown.
+#[derive(Clone, Debug, Default)]
+pub struct Ranked {
+    /// Best first, at most as many as were asked for.
+    pub found: Vec<Found>,
+    /// The best of the others, at most [`LOST_MAX`].
+    pub lost: Vec<Lost>,
+}
+
+/// Those told of that were not shown.
+pub const LOST_MAX: usize = 20;
+
+/// A tool that a zone offered and that is not shown.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Lost {
+    /// Its full name.
+    pub name: FullName,
+    /// The zone that offered it.
+    pub zone: ZoneName,
+    /// Its part of what a tool could reach with the question, 0 to 1.
+    pub share: f32,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a tool is not shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// So many others are better, and no more were asked for.
+    Worse {
+        /// Its place.
+        place: usize,
+    },
+    /// Nobody who serves it can be reached, so that it stands last.
+    Down {
+        /// Its place.
+        place: usize,
+    },
+    /// It is another's very definition, and told with it.
+    Same(FullName),
+    /// A deeper zone owns its name.
+    Shadowed(ZoneName),
 }
 
 impl Found {
@@ -40,10 +86,15 @@ impl Found {
     pub fn health(&self) -> Health {
         self.instances.iter().map(|instance| instance.health).min().unwrap_or(Health::Unknown)
     }
+
+    fn lost(self, why: Why) -> Lost {
+        Lost { name: self.name, zone: self.zone, share: self.share, why }
+    }
 }
 
-/// Ranks what zones answered: exact names first, what is down last, then score, ties by name. Deterministic.
-pub fn rank(question: &Question, answers: &[Checked]) -> Vec<Found> {
+/// Ranks what zones answered: exact names first, what is down last, then score, ties by name; tools of one definition found by words
+/// are one, with the names of all. Deterministic.
+pub fn rank(question: &Question, answers: &[Checked]) -> Ranked {
     let query = Query::parse(&question.text);
     let mut stats = Stats::default();
     for checked in answers {
@@ -56,6 +107,7 @@ pub fn rank(question: &Question, answers: &[Checked]) -> Vec<Found> {
     }
     let scorer = Scorer::new(&query, &stats);
     let mut best: BTreeMap<FullName, Found> = BTreeMap::new();
+    let mut lost = Vec::new();
     for (at, checked) in answers.iter().enumerate() {
         for (candidate, signed) in checked.answer.candidates.iter().zip(&checked.records) {
             let Some(instance) = ToolInstance::read(signed) else { continue };
@@ -68,14 +120,18 @@ pub fn rank(question: &Question, answers: &[Checked]) -> Vec<Found> {
             };
             let share = if score > 0.0 { score / scorer.ceiling() } else { 0.0 };
             let (instances, clash) = (candidate.instances.clone(), candidate.clash);
-            let found = Found { name: name.clone(), zone, instance, score, share, exact, instances, clash, answer: at };
+            let (answer, also) = (at, Vec::new());
+            let found =
+                Found { name: name.clone(), zone, instance, score, share, exact, instances, clash, answer, also };
             // A name can stand in a parent and in a child of it only while a delegation is young: the deeper zone owns it.
-            match best.get(&name) {
-                Some(known) if known.zone.depth() >= found.zone.depth() => {}
+            let shadowed = match best.get(&name) {
+                Some(known) if known.zone.depth() >= found.zone.depth() => Some((found, known.zone.clone())),
                 _ => {
-                    best.insert(name, found);
+                    let owner = found.zone.clone();
+                    best.insert(name, found).map(|known| (known, owner))
                 }
-            }
+            };
+            lost.extend(shadowed.map(|(found, owner)| found.lost(Why::Shadowed(owner))));
         }
     }
     let mut ranked: Vec<Found> = best.into_values().collect();
@@ -85,6 +141,37 @@ pub fn rank(question: &Question, answers: &[Checked]) -> Vec<Found> {
             (b.exact, down(a)).cmp(&(a.exact, down(b))).then(b.score.total_cmp(&a.score)).then(a.name.cmp(&b.name))
         });
     }
-    ranked.truncate(question.limit as usize);
-    ranked
+    if question.form == Form::Words {
+        ranked = grouped(ranked, &mut lost);
+    }
+    let limit = ranked.len().min(question.limit as usize);
+    for (at, found) in ranked.drain(limit..).enumerate().take(LOST_MAX) {
+        let place = limit + at + 1;
+        let is_down = found.health() == Health::Down;
+        lost.push(found.lost(if is_down { Why::Down { place } } else { Why::Worse { place } }));
+    }
+    lost.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| a.name.cmp(&b.name)));
+    lost.truncate(LOST_MAX);
+    Ranked { found: ranked, lost }
+}
+
+/// The same with tools of one definition told together. What was asked for by its very name stays by itself: which of several is meant
+/// is not decided here.
+fn grouped(ranked: Vec<Found>, lost: &mut Vec<Lost>) -> Vec<Found> {
+    let mut groups: Vec<Found> = Vec::with_capacity(ranked.len());
+    let mut first: BTreeMap<[u8; 32], usize> = BTreeMap::new();
+    for found in ranked {
+        let definition = found.instance.signed.record.def_hash.filter(|_| !found.exact);
+        match definition.and_then(|hash| first.get(&hash).copied()) {
+            Some(at) => {
+                groups[at].also.push(found.name.clone());
+                lost.push(found.lost(Why::Same(groups[at].name.clone())));
+            }
+            None => {
+                first.extend(definition.map(|hash| (hash, groups.len())));
+                groups.push(found);
+            }
+        }
+    }
+    groups
 }

@@ -11,7 +11,7 @@ use aop_proto::node::{Admission, Config, Node, Refusal, WriteError, Wrote};
 use aop_proto::now::Now;
 use aop_proto::record::NodeId;
 use aop_proto::resolver::Outcome;
-use aop_proto::search::Found;
+use aop_proto::search::{Found, Lost};
 use aop_proto::selection::Chance;
 use aop_proto::trust::{Opened, SigningKey};
 use aop_proto::view::View;
@@ -30,6 +30,8 @@ pub struct Answered {
     pub outcome: Outcome,
     /// The same, ranked.
     pub found: Vec<Found>,
+    /// What was offered and is not shown.
+    pub lost: Vec<Lost>,
     /// From the question to the answer.
     pub took: Duration,
 }

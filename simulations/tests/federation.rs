@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use aop_proto::node::Write;
 use aop_proto::resolver::Source;
-use aop_proto::wire::message::{Form, Message, ZoneAnswer};
+use aop_proto::search::Why;
+use aop_proto::wire::message::{Form, Message, Question, ZoneAnswer};
 use aop_simulations::scenario::{acquainted, equal, server};
 use aop_simulations::world::{DEADLINE, HostId, Spec, name, question, words};
 use aop_simulations::{Answered, World};
@@ -75,6 +76,34 @@ fn a_name_is_found_from_everywhere_and_an_unknown_one_denied_by_its_authority() 
         let [(_, denial)] = &unknown.outcome.answers[..] else { panic!("{:?}", unknown.outcome) };
         assert_eq!((denial.answer.zone.as_str(), denial.answer.node), ("research", world.id(research)));
         assert_eq!(denial.answer.near[0], PAPERS);
+    }
+}
+
+#[test]
+fn tools_of_one_definition_are_told_together_and_who_is_not_shown_is_told_why() {
+    let (mut world, root, research, writing) = federation(22);
+    let same = ("translate_text", "Translate a text about papers into another language");
+    world.write_through(research, server("deepl", &[same, ("translate_file", "Translate a file")])).unwrap();
+    world.write_through(writing, server("words", &[same])).unwrap();
+    world.run_for(SETTLED);
+    for host in [root, research, writing] {
+        let question = |limit| Question { limit, ..words("translate a text of papers") };
+        let answered = world.resolve(host, question(10));
+        let best = &answered.found[0];
+        assert_eq!(best.name.to_string(), "translate_text.deepl.research");
+        assert_eq!(best.also.iter().map(ToString::to_string).collect::<Vec<_>>(), ["translate_text.words.writing"]);
+        assert!(!answered.names().contains(&"translate_text.words.writing".to_owned()));
+        let why = |name: &str, answered: &Answered| {
+            answered.lost.iter().find(|lost| lost.name.as_str() == name).map(|lost| lost.why.clone())
+        };
+        assert_eq!(why("translate_text.words.writing", &answered), Some(Why::Same(best.name.clone())));
+        let short = world.resolve(host, question(1));
+        assert_eq!(short.names(), ["translate_text.deepl.research"]);
+        assert_eq!(why("translate_file.deepl.research", &short), Some(Why::Worse { place: 2 }));
+        // By its own name each stays what it is: nobody chooses between them here.
+        let named = world.resolve(host, words("translate_text"));
+        assert_eq!(named.names()[..2], ["translate_text.deepl.research", "translate_text.words.writing"]);
+        assert!(named.found[..2].iter().all(|found| found.exact && found.also.is_empty()));
     }
 }
 

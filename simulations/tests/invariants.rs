@@ -274,7 +274,7 @@ fn planted_denial_that_nobody_said_turns_invariant_10_red() {
         world.doctor_saying(hosts[0], move |output| match output {
             Output::Resolved { token, mut outcome, .. } if planted => {
                 outcome.answers.clear();
-                Some(Output::Resolved { token, outcome, found: Vec::new() })
+                Some(Output::Resolved { token, outcome, found: Default::default() })
             }
             other => Some(other),
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aop_proto::wire::message::Health;
 use serde_json::{Map, Value, json};
 
-use super::{Hit, Resolution, Show};
+use super::{Hit, Referral, Resolution, Show, why_lost};
 
 impl Resolution {
     /// The `aop.resolve/1` object.
@@ -30,7 +30,15 @@ impl Resolution {
         if let Some(zone) = &self.denied_by {
             object["denied_by"] = json!(zone);
         }
+        if !self.referrals.is_empty() {
+            object["referrals"] = self.referrals.iter().map(Referral::to_json).collect();
+        }
         if with.trace {
+            let lost = self.lost.iter().map(|lost| {
+                let score = (f64::from(lost.share) * 1000.0).round() / 1000.0;
+                json!({"name": lost.name.as_str(), "zone": lost.zone.as_str(), "score": score, "why": why_lost(&lost.why)})
+            });
+            object["lost"] = lost.collect();
             let steps = self.trace.iter().map(|step| {
                 json!({
                     "zone": step.zone, "node": step.node, "via": step.via, "cache": step.cache, "hits": step.hits,
@@ -40,6 +48,16 @@ impl Resolution {
             object["trace"] = steps.collect();
         }
         object
+    }
+}
+
+impl Referral {
+    fn to_json(&self) -> Value {
+        let key = self.key.map(|key| crate::entropy::hex(&key));
+        json!({
+            "zone": self.zone, "relation": self.relation, "gateways": self.gateways, "zone_key": key, "tools": self.tools,
+            "state": if self.reached { "connected" } else { "unreachable" },
+        })
     }
 }
 
@@ -69,6 +87,9 @@ impl Hit {
         });
         if self.clash {
             object["clash"] = json!(true);
+        }
+        if !self.also.is_empty() {
+            object["also"] = json!(self.also);
         }
         if with.schema {
             let definition = self.definition_json();

@@ -67,7 +67,7 @@ pub(crate) struct Resolve {
     /// Ask again even if the answer is cached
     #[arg(long)]
     no_cache: bool,
-    /// Let the node answer from what it holds, without asking others
+    /// Let the node answer from what it holds and say where to ask on, without asking others
     #[arg(long)]
     no_recurse: bool,
     /// Add input and output schemas (JSON and YAML)
@@ -174,6 +174,12 @@ impl Resolve {
             }
             if self.trace {
                 out.data(&format!("\n{}", trace(value).render(out.look)))?;
+                if value["lost"].as_array().is_some_and(|lost| !lost.is_empty()) {
+                    out.data(&format!("\n{}", lost(value).render(out.look)))?;
+                }
+            }
+            if !referrals(value).is_empty() {
+                out.data(&format!("\n{}", referred(value).render(out.look)))?;
             }
             out.talk(&summary(value));
             if let Some(best) = value["results"][0]["name"].as_str() {
@@ -192,7 +198,12 @@ impl Resolve {
         }
         if value["results"].as_array().is_none_or(Vec::is_empty) {
             let problem = Problem::new(Kind::NameNotFound, format!("nothing found for `{}`", text::cut(query, 80)));
-            out.problem(&problem.hint(if self.exact { "aop resolve --search <words>" } else { "aop ls --tree" }));
+            let on = referrals(value).iter().find_map(|referral| referral["gateways"][0].as_str());
+            out.problem(&problem.hint(match on {
+                Some(gateway) => format!("aop resolve {} @{}", text::shell_word(query), text::clean(gateway)),
+                None if self.exact => "aop resolve --search <words>".to_owned(),
+                None => "aop ls --tree".to_owned(),
+            }));
             return Ok(Exit::Nothing);
         }
         Ok(Exit::Complete)
@@ -350,6 +361,35 @@ fn trace(value: &Value) -> Table {
             plain(took),
             (outcome, tone),
         ]);
+    }
+    table
+}
+
+/// What zones offered and is not shown, and why.
+fn lost(value: &Value) -> Table {
+    let mut table = Table::new(&["NOT SHOWN", "ZONE", ">SCORE", "WHY"]);
+    for one in value["lost"].as_array().into_iter().flatten() {
+        let word = |key: &str| one[key].as_str().unwrap_or("–").to_owned();
+        let score = one["score"].as_f64().map_or_else(|| "–".to_owned(), |score| format!("{score:.2}"));
+        table.row(vec![name(word("name")), plain(word("zone")), plain(score), plain(word("why"))]);
+    }
+    table
+}
+
+fn referrals(value: &Value) -> &[Value] {
+    value["referrals"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Where to ask on, when the node was not to ask for us.
+fn referred(value: &Value) -> Table {
+    let mut table = Table::new(&["ASK ON", "ZONE", ">TOOLS", "STATE", "AT"]);
+    for one in referrals(value) {
+        let word = |key: &str| one[key].as_str().unwrap_or("–").to_owned();
+        let tools = one["tools"].as_u64().map_or_else(|| "–".to_owned(), |tools| tools.to_string());
+        let at: Vec<&str> = one["gateways"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let tone = if one["state"] == "connected" { Tone::Good } else { Tone::Warn };
+        let way = if one["relation"] == "parent" { "↑ parent" } else { "↓ child" };
+        table.row(vec![name(way), plain(word("zone")), plain(tools), (word("state"), tone), plain(at.join(", "))]);
     }
     table
 }

@@ -147,6 +147,9 @@ fn found(hit: &Hit, detail: Detail) -> Value {
             tool.insert(key.into(), value.clone());
         }
     }
+    if !hit.also.is_empty() {
+        tool.insert("also".into(), hit.also.clone().into());
+    }
     if let Some(state) = state(&full).filter(|state| *state != "ok") {
         tool.insert("health".into(), state.into());
     }

@@ -47,3 +47,41 @@ fn an_answer_is_kept_until_it_is_forgotten_and_only_what_was_meant() {
     let refused = writing.aop(["cache", "flush", "--zone", "no such zone"]);
     assert_eq!(refused.code, 2, "{}", refused.err);
 }
+
+/// From referral to referral, as with a name server that is asked without recursion.
+#[test]
+fn whoever_asks_one_node_alone_is_told_where_to_ask_on() {
+    let world = World::new();
+    let federation = Federation::start(&world);
+    let fixture = Fixture::new(&world, "pay");
+    federation.research.register("pay", &fixture.command());
+    found(&federation.writing, TOOL);
+    let asked = |at: &str| {
+        let said = federation.writing.aop(["resolve", TOOL, at, "--no-recurse", "--json"]);
+        (said.code, said.json())
+    };
+    let mut way = Vec::new();
+    let mut at = format!("@{}", federation.writing.address);
+    let answer = loop {
+        let (code, answer) = asked(&at);
+        assert_eq!(answer["partial"], json!(false));
+        let Some(referral) = answer["referrals"].get(0).cloned() else { break (code, answer) };
+        assert_eq!((code, results(&answer).len()), (6, 0));
+        assert!(answer.get("denied_by").is_none(), "nobody denied it: {answer}");
+        assert_eq!(referral["state"], json!("connected"));
+        assert_eq!(referral["zone_key"].as_str().map(str::len), Some(64));
+        way.push(format!("{} {}", referral["relation"].as_str().unwrap(), referral["zone"].as_str().unwrap()));
+        at = format!("@{}", referral["gateways"][0].as_str().unwrap());
+        assert!(way.len() < 5, "{way:?}");
+    };
+    assert_eq!(way, ["parent .", "child research"]);
+    assert_eq!((answer.0, results(&answer.1)[0]["name"].clone()), (0, json!(TOOL)));
+    let told = federation.writing.aop(["resolve", TOOL, "--no-recurse"]);
+    assert!(told.out.contains("ASK ON") && told.out.contains("↑ parent"), "{}", told.out);
+    assert!(told.err.contains(&format!("aop resolve {TOOL} @")), "{}", told.err);
+    // Words have no one zone: every neighbour is named.
+    let words = federation.root.aop(["resolve", "say it again", "--no-recurse", "--json"]).json();
+    let zones: Vec<Value> =
+        words["referrals"].as_array().unwrap().iter().map(|referral| referral["zone"].clone()).collect();
+    assert_eq!(zones, [json!("research"), json!("writing")]);
+}

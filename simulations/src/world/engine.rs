@@ -313,7 +313,7 @@ impl World {
             }
             Output::Resolved { token, outcome, found } => {
                 let took = self.hosts[host].asked.remove(&token).map_or(Duration::ZERO, |at| self.time - at);
-                let answered = Answered { outcome: *outcome, found, took };
+                let answered = Answered { outcome: *outcome, found: found.found, lost: found.lost, took };
                 self.checks.answered(host, &answered, &self.hosts, self.time);
                 self.hosts[host].answered.insert(token, answered);
             }

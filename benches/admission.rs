@@ -5,36 +5,34 @@
 //! each gets the same requests over one connection that stays, in turn, a slice each, so that whatever else the machine does falls on
 //! all. Processor time is the kernel's count of the process, user and system. The ratio of the two open nodes is the noise.
 
+#[path = "support/connection.rs"]
+mod connection;
+#[path = "support/process.rs"]
+mod process;
+#[path = "support/request.rs"]
+mod request;
+#[path = "support/start.rs"]
+mod start;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use connection::Connection;
+use process::Process;
 
 /// Requests of one slice, and slices of each node when nothing is asked.
 const SLICE: usize = 4_000;
 const ROUNDS: usize = 15;
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Ticks a second in which Linux counts processor time for programs (`USER_HZ`).
-const TICKS: f64 = 100.0;
 /// Rules that are about others: every request is compared with each.
 const RULES: usize = 16;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 struct Node {
-    process: Child,
-    http: BufReader<TcpStream>,
-    authorization: String,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended by itself; what it had on disk goes with the folder.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    process: Process,
+    http: Connection,
+    token: String,
 }
 
 fn main() -> Result<()> {
@@ -43,7 +41,7 @@ fn main() -> Result<()> {
     let mut guarded = Node::start(&folder.path().join("guarded"), &guarded_configuration())?;
     let mut open = Node::start(&folder.path().join("open"), "insecure_no_auth = true\n")?;
     let mut other = Node::start(&folder.path().join("other"), "insecure_no_auth = true\n")?;
-    guarded.authorization = guarded.token(&folder.path().join("guarded"))?;
+    guarded.token = guarded.token(&folder.path().join("guarded"))?;
     let nodes = [&mut guarded, &mut open, &mut other];
     let mut taken: [Vec<f64>; 3] = Default::default();
     for node in nodes {
@@ -102,74 +100,28 @@ impl Node {
             .env("XDG_STATE_HOME", folder)
             .stderr(Stdio::null())
             .spawn()?;
-        let address = address_of(&data.join("node.json"))?;
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        Ok(Self { process, http: BufReader::new(stream), authorization: String::new() })
+        let process = Process::from(process);
+        let http = Connection::open(start::address_of(&data)?)?;
+        Ok(Self { process, http, token: String::new() })
     }
 
     /// A caller's token of this node.
     fn token(&mut self, folder: &Path) -> Result<String> {
         let admin = fs::read_to_string(folder.join("data/admin.token"))?;
-        self.authorization = format!("Authorization: Bearer {}\r\n", admin.trim());
-        let made = self.ask("POST", "/v1/tokens", r#"{"name":"bench","role":"caller"}"#)?;
+        let (_, made) = self.http.ask("POST", "/v1/tokens", admin.trim(), r#"{"name":"bench","role":"caller"}"#)?;
         let made: serde_json::Value = serde_json::from_slice(&made)?;
-        let secret = made["token"].as_str().ok_or("no token was made")?;
-        Ok(format!("Authorization: Bearer {secret}\r\n"))
+        Ok(made["token"].as_str().ok_or_else(|| format!("no token was made: {made}"))?.to_owned())
     }
 
     /// Makes that many requests; µs of processor time each took the node.
     fn slice(&mut self, requests: usize) -> Result<f64> {
-        let before = self.processor_time()?;
+        let before = self.process.processor_time()?;
         for _ in 0..requests {
-            self.ask("GET", "/v1/resolve?q=echo.demo.research", "")?;
-        }
-        Ok((self.processor_time()? - before) * 1e6 / requests as f64)
-    }
-
-    fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Vec<u8>> {
-        let authorization = &self.authorization;
-        let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-        );
-        self.http.get_mut().write_all((head + body).as_bytes())?;
-        let (mut status, mut length) = (String::new(), 0);
-        self.http.read_line(&mut status)?;
-        loop {
-            let mut line = String::new();
-            self.http.read_line(&mut line)?;
-            match line.trim_end().split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse()?,
-                Some(_) => {}
-                None => break,
+            let (status, body) = self.http.ask("GET", "/v1/resolve?q=echo.demo.research", &self.token, "")?;
+            if status != 200 {
+                return Err(format!("answered {status}: {}", String::from_utf8_lossy(&body)).into());
             }
         }
-        let mut body = vec![0; length];
-        self.http.read_exact(&mut body)?;
-        let is_good = status.split(' ').nth(1).is_some_and(|code| code.starts_with('2'));
-        if is_good { Ok(body) } else { Err(format!("{status}{}", String::from_utf8_lossy(&body)).into()) }
-    }
-
-    /// Seconds of processor time so far, user and system. Source: proc_pid_stat(5), fields 14 and 15.
-    fn processor_time(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).ok_or("no such field");
-        Ok((ticks(11)? + ticks(12)?) / TICKS)
-    }
-}
-
-fn address_of(file: &PathBuf) -> Result<String> {
-    let began = Instant::now();
-    loop {
-        let state = fs::read(file).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-        if let Some(address) = state.as_ref().and_then(|state| state["listen"].as_str()) {
-            return Ok(address.to_owned());
-        }
-        if began.elapsed() > PATIENCE {
-            return Err("the node does not start".into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
+        Ok((self.process.processor_time()? - before).as_secs_f64() * 1e6 / requests as f64)
     }
 }

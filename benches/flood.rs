@@ -129,7 +129,7 @@ fn report(run: usize, samples: &[Vec<Sample>], ends: &[Instant], node: &Node, se
     println!(
         "run {run}: recovered after {:.2} s, peak {} MiB",
         recovered.as_secs_f64(),
-        memory::kib(&node.process, "VmHWM")? / 1024
+        memory::of(node.process.id(), "VmHWM")? >> 20
     );
     println!(
         "  sent     {}",

@@ -6,8 +6,8 @@
 //! process of its own. Every round visits everybody, in another order each, and medians of rounds, and of ratios within a round,
 //! count. One floor runs under a second name: what these two differ by is noise.
 //!
-//! Always true: an answer that is not the expected one ends its row with the reason, so nothing broken looks fast; nothing outlives
-//! this program.
+//! Always true: an answer that is not the expected one ends its row with the reason, so nothing broken looks fast; what was started ends
+//! with this program, however it fails.
 
 #[path = "peers/arguments.rs"]
 mod arguments;
@@ -15,6 +15,8 @@ mod arguments;
 mod catalogue;
 #[path = "support/connection.rs"]
 mod connection;
+#[path = "peers/fastmcp.rs"]
+mod fastmcp;
 #[path = "peers/floor.rs"]
 mod floor;
 #[path = "peers/http.rs"]
@@ -23,6 +25,8 @@ mod http;
 mod json;
 #[path = "peers/load.rs"]
 mod load;
+#[path = "peers/mcp.rs"]
+mod mcp;
 #[path = "peers/node.rs"]
 mod node;
 #[path = "support/process.rs"]
@@ -54,7 +58,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 1] = [("http", http::measure)];
+const GROUPS: [(&str, Measure); 2] = [("http", http::measure), ("mcp", mcp::measure)];
 
 fn main() -> ExitCode {
     let arguments = match arguments::read(std::env::args().skip(1), &GROUPS.map(|(name, _)| name)) {

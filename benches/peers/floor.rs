@@ -13,9 +13,10 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 
 use crate::Result;
@@ -24,6 +25,9 @@ use crate::process::Process;
 
 /// A map endpoint: `GET /v1/resolve?q=NAME` is answered with the bytes kept under the name.
 pub(crate) const AXUM_MAP: &str = "axum-map";
+
+/// A JSON-RPC endpoint: `tools/call` is answered with the result kept under the tool's name and the name it is asked for.
+pub(crate) const AXUM_RPC: &str = "axum-rpc";
 
 /// A floor that runs.
 pub(crate) struct Floor {
@@ -80,6 +84,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     });
     let routes = match kind.as_str() {
         AXUM_MAP => Router::new().route("/v1/resolve", get(answer)).with_state(answers),
+        AXUM_RPC => Router::new().route("/mcp", post(result)).with_state(answers),
         other => return Err(format!("there is no floor {other}").into()),
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(routes))
@@ -115,6 +120,40 @@ struct Asked {
 async fn answer(State(answers): State<Arc<Answers>>, Query(asked): Query<Asked>) -> Response {
     match answers.get(&asked.q) {
         Some(answer) => json(answer.clone()),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Rpc<'a> {
+    #[serde(borrow)]
+    id: &'a RawValue,
+    method: &'a str,
+    params: Params<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct Params<'a> {
+    name: &'a str,
+    #[serde(borrow)]
+    arguments: Arguments<'a>,
+}
+
+/// What [`crate::mcp`] asks for: a name, or a query that is one.
+#[derive(serde::Deserialize)]
+struct Arguments<'a> {
+    #[serde(alias = "query")]
+    name: &'a str,
+}
+
+async fn result(State(answers): State<Arc<Answers>>, body: Bytes) -> Response {
+    let Ok(rpc) = serde_json::from_slice::<Rpc<'_>>(&body) else { return StatusCode::BAD_REQUEST.into_response() };
+    let key = [rpc.params.name, " ", rpc.params.arguments.name].concat();
+    match answers.get(&key).filter(|_| rpc.method == "tools/call") {
+        Some(result) => {
+            let parts = [&b"{\"jsonrpc\":\"2.0\",\"id\":"[..], rpc.id.get().as_bytes(), b",\"result\":", result, b"}"];
+            json(parts.concat())
+        }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

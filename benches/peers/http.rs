@@ -16,6 +16,7 @@ use crate::request::request;
 use crate::rounds::{Contestant, play};
 use crate::serving::{CONNECTIONS, CPU, P99, P99_ALONE, RATE, Served, columns};
 use crate::sheet::{Bound, Sheet, State};
+use crate::table::count;
 
 const TOOLS: usize = 10_000;
 const NAMES: usize = 1_000;
@@ -31,12 +32,9 @@ const L1: usize = 3;
 pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
     tell("http: starting nodes");
     let folder = tempfile::tempdir()?;
-    let tools = folder.path().join("tools.jsonl");
-    catalogue::write(&tools, TOOLS)?;
     let root = Node::start(arguments, &folder.path().join("root"), ".", &[])?;
-    let (parent, import) = (root.address.to_string(), tools.display().to_string());
-    let more = ["--parent", &parent, "--import", &import];
-    let zone = Node::start(arguments, &folder.path().join("zone"), ZONE, &more)?;
+    let parent = root.address.to_string();
+    let zone = Node::with_tools(arguments, &folder.path().join("zone"), ZONE, TOOLS, &["--parent", &parent])?;
     let names = catalogue::full_names(TOOLS, NAMES, ZONE);
     zone.wait_for(&names)?;
     root.wait_for(&names)?;
@@ -48,14 +46,9 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
 
     let own: Arc<[Question]> = names.iter().zip(&bodies).map(|(name, body)| exactly(name, body)).collect();
     let kept: Arc<[Question]> = names.iter().map(|name| found(name)).collect();
-    let served = |process, address, questions: &Arc<[Question]>| Served {
-        processes: vec![process],
-        addresses: vec![address],
-        questions: Arc::clone(questions),
-        worth: 1,
-    };
-    let [floor, again] = floors.each_ref().map(|floor| served(&floor.process, floor.address, &own));
-    let (view, l1) = (served(&zone.process, zone.address, &own), served(&root.process, root.address, &kept));
+    let [floor, again] = floors.each_ref().map(|floor| Served::one(&floor.process, floor.address, &own));
+    let view = Served::one(&zone.process, zone.address, &own);
+    let l1 = Served::one(&root.process, root.address, &kept);
     let slice = arguments.slice;
     let before = l1_counts(&root)?;
     let contestants = vec![
@@ -68,9 +61,10 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
     let after = l1_counts(&root)?;
     let hits = (after.0 - before.0) / (after.0 - before.0 + after.1 - before.1);
 
+    let (tools, names) = (count(TOOLS), count(NAMES));
     let mut sheet = Sheet {
         about: format!(
-            "cached exact resolve, GET /v1/resolve, {TOOLS} tools, {NAMES} names in turn, {} bytes, {CONNECTIONS} connections",
+            "cached exact resolve, GET /v1/resolve, {tools} tools, {names} names in turn, {} bytes, {CONNECTIONS} connections",
             bodies[0].len()
         ),
         columns: columns("req/s"),

@@ -32,6 +32,7 @@ fn group(name: &str, sheet: &Sheet) -> Value {
 fn row(sheet: &Sheet, at: usize, row: &Row) -> Value {
     let (state, why) = match &row.state {
         State::Measured => ("measured", None),
+        State::Absent(why) => ("absent", Some(why)),
         State::Failed(why) => ("failed", Some(why)),
     };
     let figures: Map<String, Value> = sheet

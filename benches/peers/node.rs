@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::arguments::Arguments;
+use crate::catalogue;
 use crate::connection::Connection;
 use crate::process::Process;
 use crate::start::address_of;
@@ -34,6 +35,8 @@ impl Node {
         // An empty one, so that none of the machine's is read.
         let (file, data) = (folder.join("node.toml"), folder.join("data"));
         fs::write(&file, "")?;
+        // One that was killed before has left its own.
+        let _ = fs::remove_file(data.join("node.json"));
         let process = Command::new(&arguments.node)
             .args(["--zone", zone, "--listen", "127.0.0.1:0", "--log-level", "error", "--config"])
             .arg(&file)
@@ -49,6 +52,24 @@ impl Node {
         let process = Process::from(process);
         let address = address_of(&data)?.parse()?;
         Ok(Self { process, address })
+    }
+
+    /// The same of a node that lists so many tools of [`catalogue`].
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn with_tools(
+        arguments: &Arguments,
+        folder: &Path,
+        zone: &str,
+        tools: usize,
+        more: &[&str],
+    ) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let file = folder.join("tools.jsonl");
+        catalogue::write(&file, tools)?;
+        let file = file.display().to_string();
+        Self::start(arguments, folder, zone, &[&["--import", &file], more].concat())
     }
 
     /// Asks until every one of these names is found.

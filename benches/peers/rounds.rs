@@ -1,7 +1,7 @@
 //! Rounds: everybody in turn, each round beginning with another.
 //!
-//! Always true: one visit to each comes first and does not count, so that caches are full and connections were made before; whoever
-//! fails once is asked no more, and says why.
+//! Always true: one visit to each comes first and does not count, so that caches are full, where anything is kept; whoever fails once is
+//! asked no more, and says why.
 
 use crate::Result;
 use crate::arguments::{Arguments, tell};
@@ -10,29 +10,46 @@ use crate::sheet::{Row, Sample, State};
 /// Somebody who is measured.
 pub(crate) struct Contestant<'a> {
     pub(crate) name: String,
-    measure: Box<dyn FnMut() -> Result<Sample> + 'a>,
+    visit: Visit<'a>,
+}
+
+enum Visit<'a> {
+    Measure(Box<dyn FnMut() -> Result<Sample> + 'a>),
+    Absent(String),
 }
 
 impl<'a> Contestant<'a> {
     pub(crate) fn new(name: impl Into<String>, measure: impl FnMut() -> Result<Sample> + 'a) -> Self {
-        Self { name: name.into(), measure: Box::new(measure) }
+        Self { name: name.into(), visit: Visit::Measure(Box::new(measure)) }
+    }
+
+    /// Somebody who cannot be had here.
+    pub(crate) fn absent(name: impl Into<String>, why: impl ToString) -> Self {
+        Self { name: name.into(), visit: Visit::Absent(why.to_string()) }
     }
 }
 
 /// Plays all rounds; a row for each, in the order given.
 pub(crate) fn play(group: &str, arguments: &Arguments, mut contestants: Vec<Contestant<'_>>) -> Vec<Row> {
-    let row =
-        |contestant: &Contestant<'_>| Row { name: contestant.name.clone(), rounds: Vec::new(), state: State::Measured };
+    let row = |contestant: &Contestant<'_>| Row {
+        name: contestant.name.clone(),
+        rounds: Vec::new(),
+        state: match &contestant.visit {
+            Visit::Measure(_) => State::Measured,
+            Visit::Absent(why) => State::Absent(why.clone()),
+        },
+    };
     let mut rows: Vec<Row> = contestants.iter().map(row).collect();
     let many = contestants.len();
     for round in 0..=arguments.rounds {
         for turn in 0..many {
             let at = (turn + round) % many;
+            let Visit::Measure(measure) = &mut contestants[at].visit else { continue };
             if rows[at].state != State::Measured {
                 continue;
             }
             tell(&format!("{group}: round {round} of {}: {}", arguments.rounds, rows[at].name));
-            match (contestants[at].measure)() {
+            match measure() {
                 Ok(sample) if round > 0 => rows[at].rounds.push(sample),
                 Ok(_) => {}
                 Err(error) => rows[at].state = State::Failed(error.to_string()),

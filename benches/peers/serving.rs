@@ -1,4 +1,4 @@
-//! A visit to somebody who serves HTTP: rate, processor time and latency at sixteen connections, latency at one.
+//! A visit to somebody who serves HTTP: rate, processor time and latency at several connections, latency at one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,17 +9,19 @@ use crate::load::{Load, Question};
 use crate::process::Process;
 use crate::sheet::{Column, Sample};
 
+/// Connections to one process.
 pub(crate) const CONNECTIONS: usize = 16;
 /// Part of a round's time that is asked over one connection.
 const ALONE: f64 = 0.3;
 
-/// Processes that serve the same.
+/// Who is visited, and with what.
 pub(crate) struct Served<'a> {
-    pub(crate) processes: Vec<&'a Process>,
-    pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) questions: Arc<[Question]>,
+    processes: Vec<&'a Process>,
+    addresses: Vec<SocketAddr>,
+    connections: usize,
+    questions: Arc<[Question]>,
     /// What one answer counts for.
-    pub(crate) worth: usize,
+    worth: usize,
 }
 
 /// Answers a second, or what they are worth.
@@ -44,13 +46,28 @@ pub(crate) fn columns(what: &'static str) -> Vec<Column> {
     ]
 }
 
-impl Served<'_> {
+impl<'a> Served<'a> {
+    /// One process.
+    pub(crate) fn one(process: &'a Process, address: SocketAddr, questions: &Arc<[Question]>) -> Self {
+        Self::several([(process, address)], questions)
+    }
+
+    /// Processes that serve the same, each over as many connections as one alone.
+    pub(crate) fn several(
+        served: impl IntoIterator<Item = (&'a Process, SocketAddr)>,
+        questions: &Arc<[Question]>,
+    ) -> Self {
+        let (processes, addresses): (Vec<_>, Vec<_>) = served.into_iter().unzip();
+        let connections = CONNECTIONS * processes.len();
+        Self { processes, addresses, connections, questions: Arc::clone(questions), worth: 1 }
+    }
+
     /// Asks for `slice`, and for a part of it over one connection alone.
     ///
     /// # Errors
     /// Somebody cannot be reached, or answers wrongly.
     pub(crate) fn visit(&self, slice: Duration) -> Result<Sample> {
-        let mut load = Load::connect(&self.addresses, CONNECTIONS, &self.questions)?;
+        let mut load = Load::connect(&self.addresses, self.connections, &self.questions)?;
         let before = self.processor_time()?;
         let crowd = load.run(slice)?;
         let used = self.processor_time()? - before;
@@ -67,7 +84,7 @@ impl Served<'_> {
         ]))
     }
 
-    fn processor_time(&self) -> Result<Duration> {
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
         self.processes.iter().map(|process| Ok(process.processor_time()?)).sum()
     }
 }

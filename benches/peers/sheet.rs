@@ -29,6 +29,8 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
     Measured,
+    /// It cannot be had here, which says nothing about anybody.
+    Absent(String),
     /// It did not do what it is measured for.
     Failed(String),
 }
@@ -78,9 +80,13 @@ impl Row {
 impl Sheet {
     /// The median of what `row` has of `key` in each round by what `base` has in the same one.
     pub(crate) fn ratio(&self, row: usize, base: usize, key: &str) -> Option<f64> {
+        self.by(row, base, key, |own, other| own / other)
+    }
+
+    fn by(&self, row: usize, base: usize, key: &str, with: impl Fn(f64, f64) -> f64) -> Option<f64> {
         let (row, base) = (self.rows.get(row)?, self.rows.get(base)?);
         let pairs = row.rounds.iter().zip(&base.rounds);
-        median(pairs.filter_map(|(own, other)| Some(own.get(key)? / other.get(key)?)).collect())
+        median(pairs.filter_map(|(own, other)| Some(with(*own.get(key)?, *other.get(key)?))).collect())
     }
 
     pub(crate) fn median(&self, row: usize, key: &str) -> Option<f64> {
@@ -95,7 +101,7 @@ impl Sheet {
     pub(crate) fn failures(&self) -> impl Iterator<Item = &str> {
         self.rows.iter().filter_map(|row| match &row.state {
             State::Failed(why) => Some(why.as_str()),
-            State::Measured => None,
+            State::Measured | State::Absent(_) => None,
         })
     }
 }

@@ -52,6 +52,7 @@ fn head(sheet: &Sheet) -> Vec<String> {
 fn line(sheet: &Sheet, at: usize, row: &Row) -> Vec<String> {
     let mut cells = vec![row.name.clone()];
     match &row.state {
+        State::Absent(why) => cells.push(format!("not available here: {why}")),
         State::Failed(why) => cells.push(format!("failed: {why}")),
         State::Measured => {
             for column in &sheet.columns {
@@ -63,6 +64,11 @@ fn line(sheet: &Sheet, at: usize, row: &Row) -> Vec<String> {
         }
     }
     cells
+}
+
+/// A number as tables write it.
+pub(crate) fn count(many: usize) -> String {
+    number(Some(many as f64), 0)
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {

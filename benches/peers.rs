@@ -11,6 +11,8 @@
 
 #[path = "peers/arguments.rs"]
 mod arguments;
+#[path = "peers/batch.rs"]
+mod batch;
 #[path = "peers/catalogue.rs"]
 mod catalogue;
 #[path = "support/connection.rs"]
@@ -58,7 +60,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 2] = [("http", http::measure), ("mcp", mcp::measure)];
+const GROUPS: [(&str, Measure); 3] = [("http", http::measure), ("mcp", mcp::measure), ("batch", batch::measure)];
 
 fn main() -> ExitCode {
     let arguments = match arguments::read(std::env::args().skip(1), &GROUPS.map(|(name, _)| name)) {

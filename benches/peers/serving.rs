@@ -62,6 +62,11 @@ impl<'a> Served<'a> {
         Self { processes, addresses, connections, questions: Arc::clone(questions), worth: 1 }
     }
 
+    /// The same where an answer counts for several.
+    pub(crate) fn worth(self, worth: usize) -> Self {
+        Self { worth, ..self }
+    }
+
     /// Asks for `slice`, and for a part of it over one connection alone.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ mod floor;
 mod http;
 #[path = "peers/json.rs"]
 mod json;
+#[path = "peers/library.rs"]
+mod library;
 #[path = "peers/load.rs"]
 mod load;
 #[path = "peers/mcp.rs"]
@@ -45,6 +47,10 @@ mod sheet;
 mod start;
 #[path = "peers/table.rs"]
 mod table;
+#[path = "peers/trace.rs"]
+mod trace;
+#[path = "peers/view.rs"]
+mod view;
 
 use std::process::ExitCode;
 
@@ -60,7 +66,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 3] = [("http", http::measure), ("mcp", mcp::measure), ("batch", batch::measure)];
+const GROUPS: [(&str, Measure); 4] =
+    [("http", http::measure), ("mcp", mcp::measure), ("batch", batch::measure), ("view", view::measure)];
 
 fn main() -> ExitCode {
     let arguments = match arguments::read(std::env::args().skip(1), &GROUPS.map(|(name, _)| name)) {

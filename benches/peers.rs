@@ -51,6 +51,8 @@ mod table;
 mod trace;
 #[path = "peers/view.rs"]
 mod view;
+#[path = "peers/zipf.rs"]
+mod zipf;
 
 use std::process::ExitCode;
 
@@ -66,8 +68,13 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 4] =
-    [("http", http::measure), ("mcp", mcp::measure), ("batch", batch::measure), ("view", view::measure)];
+const GROUPS: [(&str, Measure); 5] = [
+    ("http", http::measure),
+    ("mcp", mcp::measure),
+    ("batch", batch::measure),
+    ("view", view::measure),
+    ("zipf", zipf::measure),
+];
 
 fn main() -> ExitCode {
     let arguments = match arguments::read(std::env::args().skip(1), &GROUPS.map(|(name, _)| name)) {

@@ -83,6 +83,11 @@ impl Sheet {
         self.by(row, base, key, |own, other| own / other)
     }
 
+    /// The same of differences.
+    pub(crate) fn difference(&self, row: usize, base: usize, key: &str) -> Option<f64> {
+        self.by(row, base, key, |own, other| own - other)
+    }
+
     fn by(&self, row: usize, base: usize, key: &str, with: impl Fn(f64, f64) -> f64) -> Option<f64> {
         let (row, base) = (self.rows.get(row)?, self.rows.get(base)?);
         let pairs = row.rounds.iter().zip(&base.rounds);

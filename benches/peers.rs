@@ -35,6 +35,8 @@ mod mcp;
 mod node;
 #[path = "support/process.rs"]
 mod process;
+#[path = "peers/replicas.rs"]
+mod replicas;
 #[path = "support/request.rs"]
 mod request;
 #[path = "peers/rounds.rs"]
@@ -68,12 +70,13 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 5] = [
+const GROUPS: [(&str, Measure); 6] = [
     ("http", http::measure),
     ("mcp", mcp::measure),
     ("batch", batch::measure),
     ("view", view::measure),
     ("zipf", zipf::measure),
+    ("replicas", replicas::measure),
 ];
 
 fn main() -> ExitCode {

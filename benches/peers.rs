@@ -31,6 +31,10 @@ mod library;
 mod load;
 #[path = "peers/mcp.rs"]
 mod mcp;
+#[path = "peers/memory.rs"]
+mod memory;
+#[path = "support/memory.rs"]
+mod memory_of;
 #[path = "peers/node.rs"]
 mod node;
 #[path = "support/process.rs"]
@@ -70,13 +74,14 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 6] = [
+const GROUPS: [(&str, Measure); 7] = [
     ("http", http::measure),
     ("mcp", mcp::measure),
     ("batch", batch::measure),
     ("view", view::measure),
     ("zipf", zipf::measure),
     ("replicas", replicas::measure),
+    ("memory", memory::measure),
 ];
 
 fn main() -> ExitCode {

@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 
 use crate::Result;
+use crate::memory::{self, WEIGH};
 use crate::node::WORKERS;
 use crate::process::Process;
 
@@ -75,7 +76,11 @@ pub(crate) fn write<'a>(file: &Path, answers: impl Iterator<Item = (&'a str, &'a
 /// # Errors
 /// It cannot.
 pub(crate) fn run(words: &[String]) -> Result<()> {
-    let [kind, file] = words else { return Err("a floor is a kind and a file".into()) };
+    let (kind, file) = match words {
+        [memory, what, encoded] if memory == WEIGH => return memory::run(what, encoded.parse()?),
+        [kind, file] => (kind, file),
+        _ => return Err("a floor is a kind and a file".into()),
+    };
     let answers = Arc::new(read(Path::new(file))?);
     std::thread::spawn(|| {
         // Whatever comes, the end is what counts.

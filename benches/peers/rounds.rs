@@ -30,7 +30,16 @@ impl<'a> Contestant<'a> {
 }
 
 /// Plays all rounds; a row for each, in the order given.
-pub(crate) fn play(group: &str, arguments: &Arguments, mut contestants: Vec<Contestant<'_>>) -> Vec<Row> {
+pub(crate) fn play(group: &str, arguments: &Arguments, contestants: Vec<Contestant<'_>>) -> Vec<Row> {
+    play_from(0, group, arguments.rounds, contestants, true)
+}
+
+/// The same where nothing gets warm, in the order given each time.
+pub(crate) fn play_cold(group: &str, rounds: usize, contestants: Vec<Contestant<'_>>) -> Vec<Row> {
+    play_from(1, group, rounds, contestants, false)
+}
+
+fn play_from(first: usize, group: &str, rounds: usize, mut contestants: Vec<Contestant<'_>>, rotate: bool) -> Vec<Row> {
     let row = |contestant: &Contestant<'_>| Row {
         name: contestant.name.clone(),
         rounds: Vec::new(),
@@ -41,14 +50,14 @@ pub(crate) fn play(group: &str, arguments: &Arguments, mut contestants: Vec<Cont
     };
     let mut rows: Vec<Row> = contestants.iter().map(row).collect();
     let many = contestants.len();
-    for round in 0..=arguments.rounds {
+    for round in first..=rounds {
         for turn in 0..many {
-            let at = (turn + round) % many;
+            let at = if rotate { (turn + round) % many } else { turn };
             let Visit::Measure(measure) = &mut contestants[at].visit else { continue };
             if rows[at].state != State::Measured {
                 continue;
             }
-            tell(&format!("{group}: round {round} of {}: {}", arguments.rounds, rows[at].name));
+            tell(&format!("{group}: round {round} of {rounds}: {}", rows[at].name));
             match measure() {
                 Ok(sample) if round > 0 => rows[at].rounds.push(sample),
                 Ok(_) => {}

@@ -11,16 +11,22 @@
 
 #[path = "peers/arguments.rs"]
 mod arguments;
+#[path = "peers/bare_quic.rs"]
+mod bare_quic;
 #[path = "peers/batch.rs"]
 mod batch;
 #[path = "peers/catalogue.rs"]
 mod catalogue;
+#[path = "peers/chain.rs"]
+mod chain;
 #[path = "support/connection.rs"]
 mod connection;
 #[path = "peers/fastmcp.rs"]
 mod fastmcp;
 #[path = "peers/floor.rs"]
 mod floor;
+#[path = "peers/hop.rs"]
+mod hop;
 #[path = "peers/http.rs"]
 mod http;
 #[path = "peers/json.rs"]
@@ -74,7 +80,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 7] = [
+const GROUPS: [(&str, Measure); 8] = [
     ("http", http::measure),
     ("mcp", mcp::measure),
     ("batch", batch::measure),
@@ -82,6 +88,7 @@ const GROUPS: [(&str, Measure); 7] = [
     ("zipf", zipf::measure),
     ("replicas", replicas::measure),
     ("memory", memory::measure),
+    ("hop", hop::measure),
 ];
 
 fn main() -> ExitCode {

@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 
 use crate::Result;
+use crate::hop::{self, HOP};
 use crate::memory::{self, WEIGH};
 use crate::node::WORKERS;
 use crate::process::Process;
@@ -77,6 +78,7 @@ pub(crate) fn write<'a>(file: &Path, answers: impl Iterator<Item = (&'a str, &'a
 /// It cannot.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let (kind, file) = match words {
+        [hop, hops, seconds] if hop == HOP => return hop::run(hops, seconds.parse()?),
         [memory, what, encoded] if memory == WEIGH => return memory::run(what, encoded.parse()?),
         [kind, file] => (kind, file),
         _ => return Err("a floor is a kind and a file".into()),

@@ -1,5 +1,7 @@
 //! A node of this very process, without network, store or doors: what is measured where a process would only add noise.
 
+use std::ops::Range;
+
 use aop::clock::Clock;
 use aop::entropy::{NodeKey, ZoneKey};
 use aop::handle::read_catalogue;
@@ -13,40 +15,56 @@ use crate::catalogue;
 /// Tools that are written, and signed, together.
 const FLUSH: usize = 512;
 
-/// A node of that zone with so many tools of [`catalogue`].
+/// A node's configuration: of that zone, to be dialled there, below these.
 ///
 /// # Errors
-/// It does not show all of them.
-pub(crate) fn node(zone: &str, tools: usize) -> Result<Node> {
-    let (clock, zone) = (Clock::start(), ZoneName::parse(zone)?);
-    let config = Config {
-        zone: zone.clone(),
-        key: NodeKey::memory()?.signing_key().clone(),
+/// The name is none, or there are no keys.
+pub(crate) fn config(zone: &str, address: String, parents: Vec<String>, key: &NodeKey) -> Result<Config> {
+    Ok(Config {
+        zone: ZoneName::parse(zone)?,
+        key: key.signing_key().clone(),
         zone_key: ZoneKey::memory()?.signing_key().clone(),
         spare_key: None,
         incarnation: 1,
-        address: "127.0.0.1:7400".to_owned(),
+        address,
         version: "0".to_owned(),
         seed: [7; 32],
-        parents: Vec::new(),
+        parents,
         joins: Vec::new(),
         admission: Admission::Local,
         invitation: None,
         rules: Policy::open(),
         opened: None,
-    };
+    })
+}
+
+/// Tools of [`catalogue`] as they are written in that zone.
+///
+/// # Errors
+/// A line cannot be read.
+pub(crate) fn tools(zone: &str, numbers: Range<usize>) -> Result<Write> {
+    let zone = ZoneName::parse(zone)?;
+    let read = numbers.map(|number| read_catalogue(&catalogue::line(number), &zone));
+    Ok(Write::Catalogue(read.collect::<std::result::Result<_, _>>()?))
+}
+
+/// A node of that zone with so many tools of [`catalogue`].
+///
+/// # Errors
+/// It does not show all of them.
+pub(crate) fn node(zone: &str, many: usize) -> Result<Node> {
+    let clock = Clock::start();
+    let config = config(zone, "127.0.0.1:7400".to_owned(), Vec::new(), &NodeKey::memory()?)?;
     let mut node = Node::new(config, Restored::default(), clock.now());
     settle(&mut node, clock);
-    for from in (0..tools).step_by(FLUSH) {
-        let numbers = from..tools.min(from + FLUSH);
-        let written = numbers.map(|number| read_catalogue(&catalogue::line(number), &zone));
-        let write = Write::Catalogue(written.collect::<std::result::Result<_, _>>()?);
+    for from in (0..many).step_by(FLUSH) {
+        let write = tools(zone, from..many.min(from + FLUSH))?;
         node.handle_input(clock.now(), Input::Write { token: 0, write });
         settle(&mut node, clock);
     }
     let shown = node.view().tools.len();
-    if shown != tools {
-        return Err(format!("{shown} of {tools} tools are shown").into());
+    if shown != many {
+        return Err(format!("{shown} of {many} tools are shown").into());
     }
     Ok(node)
 }

@@ -41,14 +41,21 @@ impl Process {
     /// Linux, `schedstat`, the first number.
     pub(crate) fn processor_time(&self) -> io::Result<Duration> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in fs::read_dir(format!("/proc/{}/task", self.id()))? {
-            let entry = entry?;
-            let Some(thread) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // One that ended since the folder was read is as it was.
-            let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
-            let used = text.split(' ').next().and_then(|field| field.parse().ok());
-            threads.insert(thread, used.ok_or_else(|| io::Error::other("schedstat says no time"))?);
-        }
+        threads.extend(threads_of(&self.id().to_string())?);
         Ok(Duration::from_nanos(threads.values().sum()))
     }
+}
+
+/// What each thread of a process has used, ns.
+pub(crate) fn threads_of(process: &str) -> io::Result<BTreeMap<u32, u64>> {
+    let mut threads = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{process}/task"))? {
+        let entry = entry?;
+        let Some(thread) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // One that ended since the folder was read is as it was.
+        let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
+        let used = text.split(' ').next().and_then(|field| field.parse().ok());
+        threads.insert(thread, used.ok_or_else(|| io::Error::other("schedstat says no time"))?);
+    }
+    Ok(threads)
 }

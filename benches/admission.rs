@@ -5,36 +5,36 @@
 //! each gets the same requests over sixteen connections that stay, in turn, a slice each, so that whatever else the machine does falls on
 //! all. Processor time is the scheduler's count of all threads of a process. The ratio of the two open nodes is the noise.
 
+#[path = "support/connection.rs"]
+mod connection;
+#[path = "support/process.rs"]
+mod process;
+#[path = "support/request.rs"]
+mod request;
+#[path = "support/start.rs"]
+mod start;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use connection::Connection;
+use process::Process;
 
 /// Requests of one slice, and slices of each node when nothing is asked.
 const SLICE: usize = 20_000;
 const ROUNDS: usize = 15;
 /// Connections, each with one request under way: one alone costs what the kernel makes of waking two processors in turn.
 const CONNECTIONS: usize = 16;
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Rules that are about others: every request is compared with each.
 const RULES: usize = 16;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 struct Node {
-    process: Child,
-    http: Vec<BufReader<TcpStream>>,
-    authorization: String,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended by itself; what it had on disk goes with the folder.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    process: Process,
+    http: Vec<Connection>,
+    token: String,
 }
 
 fn main() -> Result<()> {
@@ -43,7 +43,7 @@ fn main() -> Result<()> {
     let mut guarded = Node::start(&folder.path().join("guarded"), &guarded_configuration())?;
     let mut open = Node::start(&folder.path().join("open"), "insecure_no_auth = true\n")?;
     let mut other = Node::start(&folder.path().join("other"), "insecure_no_auth = true\n")?;
-    guarded.authorization = guarded.token(&folder.path().join("guarded"))?;
+    guarded.token = guarded.token(&folder.path().join("guarded"))?;
     let nodes = [&mut guarded, &mut open, &mut other];
     let mut taken: [Vec<f64>; 3] = Default::default();
     for node in nodes {
@@ -102,95 +102,35 @@ impl Node {
             .env("XDG_STATE_HOME", folder)
             .stderr(Stdio::null())
             .spawn()?;
-        let address = address_of(&data.join("node.json"))?;
-        let connect = |_| -> Result<_> {
-            let stream = TcpStream::connect(&address)?;
-            stream.set_nodelay(true)?;
-            Ok(BufReader::new(stream))
-        };
-        let http = (0..CONNECTIONS).map(connect).collect::<Result<_>>()?;
-        Ok(Self { process, http, authorization: String::new() })
+        let process = Process::from(process);
+        let address = start::address_of(&data)?;
+        let http = (0..CONNECTIONS).map(|_| Connection::open(&address)).collect::<std::io::Result<_>>()?;
+        Ok(Self { process, http, token: String::new() })
     }
 
     /// A caller's token of this node.
     fn token(&mut self, folder: &Path) -> Result<String> {
         let admin = fs::read_to_string(folder.join("data/admin.token"))?;
-        self.authorization = format!("Authorization: Bearer {}\r\n", admin.trim());
-        let made = self.ask("POST", "/v1/tokens", r#"{"name":"bench","role":"caller"}"#)?;
+        let (_, made) = self.http[0].ask("POST", "/v1/tokens", admin.trim(), r#"{"name":"bench","role":"caller"}"#)?;
         let made: serde_json::Value = serde_json::from_slice(&made)?;
-        let secret = made["token"].as_str().ok_or("no token was made")?;
-        Ok(format!("Authorization: Bearer {secret}\r\n"))
+        Ok(made["token"].as_str().ok_or_else(|| format!("no token was made: {made}"))?.to_owned())
     }
 
     /// Makes that many requests; µs of processor time each took the node.
     fn slice(&mut self, requests: usize) -> Result<f64> {
-        let before = self.processor_time()?;
+        let before = self.process.processor_time()?;
+        let request = request::request("GET", "/v1/resolve?q=echo.demo.research", &self.token, "");
         for _ in 0..requests / CONNECTIONS {
-            for at in 0..CONNECTIONS {
-                self.send(at, "GET", "/v1/resolve?q=echo.demo.research", "")?;
+            for http in &mut self.http {
+                http.begin(request.as_bytes())?;
             }
-            for at in 0..CONNECTIONS {
-                self.receive(at)?;
-            }
-        }
-        Ok((self.processor_time()? - before) * 1e6 / requests as f64)
-    }
-
-    fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Vec<u8>> {
-        self.send(0, method, path, body)?;
-        self.receive(0)
-    }
-
-    fn send(&mut self, at: usize, method: &str, path: &str, body: &str) -> Result<()> {
-        let authorization = &self.authorization;
-        let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-        );
-        Ok(self.http[at].get_mut().write_all((head + body).as_bytes())?)
-    }
-
-    fn receive(&mut self, at: usize) -> Result<Vec<u8>> {
-        let http = &mut self.http[at];
-        let (mut status, mut length) = (String::new(), 0);
-        http.read_line(&mut status)?;
-        loop {
-            let mut line = String::new();
-            http.read_line(&mut line)?;
-            match line.trim_end().split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse()?,
-                Some(_) => {}
-                None => break,
+            for http in &mut self.http {
+                let (status, body) = http.end()?;
+                if status != 200 {
+                    return Err(format!("answered {status}: {}", String::from_utf8_lossy(&body)).into());
+                }
             }
         }
-        let mut body = vec![0; length];
-        http.read_exact(&mut body)?;
-        let is_good = status.split(' ').nth(1).is_some_and(|code| code.starts_with('2'));
-        if is_good { Ok(body) } else { Err(format!("{status}{}", String::from_utf8_lossy(&body)).into()) }
-    }
-
-    /// Seconds of processor time so far, of all threads, as the scheduler counts it: nanoseconds, where `stat` has ticks of ten
-    /// milliseconds. Source: Linux, Documentation/scheduler/sched-stats.rst.
-    fn processor_time(&self) -> Result<f64> {
-        let mut nanos = 0_u64;
-        for task in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
-            let said = fs::read_to_string(task?.path().join("schedstat"))?;
-            nanos += said.split_whitespace().next().ok_or("an empty schedstat")?.parse::<u64>()?;
-        }
-        Ok(nanos as f64 / 1e9)
-    }
-}
-
-fn address_of(file: &PathBuf) -> Result<String> {
-    let began = Instant::now();
-    loop {
-        let state = fs::read(file).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-        if let Some(address) = state.as_ref().and_then(|state| state["listen"].as_str()) {
-            return Ok(address.to_owned());
-        }
-        if began.elapsed() > PATIENCE {
-            return Err("the node does not start".into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
+        Ok((self.process.processor_time()? - before).as_secs_f64() * 1e6 / requests as f64)
     }
 }

@@ -9,6 +9,12 @@
 
 #[path = "flood/attack.rs"]
 mod attack;
+#[path = "support/memory.rs"]
+mod memory;
+#[path = "support/process.rs"]
+mod process;
+#[path = "support/request.rs"]
+mod request;
 #[path = "flood/slow.rs"]
 mod slow;
 
@@ -16,13 +22,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use process::Process;
+use request::{Head, request};
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -73,11 +81,11 @@ fn one_run(run: usize) -> Result<()> {
     let mut ends = Vec::new();
     std::thread::sleep(PHASES[0].1);
     ends.push(Instant::now());
-    let used = node.processor_time()?;
+    let used = node.process.processor_time()?;
     let flood = attack::Flood::start(&target, |name, role| node.token(name, role))?;
     std::thread::sleep(PHASES[1].1);
     let sent = flood.end();
-    let used = (node.processor_time()? - used) / ends[0].elapsed().as_secs_f64();
+    let used = (node.process.processor_time()? - used).as_secs_f64() / ends[0].elapsed().as_secs_f64();
     ends.push(Instant::now());
     std::thread::sleep(PHASES[2].1);
     ends.push(Instant::now());
@@ -118,7 +126,11 @@ fn report(run: usize, samples: &[Vec<Sample>], ends: &[Instant], node: &Node, se
     let slow = samples.iter().flatten().filter(|sample| sample.took.is_none_or(|took| took > WANTED));
     let last = slow.map(|sample| sample.at + sample.took.unwrap_or(PATIENCE)).max();
     let recovered = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(ends[1]));
-    println!("run {run}: recovered after {:.2} s, peak {} MiB", recovered.as_secs_f64(), node.peak_mib()?);
+    println!(
+        "run {run}: recovered after {:.2} s, peak {} MiB",
+        recovered.as_secs_f64(),
+        memory::of(node.process.id(), "VmHWM")? >> 20
+    );
     println!(
         "  sent     {}",
         sent.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
@@ -195,62 +207,37 @@ impl Target {
     }
 }
 
-/// One HTTP/1.1 connection.
-struct Https(BufReader<TlsStream<TcpStream>>);
+/// One HTTP/1.1 connection, and what came over it and is not taken yet.
+struct Https(TlsStream<TcpStream>, Vec<u8>);
 
 impl Https {
     async fn connect(target: &Target, from: Ipv4Addr) -> Result<Self> {
-        Ok(Self(BufReader::new(target.connect(from, b"http/1.1").await?)))
+        Ok(Self(target.connect(from, b"http/1.1").await?, Vec::new()))
     }
 
     async fn ask(&mut self, method: &str, path: &str, token: &str, body: &str) -> Result<(u16, Vec<u8>)> {
         self.0.write_all(request(method, path, token, body).as_bytes()).await?;
         self.0.flush().await?;
-        self.answer().await
-    }
-
-    async fn answer(&mut self) -> Result<(u16, Vec<u8>)> {
-        let (mut status, mut length) = (String::new(), 0);
-        if self.0.read_line(&mut status).await? == 0 {
-            return Err("closed".into());
-        }
         loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line).await?;
-            match line.trim_end().split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse()?,
-                Some(_) => {}
-                None => break,
+            if let Some(head) = Head::read(&self.1)?
+                && head.body.end <= self.1.len()
+            {
+                let body = self.1[head.body.clone()].to_vec();
+                self.1.drain(..head.body.end);
+                return Ok((head.status, body));
+            }
+            if self.0.read_buf(&mut self.1).await? == 0 {
+                return Err("closed".into());
             }
         }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).await?;
-        Ok((status.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or("no status")?, body))
     }
-}
-
-/// A request as its bytes; with no token, without that header.
-fn request(method: &str, path: &str, token: &str, body: &str) -> String {
-    let authorization = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
-    let length = body.len();
-    format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
 }
 
 /// The node that is flooded.
 struct Node {
-    process: Child,
+    process: Process,
     target: Target,
     admin: String,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended by itself; what it had on disk goes with the folder.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl Node {
@@ -290,7 +277,7 @@ impl Node {
         believed.add(CertificateDer::from(made.cert))?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let target = Target { address, believed: Arc::new(believed) };
-        let mut node = Self { process, target, admin: String::new() };
+        let mut node = Self { process: process.into(), target, admin: String::new() };
         let began = Instant::now();
         loop {
             node.admin = fs::read_to_string(data.join("admin.token")).unwrap_or_default().trim().to_owned();
@@ -335,19 +322,5 @@ impl Node {
             Some((short.replace(['{', '}', '"'], " ").trim().to_owned(), count))
         });
         Ok(rows.collect())
-    }
-
-    /// Seconds of processor time so far, user and system, in ticks of 1/100 s. Source: proc_pid_stat(5), fields 14 and 15.
-    fn processor_time(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-        Ok(fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0)
-    }
-
-    /// The most memory it ever had. Source: proc_pid_status(5).
-    fn peak_mib(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-        Ok(line.split_whitespace().next().ok_or("no number")?.parse::<u64>()? / 1024)
     }
 }

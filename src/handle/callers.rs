@@ -224,7 +224,8 @@ mod tests {
         let handle = Handle::for_tests();
         let lines = tools
             .iter()
-            .map(|(server, name)| serde_json::json!({"server": server, "name": name, "description": "finds papers"}));
+            // Of one definition they would be told as one.
+            .map(|(server, name)| serde_json::json!({"server": server, "name": name, "description": format!("finds papers at {server}")}));
         let mut changes = handle.changes();
         handle.register_tools(&Caller::operator(), lines.collect()).await.unwrap();
         while handle.view().tools.len() < tools.len() {

@@ -258,10 +258,15 @@ impl Handle {
     }
 
     /// An answer to what was asked before, as it was made ready then; see [`Self::make_ready`].
-    pub fn say(&self, key: &str) -> Option<(Said, String)> {
+    pub fn say(&self, key: &str) -> Option<Said> {
         let said = self.inner.answers.say(key, self.moment())?;
         self.inner.metrics.resolved(said.is_partial, said.is_empty, said.took);
-        Some((said, self.inner.traces.next()))
+        Some(said)
+    }
+
+    /// A fresh id for what a door does.
+    pub fn trace_id(&self) -> String {
+        self.inner.traces.next()
     }
 
     /// Makes an answer ready to be said again to whoever asks the same under `key`, as `write` writes it; `age_max` is the oldest he takes.

@@ -31,8 +31,8 @@ impl Ready {
         let query =
             request.uri().query().filter(|_| request.uri().path() == PATH && request.method() == Method::GET)?;
         let standing = request.extensions().get::<Arrival>()?.as_ref().ok().filter(|standing| standing.finds())?;
-        let (said, trace_id) = self.handle.say(&key(standing, query))?;
-        Some(resolve::repeat(said, &trace_id, request.headers()))
+        let said = self.handle.say(&key(standing, query))?;
+        Some(resolve::repeat(said, &self.handle.trace_id(), request.headers()))
     }
 }
 

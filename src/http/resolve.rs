@@ -13,8 +13,9 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Doors, Shared,
@@ -41,23 +42,35 @@ pub(super) async fn get(
 ) -> Reply {
     let asked = ask::from_pairs(ask::pairs(&uri)?)?;
     let key = uri.query().map(|query| ready::key(&standing, query));
-    answer(&doors, &caller, asked, key, &headers).await
+    answer(&doors, &caller, &standing, asked, key, &headers).await
 }
 
 /// `POST /v1/resolve` with the same names in a JSON object.
-pub(super) async fn post(State(doors): Shared, Extension(caller): Extension<Caller>, request: Request<Body>) -> Reply {
+pub(super) async fn post(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Extension(standing): Extension<Arc<Standing>>,
+    request: Request<Body>,
+) -> Reply {
     let headers = request.headers().clone();
     let asked = ask::from_body(reply::read_json(request).await?)?;
-    answer(&doors, &caller, asked, None, &headers).await
+    answer(&doors, &caller, &standing, asked, None, &headers).await
 }
 
-async fn answer(doors: &Doors, caller: &Caller, asked: Asked, key: Option<String>, headers: &HeaderMap) -> Reply {
+async fn answer(
+    doors: &Doors,
+    caller: &Caller,
+    standing: &Standing,
+    asked: Asked,
+    key: Option<String>,
+    headers: &HeaderMap,
+) -> Reply {
     let Asked { mut asks, batch, show } = asked;
     match asks.pop() {
         Some(ask) if !batch => single(doors, caller, ask, show, key, headers).await,
         last => {
             asks.extend(last);
-            Ok(many(doors, caller, asks, show).await)
+            Ok(many(doors, caller, standing, asks, show).await)
         }
     }
 }
@@ -101,17 +114,41 @@ pub(super) fn repeat(said: Said, trace_id: &str, headers: &HeaderMap) -> Respons
     response
 }
 
-/// A batch answers every query by itself: one that fails does not take the others with it.
-async fn many(doors: &Doors, caller: &Caller, asks: Vec<Ask>, show: Show) -> Response {
-    let answers = join_all(asks.into_iter().map(|ask| one_of_many(doors, caller, ask, show))).await;
-    reply::ok(&json!({"schema": "aop.resolve-batch/1", "answers": answers}))
+/// A batch answers every query by itself: one that fails does not take the others with it. What each answer depends on is the query, what
+/// all of the batch say alike, and what the caller may find.
+async fn many(doors: &Doors, caller: &Caller, standing: &Standing, asks: Vec<Ask>, show: Show) -> Response {
+    let alike = asks.first().map(|ask| format!("{:?} {show:?}", Ask { query: String::new(), ..ask.clone() }));
+    let alike = alike.unwrap_or_default();
+    let answers = join_all(asks.into_iter().map(|ask| one_of_many(doors, caller, standing, ask, show, &alike))).await;
+    let mut body = BytesMut::with_capacity(answers.iter().map(Bytes::len).sum::<usize>() + answers.len() + 64);
+    body.put_slice(b"{\"schema\":\"aop.resolve-batch/1\",\"answers\":[");
+    for (at, answer) in answers.iter().enumerate() {
+        body.put_slice(if at == 0 { b"" } else { b"," });
+        body.put_slice(answer);
+    }
+    body.put_slice(b"]}");
+    let mut response = reply::json_bytes(body.freeze());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
-async fn one_of_many(doors: &Doors, caller: &Caller, ask: Ask, show: Show) -> Value {
+async fn one_of_many(doors: &Doors, caller: &Caller, standing: &Standing, ask: Ask, show: Show, alike: &str) -> Bytes {
     let query = ask.query.clone();
+    let key = (!show.trace && !ask.no_cache).then(|| ready::key(standing, &format!("{query}\0{alike}")));
+    if let Some(said) = key.as_ref().and_then(|key| doors.handle.say(key)) {
+        return said.body;
+    }
+    let age_max = ask.age_max();
     match doors.handle.resolve(caller, ask).await {
-        Ok(resolution) => resolution.to_json(show),
-        Err(problem) => json!({"schema": "aop.resolve/1", "query": query, "results": [], "error": problem.to_json()}),
+        Ok(resolution) => {
+            if let Some(key) = key {
+                doors.handle.make_ready(key, &resolution, age_max, |it| serde_json::to_string(&it.to_json(show)).ok());
+            }
+            resolution.to_json(show).to_string().into()
+        }
+        Err(problem) => json!({"schema": "aop.resolve/1", "query": query, "results": [], "error": problem.to_json()})
+            .to_string()
+            .into(),
     }
 }
 

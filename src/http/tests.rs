@@ -162,6 +162,19 @@ async fn an_answer_that_is_ready_is_the_one_that_would_be_made() {
     assert_eq!(read(known).await.0, 304);
     let other = port.get("/v1/resolve?q=echo.demo.research").await.2;
     assert!(!other.contains("inputSchema") && first.contains("inputSchema"));
+    // In a batch as well, with what else is asked for.
+    let batch = |body: &'static str| read(port.client.post(port.url("/v1/resolve")).body(body));
+    let alone: Value = serde_json::from_str(&other).expect("json");
+    for _ in 0..3 {
+        let (status, _, said) =
+            batch(r#"{"queries":["echo.demo.research","no such thing","echo.demo.research"]}"#).await;
+        let said: Value = serde_json::from_str(&said).expect("json");
+        assert_eq!((status, &said["answers"][0], &said["answers"][2]), (200, &alone, &alone));
+        assert_eq!(said["answers"][1]["results"], json!([]));
+        let (_, _, with_schema) = batch(r#"{"queries":["echo.demo.research"],"schema":true}"#).await;
+        let with_schema: Value = serde_json::from_str(&with_schema).expect("json");
+        assert_eq!(with_schema["answers"][0], serde_json::from_str::<Value>(&first).expect("json"));
+    }
     let held = port.client.head(port.url(path));
     assert_eq!(read(held).await.2, "", "only GET is answered from what is ready");
 

@@ -189,7 +189,7 @@ impl McpDoor {
         if *scope == Scope::Menu && progress.is_none() {
             call.ready_key = parts.extensions.get::<Arc<Standing>>().map(|standing| call.ready_key(standing));
             let ready = call.ready_key.as_ref().and_then(|key| self.inner.calls.handle().say(key));
-            if let Some((said, _)) = ready {
+            if let Some(said) = ready {
                 return Answer::Result(said.body).into_response(&id, modern);
             }
         }

@@ -245,7 +245,11 @@ fn table(value: &Value, wide: bool) -> Table {
         if wide {
             row.extend([plain(word("source")), plain(word("id")), plain(word("wire_name"))]);
         }
-        row.push(plain(described(result)));
+        let also: Vec<&str> = result["also"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        row.push(plain(match also.is_empty() {
+            true => described(result),
+            false => format!("(also {}) {}", also.join(", "), described(result)),
+        }));
         table.row(row);
     }
     table

@@ -17,6 +17,7 @@ mod standing;
 mod token;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,6 +66,8 @@ pub struct Auth {
 struct Inner {
     operator: SecretHash,
     configured: ArcSwap<Configured>,
+    /// How many there were after the first.
+    configurations: AtomicU64,
     created: RwLock<Vec<Token>>,
     /// Held by whoever changes the created tokens, from the check to the fsync.
     changing: Mutex<()>,
@@ -76,6 +79,7 @@ struct Configured {
     tokens: Vec<Token>,
     issuers: Issuers,
     resource: String,
+    number: u64,
     nobody: Arc<Standing>,
     operator: Arc<Standing>,
     /// Of tokens that were presented and found good, by the hash of their secret. Asked only once a token was found good again.
@@ -83,9 +87,9 @@ struct Configured {
 }
 
 impl Configured {
-    fn of(terms: Terms) -> Self {
+    fn of(terms: Terms, number: u64) -> Self {
         let issuers = Issuers::new(terms.issuers, &terms.resource);
-        let standing = |caller| Arc::new(Standing::of(caller, &terms.policy));
+        let standing = |caller| Arc::new(Standing::of(caller, &terms.policy, number));
         Self {
             nobody: standing(Caller::anonymous()),
             operator: standing(Caller::operator()),
@@ -93,6 +97,7 @@ impl Configured {
             tokens: terms.tokens,
             issuers,
             resource: terms.resource,
+            number,
             standings: RwLock::default(),
         }
     }
@@ -100,7 +105,7 @@ impl Configured {
     fn standing(&self, token: &Token) -> Arc<Standing> {
         let known = self.standings.read().unwrap_or_else(PoisonError::into_inner).get(&token.hash).cloned();
         known.unwrap_or_else(|| {
-            let standing = Arc::new(Standing::of(token.caller(), &self.policy));
+            let standing = Arc::new(Standing::of(token.caller(), &self.policy, self.number));
             let mut standings = self.standings.write().unwrap_or_else(PoisonError::into_inner);
             if standings.len() >= TOKENS_MAX {
                 // Those of tokens that were revoked lie among them.
@@ -123,7 +128,8 @@ impl Auth {
         let created = created.map_err(|why| Problem::new(Kind::StoreFailed, why))?;
         let inner = Inner {
             operator: SecretHash::of(operator),
-            configured: ArcSwap::from_pointee(Configured::of(terms)),
+            configured: ArcSwap::from_pointee(Configured::of(terms, 0)),
+            configurations: AtomicU64::new(0),
             created: RwLock::new(created),
             changing: Mutex::default(),
             store,
@@ -133,7 +139,8 @@ impl Auth {
 
     /// Takes over what was configured anew; created tokens stay.
     pub fn replace(&self, terms: Terms) {
-        self.inner.configured.store(Arc::new(Configured::of(terms)));
+        let number = self.inner.configurations.fetch_add(1, Ordering::Relaxed) + 1;
+        self.inner.configured.store(Arc::new(Configured::of(terms, number)));
     }
 
     /// Whose the presented secret is; nobody's where none is.
@@ -154,7 +161,7 @@ impl Auth {
             Some(found) => found,
             None if configured.issuers.may_have_signed(presented) => {
                 let caller = configured.issuers.verify(presented).await.map_err(|error| invalid(error.to_string()))?;
-                Ok(Arc::new(Standing::of(caller, &configured.policy)))
+                Ok(Arc::new(Standing::of(caller, &configured.policy, configured.number)))
             }
             None => Err(invalid("the token is not known here, or was revoked".to_owned())),
         }
@@ -184,6 +191,11 @@ impl Auth {
     /// The rules as they are now.
     pub fn policy(&self) -> Policy {
         self.inner.configured.load().policy.clone()
+    }
+
+    /// Whether nothing was configured anew since.
+    pub fn is_current(&self, standing: &Standing) -> bool {
+        self.inner.configured.load().number == standing.configuration()
     }
 
     /// What `caller` may find; nothing where that is everything.

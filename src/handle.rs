@@ -37,7 +37,7 @@ pub use servers::{Registered, read_catalogue};
 
 use crate::answers::{Again, Answers, Hit, Moment, Ready, Resolution, Said};
 use crate::audit::Audit;
-use crate::auth::Auth;
+use crate::auth::{Auth, Standing};
 use crate::clock::Clock;
 use crate::driver::{DriverTerms, Job, Published};
 use crate::entropy::{TraceIds, ZoneKeys};
@@ -222,12 +222,9 @@ impl Handle {
                 let exact = self.answer(&ask, Form::Exact, started).await?;
                 if exact.hits.is_empty() && !exact.partial {
                     let words = self.answer(&ask, Form::Words, started).await?;
-                    // Two answers made this one, and the first may end before.
-                    if words.hits.is_empty() {
-                        exact
-                    } else {
-                        Arc::new(Resolution { again: None, ..Arc::unwrap_or_clone(words) })
-                    }
+                    // Two answers made this one, and either may end before the other.
+                    let both = if words.hits.is_empty() && !words.partial { exact } else { words };
+                    Arc::new(Resolution { again: None, ..Arc::unwrap_or_clone(both) })
                 } else {
                     exact
                 }
@@ -257,9 +254,13 @@ impl Handle {
         }
     }
 
-    /// An answer to what was asked before, as it was made ready then; see [`Self::make_ready`].
-    pub fn say(&self, key: &str) -> Option<Said> {
+    /// An answer to what was asked before, as it was made ready then; see [`Self::make_ready`]. Nothing to whom other rules hold for by now
+    /// than did when his request came.
+    pub fn say(&self, standing: &Standing, key: &str) -> Option<Said> {
         let said = self.inner.answers.say(key, self.moment())?;
+        if !self.auth().is_current(standing) {
+            return None;
+        }
         self.inner.metrics.resolved(said.is_partial, said.is_empty, said.took);
         Some(said)
     }
@@ -273,12 +274,16 @@ impl Handle {
     /// The key holds everything on which the text depends: the whole question, what the asker may find, and the manner of writing.
     pub fn make_ready(
         &self,
+        standing: &Standing,
         key: String,
         resolution: &Resolution,
         age_max: Duration,
         write: impl Fn(&Resolution) -> Option<String>,
     ) {
-        if let Some(ready) = Ready::of(resolution, age_max, write) {
+        // The key tells what he could find when he came, the answer what he could find since.
+        if self.auth().is_current(standing)
+            && let Some(ready) = Ready::of(resolution, age_max, write)
+        {
             self.inner.answers.make_ready(key, ready);
         }
     }

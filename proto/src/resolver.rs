@@ -142,7 +142,8 @@ impl Resolver {
         let plan = around.routes.plan(&pending.question, &terms, visited);
         pending.skipped = plan.skipped;
         // What is kept of a name that is there lives longer than a denial: how old an answer is would tell them apart.
-        let may_hide = |sight: &Sight| !sight.sees_all_outside(around.by.zone);
+        let own = around.by.zone;
+        let may_hide = |sight: &Sight| !(sight.sees_all_outside(own) && sight.sees_all_below(own));
         if pending.question.form == Form::Exact && pending.asker.sight.as_deref().is_some_and(may_hide) {
             pending.terms.cached = false;
         }
@@ -387,7 +388,7 @@ impl Resolver {
 
     /// The last connection to a peer ended: its questions go to the zone's next peer.
     pub fn on_peer_lost(&mut self, peer: NodeId, around: &mut Around<'_>) -> Vec<Act> {
-        self.give_up(around, |waiting, _| waiting.peer == Some(peer), "the connection was lost")
+        self.give_up(around, |waiting, _| waiting.peer == Some(peer), "the connection was lost", false)
     }
 
     /// Somebody of `zone` is there now: questions that waited for that go out.
@@ -408,7 +409,7 @@ impl Resolver {
 
     /// Time passed: what is overdue is silent.
     pub fn on_time(&mut self, around: &mut Around<'_>) -> Vec<Act> {
-        self.give_up(around, |waiting, now| waiting.until <= now, "no answer in time")
+        self.give_up(around, |waiting, now| waiting.until <= now, "no answer in time", true)
     }
 
     fn give_up(
@@ -416,6 +417,7 @@ impl Resolver {
         around: &mut Around<'_>,
         lost: impl Fn(&Waiting, Duration) -> bool,
         reason: &str,
+        is_slow: bool,
     ) -> Vec<Act> {
         let mut acts = Vec::new();
         let ids: Vec<u64> = self.pending.keys().copied().collect();
@@ -433,6 +435,11 @@ impl Resolver {
                     if waiting.is_hedged {
                         self.pace.spend();
                     }
+                    self.sent.insert(query, id);
+                } else if is_slow && waiting.is_hedged && around.now < pending.terms.deadline {
+                    // Nobody else can be asked: who is slow is waited for after all.
+                    let until = pending.terms.deadline;
+                    pending.waiting.insert(query, Waiting { until, is_hedged: false, ..waiting });
                     self.sent.insert(query, id);
                 } else {
                     pending.silent.insert(Silent { zone: waiting.zone, reason: reason.to_owned() });

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use aop_proto::access::{Action, Caller, Glob, Policy, Rule, Sight};
+use aop_proto::name::ZoneName;
 use aop_proto::params::TTL_L2;
 use aop_proto::resolver::{Source, Terms};
 use aop_proto::wire::message::Question;
@@ -119,4 +121,53 @@ fn who_became_slow_is_asked_past_and_still_heard() {
     }
     let more = queries_to(&world, &research) - before - 40;
     assert!(more <= 14, "{more} of 40 were asked twice");
+}
+
+/// How old an answer is would tell a name that is hidden from one that is not there: the one is kept for longer.
+#[test]
+fn a_hidden_name_below_is_as_young_as_one_that_is_not_there() {
+    let (mut world, root, ..) = federation(4, 1);
+    let zone = Some(ZoneName::parse("research").unwrap());
+    let hidden =
+        Rule { principal: Glob::new("*"), action: Some(Action::Discover), zone, tool: Glob::any(), deny: true };
+    let sight = Sight::of(&Policy { is_open: true, rules: vec![hidden] }, &Caller::anonymous(), false).unwrap();
+    for text in [PAPERS, "nothing.arxiv.research"] {
+        world.resolve(root, name(text));
+        world.run_for(Duration::from_secs(20));
+        let token = world.ask_for(root, name(text), sight.clone());
+        world.run_for(Duration::from_secs(3));
+        let answered = world.answer(root, token).unwrap();
+        assert!(answered.found.is_empty());
+        let ages: Vec<u64> = answered.outcome.answers.iter().map(|(_, checked)| checked.answer.age_ms).collect();
+        assert!(ages.iter().all(|age| *age < 1_000), "{text}: {ages:?}");
+    }
+}
+
+/// Only one replica reaches the parent; the other waits for it as long as it takes, and never for less because it is usually quick.
+#[test]
+fn a_fellow_that_alone_reaches_the_parent_is_waited_for() {
+    let (mut world, root, research, ..) = federation(5, 2);
+    let letters = "write_letter.post.writing";
+    let writing = world.hosts().find(|host| world.spec(*host).zone == "writing").unwrap();
+    world.write_through(writing, server("post", &[("write_letter", "Write a letter")])).unwrap();
+    world.run_for(SETTLED);
+    for alone in [0, 1] {
+        world.partition(&[root], &[research[alone]]);
+        world.run_for(Duration::from_secs(20));
+        let names: Vec<String> = (0..60).map(|number| format!("nothing{number}.post.writing")).collect();
+        for text in &names {
+            let answered = world.resolve(research[alone], name(text));
+            assert!(answered.found.is_empty());
+        }
+        let (slow, all) = ((Duration::from_millis(60), Duration::from_millis(70)), [research[1 - alone]]);
+        world.slow(&[root], &all, slow);
+        for text in names.iter().map(|text| text.replace("nothing", "never")) {
+            let answered = world.resolve(research[alone], name(&text));
+            let by_fellow = answered.took >= Duration::from_millis(100);
+            assert!(!by_fellow || !answered.outcome.is_partial(), "{text}: {:?}", answered.outcome.silent);
+        }
+        world.calm();
+        world.run_for(Duration::from_secs(30));
+    }
+    assert!(!world.resolve(research[0], name(letters)).found.is_empty());
 }

@@ -80,7 +80,7 @@ impl Ready {
         age_max: Duration,
         write: impl Fn(&Resolution) -> Option<String>,
     ) -> Option<Self> {
-        let again = resolution.again?;
+        let (again, stored) = (resolution.again?, Instant::now());
         let plain = write(resolution)?;
         let (text, holes) = match again.ages {
             false => (Bytes::from(plain), Vec::new()),
@@ -92,7 +92,7 @@ impl Ready {
             text,
             holes,
             again,
-            stored: Instant::now(),
+            stored,
             life: resolution.ttl.min(age_max.saturating_sub(resolution.age)),
             ttl: resolution.ttl,
             age: resolution.age,

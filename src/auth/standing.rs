@@ -12,11 +12,12 @@ pub struct Standing {
     sight: Option<Arc<Sight>>,
     sight_key: String,
     finds: bool,
+    configuration: u64,
 }
 
 impl Standing {
-    /// `caller` under these rules.
-    pub fn of(caller: Caller, policy: &Policy) -> Self {
+    /// `caller` under these rules, which are of the configuration of that number.
+    pub fn of(caller: Caller, policy: &Policy, configuration: u64) -> Self {
         let sight = Sight::of(policy, &caller, false);
         // Below the root lies every zone a grant may be for.
         let anything = Request { action: Action::Discover, zone: &ZoneName::root(), tool: None };
@@ -25,6 +26,7 @@ impl Standing {
             sight_key: sight.as_ref().map_or_else(String::new, |sight| format!("{sight:?}")),
             sight: sight.map(Arc::new),
             caller,
+            configuration,
         }
     }
 
@@ -41,6 +43,11 @@ impl Standing {
     /// The same as a part of a cache's key: equal for those who may find the same, empty for those who may find everything.
     pub fn sight_key(&self) -> &str {
         &self.sight_key
+    }
+
+    /// Which configuration said all that.
+    pub(super) const fn configuration(&self) -> u64 {
+        self.configuration
     }
 
     /// Whether he may find some tool somewhere.

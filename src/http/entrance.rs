@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn what_was_counted_survives_a_reload_that_leaves_the_number() {
         let settings = |rate| PortSettings { stranger_rate: NonZeroU32::new(rate), ..PortSettings::default() };
-        let standing = |caller| -> Arrival { Ok(Arc::new(Standing::of(caller, &Policy::open()))) };
+        let standing = |caller| -> Arrival { Ok(Arc::new(Standing::of(caller, &Policy::open(), 0))) };
         let stranger = standing(Caller::anonymous());
         let from = IpAddr::from([192, 0, 2, 7]);
         let first = Live::of(&settings(1), None);

@@ -31,7 +31,7 @@ impl Ready {
         let query =
             request.uri().query().filter(|_| request.uri().path() == PATH && request.method() == Method::GET)?;
         let standing = request.extensions().get::<Arrival>()?.as_ref().ok().filter(|standing| standing.finds())?;
-        let said = self.handle.say(&key(standing, query))?;
+        let said = self.handle.say(standing, &key(standing, query))?;
         Some(resolve::repeat(said, &self.handle.trace_id(), request.headers()))
     }
 }

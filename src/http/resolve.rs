@@ -67,7 +67,7 @@ async fn answer(
 ) -> Reply {
     let Asked { mut asks, batch, show } = asked;
     match asks.pop() {
-        Some(ask) if !batch => single(doors, caller, ask, show, key, headers).await,
+        Some(ask) if !batch => single(doors, (caller, standing), ask, show, key, headers).await,
         last => {
             asks.extend(last);
             Ok(many(doors, caller, standing, asks, show).await)
@@ -77,7 +77,7 @@ async fn answer(
 
 async fn single(
     doors: &Doors,
-    caller: &Caller,
+    (caller, standing): (&Caller, &Standing),
     ask: Ask,
     show: Show,
     key: Option<String>,
@@ -95,7 +95,9 @@ async fn single(
         _ => reply::ok(&resolution.to_json(show)),
     };
     if let Some(key) = key {
-        doors.handle.make_ready(key, &resolution, age_max, |it| serde_json::to_string(&it.to_json(show)).ok());
+        doors
+            .handle
+            .make_ready(standing, key, &resolution, age_max, |it| serde_json::to_string(&it.to_json(show)).ok());
     }
     let Resolution { age, ttl, took, .. } = *resolution;
     tell(response.headers_mut(), Times { age, ttl, took }, etag, &resolution.trace_id);
@@ -135,14 +137,16 @@ async fn many(doors: &Doors, caller: &Caller, standing: &Standing, asks: Vec<Ask
 async fn one_of_many(doors: &Doors, caller: &Caller, standing: &Standing, ask: Ask, show: Show, alike: &str) -> Bytes {
     let query = ask.query.clone();
     let key = (!show.trace && !ask.no_cache).then(|| ready::key(standing, &format!("{query}\0{alike}")));
-    if let Some(said) = key.as_ref().and_then(|key| doors.handle.say(key)) {
+    if let Some(said) = key.as_ref().and_then(|key| doors.handle.say(standing, key)) {
         return said.body;
     }
     let age_max = ask.age_max();
     match doors.handle.resolve(caller, ask).await {
         Ok(resolution) => {
             if let Some(key) = key {
-                doors.handle.make_ready(key, &resolution, age_max, |it| serde_json::to_string(&it.to_json(show)).ok());
+                doors.handle.make_ready(standing, key, &resolution, age_max, |it| {
+                    serde_json::to_string(&it.to_json(show)).ok()
+                });
             }
             resolution.to_json(show).to_string().into()
         }

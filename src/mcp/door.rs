@@ -187,8 +187,10 @@ impl McpDoor {
             return refused(&problem, &id);
         }
         if *scope == Scope::Menu && progress.is_none() {
-            call.ready_key = parts.extensions.get::<Arc<Standing>>().map(|standing| call.ready_key(standing));
-            let ready = call.ready_key.as_ref().and_then(|key| self.inner.calls.handle().say(key));
+            let standing = parts.extensions.get::<Arc<Standing>>().cloned();
+            call.ready_key = standing.map(|standing| (call.ready_key(&standing), standing));
+            let key = call.ready_key.as_ref();
+            let ready = key.and_then(|(key, standing)| self.inner.calls.handle().say(standing, key));
             if let Some(said) = ready {
                 return Answer::Result(said.body).into_response(&id, modern);
             }
@@ -236,7 +238,7 @@ pub(super) struct ToolCall {
     pub(super) extra: Vec<(String, Bytes)>,
     pub(super) progress: Option<mpsc::Sender<Bytes>>,
     /// Under which its answer may be made ready for whoever asks the same.
-    pub(super) ready_key: Option<String>,
+    pub(super) ready_key: Option<(String, Arc<Standing>)>,
 }
 
 impl ToolCall {
@@ -249,12 +251,12 @@ impl ToolCall {
 
     /// Makes the answer ready for the next who asks the same, where that may be.
     pub(super) fn make_ready(&self, handle: &Handle, resolution: &Resolution, answer: impl Fn(&Resolution) -> Answer) {
-        let Some(key) = self.ready_key.clone() else { return };
+        let Some((key, standing)) = self.ready_key.clone() else { return };
         let written = |resolution: &Resolution| match answer(resolution) {
             Answer::Result(result) => String::from_utf8(result.into()).ok(),
             Answer::Error { .. } => None,
         };
-        handle.make_ready(key, resolution, Ask::default().age_max(), written);
+        handle.make_ready(&standing, key, resolution, Ask::default().age_max(), written);
     }
 
     fn read(

@@ -198,7 +198,8 @@ impl Pending {
                 query.outside = false;
                 // It may be known only now whose zone the parent is.
                 let parent = around.routes.parent.clone();
-                let Some(parent) = parent.filter(|parent| !query.visited.contains(&parent.zone)) else { return false };
+                let can_be_asked = |parent: &Route| !parent.peers.is_empty() && !query.visited.contains(&parent.zone);
+                let Some(parent) = parent.filter(can_be_asked) else { return false };
                 (parent, Via::Parent)
             }
             _ if waiting.others.is_empty() => return false,

@@ -148,6 +148,12 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
         found
     }
 
+    /// What is kept under `key` and still alive, as if nobody had looked.
+    pub fn peek(&self, key: &K, now: Duration) -> Option<&V> {
+        let entry = self.entries.get(key)?;
+        (now.saturating_sub(entry.stored) < entry.lifetime).then_some(&entry.value)
+    }
+
     /// Takes the next one away that was not asked for since the hand went by.
     fn make_room(&mut self) {
         // Once round, every mark is gone.

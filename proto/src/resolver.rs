@@ -28,7 +28,7 @@ pub use asker::{Asker, Terms, Who};
 pub use outcome::{Freshness, Outcome, Source};
 use outside::{Outside, accept, weight};
 use pace::Pace;
-use pending::{Heard, Pending, Via, Waiting, millis};
+use pending::{Asked, Heard, Pending, Via, Waiting, millis};
 pub use proofs::Proofs;
 pub use route::{Route, Routes};
 
@@ -166,6 +166,9 @@ impl Resolver {
         if pending.waiting.is_empty() {
             acts.extend(self.finish(pending, around));
         } else {
+            if self.held + pending.bytes > QUERIES_BYTES_MAX {
+                pending.shed();
+            }
             if let Some(peer) = pending.asker.peer() {
                 *self.by_peer.entry(peer).or_default() += 1;
             }
@@ -248,8 +251,9 @@ impl Resolver {
                 Via::Parent | Via::Fellow => self.ask_up(pending, query, route, around, acts),
             }
         }
+        let each = pending.terms.budget / u16::try_from(due.len().max(1)).unwrap_or(u16::MAX);
         for (via, route, question) in due {
-            acts.extend(self.refresh(via, route, question, around));
+            acts.extend(self.refresh(via, route, question, each, around));
         }
     }
 
@@ -284,11 +288,20 @@ impl Resolver {
 
     /// Asks anew what is wanted and about to end, so that whoever asks next need not wait (RFC 8767 §5 has the refresh, unbound's
     /// `prefetch` the tenth of its life).
-    fn refresh(&mut self, via: Via, route: Route, question: Question, around: &mut Around<'_>) -> Vec<Act> {
-        if route.peers.is_empty() || self.pending.len() >= QUERIES_MAX {
+    fn refresh(
+        &mut self,
+        via: Via,
+        route: Route,
+        question: Question,
+        budget: u16,
+        around: &mut Around<'_>,
+    ) -> Vec<Act> {
+        // Half of the room stays for those who wait.
+        if route.peers.is_empty() || budget == 0 || self.pending.len() >= QUERIES_MAX / 2 {
             return Vec::new();
         }
-        let terms = Terms { cached: false, ..Terms::of_door(question.form, around.now + QUERY_DEADLINE.0) };
+        let terms = Terms::of_door(question.form, around.now + QUERY_DEADLINE.0);
+        let terms = Terms { cached: false, budget: budget.min(terms.budget), ..terms };
         let key = (route.zone.clone(), question.clone());
         let asker = Asker { who: Who::Nobody, sight: None };
         let mut pending = Pending::of(question.clone(), asker, terms);
@@ -322,10 +335,11 @@ impl Resolver {
         let Some(id) = self.sent.get(&answer.id).copied() else { return Vec::new() };
         let Some(pending) = self.pending.get_mut(&id) else { return Vec::new() };
         let query = answer.id;
-        let Some(sent) = pending.waiting.get(&query).and_then(|waiting| waiting.sent_to(peer)) else {
+        let Some(asked) = pending.waiting.get(&query).and_then(|waiting| waiting.sent_to(peer)) else {
             return Vec::new();
         };
         let Some(waiting) = pending.waiting.remove(&query) else { return Vec::new() };
+        let waiting = Waiting { via: asked.via, ..waiting };
         self.sent.remove(&query);
         let parent = around.routes.parent.as_ref();
         let better = match waiting.via {
@@ -341,7 +355,7 @@ impl Resolver {
                 return acts;
             }
         }
-        let took = around.now.saturating_sub(sent);
+        let took = around.now.saturating_sub(asked.at);
         if answer.silent.is_empty() {
             self.pace.heard(waiting.via, waiting.query.question.form, &waiting.zone, took);
         }
@@ -352,6 +366,7 @@ impl Resolver {
             zone.is_ok_and(|zone| around.tags.outdates(&zone, checked.answer.node, checked.answer.tag))
         };
         let keep = waiting.is_whole(around.by.zone) && !outside.answers.iter().any(outdated);
+        let keep = keep && (outside.is_complete() || waiting.is_given_time() && pending.asker.peer().is_none());
         for checked in outside.answers.iter().filter(|checked| !outdated(checked)) {
             let key = (waiting.query.question.clone(), checked.answer.zone.clone());
             let remaining = Duration::from_millis(checked.answer.ttl_ms);
@@ -367,7 +382,10 @@ impl Resolver {
             let bytes = outside.answers.iter().map(weight).sum();
             let lifetime = outside.lifetime(&pending.question);
             let key = (waiting.zone.clone(), waiting.query.question.clone());
-            self.l2.put(key, outside.clone(), bytes, lifetime, around.now);
+            // Who was silent a moment ago takes nothing from what was whole.
+            if outside.is_complete() || !self.l2.peek(&key, around.now).is_some_and(Outside::is_complete) {
+                self.l2.put(key, outside.clone(), bytes, lifetime, around.now);
+            }
         }
         let source = match waiting.via {
             Via::Parent => Source::Parent,
@@ -375,19 +393,16 @@ impl Resolver {
             Via::Fellow => Source::L2,
         };
         let bytes = outside.answers.iter().map(weight).sum::<usize>();
-        let outside = if self.held + bytes <= QUERIES_BYTES_MAX {
-            outside
-        } else {
-            let zones = outside.answers.into_iter().map(|checked| checked.answer.zone);
-            let full = zones.map(|zone| Silent { zone, reason: "this node holds too many answers".to_owned() });
-            Outside { silent: full.chain(outside.silent).collect(), answers: Vec::new(), ..outside }
-        };
+        let outside = if self.held + bytes <= QUERIES_BYTES_MAX { outside } else { outside.without_answers() };
         self.held += pending.absorb(outside, source, around.now);
         self.settle(id, around)
     }
 
     /// The last connection to a peer ended: its questions go to the zone's next peer.
     pub fn on_peer_lost(&mut self, peer: NodeId, around: &mut Around<'_>) -> Vec<Act> {
+        for waiting in self.pending.values_mut().flat_map(|pending| pending.waiting.values_mut()) {
+            waiting.asked.retain(|asked| asked.peer != peer);
+        }
         self.give_up(around, |waiting, _| waiting.peer == Some(peer), "the connection was lost", false)
     }
 
@@ -397,7 +412,7 @@ impl Resolver {
         for pending in self.pending.values_mut() {
             for waiting in pending.waiting.values_mut().filter(|w| w.peer.is_none() && w.zone == zone.as_str()) {
                 waiting.peer = Some(peer);
-                waiting.asked.push((peer, now));
+                waiting.asked.push(Asked { peer, via: waiting.via, at: now });
                 waiting.until = pending.terms.deadline;
                 let left = millis(pending.terms.deadline.saturating_sub(now + HOP_MARGIN));
                 waiting.query.deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
@@ -430,18 +445,20 @@ impl Resolver {
             }
             for query in gone {
                 let Some(waiting) = pending.waiting.remove(&query) else { continue };
-                self.sent.remove(&query);
-                if pending.elsewhere(&waiting, &self.pace, around, &mut acts) {
-                    if waiting.is_hedged {
-                        self.pace.spend();
-                    }
-                    self.sent.insert(query, id);
-                } else if is_slow && waiting.is_hedged && around.now < pending.terms.deadline {
-                    // Nobody else can be asked: who is slow is waited for after all.
-                    let until = pending.terms.deadline;
-                    pending.waiting.insert(query, Waiting { until, is_hedged: false, ..waiting });
-                    self.sent.insert(query, id);
+                // Asking twice has to be earned.
+                let is_unpaid = is_slow && waiting.is_hedged && !self.pace.spend();
+                if !is_unpaid && pending.elsewhere(&waiting, &self.pace, around, &mut acts) {
+                    continue;
+                }
+                // Nobody else is asked: who has the question already is waited for after all.
+                let waits = around.now < pending.terms.deadline && (waiting.is_hedged || !is_slow);
+                if let Some(last) = waiting.asked.last().copied().filter(|_| waits) {
+                    let deadline = pending.terms.deadline;
+                    let until = if is_unpaid { around.now + pending.patience(around.now) } else { deadline };
+                    let (peer, via) = (Some(last.peer), last.via);
+                    pending.waiting.insert(query, Waiting { peer, via, until, is_hedged: false, ..waiting });
                 } else {
+                    self.sent.remove(&query);
                     pending.silent.insert(Silent { zone: waiting.zone, reason: reason.to_owned() });
                 }
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aop_proto::access::{Action, Caller, Glob, Policy, Principal, Role, Rule, Sight};
 use aop_proto::name::ZoneName;
-use aop_proto::params::{QUERIES_BYTES_MAX, QUERIES_PEER_MAX};
+use aop_proto::params::{QUERIES_BYTES_MAX, QUERIES_PEER_MAX, TTL_L3};
 use aop_proto::resolver::{Outcome, Source, Terms};
 use aop_proto::wire::message::{Form, Question, ZoneAnswer};
 use aop_simulations::Answered;
@@ -358,4 +358,30 @@ fn answers_that_wait_for_others_have_a_bound() {
     assert!(answered.iter().all(|answered| found(answered) || is_full(answered)));
     let later = company.world.resolve_as(acme, large(100), terms);
     assert!(!later.outcome.is_partial() && later.names().len() >= 100, "{:?}", later.outcome.silent);
+}
+
+/// The same of what is answered from a cache while somebody else is waited for.
+#[test]
+fn kept_answers_that_wait_for_others_have_the_same_bound() {
+    let mut company = Company::new(7, Vec::new());
+    let Company { acme, lab, hr, .. } = company;
+    let long = "One of very many files. ".repeat(160);
+    let labels: Vec<String> = (0..200).map(|at| format!("file_{at:03}")).collect();
+    let tools: Vec<(&str, &str)> = labels.iter().map(|label| (label.as_str(), long.as_str())).collect();
+    company.serve(lab, "many", &tools);
+    let question = Question { limit: 1_000, ..words("file") };
+    company.world.resolve(acme, question.clone());
+    company.serve(hr, "people", &[("find_person", "Find a person")]);
+    company.world.pause(hr, Duration::from_secs(5));
+    // Each on terms of its own, so that none waits for another's answer.
+    let age = |at: u64| move |terms| Terms { age_max: TTL_L3 - Duration::from_millis(at), ..terms };
+    let asked: Vec<u64> = (0..60).map(|at| company.world.ask(acme, question.clone(), age(at))).collect();
+    company.world.run_for(SOON);
+    let answered: Vec<Answered> =
+        asked.into_iter().map(|token| company.world.answer(acme, token).expect("an answer")).collect();
+    let of_l2 = |answered: &&Answered| answered.outcome.answers.iter().any(|(source, _)| *source == Source::L2);
+    let held = answered.iter().filter(of_l2).count();
+    let is_full = |answered: &Answered| answered.outcome.silent.iter().any(|it| it.reason.contains("holds too many"));
+    assert!((10..50).contains(&held), "{held} of 60 were held");
+    assert!(answered.iter().all(|answered| of_l2(&answered) != is_full(answered)));
 }

@@ -84,11 +84,27 @@ pub(super) fn accept(
     outside
 }
 
+/// A zone's answer that found no room.
+pub(super) fn too_many(zone: String) -> Silent {
+    Silent { zone, reason: "this node holds too many answers".to_owned() }
+}
+
 impl Outside {
+    /// Whether everybody asked has answered.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.silent.is_empty() && self.skipped == 0
+    }
+
+    /// The same where there is no room for what was said.
+    pub(super) fn without_answers(self) -> Self {
+        let full = self.answers.into_iter().map(|checked| too_many(checked.answer.zone));
+        Self { silent: full.chain(self.silent).collect(), answers: Vec::new(), ..self }
+    }
+
     pub(super) fn lifetime(&self, question: &Question) -> Duration {
         let remaining = self.answers.iter().map(|checked| checked.answer.ttl_ms).min().unwrap_or(0);
         let nothing = self.answers.iter().all(|checked| checked.answer.candidates.is_empty());
-        let quality = match (self.silent.is_empty() && self.skipped == 0, nothing && question.form == Form::Exact) {
+        let quality = match (self.is_complete(), nothing && question.form == Form::Exact) {
             (false, _) => Quality::Partial,
             (true, true) => Quality::Negative,
             (true, false) => Quality::Complete,

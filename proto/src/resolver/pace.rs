@@ -63,9 +63,13 @@ impl Pace {
         Some(sorted[(sorted.len() * 95).div_ceil(100) - 1].max(PATIENCE_MIN))
     }
 
-    /// A second question was asked.
-    pub(super) const fn spend(&mut self) {
-        self.savings = self.savings.saturating_sub(PRICE);
+    /// Pays for a second question. False when there is not enough for it.
+    pub(super) const fn spend(&mut self) -> bool {
+        let is_paid = self.savings >= PRICE;
+        if is_paid {
+            self.savings -= PRICE;
+        }
+        is_paid
     }
 }
 
@@ -104,10 +108,11 @@ mod tests {
         (0..1_000).for_each(|_| pace.heard(Via::Child, Form::Exact, "lib", ms(1)));
         let mut hedged = 0;
         while pace.patience(Via::Child, Form::Exact, "lib").is_some() {
-            pace.spend();
+            assert!(pace.spend());
             hedged += 1;
         }
         assert_eq!(hedged, 10);
+        assert!(!pace.spend());
         (0..PRICE - 1).for_each(|_| pace.heard(Via::Child, Form::Exact, "lib", ms(1)));
         assert_eq!(pace.patience(Via::Child, Form::Exact, "lib"), None);
         pace.heard(Via::Child, Form::Exact, "lib", ms(1));

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Act, Around, Asker, Outcome, Outside, Pace, Proofs, Route, Source, Terms, bounds, shown, weight};
+use super::outside::{Outside, too_many, weight};
+use super::{Act, Around, Asker, Outcome, Pace, Proofs, Route, Source, Terms, bounds, shown};
 use crate::access::Sight;
 use crate::name::ZoneName;
-use crate::params::{HOP_MARGIN, RESULTS, TTL_L2};
+use crate::params::{HOP_MARGIN, QUERY_DEADLINE, RESULTS, TTL_L2};
 use crate::record::{NodeId, ZoneProof};
 use crate::trust::Anchors;
 use crate::trust::answers::Checked;
@@ -45,12 +46,20 @@ pub(super) struct Waiting {
     pub(super) via: Via,
     pub(super) peer: Option<NodeId>,
     pub(super) others: Vec<NodeId>,
-    /// Everybody it was sent to, and when; whoever answers first is heard.
-    pub(super) asked: Vec<(NodeId, Duration)>,
+    /// Everybody it was sent to who is still connected; whoever answers first is heard.
+    pub(super) asked: Vec<Asked>,
     pub(super) until: Duration,
     /// It is waited for no longer than nearly all of its zone's answers took.
     pub(super) is_hedged: bool,
     pub(super) query: Query,
+}
+
+/// One node that has the question.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) peer: NodeId,
+    pub(super) via: Via,
+    pub(super) at: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -64,9 +73,14 @@ pub(super) enum Via {
 const REACH_GRACE: Duration = Duration::from_millis(250);
 
 impl Waiting {
-    /// When this node was asked, if it was.
-    pub(super) fn sent_to(&self, peer: NodeId) -> Option<Duration> {
-        self.asked.iter().find(|(asked, _)| *asked == peer).map(|(_, sent)| *sent)
+    /// How and when this node was asked, if it was.
+    pub(super) fn sent_to(&self, peer: NodeId) -> Option<Asked> {
+        self.asked.iter().find(|asked| asked.peer == peer).copied()
+    }
+
+    /// Whether it was given as long as a door gives: who is silent for less may only be slow.
+    pub(super) fn is_given_time(&self) -> bool {
+        u64::from(self.query.deadline_ms) >= millis(QUERY_DEADLINE.0) / 2
     }
 
     /// Whether nobody who belongs into the answer was left out for having been asked before, so that it is worth keeping.
@@ -154,7 +168,7 @@ impl Pending {
                 acts.push(Act::Ask(*first, query.clone()));
                 // While somebody else is left to ask, one peer gets only a share of the time: it may be dead, unnoticed yet.
                 let last = others.is_empty() && via != Via::Fellow;
-                let share = self.terms.deadline.saturating_sub(now) * 2 / 5;
+                let share = self.patience(now);
                 let patience = pace.patience(via, query.question.form, &zone).filter(|time| !last && *time < share);
                 is_hedged = patience.is_some();
                 let until = if last { self.terms.deadline } else { now + patience.unwrap_or(share) };
@@ -174,9 +188,14 @@ impl Pending {
                 return false;
             }
         };
-        let asked = peer.map(|peer| (peer, now)).into_iter().collect();
+        let asked = peer.map(|peer| Asked { peer, via, at: now }).into_iter().collect();
         self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, is_hedged, query });
         true
+    }
+
+    /// The share of the time left that one of several nodes gets.
+    pub(super) fn patience(&self, now: Duration) -> Duration {
+        self.terms.deadline.saturating_sub(now) * 2 / 5
     }
 
     /// The same query to the zone's next peer, or past a fellow to the parent. False when there is nobody left or no time.
@@ -210,7 +229,7 @@ impl Pending {
         };
         let waits = self.wait(query, route, via, pace, around.now, acts);
         if let Some(again) = self.waiting.get_mut(&waiting.query.id) {
-            again.asked.extend(&waiting.asked);
+            again.asked.splice(..0, waiting.asked.iter().copied());
         }
         waits
     }
@@ -228,6 +247,19 @@ impl Pending {
         self.skipped = self.skipped.saturating_add(outside.skipped);
         self.proofs.extend(outside.proofs);
         self.bytes - before
+    }
+
+    /// Gives up what came from a cache: those who wait hold too much together.
+    pub(super) fn shed(&mut self) {
+        let held = std::mem::take(&mut self.answers);
+        for heard in held {
+            if heard.source == Source::L2 {
+                self.silent.insert(too_many(heard.checked.answer.zone));
+            } else {
+                self.answers.push(heard);
+            }
+        }
+        self.bytes = 0;
     }
 
     /// Adds the keys of our children, as far as they are in the answer.

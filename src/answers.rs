@@ -272,7 +272,7 @@ impl Resolution {
         let authority = fresh.clone().find(|_| outcome.question.form == Form::Exact && nothing);
         let mut near: Vec<String> = outcome.answers.iter().flat_map(|(_, c)| c.answer.near.iter().cloned()).collect();
         near.dedup();
-        Self {
+        let mut resolution = Self {
             query: query.to_owned(),
             partial: outcome.is_partial(),
             asked: answered + u32::try_from(silent.len()).unwrap_or(u32::MAX),
@@ -288,12 +288,37 @@ impl Resolution {
             took,
             ttl: lifetime(Level::L1, quality, Duration::from_millis(remaining)),
             age: Duration::from_millis(outcome.answers.iter().map(|(_, c)| c.answer.age_ms).max().unwrap_or(0)),
-            etag: etag_of(&hits, &silent),
+            etag: String::new(),
             silent,
             hits,
             trace_id,
             again: None,
+        };
+        resolution.etag = resolution.mark();
+        resolution
+    }
+
+    /// FNV-1a over what a reader would notice, ages and times apart.
+    fn mark(&self) -> String {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut feed = |text: &str| {
+            for byte in text.bytes().chain([0]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        };
+        for hit in &self.hits {
+            [&hit.name, &hit.def_hash, &hit.place.origin].into_iter().for_each(|text| feed(text));
+            feed(&format!("{} {} {} {}", hit.place.seq, hit.score, hit.clash, hit.stale));
+            for instance in &hit.instances {
+                feed(instance.health.name());
+                feed(&instance.node.to_string());
+            }
+            hit.also.iter().for_each(|name| feed(name));
+            feed("");
         }
+        feed(&format!("{} {} {:?}", self.asked, self.skipped, self.denied_by));
+        self.silent.iter().chain(&self.near).for_each(|text| feed(text));
+        format!("{hash:016x}")
     }
 }
 
@@ -324,9 +349,9 @@ impl Resolution {
         self.lost.extend(page.lost.iter().cloned());
         self.ttl = self.ttl.min(page.ttl);
         self.age = self.age.max(page.age);
-        self.etag = etag_of(&self.hits, &self.silent);
         // A page that brings the list no further ends it; the zone then says nothing new.
         self.continues_after = page.continues_after.clone().filter(|next| next.as_str() > after);
+        self.etag = self.mark();
     }
 
     /// Zones that were silent, each with the reason where one is known.
@@ -381,28 +406,6 @@ fn trace_of(outcome: &Outcome) -> Vec<Step> {
         outcome: silent.reason.clone(),
     });
     said.chain(silent).collect()
-}
-
-/// FNV-1a over what a reader would notice.
-fn etag_of(hits: &[Hit], silent: &[String]) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut feed = |text: &str| {
-        for byte in text.bytes().chain([0]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
-    for hit in hits {
-        feed(&hit.name);
-        feed(&hit.def_hash);
-        feed(&hit.place.seq.to_string());
-        feed(&hit.place.origin);
-        for instance in &hit.instances {
-            feed(instance.health.name());
-            feed(&instance.node.to_string());
-        }
-    }
-    silent.iter().for_each(|zone| feed(zone));
-    format!("{hash:016x}")
 }
 
 /// Things that can be made again from their key, a bounded number of them. Cheap to clone; clones share.
@@ -532,4 +535,30 @@ fn aged(resolution: &Resolution, age: Duration) -> Resolution {
         step.age_ms += age.as_millis() as u64;
     }
     aged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_reader_would_notice_changes_the_mark() {
+        let hit = Hit { name: "echo.demo.lab".to_owned(), ..Hit::default() };
+        let base = Resolution { hits: vec![hit.clone()], ..Resolution::default() };
+        let with = |hit: Hit| Resolution { hits: vec![hit], ..base.clone() };
+        let changed = [
+            with(Hit { also: vec!["echo.spare.lab".to_owned()], ..hit.clone() }),
+            with(Hit { clash: true, ..hit.clone() }),
+            with(Hit { stale: true, ..hit.clone() }),
+            with(Hit { score: 0.5, ..hit }),
+            Resolution { near: vec!["echo.demo.lib".to_owned()], ..base.clone() },
+            Resolution { skipped: 1, ..base.clone() },
+            Resolution { denied_by: Some("lab".to_owned()), ..base.clone() },
+            Resolution { silent: vec!["lab".to_owned()], ..base.clone() },
+        ];
+        let marks: BTreeSet<String> = changed.iter().chain([&base]).map(Resolution::mark).collect();
+        assert_eq!(marks.len(), changed.len() + 1);
+        let later = Resolution { age: Duration::from_secs(9), ttl: Duration::from_secs(1), ..base.clone() };
+        assert_eq!(later.mark(), base.mark(), "ages are no change");
+    }
 }

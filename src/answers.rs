@@ -251,6 +251,7 @@ const fn source_name(source: Source) -> &'static str {
         Source::L3 => "l3",
         Source::Parent => "parent",
         Source::Child => "child",
+        Source::Export => "export",
     }
 }
 
@@ -384,7 +385,7 @@ fn trace_of(outcome: &Outcome) -> Vec<Step> {
         node: checked.answer.node.short(),
         via: source_name(*source),
         cache: match source {
-            Source::L2 => "hit",
+            Source::L2 | Source::Export => "hit",
             Source::L3 => "stale",
             Source::Local | Source::Parent | Source::Child => "miss",
         },

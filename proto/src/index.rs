@@ -16,6 +16,7 @@
 //! What must always hold: scores and statistics do not depend on how documents are spread over tail and segments, removed
 //! documents are counted nowhere, and no single change costs more than a bounded step, however large the zone is.
 
+mod filter;
 mod levels;
 mod score;
 mod segment;
@@ -24,6 +25,7 @@ mod stem;
 mod terms;
 mod words;
 
+pub use filter::{FILTER_BYTES_MAX, Filter};
 pub use levels::Index;
 pub use score::{QUERY_TERMS_MAX, Query, Scorer, Stats, score};
 pub use snapshot::IndexSnapshot;

@@ -12,6 +12,7 @@
 
 mod admission;
 mod calls;
+mod exports;
 mod gauges;
 mod keys;
 mod life;
@@ -335,6 +336,7 @@ pub struct Node {
     statements: revocations::Statements,
     calls: calls::Calls,
     offences: offences::Offences,
+    exporting: exports::Exporting,
     renew_at: Duration,
     reap_at: Duration,
     clock_notice: Duration,
@@ -374,6 +376,7 @@ impl Node {
             statements: revocations::Statements::default(),
             calls: calls::Calls::default(),
             offences: offences::Offences::default(),
+            exporting: exports::Exporting::default(),
             renew_at: Duration::ZERO,
             reap_at: now.mono + REAP_INTERVAL,
             clock_notice: Duration::ZERO,
@@ -511,6 +514,8 @@ impl Node {
             Message::Serials(serials) => self.on_serials(peer, serials),
             Message::Query(query) => self.on_query(peer, query),
             Message::Answer(answer) => self.on_answer(peer, answer),
+            Message::AskExport(ask) => self.on_ask_export(peer, &ask),
+            Message::Export(export) => self.on_export(peer, export),
             message if self.is_fellow(peer) => self.on_fellow_frame(peer, message),
             // Both sides become fellows when each has read the other's greeting: the first words may come before that.
             _ if self.is_greeting(peer) => {}

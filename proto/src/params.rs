@@ -248,6 +248,13 @@ pub const CATCH_UP_MAX: Duration = Duration::from_secs(30);
 /// A child's change is told to its parent after this pause, so that bursts are one notice.
 pub const SERIAL_NOTICE_DELAY: Duration = Duration::from_millis(100);
 
+/// Zones in one export; a zone with more below it is always asked.
+pub const EXPORT_ZONES_MAX: usize = 256;
+/// A node is asked for its export no more often: filters are large.
+pub const EXPORT_PAUSE: Duration = Duration::from_secs(5);
+/// One that is used and older than this is asked for anew.
+pub const EXPORT_RENEWAL: Duration = Duration::from_secs(30);
+
 /// Time for a whole query unless the asker says otherwise: (default, min, max).
 pub const QUERY_DEADLINE: (Duration, Duration, Duration) =
     (Duration::from_secs(2), Duration::from_millis(10), Duration::from_secs(30));

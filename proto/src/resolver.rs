@@ -13,6 +13,7 @@
 
 mod asker;
 mod bounds;
+mod exports;
 mod outcome;
 mod outside;
 mod pace;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use asker::{Asker, Terms, Who};
+pub use exports::{BadExport, Exports};
 pub use outcome::{Freshness, Outcome, Source};
 use outside::{Outside, accept, weight};
 use pace::Pace;
@@ -41,7 +43,7 @@ use crate::record::NodeId;
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
 use crate::trust::{Anchors, Verifier};
-use crate::wire::message::{Answer, Form, Query, Question, Silent, TAG_UNREACHABLE};
+use crate::wire::message::{Answer, AskExport, Form, Query, Question, Silent, TAG_UNREACHABLE};
 use crate::zone::Tools;
 use crate::zone::answer::{Answerer, answer};
 
@@ -50,6 +52,8 @@ use crate::zone::answer::{Answerer, answer};
 pub enum Act {
     /// Send a query.
     Ask(NodeId, Query),
+    /// Ask a child what it and the zones below it hold.
+    AskExport(NodeId, AskExport),
     /// Somebody of this zone has to be reached first.
     Reach(ZoneName),
     /// Answer doors that asked the same.
@@ -118,6 +122,8 @@ pub struct Resolver {
     /// What a neighbouring zone said for itself and all that lies beyond it, by its name.
     l2: Shelf<(String, Question), Outside>,
     l3: Shelf<(Question, String), Checked>,
+    /// What zones below hold.
+    pub exports: Exports,
     /// What is asked anew before it ends.
     refreshing: BTreeSet<(String, Question)>,
     pace: Pace,
@@ -225,27 +231,41 @@ impl Resolver {
                 Via::Child => pending.of_child(&route.zone),
                 Via::Parent | Via::Fellow => pending.of_outside(around.by.zone),
             };
+            let has_nothing = via == Via::Child && self.has_nothing(pending, &route, visited, around);
+            if via == Via::Child && pending.question.form == Form::Words && pending.terms.cached {
+                let asks = self.exports.asks(&route, around.tags, around.chance, around.now);
+                acts.extend(asks.into_iter().map(|(peer, ask)| Act::AskExport(peer, ask)));
+            }
+            if has_nothing {
+                continue;
+            }
             let for_another_zone = pending.asker.peer().is_some() && !pending.terms.outside;
             match self.said_before(&route.zone, &question, &pending.terms, for_another_zone, around.now) {
                 Some((outside, is_due)) => {
                     pending.absorb(outside, Source::L2, around.now);
-                    pending.from_cache = true;
                     due.extend(is_due.then_some((via, route, question)));
                 }
                 None => asked.push((via, route, question)),
             }
         }
+        // Above lies more than in any one zone below.
+        let has_parent = asked.last().is_some_and(|(via, ..)| *via == Via::Parent);
+        asked.rotate_right(usize::from(has_parent));
         let affordable = usize::from(pending.terms.budget);
         if asked.len() > affordable {
-            pending.skipped += u32::try_from(asked.len() - affordable).unwrap_or(u32::MAX);
-            // Above lies more than in any one zone below.
-            let has_parent = asked.last().is_some_and(|(via, ..)| *via == Via::Parent);
-            asked.rotate_right(usize::from(has_parent));
-            asked.truncate(affordable);
+            self.exports.by_promise(&mut asked[usize::from(has_parent)..], &pending.question.text);
+            for (_, route, _) in asked.drain(affordable..) {
+                pending.skipped += u32::from(self.exports.zones_behind(&route).unwrap_or(1));
+            }
         }
-        let each = pending.terms.budget / u16::try_from(asked.len().max(1)).unwrap_or(u16::MAX);
-        for (via, route, question) in asked {
-            let query = pending.query(question, visited, each, around);
+        let beyond = |(via, route, _): &(Via, Route, Question)| match via {
+            Via::Child => self.exports.zones_behind(route).map(|zones| zones.saturating_sub(1)),
+            Via::Parent | Via::Fellow => None,
+        };
+        let needs: Vec<Option<u16>> = asked.iter().map(beyond).collect();
+        let left = pending.terms.budget.saturating_sub(u16::try_from(asked.len()).unwrap_or(u16::MAX));
+        for ((via, route, question), share) in asked.into_iter().zip(exports::shares(left, &needs)) {
+            let query = pending.query(question, visited, share, around);
             match via {
                 Via::Child => drop(pending.wait(query, route, via, &self.pace, around.now, acts)),
                 Via::Parent | Via::Fellow => self.ask_up(pending, query, route, around, acts),
@@ -255,6 +275,25 @@ impl Resolver {
         for (via, route, question) in due {
             acts.extend(self.refresh(via, route, question, each, around));
         }
+    }
+
+    /// Whether the zones behind a route have told that no word of the question is theirs; then that is their answer. Whoever may not find
+    /// all of theirs is not told by it which words they have.
+    fn has_nothing(&self, pending: &mut Pending, route: &Route, visited: &[String], around: &mut Around<'_>) -> bool {
+        let sees_all = |sight: &Sight| ZoneName::parse(&route.zone).is_ok_and(|zone| sight.sees_all_below(&zone));
+        if !pending.asker.sight.as_deref().is_none_or(sees_all) {
+            return false;
+        }
+        let (question, terms) = (&pending.question, &pending.terms);
+        let said = self.exports.nothing_there(route, question, terms, visited, around.tags, around.now);
+        let Some(said) = said else { return false };
+        let own = around.by.zone;
+        let checked =
+            said.into_iter().map(|answer| check(answer, own, around.anchors, around.verifier, around.wall_ms));
+        let answers: Vec<Checked> = checked.filter_map(Result::ok).collect();
+        let (silent, proofs) = (Vec::new(), Vec::new());
+        pending.absorb(Outside { answers, silent, skipped: 0, proofs }, Source::Export, around.now);
+        true
     }
 
     /// What a neighbouring zone said to this question before, if that still holds, and whether it is time to ask it anew.
@@ -551,7 +590,9 @@ impl Resolver {
         let old = |checked: &Checked| checked.answer.zone == zone.as_str() && checked.answer.tag != tag;
         self.joinable.clear();
         self.l2.retain(|_, outside| !outside.answers.iter().any(old));
-        if tag != TAG_UNREACHABLE {
+        if tag == TAG_UNREACHABLE {
+            self.exports.on_unreachable(zone);
+        } else {
             self.l3.retain(|_, checked| !old(checked));
         }
     }

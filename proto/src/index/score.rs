@@ -32,6 +32,11 @@ impl Query {
         Self { terms: if telling.is_empty() { Self::collect(text, true) } else { telling } }
     }
 
+    /// Whether it tells anything beyond stop words, which documents have only in names and titles.
+    pub fn is_telling(text: &str) -> bool {
+        !Self::collect(text, false).is_empty()
+    }
+
     fn collect(text: &str, stop_words: bool) -> Box<[Box<str>]> {
         let mut terms: BTreeSet<Box<str>> = BTreeSet::new();
         let (mut lower, mut room) = (String::new(), String::new());

@@ -79,6 +79,16 @@ impl Segment {
         self.documents.len()
     }
 
+    /// Every term, in order.
+    pub(super) fn each_term(&self, each: &mut impl FnMut(&str)) {
+        (0..self.entries.len()).for_each(|at| each(self.term(at)));
+    }
+
+    /// The number of distinct terms.
+    pub(super) fn terms(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn id(&self, document: u16) -> DocId {
         self.documents[usize::from(document)]
     }

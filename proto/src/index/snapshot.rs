@@ -37,6 +37,25 @@ impl IndexSnapshot {
         self.documents == 0
     }
 
+    /// The sum of the documents' lengths.
+    pub const fn total_length(&self) -> u64 {
+        self.total_length
+    }
+
+    /// Every term at least once. Those of removed documents may be among them until their segment is merged.
+    pub(super) fn each_term(&self, mut each: impl FnMut(&str)) {
+        for part in &self.parts {
+            part.segment.each_term(&mut each);
+        }
+        self.tail.iter().flat_map(|(_, terms)| terms.iter()).for_each(|(term, _)| each(term));
+    }
+
+    /// No fewer terms than there are.
+    pub(super) fn terms_at_most(&self) -> usize {
+        let tail = self.tail.iter().map(|(_, terms)| terms.len()).sum::<usize>();
+        self.parts.iter().map(|part| part.segment.terms()).sum::<usize>() + tail
+    }
+
     /// This collection's statistics of the query's terms; exact, removed documents are counted nowhere.
     pub fn stats(&self, query: &Query) -> Stats {
         self.stats_of(query, &self.look_up(query))

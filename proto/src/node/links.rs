@@ -235,6 +235,14 @@ impl Links {
         self.by_peer.iter().filter(|(_, link)| of(link)).map(|(peer, _)| *peer).collect()
     }
 
+    /// The child zone that a node is of.
+    pub(super) fn child_zone(&self, peer: NodeId) -> Option<ZoneName> {
+        match &self.by_peer.get(&peer)?.role {
+            Role::Child(zone) => Some(zone.clone()),
+            _ => None,
+        }
+    }
+
     /// Connected nodes of child zones that may be asked.
     pub(super) fn askable_children(&self) -> BTreeMap<&ZoneName, Vec<NodeId>> {
         let mut askable: BTreeMap<&ZoneName, Vec<NodeId>> = BTreeMap::new();

@@ -69,7 +69,7 @@ impl Node {
     }
 
     /// What a peer may find here and through this node: as its zone, whoever asked it.
-    fn sight_of(&self, peer: NodeId) -> Option<Sight> {
+    pub(super) fn sight_of(&self, peer: NodeId) -> Option<Sight> {
         let caller = match self.links.relation(peer) {
             // Whom its users are was asked at its door, and it holds what this node holds.
             Some(Relation::Fellow) => return None,
@@ -99,6 +99,7 @@ impl Node {
     }
 
     pub(super) fn questions_on_peer_lost(&mut self, peer: NodeId) {
+        self.resolver.exports.lose(peer);
         if self.resolver.in_flight() == 0 {
             return;
         }
@@ -173,6 +174,7 @@ impl Node {
         for act in acts {
             match act {
                 Act::Ask(peer, query) => self.send(peer, query),
+                Act::AskExport(peer, ask) => self.send(peer, ask),
                 Act::Reply(peer, answer) => self.send(peer, *answer),
                 Act::Reach(zone) => self.reach(&zone),
                 Act::Resolved(tokens, outcome) => {

@@ -17,6 +17,8 @@ pub enum Source {
     Parent,
     /// A child, now.
     Child,
+    /// What a child told before that it and the zones below it hold: none of the question's words.
+    Export,
 }
 
 /// How good a result is as an answer.

@@ -27,7 +27,6 @@ pub(super) struct Pending {
     pub(super) silent: BTreeSet<Silent>,
     pub(super) skipped: u32,
     pub(super) proofs: Vec<ZoneProof>,
-    pub(super) from_cache: bool,
     /// What is asked anew by it, before it ends.
     pub(super) refreshes: Option<(String, Question)>,
 }
@@ -108,7 +107,6 @@ impl Pending {
             silent: BTreeSet::new(),
             skipped: 0,
             proofs: Vec::new(),
-            from_cache: false,
             refreshes: None,
         }
     }
@@ -317,7 +315,6 @@ impl Pending {
             silent: self.silent.into_iter().map(named).collect(),
             skipped: self.skipped,
             proofs: self.proofs,
-            from_cache: self.from_cache,
         };
         bounds::fit(&mut answer);
         answer

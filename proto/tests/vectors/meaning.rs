@@ -262,9 +262,12 @@ structs! {
     PingRequest { number, target, updates }
     Members { updates, reply }
     Update { node, counter, state, by }
+    AskExport { id, known }
+    Export { id, zones, whole, filter }
+    Exported { zone, node, tag, age_ms, documents, total_length }
     Query { id, question, deadline_ms, hops, budget, visited, outside, cached }
     Question { form, text, zone, limit, tags, capabilities, after }
-    Answer { id, zones, silent, skipped, proofs, from_cache }
+    Answer { id, zones, silent, skipped, proofs }
     ZoneAnswer {
         zone, node, tag, behind, age_ms, ttl_ms, took_us, documents, total_length, frequencies, matches, candidates, near
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aop_proto::codec::Wire;
+use aop_proto::index::Filter;
 use aop_proto::membership::Membership;
 use aop_proto::name::{FullName, ZoneName, fit_label, fit_tool_labels, wire_name};
 use aop_proto::record::{Certificate, Envelope, Hash, Head, ManifestBody, NodeId, Origin, Record, Signed, SignedRef};
@@ -50,6 +51,9 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
             ("labels", json!(["a b", "a_b", "A b"])),
             ("client name", json!(["met", "get_forecast"])),
             ("client name", json!(["met", long])),
+            ("filter", json!([[]])),
+            ("filter", json!([["papers", "~paper", "学术"]])),
+            ("filter", json!([["bees"], (0..120).map(|number| format!("term{number}")).collect::<Vec<_>>()])),
         ],
         texts(
             "definition hash",
@@ -130,6 +134,18 @@ pub(crate) fn output(rule: &str, input: &Value) -> Value {
             wire_name(&server, &label).into()
         }
         "definition hash" => definition_hash(text().as_bytes()).ok().map(|hash| hex(&hash)).into(),
+        "filter" => {
+            // Each list of terms as a filter of its own, merged in that order.
+            let lists: Vec<Vec<String>> = Meaning::from_json(input);
+            let filters = lists.iter().map(|terms| {
+                let mut filter = Filter::with_room(terms.len());
+                terms.iter().for_each(|term| filter.insert(term));
+                filter
+            });
+            let mut merged = Filter::default();
+            filters.for_each(|filter| merged.merge(&filter));
+            json!({"bytes": hex(merged.bytes()), "mark": merged.mark()})
+        }
         "log root" => {
             let leaves: Vec<(u64, Hash)> = Meaning::from_json(input);
             hex(&root_of(leaves.into_iter())).into()

@@ -1,6 +1,7 @@
 //! The values that have golden vectors. Add to the end of a file's list; a value that was frozen is not touched again.
 
 use aop_proto::codec::Wire;
+use aop_proto::index::Filter;
 use aop_proto::name::ZoneName;
 use aop_proto::record::*;
 use aop_proto::trust::{SigningKey, definition_hash, sign_flush};
@@ -408,7 +409,22 @@ fn questions() -> Vec<Value> {
         silent: vec![Silent { zone: "writing".into(), reason: "no answer in time".into() }],
         skipped: 2,
         proofs: Vec::new(),
-        from_cache: false,
+    };
+    let mut filter = Filter::with_room(50);
+    ["bees", "~bee", "papers", "~paper"].into_iter().for_each(|term| filter.insert(term));
+    let exported = |zone: &str, seed, age_ms| Exported {
+        zone: zone.into(),
+        node: node(seed),
+        tag: u64::MAX - 1,
+        age_ms,
+        documents: 9020,
+        total_length: 1 << 20,
+    };
+    let export = Export {
+        id: 7,
+        zones: vec![exported("ml.research", 2, 29_000), exported("research", 1, 0)],
+        whole: true,
+        filter: Some(filter.bytes().to_vec()),
     };
     let call = Call {
         name: "search_papers.arxiv.research".into(),
@@ -436,10 +452,16 @@ fn questions() -> Vec<Value> {
         hops: 1,
     };
     vec![
-        open("words", &query),
-        open("an exact name in a zone", &Query { question: exact, outside: true, ..query.clone() }),
-        open("the rest of a list", &Query { question: list, visited: Vec::new(), ..query }),
-        open("an answer with everything", &answer),
+        frame("words", &query),
+        frame("an exact name in a zone", &Query { question: exact, outside: true, ..query.clone() }),
+        frame("the rest of a list", &Query { question: list, visited: Vec::new(), ..query }),
+        frame("an answer with everything", &answer),
+        frame("an answer of nobody", &Answer { zones: Vec::new(), ..answer }),
+        frame("what do you hold", &AskExport { id: u64::MAX, known: None }),
+        frame("what do you hold, beside a filter that is known", &AskExport { id: 7, known: Some(filter.mark()) }),
+        frame("what two zones hold", &export),
+        frame("the same, their filter being known", &Export { filter: None, ..export.clone() }),
+        frame("nothing can be concluded", &Export { zones: Vec::new(), whole: false, filter: None, ..export }),
         open("a call", &call),
         open("a call that was signed and passed on", &passed_on),
         open("progress", &Progress { params: br#"{"progress":1}"#.to_vec() }),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::params::{HOPS_MAX, TTL_L2, TTL_L3, TTL_NEGATIVE};
+use aop_proto::record::NodeId;
 use aop_proto::resolver::Source;
 use aop_proto::trust::{Verifier, verify_chain};
 use aop_proto::view::View;
@@ -61,6 +62,7 @@ impl Answers {
     pub(super) fn sent(&mut self, from: &Host, to: &Host, bytes: &[u8], time: Duration) -> Verdict {
         const QUERY: u8 = 32;
         const ANSWER: u8 = 33;
+        const EXPORT: u8 = 35;
         match (bytes.get(3), bytes) {
             (Some(&QUERY), bytes) if !from.hostile && !self.garbled => match Message::decode(bytes) {
                 Ok(Message::Query(query)) => asked(from, to, &query),
@@ -71,16 +73,29 @@ impl Answers {
                 // It may speak by a key that no view has shown yet.
                 self.believed(&from.spec.zone, from.node.as_ref().and_then(|node| node.zone_key()));
                 for zone in answer.zones.iter().filter(|zone| zone.node == from.id && zone.zone == from.spec.zone) {
-                    let true_at = time.saturating_sub(Duration::from_millis(zone.age_ms));
-                    let last = self.said.entry(hash_of(zone)).or_default();
-                    *last = true_at.max(*last);
+                    self.say(hash_of(zone), zone.age_ms, time);
                 }
-                while self.said.len() > REMEMBERED_MAX {
-                    self.said.pop_first();
+                Ok(())
+            }
+            // To every question with none of its words it says "nothing" from now on.
+            (Some(&EXPORT), bytes) => {
+                let Ok(Message::Export(export)) = Message::decode(bytes) else { return Ok(()) };
+                for it in export.zones.iter().filter(|it| it.node == from.id && it.zone == from.spec.zone) {
+                    let nothing = hash_of_nothing(&it.zone, it.node, it.tag, [it.documents, it.total_length]);
+                    self.say(nothing, it.age_ms, time);
                 }
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    fn say(&mut self, what: u64, age_ms: u64, time: Duration) {
+        let true_at = time.saturating_sub(Duration::from_millis(age_ms));
+        let last = self.said.entry(what).or_default();
+        *last = true_at.max(*last);
+        while self.said.len() > REMEMBERED_MAX {
+            self.said.pop_first();
         }
     }
 
@@ -151,7 +166,7 @@ impl Answers {
         let most = match source {
             _ if stale => TTL_L3,
             Source::L2 if negative && !partial => TTL_NEGATIVE,
-            Source::L2 | Source::Parent | Source::Child => TTL_L2,
+            Source::L2 | Source::Parent | Source::Child | Source::Export => TTL_L2,
             Source::Local | Source::L3 => TTL_L3,
         };
         let slack = SLACK + self.stood_still;
@@ -162,7 +177,9 @@ impl Answers {
                 answer.zone
             )
         })?;
-        let said = self.said.get(&hash_of(answer)).filter(|_| source != Source::Local);
+        // What was hidden on its way out is nothing that anybody said.
+        let may_be_cut = self.hidden && answer.candidates.is_empty();
+        let said = self.said.get(&hash_of(answer)).filter(|_| source != Source::Local && !may_be_cut);
         // The last time it was said is the latest it can be from: what it really is is at least as old.
         let real = said.map_or(Duration::ZERO, |said| time.saturating_sub(*said));
         ensure(real <= age + CUT, 10, || {
@@ -196,7 +213,7 @@ fn in_bailiwick(number: usize, source: Source, zone: &str, answered: &Answered, 
     let below = zone.is_within(&own);
     let fits = match source {
         Source::Local => zone == own,
-        Source::Child => below,
+        Source::Child | Source::Export => below,
         Source::Parent => !below,
         Source::L2 => zone != own,
         Source::L3 => true,
@@ -208,8 +225,19 @@ fn in_bailiwick(number: usize, source: Source, zone: &str, answered: &Answered, 
     ensure(fits && named, 10, || format!("host {number} of {own} has an answer of {zone} from {source:?}"))
 }
 
+/// The same of a question in words of which a zone has none: whatever the question, it is one answer.
+fn hash_of_nothing(zone: &str, node: NodeId, tag: u64, counts: [u64; 2]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (zone, node, tag, counts, "nothing").hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What a zone said, without what changes on the way.
 fn hash_of(answer: &ZoneAnswer) -> u64 {
+    let of_words = answer.total_length > 0 || answer.documents == 0;
+    if of_words && answer.matches == 0 && answer.frequencies.iter().all(|count| *count == 0) {
+        return hash_of_nothing(&answer.zone, answer.node, answer.tag, [answer.documents, answer.total_length]);
+    }
     let mut hasher = DefaultHasher::new();
     (&answer.zone, answer.node, answer.tag, answer.documents, answer.total_length, answer.matches).hash(&mut hasher);
     (&answer.frequencies, &answer.near).hash(&mut hasher);

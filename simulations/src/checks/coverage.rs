@@ -99,6 +99,7 @@ impl Coverage {
             match source {
                 Source::L2 => self.hit("answer from the zone's cache"),
                 Source::L3 => self.hit("answer from before, stale"),
+                Source::Export => self.hit("zone that told it has nothing"),
                 Source::Local | Source::Parent | Source::Child => {}
             }
             self.hit_times("answer of who is behind", u64::from(checked.answer.behind));

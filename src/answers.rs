@@ -5,14 +5,17 @@
 
 mod json;
 mod ready;
+mod usable;
 
 pub use ready::{Again, READY_BYTES_MAX, Ready, Said};
+pub use usable::Obstacle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aop_proto::access::Sight;
 use aop_proto::cache::{Level, Quality, lifetime};
 use aop_proto::name::ZoneName;
 use aop_proto::params::TTL_L2;
@@ -173,6 +176,8 @@ pub struct Hit {
     pub clash: bool,
     /// Other tools of the very same definition, by their full names.
     pub also: Vec<String>,
+    /// Why whoever asked cannot use it now; empty where he can.
+    pub obstacles: Vec<Obstacle>,
     /// Its body, as signed.
     pub body: Arc<ToolBody>,
     /// Its record's place: origin, incarnation, number, epoch, issued, expires.
@@ -202,7 +207,7 @@ impl Hit {
         self.instances.iter().map(|instance| instance.health).min().unwrap_or(Health::Unknown)
     }
 
-    fn new(rank: usize, found: &Found, outcome: &Outcome) -> Self {
+    fn new(rank: usize, found: &Found, outcome: &Outcome, calls: Option<&Sight>) -> Self {
         let body = found.instance.body.clone();
         let record = &found.instance.signed.record;
         let (source, checked) = &outcome.answers[found.answer];
@@ -210,7 +215,7 @@ impl Hit {
         let text = |key: &str| definition.get(key).and_then(Value::as_str).map(str::to_owned);
         let label = found.name.as_str().split('.').next().unwrap_or_default();
         let hash = record.def_hash.map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
-        Self {
+        let mut hit = Self {
             rank,
             score: if found.exact { 1.0 } else { found.share },
             exact: found.exact,
@@ -239,8 +244,11 @@ impl Hit {
                 issued_ms: record.issued_ms,
                 expires_ms: record.expires_ms,
             },
+            obstacles: Vec::new(),
             body,
-        }
+        };
+        hit.obstacles = usable::obstacles(&hit, calls);
+        hit
     }
 }
 
@@ -256,10 +264,17 @@ const fn source_name(source: Source) -> &'static str {
 }
 
 impl Resolution {
-    /// The answer of an outcome.
-    pub fn new(query: &str, outcome: &Outcome, ranked: &Ranked, took: Duration, trace_id: String) -> Self {
-        let hits: Vec<Hit> =
-            ranked.found.iter().enumerate().map(|(at, found)| Hit::new(at + 1, found, outcome)).collect();
+    /// The answer of an outcome for one who may call only what `calls` shows, nothing where that is everything.
+    pub fn new(
+        query: &str,
+        outcome: &Outcome,
+        ranked: &Ranked,
+        calls: Option<&Sight>,
+        took: Duration,
+        trace_id: String,
+    ) -> Self {
+        let found = (1..).zip(&ranked.found);
+        let hits: Vec<Hit> = found.map(|(rank, found)| Hit::new(rank, found, outcome, calls)).collect();
         let fresh = outcome.answers.iter().filter(|(source, _)| *source != Source::L3);
         let answered = u32::try_from(fresh.clone().count()).unwrap_or(u32::MAX);
         let silent: Vec<String> = outcome.silent.iter().map(|silent| silent.zone.clone()).collect();
@@ -315,6 +330,7 @@ impl Resolution {
                 feed(&instance.node.to_string());
             }
             hit.also.iter().for_each(|name| feed(name));
+            hit.obstacles.iter().for_each(|obstacle| feed(&obstacle.reason));
             feed("");
         }
         feed(&format!("{} {} {:?}", self.asked, self.skipped, self.denied_by));

@@ -203,6 +203,11 @@ impl Auth {
         Sight::of(&self.inner.configured.load().policy, caller, false)
     }
 
+    /// What `caller` may call; nothing where that is everything.
+    pub fn calls(&self, caller: &Caller) -> Option<Sight> {
+        Sight::of_calls(&self.inner.configured.load().policy, caller)
+    }
+
     /// Whether a rule denies that to `caller`; see [`Policy::is_denied`].
     pub fn is_denied(&self, caller: &Caller, request: Request<'_>) -> bool {
         self.inner.configured.load().policy.is_denied(caller, request)

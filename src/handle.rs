@@ -295,17 +295,16 @@ impl Handle {
 
     /// The one tool of that name: its full name, `server__tool`, `server/tool`, or the name its server gives it. Only a full name
     /// says whose tool is meant; by any other name the own zone's come first, and several of them are never chosen between.
-    async fn find_any(&self, name: &str, sight: Option<Arc<Sight>>) -> Result<Hit, Problem> {
-        match self.find_once(name, sight.clone(), false).await {
+    async fn find_any(&self, name: &str, bounds: &Ask) -> Result<Hit, Problem> {
+        match self.find_once(name, bounds, false).await {
             // "No" may be a moment old, and whoever asks may know better: a final no is asked for anew.
-            Err(problem) if problem.kind == Kind::NameNotFound => self.find_once(name, sight, true).await,
+            Err(problem) if problem.kind == Kind::NameNotFound => self.find_once(name, bounds, true).await,
             found => found,
         }
     }
 
-    async fn find_once(&self, name: &str, sight: Option<Arc<Sight>>, no_cache: bool) -> Result<Hit, Problem> {
-        let ask =
-            |query: &str, mode| Ask { query: query.to_owned(), mode, no_cache, sight: sight.clone(), ..Ask::default() };
+    async fn find_once(&self, name: &str, bounds: &Ask, no_cache: bool) -> Result<Hit, Problem> {
+        let ask = |query: &str, mode| Ask { query: query.to_owned(), mode, no_cache, ..bounds.clone() };
         let mut found = None;
         if name.contains('.') && FullName::parse(name).is_ok() {
             let exact = self.resolve_any(ask(name, Mode::Exact)).await?;
@@ -317,7 +316,7 @@ impl Handle {
         // A tool whose own name has dots is no full name, and still what it is called: in this zone, once the authority of such
         // a name has said that it is not one. Anywhere else somebody could give his tool another's name.
         if found.as_ref().is_none_or(|exact| !exact.partial)
-            && let Some(full) = one_of(name, called_here(&self.view(), name, sight.as_deref()))?
+            && let Some(full) = one_of(name, called_here(&self.view(), name, bounds.sight.as_deref()))?
         {
             let own = self.resolve_any(ask(&full, Mode::Exact)).await?;
             if let Some(hit) = own.hits.iter().find(|hit| hit.name == full) {
@@ -370,7 +369,7 @@ impl Handle {
     async fn answer(&self, ask: &Ask, form: Form, started: Instant) -> Result<Arc<Resolution>, Problem> {
         let view = self.view();
         let moment = Moment { serial: view.serial, epoch: view.epoch };
-        let age_max = ask.age_max();
+        let (age_max, calls) = (ask.age_max(), ask.calls.as_deref());
         let question = Question {
             form,
             text: ask.query.clone(),
@@ -382,7 +381,7 @@ impl Handle {
         };
         if let Some((outcome, found)) = local_hit(&view, &question, ask.sight.as_deref()) {
             let trace_id = self.inner.traces.next();
-            let mut resolution = Resolution::new(&ask.query, &outcome, &found, started.elapsed(), trace_id);
+            let mut resolution = Resolution::new(&ask.query, &outcome, &found, calls, started.elapsed(), trace_id);
             resolution.again = Some(Again { moment, ages: false });
             return Ok(Arc::new(resolution));
         }
@@ -408,7 +407,7 @@ impl Handle {
             return Err(Problem::new(Kind::TimedOut, "the node did not answer in time").hint("aop status"));
         };
         let trace_id = self.inner.traces.next();
-        let resolution = Arc::new(Resolution::new(&ask.query, &outcome, &found, started.elapsed(), trace_id));
+        let resolution = Arc::new(Resolution::new(&ask.query, &outcome, &found, calls, started.elapsed(), trace_id));
         self.inner.answers.put(key, resolution.clone(), moment);
         Ok(resolution)
     }
@@ -613,7 +612,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_several_tools_go_by_is_refused_with_their_full_names() {
         let handle = with_tools(&[("one", "echo"), ("two", "echo"), ("two", "fs.read")]).await;
-        let problem = handle.find_any("echo", None).await.unwrap_err();
+        let problem = handle.find_any("echo", &Ask::default()).await.unwrap_err();
         let names = ["echo.one.research".to_owned(), "echo.two.research".to_owned()];
         assert_eq!((problem.kind, problem.did_you_mean.as_slice()), (Kind::Usage, names.as_slice()));
         for (name, full) in [
@@ -622,11 +621,11 @@ mod tests {
             ("echo.two.research", "echo.two.research"),
             ("fs.read", "fs_read-4074bc.two.research"),
         ] {
-            assert_eq!(handle.find_any(name, None).await.map(|hit| hit.name), Ok(full.to_owned()), "{name}");
+            assert_eq!(handle.find_any(name, &Ask::default()).await.map(|hit| hit.name), Ok(full.to_owned()), "{name}");
         }
-        let problem = handle.find_any("echo.two.reserch", None).await.unwrap_err();
+        let problem = handle.find_any("echo.two.reserch", &Ask::default()).await.unwrap_err();
         assert_eq!(problem.kind, Kind::NameNotFound);
-        assert_eq!(handle.find_any("nothing", None).await.unwrap_err().kind, Kind::NameNotFound);
+        assert_eq!(handle.find_any("nothing", &Ask::default()).await.unwrap_err().kind, Kind::NameNotFound);
     }
 
     #[tokio::test]
@@ -644,7 +643,7 @@ mod tests {
         let write = Write::Server { server: "gone".to_owned(), replica: false, tools: vec![tool] };
         let mut changes = handle.changes();
         handle.write(write).await.unwrap();
-        let health = || async { handle.find_any("echo", None).await.ok().map(|hit| hit.health()) };
+        let health = || async { handle.find_any("echo", &Ask::default()).await.ok().map(|hit| hit.health()) };
         while health().await != Some(Health::Ok) {
             changes.changed().await.unwrap();
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aop_proto::wire::message::Health;
 use serde_json::{Map, Value, json};
 
-use super::{Hit, Referral, Resolution, Show, why_lost};
+use super::{Hit, Obstacle, Referral, Resolution, Show, why_lost};
 
 impl Resolution {
     /// The `aop.resolve/1` object.
@@ -84,7 +84,11 @@ impl Hit {
             "tags": self.body.tags,
             "health": self.health_json(),
             "instances": self.instances_json(),
+            "usable": self.obstacles.is_empty(),
         });
+        if !self.obstacles.is_empty() {
+            object["why_not"] = self.obstacles.iter().map(Obstacle::to_json).collect();
+        }
         if self.clash {
             object["clash"] = json!(true);
         }

@@ -23,7 +23,10 @@ impl Standing {
         let anything = Request { action: Action::Discover, zone: &ZoneName::root(), tool: None };
         Self {
             finds: policy.allows(&caller, anything),
-            sight_key: sight.as_ref().map_or_else(String::new, |sight| format!("{sight:?}")),
+            sight_key: match (&sight, Sight::of_calls(policy, &caller)) {
+                (None, None) => String::new(),
+                both => format!("{both:?}"),
+            },
             sight: sight.map(Arc::new),
             caller,
             configuration,
@@ -40,7 +43,8 @@ impl Standing {
         self.sight.as_ref()
     }
 
-    /// The same as a part of a cache's key: equal for those who may find the same, empty for those who may find everything.
+    /// The same as a part of a cache's key: equal for those who may find and call the same, empty for those who may find and
+    /// call everything.
     pub fn sight_key(&self) -> &str {
         &self.sight_key
     }

@@ -246,13 +246,23 @@ fn table(value: &Value, wide: bool) -> Table {
             row.extend([plain(word("source")), plain(word("id")), plain(word("wire_name"))]);
         }
         let also: Vec<&str> = result["also"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        row.push(plain(match also.is_empty() {
-            true => described(result),
-            false => format!("(also {}) {}", also.join(", "), described(result)),
-        }));
+        let marks = [(!also.is_empty()).then(|| format!("(also {})", also.join(", "))), barred(result)];
+        let said = marks.into_iter().flatten().chain([described(result)]);
+        row.push(plain(said.collect::<Vec<_>>().join(" ")));
         table.row(row);
     }
     table
+}
+
+/// `(may not be called)`: why it cannot be used, beyond what its health says.
+fn barred(result: &Value) -> Option<String> {
+    let why_not = result["why_not"].as_array()?;
+    let is = |check: &str| why_not.iter().any(|obstacle| obstacle["check"] == check);
+    match (is("auth"), is("protocol")) {
+        (true, _) => Some("(you may not call it)".to_owned()),
+        (false, true) => Some("(as a task only)".to_owned()),
+        (false, false) => None,
+    }
 }
 
 /// The description, or the title where there is none.

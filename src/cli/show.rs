@@ -93,6 +93,7 @@ fn heading(card: &Value) -> String {
             ("wire name", word("wire_name")),
             ("zone", word("zone")),
             ("health", health(card)),
+            ("usable", usable(card)),
             ("answer", freshness(card)),
             ("served by", instances.join(", ")),
             ("behaviour", behaviour(&card["definition"]["annotations"])),
@@ -118,6 +119,13 @@ fn health(card: &Value) -> String {
         parts.push(format!("last error: {}", text::cut(&text::clean(error), 120)));
     }
     parts.join(" · ")
+}
+
+/// Why it cannot be used, nothing where it can.
+fn usable(card: &Value) -> String {
+    let why_not = card["why_not"].as_array().into_iter().flatten();
+    let reasons: Vec<String> = why_not.filter_map(|it| it["reason"].as_str()).map(text::clean).collect();
+    if reasons.is_empty() { String::new() } else { format!("no: {}", reasons.join("; ")) }
 }
 
 fn freshness(card: &Value) -> String {

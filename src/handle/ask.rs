@@ -57,20 +57,23 @@ pub struct Ask {
     pub after: String,
     /// What whoever asks may find; nothing where that is everything.
     pub sight: Option<Arc<Sight>>,
+    /// The same of what he may call.
+    pub calls: Option<Arc<Sight>>,
 }
 
 impl Ask {
     pub(super) fn key(&self, form: Form) -> String {
         let words = if form == Form::Words { self.query.trim().to_lowercase() } else { self.query.clone() };
         format!(
-            "{form:?}\0{words}\0{}\0{:?}\0{}\0{:?}\0{:?}\0{}\0{:?}",
+            "{form:?}\0{words}\0{}\0{:?}\0{}\0{:?}\0{:?}\0{}\0{:?}\0{:?}",
             self.limit,
             self.zone,
             self.local_only || self.no_recurse,
             self.tags,
             self.capabilities,
             self.after,
-            self.sight
+            self.sight,
+            self.calls
         )
     }
 

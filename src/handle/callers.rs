@@ -49,7 +49,8 @@ impl Handle {
     /// # Errors
     /// `Usage` when the question cannot be understood, `Busy` when too many wait, `TimedOut` when not even a partial answer came.
     pub async fn resolve(&self, caller: &Caller, ask: Ask) -> Result<Arc<Resolution>, Problem> {
-        self.resolve_any(Ask { sight: self.sight(caller), ..ask }).await
+        let Ask { sight, calls, .. } = self.bounds(caller);
+        self.resolve_any(Ask { sight, calls, ..ask }).await
     }
 
     /// The one tool of that name, if `caller` may find it; by its full name also one that he may only do `action` with.
@@ -58,9 +59,9 @@ impl Handle {
     /// `NameNotFound` with near names, `TimedOut` when a silent zone may have it, `Usage` when several tools go by that name. What the
     /// caller may not see is not there, and is no near name either.
     pub async fn find(&self, caller: &Caller, name: &str, action: Action) -> Result<Hit, Problem> {
-        let sight = self.sight(caller);
-        let is_bounded = sight.is_some();
-        let found = self.find_any(name, sight).await;
+        let bounds = self.bounds(caller);
+        let is_bounded = bounds.sight.is_some();
+        let found = self.find_any(name, &bounds).await;
         if found.is_err() && is_bounded && action != Action::Discover {
             let exact = Ask { query: name.to_owned(), mode: Mode::Exact, ..Ask::default() };
             let unseen = self.resolve_any(exact).await.ok().and_then(|exact| exact.hits.first().cloned());
@@ -69,6 +70,12 @@ impl Handle {
             }
         }
         found
+    }
+
+    /// A question of `caller`, before anything is asked.
+    fn bounds(&self, caller: &Caller) -> Ask {
+        let calls = self.auth().calls(caller).map(Arc::new);
+        Ask { sight: self.sight(caller), calls, ..Ask::default() }
     }
 
     /// What `caller` may find; nothing where no tool anywhere is kept from it.

@@ -49,12 +49,21 @@ struct Search {
     limit: Option<usize>,
     #[serde(default)]
     detail: Detail,
+    #[serde(default)]
+    trace: bool,
+}
+
+/// How much is told.
+#[derive(Clone, Copy)]
+struct Telling {
+    detail: Detail,
+    trace: bool,
 }
 
 /// `search_tools`
 pub(super) async fn search(handle: &Handle, call: &ToolCall) -> Answer {
     let modern = call.caller.modern;
-    let (asks, detail) = match read_search(&call.arguments) {
+    let (asks, telling) = match read_search(&call.arguments) {
         Ok(read) => read,
         Err(problem) => return failed(&problem, modern),
     };
@@ -63,17 +72,20 @@ pub(super) async fn search(handle: &Handle, call: &ToolCall) -> Answer {
         (query, handle.resolve(&call.by, ask).await)
     }))
     .await;
-    if let [(query, Ok(resolution))] = found.as_slice() {
-        call.make_ready(handle, resolution, |it| tell_found(&[(query.clone(), Ok(it.clone().into()))], detail, modern));
+    if let [(query, Ok(resolution))] = found.as_slice()
+        && !telling.trace
+    {
+        let again = |it: &Resolution| tell_found(&[(query.clone(), Ok(it.clone().into()))], telling, modern);
+        call.make_ready(handle, resolution, again);
     }
     match found.as_slice() {
         [(_, Err(problem))] => failed(problem, modern),
-        found => tell_found(found, detail, modern),
+        found => tell_found(found, telling, modern),
     }
 }
 
 /// What was found for each query, as data and as text.
-fn tell_found(found: &[(String, Result<Arc<Resolution>, Problem>)], detail: Detail, modern: bool) -> Answer {
+fn tell_found(found: &[(String, Result<Arc<Resolution>, Problem>)], telling: Telling, modern: bool) -> Answer {
     let mut answers = Vec::new();
     let mut text = String::new();
     let mut ttl = u64::MAX;
@@ -81,8 +93,8 @@ fn tell_found(found: &[(String, Result<Arc<Resolution>, Problem>)], detail: Deta
         match result {
             Ok(resolution) => {
                 ttl = ttl.min(millis(resolution.ttl));
-                answers.push(answer(query, resolution, detail));
-                tell(&mut text, query, resolution, detail);
+                answers.push(answer(query, resolution, telling));
+                tell(&mut text, query, resolution, telling.detail);
             }
             Err(problem) => {
                 answers.push(json!({"query": query, "tools": [], "error": problem.to_json()}));
@@ -94,8 +106,8 @@ fn tell_found(found: &[(String, Result<Arc<Resolution>, Problem>)], detail: Deta
     tool_result(text.trim_end(), Some(&json!({"answers": answers})), false, meta, modern)
 }
 
-fn read_search(arguments: &Bytes) -> Result<(Vec<Ask>, Detail), Problem> {
-    let search: Search = read(arguments, "search_tools takes query or queries, zone, limit, detail")?;
+fn read_search(arguments: &Bytes) -> Result<(Vec<Ask>, Telling), Problem> {
+    let search: Search = read(arguments, "search_tools takes query or queries, zone, limit, detail, trace")?;
     let mut queries = search.queries.unwrap_or_default();
     queries.extend(search.query);
     let limit = search.limit.unwrap_or(LIMIT.0);
@@ -110,15 +122,22 @@ fn read_search(arguments: &Bytes) -> Result<(Vec<Ask>, Detail), Problem> {
     }
     let zone = search.zone.filter(|zone| !zone.is_empty());
     let ask = |query| Ask { query, limit, zone: zone.clone(), ..Ask::default() };
-    Ok((queries.into_iter().map(ask).collect(), search.detail))
+    let telling = Telling { detail: search.detail, trace: search.trace };
+    Ok((queries.into_iter().map(ask).collect(), telling))
 }
 
-fn answer(query: &str, resolution: &Resolution, detail: Detail) -> Value {
-    let tools: Vec<Value> = resolution.hits.iter().map(|hit| found(hit, detail)).collect();
+fn answer(query: &str, resolution: &Resolution, telling: Telling) -> Value {
+    let tools: Vec<Value> = resolution.hits.iter().map(|hit| found(hit, telling.detail)).collect();
     let mut answer =
         json!({"query": query, "tools": tools, "partial": resolution.partial, "ttl_ms": millis(resolution.ttl)});
     if !resolution.silent.is_empty() {
         answer["silent_zones"] = json!(resolution.silent);
+    }
+    if telling.trace {
+        let whole = resolution.to_json(Show { trace: true, schema: false });
+        for key in ["zones", "lost", "trace"] {
+            answer[key] = whole[key].clone();
+        }
     }
     answer
 }
@@ -153,6 +172,10 @@ fn found(hit: &Hit, detail: Detail) -> Value {
     if let Some(state) = state(&full).filter(|state| *state != "ok") {
         tool.insert("health".into(), state.into());
     }
+    if let Some(why_not) = full.get("why_not") {
+        tool.insert("usable".into(), false.into());
+        tool.insert("why_not".into(), why_not.clone());
+    }
     tool.into()
 }
 
@@ -168,6 +191,10 @@ fn tell(text: &mut String, query: &str, resolution: &Resolution, detail: Detail)
             let full = hit.to_json(Show { trace: false, schema: detail == Detail::Schema });
             if let Some(state) = state(&full).filter(|state| *state != "ok") {
                 text.push_str(&format!(" [{state}]"));
+            }
+            // What is down says so already.
+            for obstacle in hit.obstacles.iter().filter(|obstacle| obstacle.check != "transport") {
+                text.push_str(&format!(" [not usable: {}]", obstacle.reason));
             }
             text.push_str(&format!(": {}", clipped(&hit.description, SUMMARY_CHARS)));
             if let Some(schema) = full.get("inputSchema").filter(|_| detail == Detail::Schema) {

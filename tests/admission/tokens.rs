@@ -231,3 +231,37 @@ fn rules_and_tokens_of_the_file_are_read_again_on_sighup_and_stay_on_an_error() 
     becomes(403);
     assert!(guarded.file.exists());
 }
+
+/// A result says whether who asked can use it: the same question, two callers, two answers, in whatever order and from whatever cache.
+#[test]
+fn a_result_says_whether_who_asked_can_use_it_and_why_not() {
+    let world = World::new();
+    let guarded = Guarded::start(&world, "");
+    guarded.catalogue(&[("papers", "Search papers on arxiv")]);
+    let (reader, caller) =
+        (guarded.token("reader", &["--role", "reader"]), guarded.token("caller", &["--role", "caller"]));
+    let checks = |result: &serde_json::Value| -> Vec<String> {
+        let why_not = result["why_not"].as_array().into_iter().flatten();
+        why_not.filter_map(|it| it["check"].as_str().map(str::to_owned)).collect()
+    };
+    for _ in 0..3 {
+        for (token, expected) in [(&reader, vec!["auth", "transport"]), (&caller, vec!["transport"])] {
+            let client = guarded.with(token);
+            let body = client.get("/v1/resolve?q=papers").is(200).json();
+            assert_eq!(
+                (checks(&body["results"][0]), &body["results"][0]["usable"]),
+                (expected.iter().map(ToString::to_string).collect(), &json!(false))
+            );
+            let search = json!({"name": "search_tools", "arguments": {"query": "papers"}});
+            let found = client.mcp("/mcp", "tools/call", search).json();
+            let tool = &found["result"]["structuredContent"]["answers"][0]["tools"][0];
+            assert_eq!(checks(tool), expected);
+            let name = tool["name"].as_str().expect("a name");
+            assert_eq!(checks(&client.get(&format!("/v1/tools/{name}")).is(200).json()), expected);
+        }
+    }
+    let traced = json!({"name": "search_tools", "arguments": {"queries": ["papers"], "trace": true}});
+    let told = guarded.with(&reader).mcp("/mcp", "tools/call", traced).json();
+    let answer = &told["result"]["structuredContent"]["answers"][0];
+    assert_eq!((&answer["trace"][0]["via"], &answer["zones"]["asked"]), (&json!("local"), &json!(1)), "{told}");
+}

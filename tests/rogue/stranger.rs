@@ -63,7 +63,6 @@ pub(crate) fn words_of_anybody(author: &Author, victim: NodeId) -> Vec<Message> 
             silent: vec![Silent { zone: ZONE.to_owned(), reason: "gone".to_owned() }],
             skipped: 1,
             proofs: Vec::new(),
-            from_cache: false,
         }
         .into(),
         Serials { zones: vec![Serial { zone: ZONE.to_owned(), node: victim, stamp: u64::MAX, tag: 0 }] }.into(),
@@ -338,7 +337,7 @@ fn a_child_zone_is_heard_about_itself_alone() {
         ];
         let silent = vec![Silent { zone: "research".to_owned(), reason: "forged".to_owned() }];
         let id = query.id;
-        Some(Answer { id, zones, silent, skipped: 0, proofs: Vec::new(), from_cache: false }.into())
+        Some(Answer { id, zones, silent, skipped: 0, proofs: Vec::new() }.into())
     });
     let asked = eventually("the child's own tool is found", SOON, || {
         let found = answer(&victims.one, "forged tool of an enemy")?;

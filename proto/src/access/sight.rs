@@ -54,16 +54,26 @@ impl Sight {
     /// How `caller` sees tools; nothing where every tool there is may be found. What is open to whoever reaches the node is not open to
     /// whoever is `afar`.
     pub fn of(policy: &Policy, caller: &Caller, afar: bool) -> Option<Self> {
+        Self::within(policy, caller, Action::Discover, afar)
+    }
+
+    /// The same of what `caller` may call; what he may not find he may not call.
+    pub fn of_calls(policy: &Policy, caller: &Caller) -> Option<Self> {
+        Self::within(policy, caller, Action::Call, false)
+    }
+
+    fn within(policy: &Policy, caller: &Caller, action: Action, afar: bool) -> Option<Self> {
         if caller.principal == Principal::Operator {
             return None;
         }
         let who = caller.principal.to_string();
-        let granted = caller.grants.iter().filter(|grant| grant.role.allows(Action::Discover));
+        let granted = caller.grants.iter().filter(|grant| grant.role.allows(action));
         let granted = granted.map(|grant| Bound { zone: grant.zone.clone(), tool: grant.tool.clone() });
         let (mut seen, mut hidden): (Vec<Bound>, Vec<Bound>) = (granted.collect(), Vec::new());
         for rule in &policy.rules {
             // Most rules are about something or somebody else.
-            if rule.action.is_none_or(|of| of == Action::Discover) && rule.principal.matches(&who) {
+            let counts = |of| of == action || (rule.deny && of == Action::Discover);
+            if rule.action.is_none_or(counts) && rule.principal.matches(&who) {
                 let said = Bound { zone: rule.zone.clone(), tool: rule.tool.clone() };
                 if rule.deny { hidden.push(said) } else { seen.push(said) }
             }

@@ -356,9 +356,12 @@ impl Resolver {
     }
 
     fn ask_up(&self, pending: &mut Pending, mut query: Query, parent: Route, around: &Around<'_>, acts: &mut Vec<Act>) {
-        let owner = owner_of(&query.question.encode(), around.fellows.iter().copied().chain([around.by.node]));
+        // Other zones are told little from a cache, and pay for the way past it.
+        let shares = pending.asker.door().is_some() && pending.terms.cached;
+        let all = || around.fellows.iter().copied().chain([around.by.node]);
+        let owner = shares.then(|| owner_of(&query.question.encode(), all())).flatten();
         match owner {
-            Some(owner) if owner != around.by.node && pending.terms.cached && !pending.terms.outside => {
+            Some(owner) if owner != around.by.node => {
                 query.outside = true;
                 let route = Route { zone: parent.zone, peers: vec![owner], stale: false, error: parent.error };
                 pending.wait(query, route, Via::Fellow, &self.pace, around.now, acts);

@@ -23,6 +23,7 @@ mod reaper;
 mod replication;
 mod revocations;
 mod tags;
+mod transfers;
 mod write;
 mod writes;
 
@@ -40,6 +41,7 @@ pub use admission::{Admission, Invitation};
 pub use calls::{Brought, NotBelieved};
 pub use gauges::Gauge;
 pub use links::Refusal;
+pub use transfers::{Imported, Unfit, Why};
 pub use write::{NewTool, Write, WriteError, Wrote};
 
 use crate::access::{Policy, Sight};
@@ -335,6 +337,12 @@ pub struct Node {
     statements: revocations::Statements,
     calls: calls::Calls,
     offences: offences::Offences,
+    /// A bundle that is being taken in.
+    import: Option<Box<transfers::Import>>,
+    /// This node's own log of a former life, as bundles of this run had it.
+    former: Option<Box<Registry>>,
+    /// Ends of bundles on their way to the store, and who is told.
+    imports: BTreeMap<u64, u64>,
     renew_at: Duration,
     reap_at: Duration,
     clock_notice: Duration,
@@ -374,6 +382,9 @@ impl Node {
             statements: revocations::Statements::default(),
             calls: calls::Calls::default(),
             offences: offences::Offences::default(),
+            import: None,
+            former: None,
+            imports: BTreeMap::new(),
             renew_at: Duration::ZERO,
             reap_at: now.mono + REAP_INTERVAL,
             clock_notice: Duration::ZERO,

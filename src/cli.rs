@@ -38,6 +38,7 @@ mod table;
 mod text;
 mod token;
 mod tokens;
+mod transfer;
 mod unregister;
 mod version;
 mod watch;
@@ -149,6 +150,8 @@ enum Command {
     Join(join::Join),
     Revoke(revoke::Revoke),
     Audit(audit::Audit),
+    Export(transfer::Export),
+    Import(transfer::Import),
     #[command(subcommand)]
     Token(tokens::Token),
     Mcp(mcp::Mcp),
@@ -217,6 +220,8 @@ async fn dispatch(command: Command, context: &mut Context) -> anyhow::Result<Exi
         Command::Join(command) => command.run(context).await,
         Command::Revoke(command) => command.run(context).await,
         Command::Audit(command) => command.run(context).await,
+        Command::Export(command) => command.run(context).await,
+        Command::Import(command) => command.run(context).await,
         Command::Token(command) => command.run(context).await,
         Command::Mcp(command) => command.run(context).await,
         Command::Config(command) => command.run(context),

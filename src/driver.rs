@@ -13,6 +13,7 @@ pub mod ahead;
 pub mod keeping;
 mod refusals;
 mod strangers;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use ahead::Ahead;
 pub use refusals::Refusals;
+pub use transfer::Transfer;
 
 use strangers::{Strangers, Verdict};
 
@@ -83,6 +85,8 @@ pub enum Job {
     Sign(Box<Call>, oneshot::Sender<Box<Call>>),
     /// A call that a peer brought, to be carried out here or passed on: whose it is.
     Whose(NodeId, Box<Call>, Way, oneshot::Sender<Result<(Box<Call>, Brought), NotBelieved>>),
+    /// A step of a transfer.
+    Transfer(Transfer),
     /// A question.
     Resolve(Question, DriverTerms, oneshot::Sender<(Outcome, Ranked)>),
     /// Who may find what from now on.
@@ -366,6 +370,7 @@ impl Driver {
                 };
                 let _ = reply.send(brought.map(|brought| (call, brought)));
             }
+            Job::Transfer(transfer) => self.on_transfer(token, transfer),
             Job::Resolve(question, DriverTerms { within, terms, sight }, reply) => {
                 self.questions.insert(token, reply);
                 let terms = Terms { deadline: self.clock.now().mono + within, ..terms };

@@ -12,6 +12,7 @@ mod keys;
 mod referral;
 mod servers;
 mod state;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +35,7 @@ use ask::checked;
 pub use ask::{Ask, Mode};
 pub use callers::BroughtCall;
 pub use servers::{Registered, read_catalogue};
+pub use transfer::{Exporting, Receiving, Taken, damaged, read_opening};
 
 use crate::answers::{Again, Answers, Hit, Moment, Ready, Resolution, Said};
 use crate::audit::Audit;
@@ -79,6 +81,7 @@ struct Inner {
     registering: tokio::sync::Mutex<()>,
     zone_keys: Arc<Mutex<ZoneKeys>>,
     traces: TraceIds,
+    transfers: transfer::Transfers,
     starting: AtomicBool,
     stopping: AtomicBool,
 }
@@ -153,6 +156,7 @@ impl Handle {
             registering: tokio::sync::Mutex::default(),
             zone_keys: Arc::new(Mutex::new(zone_keys)),
             traces: TraceIds::default(),
+            transfers: transfer::Transfers::default(),
             starting,
             stopping,
         };

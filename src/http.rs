@@ -25,6 +25,7 @@ mod state;
 mod tls;
 mod tokens;
 mod tools;
+mod transfer;
 pub mod trust;
 mod watch;
 
@@ -117,6 +118,8 @@ fn routes(doors: Doors, others: Router) -> Router {
         .at(Admin, "/v1/nodes/{node}/revoke", post(admission::revoke_node))
         .at(Admin, "/v1/zones/{zone}/delegate", post(admission::delegate))
         .at(Admin, "/v1/zones/{zone}/undelegate", post(admission::undelegate))
+        .at(Admin, "/v1/transfer", get(transfer::export).post(transfer::import))
+        .at(Admin, "/v1/transfer/since", post(transfer::since))
         .at(Admin, "/v1/tokens", get(tokens::list).post(tokens::create))
         .at(Admin, "/v1/tokens/{name}", delete(tokens::revoke))
         .done()

@@ -15,6 +15,8 @@ pub enum Kind {
     Config,
     /// A body or record above its limit.
     TooLarge,
+    /// A file that is no bundle of a zone, or not all of one.
+    BundleDamaged,
     /// No token, or one this node does not know.
     AuthRequired,
     /// Known, and not allowed.
@@ -33,6 +35,8 @@ pub enum Kind {
     TimedOut,
     /// The name belongs to another server.
     NameTaken,
+    /// A bundle of another zone, or of another zone's key; nothing was taken.
+    BundleUnfit,
     /// Arguments that do not fit the tool's schema; nothing was sent.
     InvalidArguments,
     /// The definition is not the one the caller expected; nothing was sent.
@@ -70,6 +74,7 @@ impl Kind {
             Self::Usage => ("AOP0101", "usage", 400, 2, false),
             Self::Config => ("AOP0102", "config", 400, 2, false),
             Self::TooLarge => ("AOP0103", "too_large", 413, 2, false),
+            Self::BundleDamaged => ("AOP0104", "bundle_damaged", 422, 1, false),
             Self::AuthRequired => ("AOP0201", "auth_required", 401, 3, false),
             Self::Forbidden => ("AOP0202", "forbidden", 403, 3, false),
             Self::HostNotAllowed => ("AOP0203", "host_not_allowed", 403, 3, false),
@@ -79,6 +84,7 @@ impl Kind {
             Self::RouteNotFound => ("AOP0304", "route_not_found", 404, 1, false),
             Self::TimedOut => ("AOP0305", "timed_out", 504, 8, true),
             Self::NameTaken => ("AOP0401", "name_taken", 409, 1, false),
+            Self::BundleUnfit => ("AOP0402", "bundle_unfit", 409, 1, false),
             Self::InvalidArguments => ("AOP0412", "invalid_arguments", 422, 2, false),
             Self::DefinitionChanged => ("AOP0413", "definition_changed", 409, 1, false),
             Self::NothingServes => ("AOP0501", "nothing_serves", 503, 1, false),
@@ -97,10 +103,11 @@ impl Kind {
     }
 
     /// All kinds, for lookups by name and for tests of the table.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Usage,
         Self::Config,
         Self::TooLarge,
+        Self::BundleDamaged,
         Self::AuthRequired,
         Self::Forbidden,
         Self::HostNotAllowed,
@@ -110,6 +117,7 @@ impl Kind {
         Self::RouteNotFound,
         Self::TimedOut,
         Self::NameTaken,
+        Self::BundleUnfit,
         Self::InvalidArguments,
         Self::DefinitionChanged,
         Self::NothingServes,

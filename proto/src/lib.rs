@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  4  node                                composition; view: what readers see
-//!  3  gossip  resolver  search  call      conversations (borrow holders, never each other)
+//!  3  gossip  transfer  resolver  search  call      conversations (borrow holders, never each other)
 //!  2  registry zone cache membership selection trust index      holders
 //!  1  wire  invite                        words on the wire, and of the ledger
 //!  0  codec  json  name  record  params  now  error  access     words
@@ -32,6 +32,7 @@ pub mod registry;
 pub mod resolver;
 pub mod search;
 pub mod selection;
+pub mod transfer;
 pub mod trust;
 pub mod view;
 pub mod wire;

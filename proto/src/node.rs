@@ -24,6 +24,7 @@ mod reaper;
 mod replication;
 mod revocations;
 mod tags;
+mod transfers;
 mod write;
 mod writes;
 
@@ -41,6 +42,7 @@ pub use admission::{Admission, Invitation};
 pub use calls::{Brought, NotBelieved};
 pub use gauges::Gauge;
 pub use links::Refusal;
+pub use transfers::{Imported, Unfit, Why};
 pub use write::{NewTool, Write, WriteError, Wrote};
 
 use crate::access::{Policy, Sight};
@@ -337,6 +339,12 @@ pub struct Node {
     calls: calls::Calls,
     offences: offences::Offences,
     exporting: exports::Exporting,
+    /// A bundle that is being taken in.
+    import: Option<Box<transfers::Import>>,
+    /// This node's own log of a former life, as bundles of this run had it.
+    former: Option<Box<Registry>>,
+    /// Ends of bundles on their way to the store, and who is told.
+    imports: BTreeMap<u64, u64>,
     renew_at: Duration,
     reap_at: Duration,
     clock_notice: Duration,
@@ -377,6 +385,9 @@ impl Node {
             calls: calls::Calls::default(),
             offences: offences::Offences::default(),
             exporting: exports::Exporting::default(),
+            import: None,
+            former: None,
+            imports: BTreeMap::new(),
             renew_at: Duration::ZERO,
             reap_at: now.mono + REAP_INTERVAL,
             clock_notice: Duration::ZERO,

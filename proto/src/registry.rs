@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use deferred::Deferred;
 use digest::{Sums, Term};
 pub(crate) use exchange::range_bytes;
-pub use exchange::{Standing, bucket_of};
+pub use exchange::{Missing, Standing, bucket_of};
 use log::{Log, Step};
 use stages::Stages;
 

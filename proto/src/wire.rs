@@ -92,7 +92,18 @@ pub fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
 /// # Errors
 /// [`FrameError`], before anything is allocated.
 pub fn open(bytes: &[u8]) -> Result<(u8, &[u8]), FrameError> {
-    let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(FrameError::Length(bytes.len()))?;
+    let (header, body) = bytes.split_first_chunk().ok_or(FrameError::Length(bytes.len()))?;
+    if length_of(header)? != body.len() {
+        return Err(FrameError::Length(bytes.len()));
+    }
+    Ok((header[3], body))
+}
+
+/// Bytes of the body that follows a header, for whoever reads frames out of a stream.
+///
+/// # Errors
+/// [`FrameError`], before anything is allocated.
+pub fn length_of(header: &[u8; HEADER_BYTES]) -> Result<usize, FrameError> {
     if header[..2] != MAGIC {
         return Err(FrameError::Magic);
     }
@@ -100,10 +111,7 @@ pub fn open(bytes: &[u8]) -> Result<(u8, &[u8]), FrameError> {
         return Err(FrameError::Version(header[2]));
     }
     let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
-    if length != body.len() || bytes.len() > FRAME_BYTES_MAX {
-        return Err(FrameError::Length(bytes.len()));
-    }
-    Ok((header[3], body))
+    if length > FRAME_BYTES_MAX - HEADER_BYTES { Err(FrameError::Length(length)) } else { Ok(length) }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use aop_proto::now::Now;
 use aop_proto::record::{Envelope, NodeId, Record, Signed};
 use aop_proto::registry::{Registry, Standing};
 use aop_proto::selection::Chance;
+use aop_proto::transfer::Reader;
 use aop_proto::trust::{SigningKey, Verifier};
 use aop_proto::wire::message::Message;
 
@@ -192,6 +193,38 @@ fn any_envelope() {
 #[test]
 fn any_chain_of_keys() {
     many(400, 8, &[], entry::chain);
+}
+
+fn bundles() -> Vec<Vec<u8>> {
+    let bundles = support::entries("rules").into_iter().filter(|entry| entry["rule"] == "bundle");
+    bundles.filter_map(|entry| Some(support::unhex(entry["input"].as_str()?))).collect()
+}
+
+#[test]
+fn any_bundle() {
+    many(20_000, 9, &bundles(), entry::bundle);
+}
+
+/// A file that is not whole is told from one that is, whatever is wrong with it.
+#[test]
+fn a_bundle_that_was_cut_or_changed_anywhere_is_no_bundle() {
+    let is_whole = |bytes: &[u8]| {
+        let (mut reader, mut rest) = (Reader::default(), bytes);
+        while reader.take(&mut rest).is_ok_and(|message| message.is_some()) {}
+        reader.end().is_ok() && rest.is_empty()
+    };
+    let mut bundle = bundles().remove(0);
+    assert!(is_whole(&bundle));
+    for place in 0..bundle.len() {
+        assert!(!is_whole(&bundle[..place]), "cut at {place}");
+        for bit in 0..8 {
+            bundle[place] ^= 1 << bit;
+            assert!(!is_whole(&bundle), "bit {bit} of byte {place}");
+            bundle[place] ^= 1 << bit;
+        }
+    }
+    bundle.push(0);
+    assert!(!is_whole(&bundle));
 }
 
 #[test]

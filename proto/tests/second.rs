@@ -14,7 +14,7 @@ use support::{all, entries, hex, unhex};
 
 /// Kinds of frames (§8).
 const KINDS: &str = "1 Hello, 2 Admit, 3 Refuse, 4 Leave, 5 Fork, 6 Join, 7 Revoked, 8 Referral, 9 Delegate, 10 Serials, 11 Above, 16 Digest, 17 Buckets, 18 Vector, \
-    19 Ranges, 20 Announce, 21 Busy, 22 ClockAhead, 24 Ping, 25 Ack, 26 PingRequest, 27 Members, 32 Query, 33 Answer, 34 AskExport, 35 Export, 48 Call, \
+    19 Ranges, 20 Announce, 21 Busy, 22 ClockAhead, 24 Ping, 25 Ack, 26 PingRequest, 27 Members, 28 Bundle, 29 BundleEnd, 32 Query, 33 Answer, 34 AskExport, 35 Export, 48 Call, \
     49 Progress, 50 CallResult";
 
 /// Structs and their fields in order (§6, §7, §8); an enum is its numbers and their names.
@@ -41,6 +41,8 @@ Announce     dots: Vec<Announced>, hop: u8
 Announced    origin: Origin, through: u64
 Busy         retry_ms: u32
 ClockAhead   ahead_ms: u64
+Bundle       zone: String, zone_key: Key, manifests: Vec<ManifestBody>, node: NodeId, issued_ms: u64, delta: bool
+BundleEnd    frames: u64, hash: Hash
 Ping         number: u32, updates: Vec<Update>
 Ack          number: u32, updates: Vec<Update>
 PingRequest  number: u32, target: NodeId, updates: Vec<Update>
@@ -363,6 +365,7 @@ fn rules_without_a_table_give_what_their_vectors_say() {
             }
             "member token" => assert_eq!(*output, member_token(input)),
             "digest" => assert_eq!(*output, digest(input)),
+            "bundle" => assert_eq!(bundle_of(&unhex(input.as_str().unwrap())).unwrap_or(Value::Null), *output),
             "common version" => {
                 let number = |at: usize, end: usize| input[at][end].as_u64().unwrap();
                 let (low, high) = (number(0, 0).max(number(1, 0)), number(0, 1).min(number(1, 1)));
@@ -371,6 +374,32 @@ fn rules_without_a_table_give_what_their_vectors_say() {
             _ => {}
         }
     }
+}
+
+/// Frame by frame to the end, whose hash is over all before it (§11.6).
+fn bundle_of(bytes: &[u8]) -> Option<Value> {
+    let (mut at, mut frames, mut found) = (0, Vec::new(), json!({}));
+    while at < bytes.len() {
+        let header = bytes.get(at..at + 8).filter(|header| header[..3] == [b'A', b'O', 1])?;
+        let length = u32::from_le_bytes(header[4..].try_into().unwrap()) as usize;
+        let body = bytes.get(at + 8..at + 8 + length)?;
+        match (frames.len(), header[3]) {
+            (0, 28) => found["zone"] = read("Bundle", body)["zone"].clone(),
+            (1, 18) => found["vector"] = read("Vector", body)["entries"].clone(),
+            (2.., 29) => {
+                let end = read("BundleEnd", body);
+                let fits = (end["frames"] == frames.len() && end["hash"] == hex(&sha(&[&bytes[..at]])))
+                    .then_some(at + 8 + length == bytes.len())?;
+                found["frames"] = (frames.len() + 1).into();
+                return fits.then_some(found);
+            }
+            (2.., 5 | 7 | 19 | 64..) => {}
+            _ => return None,
+        }
+        frames.push(header[3]);
+        at += 8 + length;
+    }
+    None
 }
 
 /// Nothing of a member that everybody believes of it anyway; a suspicion is not told apart from alive.

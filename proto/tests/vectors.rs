@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 #[allow(dead_code, reason = "the fuzz targets use all of it")]
 #[path = "entry/author.rs"]
 mod author;
+#[path = "vectors/bundle.rs"]
+mod bundle;
 #[path = "vectors/meaning.rs"]
 mod meaning;
 #[path = "vectors/refused.rs"]

@@ -14,6 +14,7 @@ mod between;
 mod doors;
 mod engine;
 mod faults;
+mod files;
 mod formed;
 mod hooks;
 mod queue;

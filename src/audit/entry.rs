@@ -38,6 +38,10 @@ pub enum Event {
     Undelegated,
     /// The zone has another key.
     Rotated,
+    /// The zone was given out as a file.
+    Exported,
+    /// A file of the zone was taken in.
+    Imported,
     /// A token was made.
     TokenCreated,
     /// A token was taken back.
@@ -52,7 +56,7 @@ pub enum Event {
 
 impl Event {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 17] = [
+    pub const ALL: [(&'static str, Self); 19] = [
         ("registered", Self::Registered),
         ("unregistered", Self::Unregistered),
         ("changed", Self::Changed),
@@ -65,6 +69,8 @@ impl Event {
         ("delegated", Self::Delegated),
         ("undelegated", Self::Undelegated),
         ("rotated", Self::Rotated),
+        ("exported", Self::Exported),
+        ("imported", Self::Imported),
         ("token_created", Self::TokenCreated),
         ("token_revoked", Self::TokenRevoked),
         ("refused", Self::Refused),

@@ -20,8 +20,8 @@ Examples:
   aop audit --verify
 
 Events: registered, unregistered, changed, approved, called, joined, left,
-invited, revoked, delegated, undelegated, rotated, token_created,
-token_revoked, refused, started, stopped.";
+invited, revoked, delegated, undelegated, rotated, exported, imported,
+token_created, token_revoked, refused, started, stopped.";
 
 /// Entries shown unless asked for more.
 const ENTRIES: u32 = 20;

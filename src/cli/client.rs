@@ -4,6 +4,8 @@
 //! the one before was provably not reached or the request may be repeated, and a token goes only with requests that need it, only to
 //! the node that wrote it or for which the user named it.
 
+mod stream;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -142,6 +144,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// What a command has to say itself, as an answer.
+    pub(crate) fn made(value: &Value) -> Self {
+        Self { body: Bytes::from(value.to_string()), took_ms: None, trace_id: None }
+    }
+
     /// The body with `took_ms` and `trace_id` folded in, its own members untouched.
     pub(crate) fn folded(&self) -> String {
         let Some(mut members) = Members::of(&self.body) else {

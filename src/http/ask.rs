@@ -165,7 +165,7 @@ fn choice<T: Copy>(name: &str, value: &str, choices: &[(&str, T)]) -> Result<T, 
     })
 }
 
-fn flag(name: &str, value: &str) -> Result<bool, Problem> {
+pub(super) fn flag(name: &str, value: &str) -> Result<bool, Problem> {
     choice(name, value, &[("1", true), ("true", true), ("", true), ("0", false), ("false", false)])
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fills the corpora with the golden vectors: frames for `frame` and `node`, values for `record` and `envelope`, texts for `name` and
-# `token`. `delta`, `snapshot` and `chain` read their input as choices and start from it too: any bytes are as good.
+# `token`, files for `bundle`. `delta`, `snapshot` and `chain` read their input as choices and start from it too: any bytes are as good.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 python3 - <<'PY'
@@ -22,6 +22,8 @@ for path in sorted(pathlib.Path("../../proto/vectors").glob("*.json")):
             if "kind" in entry and len(data) < 256:
                 # Step 10 of `node`: the third party says these bytes, after it has greeted (step 12).
                 keep("node", bytes([12, 0, 0, 0, 0, 0, 0, 0, 10, 0, len(data)]) + data)
+        elif entry["rule"] == "bundle":
+            keep("bundle", bytes.fromhex(entry["input"]))
         elif isinstance(entry["input"], str):
             for target in ["name", "token"]:
                 keep(target, entry["input"].encode())

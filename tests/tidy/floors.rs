@@ -48,7 +48,7 @@ pub(crate) const CORE: House = House {
     sources: "proto/src/",
     floors: &[
         (40, &["node", "view"]),
-        (30, &["gossip", "resolver", "search", "call"]),
+        (30, &["gossip", "transfer", "resolver", "search", "call"]),
         (20, &["registry", "zone", "cache", "membership", "selection", "trust", "index"]),
         (10, &["wire", "invite"]),
         (0, &["codec", "json", "name", "record", "params", "now", "error", "access"]),

@@ -33,7 +33,7 @@ impl Node {
         self.exporting.asked.insert(peer, now);
         let sight = self.sight_of(peer);
         let sees_all = sight.is_none_or(|sight| sight.sees_all_below(&self.config.zone));
-        let export = match self.export().filter(|_| sees_all) {
+        let export = match self.holdings().filter(|_| sees_all) {
             Some((zones, filter)) => {
                 let filter = (ask.known != Some(filter.mark())).then(|| filter.bytes().to_vec());
                 Export { id: ask.id, zones, whole: true, filter }
@@ -45,7 +45,7 @@ impl Node {
     }
 
     /// Everything from here down; nothing where something is missing, which is asked for, so that it is there next time.
-    fn export(&mut self) -> Option<(Vec<Exported>, Filter)> {
+    fn holdings(&mut self) -> Option<(Vec<Exported>, Filter)> {
         let (tag, index) = (self.zone.tag(), self.zone.tools().index().clone());
         if self.exporting.own.as_ref().is_none_or(|(of, _)| *of != tag) {
             self.exporting.own = Some((tag, Filter::of(&index)));

@@ -76,7 +76,7 @@ impl Node {
         }
     }
 
-    fn evidence_of(&mut self, fork: &Fork) -> Option<Evidence> {
+    pub(super) fn evidence_of(&mut self, fork: &Fork) -> Option<Evidence> {
         let (one, other) = (self.verifier.open(&fork.one).ok()?, self.verifier.open(&fork.other).ok()?);
         Evidence::of(&one, &other).filter(|evidence| self.chains.contains(evidence.origin().node))
     }

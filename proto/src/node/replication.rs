@@ -109,7 +109,7 @@ impl Node {
     }
 
     /// Lends the conversation what it needs, and sends what comes of it.
-    fn with_gossip(&mut self, speak: impl FnOnce(&mut Gossip, &Replica<'_>, &mut Chance) -> Sends) {
+    pub(super) fn with_gossip(&mut self, speak: impl FnOnce(&mut Gossip, &Replica<'_>, &mut Chance) -> Sends) {
         let replica = Replica {
             id: self.id,
             fellows: self.links.fellows(),
@@ -137,13 +137,19 @@ impl Node {
     }
 
     /// Row 1 of PROTOCOL §10.3, and the others with it.
-    fn take_range(&mut self, peer: NodeId, range: &Range) -> Result<Applied, RangeError> {
+    pub(super) fn take_range(&mut self, peer: NodeId, range: &Range) -> Result<Applied, RangeError> {
         // The last place is kept for our own log.
         let held = self.registry.incarnation_of(range.origin.node).is_some();
         let full = self.registry.origins() + 1 >= ORIGINS_MAX && !held;
         if range.origin.node == self.id || full || !self.chains.contains(range.origin.node) {
             return Err(RangeError::Unbelieved);
         }
+        let records = self.open_range(range)?;
+        self.registry.apply(peer, range, &records, self.now)
+    }
+
+    /// The records of a range, each as its node signed it.
+    pub(super) fn open_range(&mut self, range: &Range) -> Result<Vec<SignedRef>, RangeError> {
         let mut records = Vec::with_capacity(range.records.len());
         for bytes in &range.records {
             records.push(self.verifier.open(bytes).map_err(|error| match error {
@@ -151,7 +157,7 @@ impl Node {
                 _ => RangeError::Unbelieved,
             })?);
         }
-        self.registry.apply(peer, range, &records, self.now)
+        Ok(records)
     }
 
     /// Whether this node signed every record of it.
@@ -162,7 +168,7 @@ impl Node {
     }
 
     /// Learns the chains of a frame that are of use: of those who have ranges in it, and of those who are known. Returns who is new.
-    fn meet_origins(&mut self, ranges: &Ranges) -> BTreeSet<NodeId> {
+    pub(super) fn meet_origins(&mut self, ranges: &Ranges) -> BTreeSet<NodeId> {
         let mut new: BTreeSet<NodeId> = ranges.ranges.iter().map(|range| range.origin.node).collect();
         new.retain(|node| !self.chains.contains(*node));
         for chain in &ranges.chains {

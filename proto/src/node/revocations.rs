@@ -90,7 +90,7 @@ impl Node {
     }
 
     /// False when it does not hold.
-    fn take_revocation(&mut self, said: &Revocation, from: Option<NodeId>) -> bool {
+    pub(super) fn take_revocation(&mut self, said: &Revocation, from: Option<NodeId>) -> bool {
         // One that reaches far ahead could be said again, a little farther, without end.
         if said.child.as_ref().is_some_and(|(_, until_ms)| *until_ms > self.now.wall_ms + STAMP_AHEAD_MAX_MS) {
             self.counts.refused += 1;

@@ -360,8 +360,13 @@ impl Node {
         latest.is_some_and(|signed| signed.record.body.is_some())
     }
 
+    /// Whether anything of such a kind is on its way to the store.
+    pub(super) fn writes_any(&self, is_such: impl Fn(Kind) -> bool) -> bool {
+        self.writes.latest.keys().any(|(kind, _)| is_such(*kind))
+    }
+
     /// What this node last wrote under a key, durable or on its way there.
-    fn own_latest(&self, key: &(Kind, String)) -> Option<&SignedRef> {
+    pub(super) fn own_latest(&self, key: &(Kind, String)) -> Option<&SignedRef> {
         self.writes.latest.get(key).or_else(|| self.registry.latest(self.origin(), key.0, &key.1))
     }
 
@@ -519,7 +524,7 @@ impl Node {
         }
     }
 
-    fn answer(&mut self, token: u64, result: Result<Wrote, WriteError>) {
+    pub(super) fn answer(&mut self, token: u64, result: Result<Wrote, WriteError>) {
         self.outputs.push_back(Output::Written { token, result });
     }
 
@@ -577,7 +582,7 @@ impl Node {
 
     /// The store answered: what is durable becomes visible here and goes to the fellows.
     pub(super) fn on_persisted(&mut self, token: u64, durable: bool) {
-        if self.on_life_persisted(token, durable) {
+        if self.on_life_persisted(token, durable) || self.on_import_persisted(token, durable) {
             return;
         }
         self.writes.broken |= !durable;

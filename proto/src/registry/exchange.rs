@@ -3,6 +3,7 @@
 //! The number beside an origin in a vector is its [`Standing`]. Only confirmed logs are sent: whoever takes a range whole can check it
 //! against the head of its last record.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::params::{BUCKETS, RANGE_BYTES_OVERHEAD, RANGES_BYTES_TARGET, VECTOR_ENTRIES_MAX};
@@ -98,7 +99,7 @@ impl Registry {
         let mut frames = Frames { done: Vec::new(), open: Vec::new(), room: RANGES_BYTES_TARGET, left: bytes_max };
         for (origin, log) in self.logs_asked_for(vector) {
             if let Some(from) = sent_from(log, standing_in(&vector.entries, origin))
-                && !frames.add(origin, log, from)
+                && !frames.add(origin, from, log.after(from))
             {
                 return (frames.finish(), true);
             }
@@ -106,11 +107,51 @@ impl Registry {
         (frames.finish(), false)
     }
 
+    /// The same as a whole, as it is now: records are shared and not copied, and what changes here later is not in it.
+    pub fn missing(&self, vector: &Vector) -> Vec<Missing> {
+        let lacked = |(origin, log): (Origin, &Log)| {
+            let from = sent_from(log, standing_in(&vector.entries, origin))?;
+            Some(Missing { origin, from, records: log.after(from).cloned().collect(), next: 0 })
+        };
+        self.logs_asked_for(vector).filter_map(lacked).collect()
+    }
+
+    /// The vector of what may be sent: of confirmed logs, and of those that are quarantined.
+    pub fn tellable(&self) -> Vec<(Origin, u64)> {
+        let told = |slot: &Slot| {
+            let origin = slot.origin();
+            let standing = match slot {
+                Slot::Held(_) => Standing::Through(self.confirmed(origin)?.through()),
+                Slot::Forked(_) => Standing::Quarantined,
+            };
+            Some((origin, standing.number()))
+        };
+        self.slots.values().filter_map(told).collect()
+    }
+
+    /// Takes over what another registry holds of one node, to be tried on: the log or the quarantine, and the mark.
+    pub fn borrow_log(&mut self, from: &Self, node: NodeId) {
+        if let Some(incarnation) = from.reaped(node) {
+            self.reap(node, incarnation);
+        }
+        match from.slots.get(node) {
+            Some(Slot::Held(log)) => drop(self.restore(&log.after(0).cloned().collect::<Vec<_>>())),
+            Some(Slot::Forked(evidence)) => drop(self.quarantine((**evidence).clone())),
+            None => {}
+        }
+    }
+
+    /// Forgets the parts that one sender left unfinished.
+    pub fn forget_parts_of(&mut self, sender: NodeId) {
+        self.stages.forget_sender(sender);
+    }
+
     /// What somebody who stands so lacks of one log, in one range of about [`RANGES_BYTES_TARGET`].
     pub fn range_of(&self, origin: Origin, standing: Standing) -> Option<Range> {
         let log = self.confirmed(origin)?;
         let mut frames = Frames { done: Vec::new(), open: Vec::new(), room: usize::MAX, left: RANGES_BYTES_TARGET };
-        frames.add(origin, log, sent_from(log, standing)?);
+        let from = sent_from(log, standing)?;
+        frames.add(origin, from, log.after(from));
         frames.open.pop()
     }
 
@@ -221,6 +262,43 @@ fn sent_from(log: &Log, standing: impl Into<Option<Standing>>) -> Option<u64> {
     (from < log.through()).then_some(from)
 }
 
+/// What somebody lacks of one log, as it was at one moment.
+#[derive(Debug)]
+pub struct Missing {
+    /// The log.
+    pub origin: Origin,
+    from: u64,
+    records: Vec<SignedRef>,
+    /// Place of the first record that was not cut out yet.
+    next: usize,
+}
+
+impl Missing {
+    /// Whether it begins at the log's beginning.
+    pub const fn is_whole(&self) -> bool {
+        self.from == 0
+    }
+
+    /// The next frame of ranges out of these, of about [`RANGES_BYTES_TARGET`]; what it holds is taken out, and none is left empty.
+    pub fn cut(all: &mut VecDeque<Self>) -> Vec<Range> {
+        let mut frames =
+            Frames { done: Vec::new(), open: Vec::new(), room: RANGES_BYTES_TARGET, left: RANGES_BYTES_TARGET };
+        while let Some(first) = all.front_mut() {
+            let (held, from) = (frames.open.len(), first.from);
+            if frames.add(first.origin, from, first.records[first.next..].iter()) {
+                all.pop_front();
+                continue;
+            }
+            if let Some(range) = frames.open.get(held) {
+                first.next += range.records.len();
+                first.from = range.to_inclusive;
+            }
+            break;
+        }
+        frames.open
+    }
+}
+
 /// Ranges as they are cut into frames.
 struct Frames {
     done: Vec<Vec<Range>>,
@@ -233,11 +311,11 @@ struct Frames {
 
 impl Frames {
     /// Adds what a log holds after `from`. False when not all of it fits.
-    fn add(&mut self, origin: Origin, log: &Log, from: u64) -> bool {
+    fn add<'a>(&mut self, origin: Origin, from: u64, records: impl Iterator<Item = &'a SignedRef>) -> bool {
         let new = |from| Range { origin, from_exclusive: from, to_inclusive: from, cut: true, records: Vec::new() };
         let mut range = new(from);
         self.spend(RANGE_BYTES_OVERHEAD);
-        for signed in log.after(from) {
+        for signed in records {
             // The first record of an answer always fits: otherwise nobody would ever get on.
             let is_first = self.done.is_empty() && self.open.is_empty() && range.records.is_empty();
             if signed.envelope.len() > self.left && !is_first {

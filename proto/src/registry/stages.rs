@@ -137,6 +137,11 @@ impl Stages {
         self.forget_of(node, |stage| stage.origin.incarnation <= incarnation);
     }
 
+    /// Forgets all that one sender left unfinished.
+    pub(super) fn forget_sender(&mut self, sender: NodeId) {
+        self.bytes -= self.by_sender.remove(&sender).map_or(0, |piles| piles.bytes);
+    }
+
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }

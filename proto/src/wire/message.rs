@@ -2,7 +2,10 @@
 //!
 //! Names travel as text and are parsed where they are used; what does not parse is the sender's fault and is counted as such.
 
+mod file;
 mod question;
+
+pub use file::{Bundle, BundleEnd};
 
 use crate::codec::{Wire, WireRead, WireWrite};
 use crate::params::FRAME_BYTES_MAX;
@@ -115,6 +118,10 @@ messages! {
     26 PingRequest,
     /// What is believed of members.
     27 Members,
+    /// A file begins that holds a zone, or what is new of it.
+    28 Bundle,
+    /// It ends.
+    29 BundleEnd,
     /// A question.
     32 Query,
     /// Its answer.

@@ -15,6 +15,7 @@ use aop_proto::record::{
     DelegationBody, Envelope, GrantBody, Kind, ManifestBody, NodeBody, NodeId, ReapBody, Record, Revocation,
     ServerBody, Signed, ToolBody,
 };
+use aop_proto::transfer::{Look, Reader};
 use aop_proto::trust::{Verifier, definition_hash};
 use aop_proto::wire::message::Message;
 
@@ -99,6 +100,28 @@ fn body(kind: u8, bytes: &[u8]) {
 fn one_spelling<T: Wire>(bytes: &[u8]) {
     if let Ok(value) = T::decode(bytes) {
         assert_eq!(value.encode(), bytes, "a value has one spelling");
+    }
+}
+
+/// A file that somebody says is a bundle. However it comes in pieces, it reads the same; no more of it is held than a frame.
+pub(crate) fn bundle(bytes: &[u8]) {
+    let read = |pieces: usize| {
+        let (mut reader, mut look, mut messages) = (Reader::default(), Look::new(None), Vec::new());
+        for mut piece in bytes.chunks(pieces) {
+            while let Some(message) = reader.take(&mut piece)? {
+                messages.push(message.clone());
+                look.at(message);
+            }
+            assert!(piece.is_empty(), "what makes no frame yet is kept");
+        }
+        reader.end().and_then(|()| look.found()).map(|opening| (opening, messages))
+    };
+    let whole = read(bytes.len().max(1));
+    assert_eq!(whole, read(7), "in whatever pieces");
+    if let Ok((_, messages)) = whole {
+        let is_known = |message: &Message| !matches!(message, Message::Unknown(_));
+        let again: Vec<u8> = messages.iter().flat_map(Message::encode).collect();
+        assert!(again == bytes || !messages.iter().all(is_known), "every byte was read");
     }
 }
 

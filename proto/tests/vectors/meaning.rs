@@ -257,6 +257,8 @@ structs! {
     Announced { origin, through }
     Busy { retry_ms }
     ClockAhead { ahead_ms }
+    Bundle { zone, zone_key, manifests, node, issued_ms, delta }
+    BundleEnd { frames, hash }
     Ping { number, updates }
     Ack { number, updates }
     PingRequest { number, target, updates }

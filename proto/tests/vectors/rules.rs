@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::meaning::{Meaning, bincode_bytes};
-use crate::samples::{key, server_records};
+use crate::samples::{bundles, key, server_records};
 use crate::support::hex;
-use crate::{taking, verdicts};
+use crate::{bundle, taking, verdicts};
 
 /// Every input that has a golden output, with its rule.
 pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
@@ -109,6 +109,7 @@ pub(crate) fn inputs() -> Vec<(&'static str, Value)> {
         digests(),
         verdicts::inputs(),
         taking::inputs(),
+        bundles(),
     ]
     .concat()
 }
@@ -160,6 +161,7 @@ pub(crate) fn output(rule: &str, input: &Value) -> Value {
         "certificate" => certificate(input),
         "manifest" => manifest(input),
         "taking" => taking::output(input),
+        "bundle" => bundle::output(input),
         _ => verdicts::output(rule, input),
     }
 }

@@ -8,6 +8,7 @@ use aop_proto::trust::{SigningKey, definition_hash, sign_flush};
 use aop_proto::wire::message::*;
 use serde_json::{Value, json};
 
+use crate::bundle;
 use crate::meaning::Meaning;
 use crate::support::hex;
 
@@ -291,7 +292,34 @@ fn gossip() -> Vec<Value> {
         frame("two logs went on", &Announce { dots, hop: 3 }),
         frame("not now", &Busy { retry_ms: 250 }),
         frame("a clock that runs ahead", &ClockAhead { ahead_ms: 65_536 }),
+        frame("a bundle begins", &bundle()),
+        frame(
+            "a delta begins, of a zone that has rotated its key",
+            &Bundle { manifests: manifests(), delta: true, ..bundle() },
+        ),
+        frame(
+            "a bundle of nothing ends",
+            &bundle::end_of(&[Message::from(bundle()).encode(), bundle_vector().encode()]),
+        ),
     ]
+}
+
+fn bundle() -> Bundle {
+    let zone_key = key(9).verifying_key().to_bytes();
+    Bundle { zone: "research".into(), zone_key, manifests: Vec::new(), node: node(1), issued_ms: WALL_MS, delta: false }
+}
+
+fn bundle_vector() -> Message {
+    Vector { buckets: u64::MAX, entries: vec![(origin(1), 1)], reply: false }.into()
+}
+
+/// Files, for the rule of that name.
+pub(crate) fn bundles() -> Vec<(&'static str, Value)> {
+    let records = vec![envelope(tool_record())];
+    let range = Range { origin: origin(1), from_exclusive: 0, to_inclusive: 1, cut: false, records };
+    let ranges = Ranges { ranges: vec![range], chains: vec![chain()], more: false, hop: 0 };
+    let Message::Vector(vector) = bundle_vector() else { panic!("it is a vector") };
+    bundle::inputs(bundle(), vector, ranges)
 }
 
 fn membership() -> Vec<Value> {

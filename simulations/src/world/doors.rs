@@ -77,7 +77,7 @@ impl World {
         node.whose(now, peer, call)
     }
 
-    fn running(&mut self, host: HostId) -> (Now, &mut Node) {
+    pub(super) fn running(&mut self, host: HostId) -> (Now, &mut Node) {
         let host = &mut self.hosts[host.0];
         (host.now(self.time), host.node.as_mut().expect("it runs"))
     }

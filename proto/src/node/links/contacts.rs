@@ -42,6 +42,8 @@ pub(super) struct Contact {
     pub(super) error: Option<String>,
     pub(super) refused: bool,
     pub(super) next_try: Duration,
+    /// The fellow that is looked for there, where the address is kept for something else.
+    wanted: Option<NodeId>,
     /// An operator gave it: it is never given up.
     given: bool,
     /// Something changed that may make the next try end better: it is not put off.
@@ -61,6 +63,7 @@ impl Contact {
             error: None,
             refused: false,
             next_try: Duration::ZERO,
+            wanted: None,
             given: false,
             hopeful: false,
             named_by: BTreeSet::new(),
@@ -160,7 +163,7 @@ impl Contacts {
         }
         self.keep(address, Purpose::Fellow, Some(fellow));
         let contact = self.by_address.get_mut(address);
-        let is_kept = contact.map(|contact| contact.next_try = now).is_some();
+        let is_kept = contact.map(|contact| (contact.next_try, contact.wanted) = (now, Some(fellow))).is_some();
         self.settle();
         is_kept
     }
@@ -278,7 +281,8 @@ impl Contacts {
         contact.dialing = false;
         // The first failure may only mean that another node lives there now, so anybody is asked for at once.
         let moved = contact.expected.is_some() && contact.error.is_none();
-        let fellow = contact.expected.filter(|_| contact.purpose == Purpose::Fellow);
+        let wanted = contact.wanted.take();
+        let fellow = contact.expected.filter(|_| contact.purpose == Purpose::Fellow).or(wanted);
         let pause = if moved { Duration::ZERO } else { chance.jitter(contact.backoff) };
         contact.next_try = now + pause;
         contact.backoff = (contact.backoff * 2).min(DIAL_BACKOFF_MAX);
@@ -385,6 +389,20 @@ mod tests {
         assert_eq!(contacts.iter().map(|(address, _)| &**address).collect::<Vec<_>>(), ["b:1", "own:1"]);
         assert!(contacts.want("b:1", node(3), NOW));
         assert_eq!(contacts.get("b:1").map(|contact| contact.purpose), Some(Purpose::Fellow));
+    }
+
+    /// A replica that was told to join another and came back without it held it for alive for ever.
+    #[test]
+    fn a_fellow_that_is_gone_is_missed_wherever_its_address_is_from() {
+        let mut chance = Chance::new([1; 32]);
+        let mut contacts = Contacts::default();
+        contacts.give("a:1", Purpose::Join);
+        let mut fail = |contacts: &mut Contacts| contacts.failed("a:1", "nobody".to_owned(), NOW, &mut chance);
+        assert_eq!(fail(&mut contacts), None, "nobody asked for anybody");
+        assert!(contacts.want("a:1", node(1), NOW));
+        assert_eq!(fail(&mut contacts), Some(node(1)));
+        assert_eq!(fail(&mut contacts), None, "and was told");
+        assert!(contacts.get("a:1").is_some(), "what an operator gave stays");
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Node {
     }
 
     /// Takes the zone's key and a chain to this node, keeps both, and tells everybody connected.
-    pub(super) fn believe(&mut self, zone_key: [u8; 32], chain: Vec<Certificate>, manifests: &[ManifestBody]) {
+    pub(in crate::node) fn believe(&mut self, zone_key: [u8; 32], chain: Vec<Certificate>, manifests: &[ManifestBody]) {
         if self.anchors.pin(self.config.zone.clone(), zone_key, manifests).is_err() {
             return;
         }
@@ -152,7 +152,7 @@ impl Node {
     }
 
     /// Somebody relies on the zone's key now: it is not given up any more, and those who waited for that are settled.
-    pub(super) fn commit_zone_key(&mut self) {
+    pub(in crate::node) fn commit_zone_key(&mut self) {
         if !self.trust.committed {
             self.trust.committed = true;
             self.keep_trust();
@@ -290,7 +290,7 @@ impl Node {
         self.links.contacts.values().any(|contact| contact.peer == Some(peer) && contact.purpose == Purpose::Join)
     }
 
-    pub(super) fn forget_zone_key(&mut self) {
+    pub(in crate::node) fn forget_zone_key(&mut self) {
         self.anchors.unpin(&self.config.zone);
         self.trust.zone_key = None;
         self.trust.chain.clear();

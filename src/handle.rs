@@ -24,7 +24,6 @@ use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
 use aop_proto::resolver::{Outcome, Source, Terms};
 use aop_proto::search::{Ranked, rank};
-use aop_proto::trust::answers::Checked;
 use aop_proto::view::View;
 use aop_proto::wire::message::{Form, Question};
 use aop_proto::zone::answer::{Answerer, answer};
@@ -498,14 +497,13 @@ fn local_hit(view: &View, question: &Question, sight: Option<&Sight>) -> Option<
     if view.children.iter().any(|child| name.is_in(&child.zone)) {
         return None;
     }
-    let tool = view.tools.find(&name)?;
+    view.tools.find(&name)?;
     let by = Answerer { zone: &view.zone, node: view.node, tag: view.tag, behind: false };
-    let said = answer(&by, &view.tools, question, usize::MAX, sight);
-    if said.candidates.is_empty() {
+    let checked = answer(&by, &view.tools, question, usize::MAX, sight);
+    if checked.records.is_empty() {
         return None;
     }
-    let checked = Checked { answer: said, records: vec![tool.shown().signed.clone()], refused: 0 };
-    let found = rank(question, std::slice::from_ref(&checked));
+    let found = rank(question, std::iter::once(&checked));
     let (answers, silent, proofs) = (vec![(Source::Local, checked)], Vec::new(), Vec::new());
     Some((Outcome { question: question.clone(), answers, silent, skipped: 0, proofs }, found))
 }

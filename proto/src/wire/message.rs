@@ -2,6 +2,8 @@
 //!
 //! Names travel as text and are parsed where they are used; what does not parse is the sender's fault and is counted as such.
 
+use bytes::Bytes;
+
 use crate::codec::{Wire, WireRead, WireWrite};
 use crate::params::FRAME_BYTES_MAX;
 use crate::record::{Author, Certificate, Gateway, ManifestBody, NodeId, Origin, Revocation, ZoneProof};
@@ -500,8 +502,8 @@ pub struct ZoneAnswer {
 /// One tool of an answer: the signed record, and what the answering node adds unsigned.
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
 pub struct Candidate {
-    /// The record that is shown.
-    pub envelope: Vec<u8>,
+    /// The record that is shown; its bytes are shared with whoever holds them already.
+    pub envelope: Bytes,
     /// Certificates from the zone key to its writer.
     pub chain: Vec<Certificate>,
     /// Everybody who serves it.

@@ -530,7 +530,7 @@ impl Handle {
 
         let clock = Clock::start();
         let (key, zone_keys) = (NodeKey::memory().unwrap(), ZoneKeys::memory().unwrap());
-        let (events, peer_events) = mpsc::channel(8);
+        let (events, heard) = crate::peer::events(8);
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let listen = socket.local_addr().unwrap();
         let peers = Peers::bind(socket, &key, events).unwrap();
@@ -553,8 +553,7 @@ impl Handle {
         };
         let node = Node::new(config, Restored::default(), clock.now());
         let store = Store::memory();
-        let (driver, queues) =
-            Driver::new(node, clock, peers.clone(), store.clone(), peer_events, ahead, Default::default());
+        let (driver, queues) = Driver::new(node, clock, peers.clone(), store.clone(), heard, ahead, Default::default());
         tokio::spawn(driver.run());
         let upstreams = Upstreams::new(mpsc::channel(8).0, Default::default());
         let invites = Invites::load(&store, &key, clock).unwrap();

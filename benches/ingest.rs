@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use aop::clock::Clock;
 use aop::driver::{Ahead, Driver, PEER_EVENTS_MAX, Published};
 use aop::entropy::{NodeKey, ZoneKey};
-use aop::peer::{Peers, bind_one_port};
+use aop::peer::{self, Peers, bind_one_port};
 use aop::store::Store;
 use aop_proto::access::Policy;
 use aop_proto::name::ZoneName;
@@ -243,13 +243,13 @@ async fn over_quic(cast: &Cast, script: &Script) -> Result<Duration> {
     let any = "127.0.0.1:0".parse()?;
     let clock = Clock::start();
     let (_reader_tcp, udp) = bind_one_port(any, any.ip())?;
-    let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
+    let (events, heard) = peer::events(PEER_EVENTS_MAX);
     let reader = Peers::bind(udp, &cast.reader, events)?;
     let stop = CancellationToken::new();
     let store = Store::memory();
     let ahead = Arc::new(Ahead::default());
     let node = node(cast, &cast.reader, clock, Some(ahead.clone()))?;
-    let (driver, queues) = Driver::new(node, clock, reader.clone(), store, peer_events, ahead, stop.clone());
+    let (driver, queues) = Driver::new(node, clock, reader.clone(), store, heard, ahead, stop.clone());
     let driver = tokio::spawn(driver.run());
 
     let (_author_tcp, udp) = bind_one_port(any, any.ip())?;

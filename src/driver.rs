@@ -16,7 +16,9 @@ mod strangers;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -49,7 +51,7 @@ pub use transfer::Transfer;
 use strangers::{Strangers, Verdict};
 
 use crate::clock::Clock;
-use crate::peer::{PeerEvent, Peers, Responder};
+use crate::peer::{Heard, PeerEvent, Peers, Responder};
 use crate::store::{Op, Store, StoreError};
 use crate::watch::{Told, Watch};
 
@@ -156,9 +158,9 @@ impl Reach {
     }
 }
 
-/// Why a driver ended that nobody told to: the thread between the peers and it is gone. Every peer would be deaf to it.
+/// Why a driver ended that nobody told to: the thread between the peers and it is gone, and with it every record they send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the thread that passes on what peers send has ended: no peer would be heard any more")]
+#[error("the thread that passes on the records that peers send has ended: none would be heard any more")]
 pub struct Deaf;
 
 /// What readers watch.
@@ -204,6 +206,8 @@ pub struct Driver {
     persists: mpsc::Sender<(u64, Vec<Op>)>,
     jobs: mpsc::Receiver<Job>,
     events: mpsc::Receiver<PeerEvent>,
+    /// Ends with the thread that reads bulk.
+    reader: oneshot::Receiver<Infallible>,
     news: mpsc::Receiver<News>,
     news_sender: mpsc::Sender<News>,
     requests: mpsc::Sender<PeerRequest>,
@@ -234,12 +238,12 @@ impl Driver {
         clock: Clock,
         peers: Peers,
         store: Store,
-        events: mpsc::Receiver<PeerEvent>,
+        heard: Heard,
         ahead: Arc<Ahead>,
         stop: CancellationToken,
     ) -> (Self, Queues) {
         let view = Arc::new(ArcSwap::from_pointee(node.view()));
-        let events = ahead.pass_on(events, view.clone());
+        let reader = ahead.read(heard.bulk, view.clone());
         let (jobs_sender, jobs) = mpsc::channel(JOBS_MAX);
         let (requests, requests_receiver) = mpsc::channel(REQUESTS_MAX);
         let (refusals, refusals_receiver) = mpsc::channel(REFUSALS_MAX);
@@ -265,7 +269,8 @@ impl Driver {
             peers,
             persists,
             jobs,
-            events,
+            events: heard.events,
+            reader,
             news,
             news_sender,
             requests,
@@ -314,15 +319,23 @@ impl Driver {
     /// # Errors
     /// [`Deaf`]; the node has to end, since it would go on as if no peer had anything to say.
     pub async fn run(mut self) -> Result<(), Deaf> {
+        let stop = self.stop.clone();
+        let mut stopped = pin!(stop.cancelled());
+        let mut wait = pin!(tokio::time::sleep(Duration::ZERO));
         loop {
             let deadline = self.drain();
-            let wait = tokio::time::sleep_until(self.clock.instant(deadline).into());
+            let due = self.clock.instant(deadline).into();
+            // To be woken too early costs less than to set the clock with every question.
+            if due < wait.deadline() || wait.is_elapsed() {
+                wait.as_mut().reset(due);
+            }
             tokio::select! {
-                () = self.stop.cancelled() => return Ok(()),
-                () = wait => self.on_time(),
+                () = &mut stopped => return Ok(()),
+                () = &mut wait => self.on_time(),
                 Some(news) = self.news.recv() => self.on_all_news(news),
+                _ = &mut self.reader => return Err(Deaf),
                 event = self.events.recv(), if self.has_room() => self.on_peer_events(event.ok_or(Deaf)?),
-                Some(job) = self.jobs.recv(), if self.has_room() => self.on_job(job),
+                Some(job) = self.jobs.recv(), if self.has_room() => self.on_jobs(job),
             }
         }
     }
@@ -342,6 +355,16 @@ impl Driver {
 
     fn input(&mut self, input: Input) {
         self.node.handle_input(self.clock.now(), input);
+    }
+
+    /// This job and those that wait behind it.
+    fn on_jobs(&mut self, first: Job) {
+        self.on_job(first);
+        for _ in 1..BATCH_MAX {
+            self.drain();
+            let Some(job) = self.has_room().then(|| self.jobs.try_recv().ok()).flatten() else { return };
+            self.on_job(job);
+        }
     }
 
     fn on_job(&mut self, job: Job) {
@@ -669,8 +692,10 @@ mod tests {
             opened: None,
         };
         let node = Node::new(config, Restored::default(), clock.now());
-        // The thread ends with the last sender, as it would by a panic: its end of the queue is dropped.
-        let (_, unsent) = mpsc::channel(1);
+        // The thread ends when nobody can send bulk, as it would by a panic; everything else could still come.
+        let (_, unsent) = crate::peer::events(1);
+        let (_events, events) = mpsc::channel(1);
+        let unsent = Heard { events, ..unsent };
         let (driver, _queues) =
             Driver::new(node, clock, peers, Store::memory(), unsent, Arc::default(), CancellationToken::new());
         let ended = tokio::time::timeout(Duration::from_secs(10), driver.run()).await;

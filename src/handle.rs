@@ -25,7 +25,6 @@ use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
 use aop_proto::resolver::{Outcome, Source, Terms};
 use aop_proto::search::{Ranked, rank};
-use aop_proto::trust::answers::Checked;
 use aop_proto::view::View;
 use aop_proto::wire::message::{Form, Question};
 use aop_proto::zone::answer::{Answerer, answer};
@@ -501,14 +500,13 @@ fn local_hit(view: &View, question: &Question, sight: Option<&Sight>) -> Option<
     if view.children.iter().any(|child| name.is_in(&child.zone)) {
         return None;
     }
-    let tool = view.tools.find(&name)?;
+    view.tools.find(&name)?;
     let by = Answerer { zone: &view.zone, node: view.node, tag: view.tag, behind: false };
-    let said = answer(&by, &view.tools, question, usize::MAX, sight);
-    if said.candidates.is_empty() {
+    let checked = answer(&by, &view.tools, question, usize::MAX, sight);
+    if checked.records.is_empty() {
         return None;
     }
-    let checked = Checked { answer: said, records: vec![tool.shown().signed.clone()], refused: 0 };
-    let found = rank(question, std::slice::from_ref(&checked));
+    let found = rank(question, std::iter::once(&checked));
     let (answers, silent, proofs) = (vec![(Source::Local, checked)], Vec::new(), Vec::new());
     Some((Outcome { question: question.clone(), answers, silent, skipped: 0, proofs }, found))
 }
@@ -535,7 +533,7 @@ impl Handle {
 
         let clock = Clock::start();
         let (key, zone_keys) = (NodeKey::memory().unwrap(), ZoneKeys::memory().unwrap());
-        let (events, peer_events) = mpsc::channel(8);
+        let (events, heard) = crate::peer::events(8);
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let listen = socket.local_addr().unwrap();
         let peers = Peers::bind(socket, &key, events).unwrap();
@@ -558,8 +556,7 @@ impl Handle {
         };
         let node = Node::new(config, Restored::default(), clock.now());
         let store = Store::memory();
-        let (driver, queues) =
-            Driver::new(node, clock, peers.clone(), store.clone(), peer_events, ahead, Default::default());
+        let (driver, queues) = Driver::new(node, clock, peers.clone(), store.clone(), heard, ahead, Default::default());
         tokio::spawn(driver.run());
         let upstreams = Upstreams::new(mpsc::channel(8).0, Default::default());
         let invites = Invites::load(&store, &key, clock).unwrap();

@@ -12,10 +12,13 @@
 mod connection;
 mod counters;
 mod endpoint;
+mod events;
 mod frame;
 mod lanes;
 mod outbox;
 mod request;
+#[cfg(unix)]
+mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -27,11 +30,12 @@ use std::time::Duration;
 
 use aop_proto::wire::Class;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 pub use self::counters::PeerCounters;
 pub use self::endpoint::bind_one_port;
+pub use self::events::{BulkReader, Events, Heard, events};
 pub use self::frame::FRAME_BYTES_MAX;
 pub use self::request::{Responder, ResponseStream};
 
@@ -178,20 +182,16 @@ impl Peers {
     ///
     /// # Errors
     /// [`PeerError::Bind`] and [`PeerError::Tls`].
-    pub fn bind(udp: UdpSocket, key: &NodeKey, events: mpsc::Sender<PeerEvent>) -> Result<Self, PeerError> {
-        Shared::bind(udp, key, events, Accepts::Anybody).map(|shared| Self(Arc::new(Owner(shared))))
+    pub fn bind(udp: UdpSocket, key: &NodeKey, events: impl Into<Events>) -> Result<Self, PeerError> {
+        Shared::bind(udp, key, events.into(), Accepts::Anybody).map(|shared| Self(Arc::new(Owner(shared))))
     }
 
     /// The same, on a socket that reaches other machines and hears nobody on them who was not dialled.
     ///
     /// # Errors
     /// As [`Self::bind`].
-    pub fn bind_reaching_out(
-        udp: UdpSocket,
-        key: &NodeKey,
-        events: mpsc::Sender<PeerEvent>,
-    ) -> Result<Self, PeerError> {
-        Shared::bind(udp, key, events, Accepts::ThisMachine).map(|shared| Self(Arc::new(Owner(shared))))
+    pub fn bind_reaching_out(udp: UdpSocket, key: &NodeKey, events: impl Into<Events>) -> Result<Self, PeerError> {
+        Shared::bind(udp, key, events.into(), Accepts::ThisMachine).map(|shared| Self(Arc::new(Owner(shared))))
     }
 
     fn shared(&self) -> &Arc<Shared> {

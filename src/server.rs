@@ -48,7 +48,7 @@ use crate::handle::{About, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
 use crate::invites::Invites;
 use crate::mcp::door::McpDoor;
-use crate::peer::{Peers, bind_one_port, is_local};
+use crate::peer::{self, Peers, bind_one_port, is_local};
 use crate::store::{Store, Table};
 use crate::telemetry::{self, Format, Metrics};
 use crate::upstream::{self, Egress, ServerSpec, TransportSpec, Upstreams};
@@ -139,7 +139,7 @@ impl Running {
         let (store, node_key, mut zone_keys, admin_token) = keep(setup.data_dir.as_deref())?;
         let clock = Clock::start();
         let audit = open_audit(setup.data_dir.as_deref(), setup.audit, clock)?;
-        let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
+        let (events, heard) = peer::events(PEER_EVENTS_MAX);
         let bound = if reaches_out {
             Peers::bind_reaching_out(udp, &node_key, events)
         } else {
@@ -175,7 +175,7 @@ impl Running {
         }
         let driver_stop = CancellationToken::new();
         let (driver, queues) =
-            Driver::new(node, clock, peers.clone(), store.clone(), peer_events, ahead, driver_stop.clone());
+            Driver::new(node, clock, peers.clone(), store.clone(), heard, ahead, driver_stop.clone());
         let driver_task = tokio::spawn(driver.reaching(reach).guarding(joining).run());
         let (server_events, server_news) = mpsc::channel(SERVER_EVENTS_MAX);
         let upstreams = Upstreams::new(server_events, Egress { loopback_implied: listen.ip().is_loopback() });

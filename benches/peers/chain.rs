@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use aop::clock::Clock;
 use aop::driver::{Ahead, Driver, DriverTerms, Job, PEER_EVENTS_MAX};
 use aop::entropy::NodeKey;
-use aop::peer::{Peers, bind_one_port};
+use aop::peer::{self, Peers, bind_one_port};
 use aop::store::Store;
 use aop_proto::node::{Config, Node, Restored};
 use aop_proto::resolver::Terms;
@@ -115,13 +115,13 @@ fn stand(zone: &str, parents: Vec<String>) -> Result<(Standing, Driver)> {
     let any = "127.0.0.1:0".parse()?;
     let (_, udp) = bind_one_port(any, Ipv4Addr::LOCALHOST.into())?;
     let (clock, key) = (Clock::start(), NodeKey::memory()?);
-    let (events, peer_events) = mpsc::channel(PEER_EVENTS_MAX);
+    let (events, heard) = peer::events(PEER_EVENTS_MAX);
     let peers = Peers::bind(udp, &key, events)?;
     let address = peers.local_address()?.to_string();
     let ahead = Arc::new(Ahead::default());
     let config = library::config(zone, address.clone(), parents, &key)?;
     let config = Config { opened: Some(ahead.clone()), ..config };
     let node = Node::new(config, Restored::default(), clock.now());
-    let (driver, queues) = Driver::new(node, clock, peers, Store::memory(), peer_events, ahead, Default::default());
+    let (driver, queues) = Driver::new(node, clock, peers, Store::memory(), heard, ahead, Default::default());
     Ok(((address, queues.jobs), driver))
 }

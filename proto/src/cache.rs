@@ -154,6 +154,11 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
         (now.saturating_sub(entry.stored) < entry.lifetime).then_some(&entry.value)
     }
 
+    /// Whether anything is kept under `key`, ended or not. Counts nothing.
+    pub fn contains(&self, key: &K) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Takes the next one away that was not asked for since the hand went by.
     fn make_room(&mut self) {
         // Once round, every mark is gone.

@@ -53,10 +53,35 @@ fn check_labels(text: &str) -> Result<(), NameError> {
     if text.len() > NAME_CHARS_MAX {
         return Err(NameError::TooLong);
     }
+    if fits(text) {
+        return Ok(());
+    }
     text.split('.').try_for_each(|label| match check_label(label) {
         Err(NameError::EmptyLabel(_)) => Err(NameError::EmptyLabel(text.to_owned())),
         other => other,
     })
+}
+
+/// The same in one pass, without a reason.
+fn fits(text: &str) -> bool {
+    let mut length = 0;
+    for byte in text.bytes() {
+        match byte {
+            b'.' if length > 0 => length = 0,
+            _ if is_label_char(char::from(byte)) && length < LABEL_CHARS_MAX => length += 1,
+            _ => return false,
+        }
+    }
+    length > 0
+}
+
+/// The text in lower case.
+fn lower(text: &str) -> Arc<str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Arc::from(text.to_ascii_lowercase())
+    } else {
+        Arc::from(text)
+    }
 }
 
 /// The name of a zone, lower case; the root is `.`.
@@ -79,7 +104,7 @@ impl ZoneName {
         }
         let text = text.strip_suffix('.').unwrap_or(text);
         check_labels(text)?;
-        Ok(Self(Arc::from(text.to_ascii_lowercase())))
+        Ok(Self(lower(text)))
     }
 
     /// Whether this is `.`.

@@ -109,7 +109,7 @@ const YOUNG_SHARE: u32 = 10;
 /// All questions of one node, and what it remembers of earlier ones.
 #[derive(Debug, Default)]
 pub struct Resolver {
-    pending: BTreeMap<u64, Pending>,
+    pending: BTreeMap<u64, Box<Pending>>,
     /// Questions of doors that a later one may join, with the tag of the own zone they were answered under.
     joinable: BTreeMap<Question, (u64, u64)>,
     /// Questions of each node that asks.
@@ -182,7 +182,7 @@ impl Resolver {
                 self.joinable.insert(pending.question.clone(), (id, around.by.tag));
             }
             self.held += pending.bytes;
-            self.pending.insert(id, pending);
+            self.pending.insert(id, Box::new(pending));
         }
         acts
     }
@@ -206,12 +206,10 @@ impl Resolver {
         let room = if pending.asker.door().is_some() { usize::MAX } else { bounds::CANDIDATE_BYTES_MAX };
         let sight = pending.asker.sight.as_deref();
         let mut own = answer(&around.by, around.tools, &pending.question, room, sight);
-        if own.candidates.is_empty() && own.near.is_empty() {
-            own.near = around.routes.near_zones(&pending.question);
+        if own.answer.candidates.is_empty() && own.answer.near.is_empty() {
+            own.answer.near = around.routes.near_zones(&pending.question);
         }
-        if let Ok(checked) = check(own, around.by.zone, around.anchors, around.verifier, around.wall_ms) {
-            pending.answers.push(Heard { source: Source::Local, checked, at: around.now });
-        }
+        pending.answers.push(Heard { source: Source::Local, checked: own, at: around.now });
     }
 
     fn ask_others(
@@ -287,9 +285,7 @@ impl Resolver {
         let (question, terms) = (&pending.question, &pending.terms);
         let said = self.exports.nothing_there(route, question, terms, visited, around.tags, around.now);
         let Some(said) = said else { return false };
-        let own = around.by.zone;
-        let checked =
-            said.into_iter().map(|answer| check(answer, own, around.anchors, around.verifier, around.wall_ms));
+        let checked = said.into_iter().map(|answer| check(answer, around.anchors, around.verifier, around.wall_ms));
         let answers: Vec<Checked> = checked.filter_map(Result::ok).collect();
         let (silent, proofs) = (Vec::new(), Vec::new());
         pending.absorb(Outside { answers, silent, skipped: 0, proofs }, Source::Export, around.now);
@@ -348,9 +344,9 @@ impl Resolver {
         let mut acts = Vec::new();
         self.sent.insert(query.id, self.next);
         pending.wait(query, route, via, &self.pace, around.now, &mut acts);
-        pending.refreshes = Some(key.clone());
+        (pending.refreshes, pending.is_kept) = (Some(key.clone()), true);
         self.refreshing.insert(key);
-        self.pending.insert(self.next, pending);
+        self.pending.insert(self.next, Box::new(pending));
         self.next += 1;
         acts
     }
@@ -402,30 +398,31 @@ impl Resolver {
             self.pace.heard(waiting.via, waiting.query.question.form, &waiting.zone, took);
         }
         let outside = accept(answer, &waiting, took, around, &mut self.refused);
+        // Who wants nothing of caches leaves nothing new in them; what is there is renewed.
+        let is_kept = pending.is_kept;
+        let may_keep = is_kept || !(self.l2.is_empty() && self.l3.is_empty());
         // What changed while it was on its way, or was cut short by where the asker has been, is an answer but nothing to keep.
         let outdated = |checked: &Checked| {
             let zone = ZoneName::parse(&checked.answer.zone);
             zone.is_ok_and(|zone| around.tags.outdates(&zone, checked.answer.node, checked.answer.tag))
         };
-        let keep = waiting.is_whole(around.by.zone) && !outside.answers.iter().any(outdated);
+        let keep = may_keep && waiting.is_whole(around.by.zone) && !outside.answers.iter().any(outdated);
         let keep = keep && (outside.is_complete() || waiting.is_given_time() && pending.asker.peer().is_none());
-        for checked in outside.answers.iter().filter(|checked| !outdated(checked)) {
+        for checked in outside.answers.iter().filter(|checked| may_keep && !outdated(checked)) {
             let key = (waiting.query.question.clone(), checked.answer.zone.clone());
-            let remaining = Duration::from_millis(checked.answer.ttl_ms);
-            self.l3.put(
-                key,
-                checked.clone(),
-                weight(checked),
-                lifetime(Level::L3, Quality::Complete, remaining),
-                around.now,
-            );
+            if is_kept || self.l3.contains(&key) {
+                let remaining = Duration::from_millis(checked.answer.ttl_ms);
+                let lifetime = lifetime(Level::L3, Quality::Complete, remaining);
+                self.l3.put(key, checked.clone(), weight(checked), lifetime, around.now);
+            }
         }
         if keep && !outside.answers.is_empty() {
-            let bytes = outside.answers.iter().map(weight).sum();
-            let lifetime = outside.lifetime(&pending.question);
             let key = (waiting.zone.clone(), waiting.query.question.clone());
             // Who was silent a moment ago takes nothing from what was whole.
-            if outside.is_complete() || !self.l2.peek(&key, around.now).is_some_and(Outside::is_complete) {
+            let is_better = outside.is_complete() || !self.l2.peek(&key, around.now).is_some_and(Outside::is_complete);
+            if is_better && (is_kept || self.l2.contains(&key)) {
+                let bytes = outside.answers.iter().map(weight).sum();
+                let lifetime = outside.lifetime(&pending.question);
                 self.l2.put(key, outside.clone(), bytes, lifetime, around.now);
             }
         }
@@ -523,7 +520,7 @@ impl Resolver {
                         self.refreshing.remove(key);
                     }
                 }
-                pending.and_then(|pending| self.finish(pending, around)).into_iter().collect()
+                pending.and_then(|pending| self.finish(*pending, around)).into_iter().collect()
             }
             _ => Vec::new(),
         }
@@ -549,7 +546,10 @@ impl Resolver {
             self.add_kept(&mut pending, around);
         }
         pending.answers.sort_by(|a, b| a.checked.answer.zone.cmp(&b.checked.answer.zone));
-        pending.add_proofs(&around.proofs, around.anchors);
+        // No door passes them on.
+        if pending.asker.door().is_none() {
+            pending.add_proofs(&around.proofs, around.anchors);
+        }
         match pending.asker.who {
             Who::Door(token) => {
                 pending.joined.push(token);

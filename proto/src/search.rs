@@ -94,31 +94,22 @@ impl Found {
 
 /// Ranks what zones answered: exact names first, what is down last, then score, ties by name; tools of one definition found by words
 /// are one, with the names of all. Deterministic.
-pub fn rank(question: &Question, answers: &[Checked]) -> Ranked {
-    let query = Query::parse(&question.text);
-    let mut stats = Stats::default();
-    for checked in answers {
-        let answer = &checked.answer;
-        stats.merge(&Stats {
-            documents: answer.documents,
-            total_length: answer.total_length,
-            document_frequency: answer.frequencies.clone(),
-        });
-    }
-    let scorer = Scorer::new(&query, &stats);
+pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> + Clone) -> Ranked {
+    // Only words are weighed.
+    let query = (question.form == Form::Words).then(|| Query::parse(&question.text));
+    let scorer = query.as_ref().map(|query| Scorer::new(query, &stats_of(answers.clone())));
+    let asked = question.text.trim().to_lowercase();
     let mut best: BTreeMap<FullName, Found> = BTreeMap::new();
     let mut lost = Vec::new();
-    for (at, checked) in answers.iter().enumerate() {
+    for (at, checked) in answers.enumerate() {
+        let Ok(zone) = ZoneName::parse(&checked.answer.zone) else { continue };
         for (candidate, signed) in checked.answer.candidates.iter().zip(&checked.records) {
             let Some(instance) = ToolInstance::read(signed) else { continue };
-            let name = instance.name.clone();
-            let Ok(zone) = ZoneName::parse(&checked.answer.zone) else { continue };
-            let exact = aliases(&name, &instance.body).contains(&question.text.trim().to_lowercase());
-            let score = match question.form {
-                Form::Words => scorer.score(&terms_of(&instance.body)),
-                Form::Exact | Form::List => 0.0,
-            };
-            let share = if score > 0.0 { score / scorer.ceiling() } else { 0.0 };
+            let (name, zone) = (instance.name.clone(), zone.clone());
+            let exact = name.key() == asked || aliases(&name, &instance.body).contains(&asked);
+            let score = scorer.as_ref().map_or(0.0, |scorer| scorer.score(&terms_of(&instance.body)));
+            let ceiling = scorer.as_ref().map_or(0.0, Scorer::ceiling);
+            let share = if score > 0.0 { score / ceiling } else { 0.0 };
             let (instances, clash) = (candidate.instances.clone(), candidate.clash);
             let (answer, also) = (at, Vec::new());
             let found =
@@ -153,6 +144,19 @@ pub fn rank(question: &Question, answers: &[Checked]) -> Ranked {
     lost.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| a.name.cmp(&b.name)));
     lost.truncate(LOST_MAX);
     Ranked { found: ranked, lost }
+}
+
+/// The counts of all zones together.
+fn stats_of<'a>(answers: impl Iterator<Item = &'a Checked>) -> Stats {
+    let mut stats = Stats::default();
+    for Checked { answer, .. } in answers {
+        stats.merge(&Stats {
+            documents: answer.documents,
+            total_length: answer.total_length,
+            document_frequency: answer.frequencies.clone(),
+        });
+    }
+    stats
 }
 
 /// The same with tools of one definition told together. What was asked for by its very name stays by itself: which of several is meant

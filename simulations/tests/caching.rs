@@ -70,6 +70,22 @@ fn what_one_zone_asked_for_another_hears_from_the_zone_between_them() {
 }
 
 #[test]
+fn an_uncached_question_keeps_nothing_new_and_renews_what_is_kept() {
+    let (mut world, _, _, writing, _) = federation(5, 1);
+    let pause = Duration::from_secs(20);
+    assert_eq!(uncached(&mut world, writing, name(PAPERS)).names(), [PAPERS]);
+    world.run_for(pause);
+    assert_eq!(world.view(writing).unwrap().counts.kept, [0, 0]);
+    world.resolve(writing, name(PAPERS));
+    world.run_for(pause);
+    uncached(&mut world, writing, name(PAPERS));
+    let again = world.resolve(writing, name(PAPERS));
+    let (source, checked) = &again.outcome.answers[again.found[0].answer];
+    assert_eq!(*source, Source::L2);
+    assert!(checked.answer.age_ms < pause.as_millis() as u64, "{} ms old", checked.answer.age_ms);
+}
+
+#[test]
 fn what_is_asked_for_often_is_asked_anew_before_it_ends() {
     let (mut world, _, research, writing, _) = federation(2, 1);
     let went_out = |world: &mut World, seconds: u64| {

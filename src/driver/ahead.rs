@@ -2,14 +2,16 @@
 //! everything else that is done with a record.
 //!
 //! ```text
-//!  peers ── PeerEvent ──▶ thread ── the same, in order ──▶ driver ──▶ Node
-//!                           └─ keep ──▶ Ahead ◀── find ───────────────┘
+//!  peers ── everything else ─────────────────────────▶ driver ──▶ Node
+//!    └─ messages of bulk ──▶ thread ── the same ──────────┘         │
+//!                              └─ keep ──▶ Ahead ◀── find ──────────┘
 //! ```
 //!
 //! The node is told nothing of it: it asks for the record of some bytes, and opens itself what is not found. What must always hold:
 //! what is found was opened for exactly these bytes, and what is kept is bounded.
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,16 +20,13 @@ use aop_proto::record::{Hash, NodeId, Signed, SignedRef};
 use aop_proto::trust::{Opened, Seals, Verifier};
 use aop_proto::view::View;
 use aop_proto::wire::message::Message;
-use aop_proto::wire::{Class, class_of};
 use aop_proto::zone::terms_with;
 use arc_swap::ArcSwap;
 use rustc_hash::FxBuildHasher;
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
-use crate::peer::PeerEvent;
+use crate::peer::BulkReader;
 
-/// Events that wait between the thread and the driver.
-const PASSED_MAX: usize = 64;
 /// Bytes of records that are kept: a few times what waits to be read of peers.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
@@ -52,41 +51,37 @@ struct Held {
     terms: Option<Arc<Terms>>,
 }
 
+/// Bytes at both ends of an envelope by which it is found: it begins with its name and ends with its place in a flush.
+const KEY_BYTES: usize = 128;
+
 /// Any hash will do: whoever finds two records with one gets the second one opened twice.
 fn key_of(envelope: &[u8]) -> u64 {
-    FxBuildHasher.hash_one(envelope)
+    let ends = (envelope.get(..KEY_BYTES), envelope.last_chunk::<KEY_BYTES>());
+    match ends {
+        (Some(first), Some(last)) => FxBuildHasher.hash_one((envelope.len(), first, last)),
+        _ => FxBuildHasher.hash_one(envelope),
+    }
 }
 
 impl Ahead {
-    /// Passes events on in their order, opening what fellows send. The thread ends when nobody sends events any more, or nobody
-    /// takes them.
-    pub(super) fn pass_on(
-        self: Arc<Self>,
-        mut events: mpsc::Receiver<PeerEvent>,
-        view: Arc<ArcSwap<View>>,
-    ) -> mpsc::Receiver<PeerEvent> {
-        let (sender, passed) = mpsc::channel(PASSED_MAX);
+    /// Opens what fellows send on its way to the driver. What is returned ends with the thread, which ends when nobody sends events any
+    /// more, or nobody takes them.
+    pub(super) fn read(self: Arc<Self>, bulk: BulkReader, view: Arc<ArcSwap<View>>) -> oneshot::Receiver<Infallible> {
+        let (alive, ended) = oneshot::channel();
         std::thread::spawn(move || {
+            let _alive = alive;
             let mut verifier = Verifier::default();
-            while let Some(event) = events.blocking_recv() {
-                if let PeerEvent::Message { peer, bytes, .. } = &event
-                    && is_fellow(&view.load(), NodeId(*peer))
-                {
+            bulk.run(|peer, bytes| {
+                if is_fellow(&view.load(), NodeId(peer)) {
                     self.open_all(&mut verifier, bytes);
                 }
-                if sender.blocking_send(event).is_err() {
-                    return;
-                }
-            }
+            });
         });
-        passed
+        ended
     }
 
     /// Opens the records of a message that brings any. What does not verify is left to the node, which says so.
     fn open_all(&self, verifier: &mut Verifier, bytes: &[u8]) {
-        if bytes.get(3).is_none_or(|kind| class_of(*kind) != Class::Bulk) {
-            return;
-        }
         let Ok(Message::Ranges(ranges)) = Message::decode(bytes) else { return };
         for envelope in ranges.ranges.iter().flat_map(|range| &range.records) {
             // Somebody else may have sent it before.

@@ -19,6 +19,8 @@ use std::time::Duration;
 use aop_proto::params::DATAGRAM_BYTES_MAX;
 use aop_proto::wire::Class;
 use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, TransportErrorCode, VarInt};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -111,11 +113,17 @@ impl Peer {
 
     /// Queues a message where messages of its class go; `false` when there is no room or no connection.
     pub(super) fn send(&self, bytes: Bytes, class: Class) -> bool {
+        if *self.preferred.borrow() == 0 {
+            return false;
+        }
+        if class != Class::Datagram {
+            return self.outbox.push(Lane::of(class), bytes);
+        }
         let Some(link) = self.preferred() else { return false };
         let connection = &link.connection;
         // What the path carries may shrink below that later, and then quinn drops what it had taken; up to this it never does.
         let datagram_bytes_max = connection.max_datagram_size().unwrap_or(0).min(DATAGRAM_BYTES_MAX);
-        if class != Class::Datagram || bytes.len() > datagram_bytes_max {
+        if bytes.len() > datagram_bytes_max {
             return self.outbox.push(Lane::of(class), bytes);
         }
         // Sent without that room, it would push the oldest one out without a word. Only one task sends, so the room stays.
@@ -307,6 +315,7 @@ async fn go_down(shared: &Shared, peer: &Peer, ending: Ending) {
     let unsent = peer.outbox.clear();
     shared.counters.messages_lost(unsent);
     tracing::debug!(peer = %short(&peer.key), reason, unsent, "peer is down");
+    shared.bulk_is_through().await;
     shared.emit(PeerEvent::Down { peer: peer.key, reason, graceful: on_purpose }).await;
 }
 
@@ -321,11 +330,15 @@ async fn run_link(
     ending: CancellationToken,
 ) -> Ending {
     let datagrams = AtomicU64::new(0);
-    let end = tokio::select! {
-        end = lanes::receive(&shared, &peer, &connection, incoming) => end,
-        never = lanes::receive_datagrams(&shared, &peer, &connection, &datagrams) => match never {},
-        never = lanes::send(&shared, &peer, &connection, number, outgoing, &ending) => match never {},
-        never = accept_requests(&shared, &peer, &connection) => match never {},
+    let end = {
+        // Whatever wakes one of them looks at none of the others.
+        let mut parts: FuturesUnordered<BoxFuture<'_, Ending>> = FuturesUnordered::new();
+        parts.push(lanes::receive(&shared, &peer, &connection, incoming).boxed());
+        parts.push(async { match lanes::receive_datagrams(&shared, &peer, &connection, &datagrams).await {} }.boxed());
+        let sends = lanes::send(&shared, &peer, &connection, number, outgoing, &ending);
+        parts.push(async { match sends.await {} }.boxed());
+        parts.push(async { match accept_requests(&shared, &peer, &connection).await {} }.boxed());
+        parts.next().await.unwrap_or_else(|| Ending::of(&connection))
     };
     // quinn makes room for the newest by forgetting the oldest, and tells nobody.
     let unread = connection.stats().frame_rx.datagram.saturating_sub(datagrams.into_inner());

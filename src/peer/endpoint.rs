@@ -10,14 +10,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
-use tokio::sync::{Semaphore, mpsc};
+use quinn::{
+    AckFrequencyConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, TransportConfig,
+    VarInt,
+};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, FULL, Peer, Visit, describe, greet, peer_key};
 use super::counters::Counters;
+use super::events::Events;
 use super::frame::{FIRST_ALLOCATION_BYTES_MAX, FRAME_BYTES_MAX};
 use super::lanes::Lane;
 use super::outbox::Total;
@@ -53,6 +57,8 @@ const IDLE_TIMEOUT_MS: u32 = 10_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// The first guess, before anything is measured.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// Packets that are not acknowledged at once: an answer of a few is acknowledged with whatever is said next, or after 25 ms.
+const PACKETS_UNACKED_MAX: u32 = 4;
 /// A dial or a handshake must be through within this time.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes under way above which a stranger must prove its address first.
@@ -97,7 +103,7 @@ pub(super) struct Shared {
     peers: Mutex<HashMap<[u8; 32], Arc<Peer>>>,
     dials: Mutex<HashSet<(SocketAddr, Option<[u8; 32]>)>>,
     handshakes: Arc<Semaphore>,
-    events: mpsc::Sender<PeerEvent>,
+    events: Events,
     /// Bytes that may still be put into events.
     room: Arc<Semaphore>,
     bulk_room: Arc<Semaphore>,
@@ -114,16 +120,14 @@ impl Shared {
     pub(super) fn bind(
         udp: UdpSocket,
         key: &NodeKey,
-        events: mpsc::Sender<PeerEvent>,
+        events: Events,
         accepts: Accepts,
     ) -> Result<Arc<Self>, PeerError> {
         let tls = Tls::new(key).map_err(PeerError::Tls)?;
         let bind = |source| PeerError::Bind { source };
         udp.set_nonblocking(true).map_err(bind)?;
-        let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint =
-            Endpoint::new(endpoint_config(key), Some(server_config(&tls, transport_config())?), udp, runtime)
-                .map_err(bind)?;
+        let server = server_config(&tls, transport_config())?;
+        let endpoint = open(endpoint_config(key), server, udp).map_err(bind)?;
         let mut process = [0; 8];
         process.copy_from_slice(&crate::entropy::seed().map_err(|e| bind(io::Error::other(e)))?[..8]);
         let mut small = transport_config();
@@ -194,8 +198,16 @@ impl Shared {
     pub(super) async fn emit(&self, event: PeerEvent) {
         tokio::select! {
             biased;
-            // A receiver that is gone means that the node stops.
-            _ = self.events.send(event) => {}
+            () = self.events.send(event) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    /// Waits until what was sent in bulk was handed over, so that an event may follow it.
+    pub(super) async fn bulk_is_through(&self) {
+        tokio::select! {
+            biased;
+            () = self.events.bulk_is_through() => {}
             () = self.stop.cancelled() => {}
         }
     }
@@ -209,7 +221,7 @@ impl Shared {
             drop(dials);
             let reason = "too many dials are under way".to_owned();
             // Where even this does not fit, the dialler's own timer tries again.
-            let _ = self.events.try_send(PeerEvent::DialFailed { address, expected, reason });
+            self.events.try_send(PeerEvent::DialFailed { address, expected, reason });
             return;
         }
         if dials.insert((address, expected)) {
@@ -331,6 +343,14 @@ async fn shake_hands(shared: &Arc<Shared>, incoming: quinn::Incoming) {
     }
 }
 
+fn open(config: EndpointConfig, server: quinn::ServerConfig, udp: UdpSocket) -> io::Result<Endpoint> {
+    let runtime = Arc::new(quinn::TokioRuntime);
+    #[cfg(unix)]
+    return Endpoint::new_with_abstract_socket(config, Some(server), super::socket::Socket::new(udp)?, runtime);
+    #[cfg(not(unix))]
+    Endpoint::new(config, Some(server), udp, runtime)
+}
+
 fn server_config(tls: &Tls, transport: TransportConfig) -> Result<quinn::ServerConfig, PeerError> {
     let server = tls.server().map_err(PeerError::Tls)?;
     let crypto = QuicServerConfig::try_from(server)
@@ -347,8 +367,11 @@ fn server_config(tls: &Tls, transport: TransportConfig) -> Result<quinn::ServerC
 }
 
 fn transport_config() -> TransportConfig {
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(PACKETS_UNACKED_MAX));
     let mut config = TransportConfig::default();
     config
+        .ack_frequency_config(Some(acks))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(CONNECTION_WINDOW_BYTES.into())

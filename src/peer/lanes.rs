@@ -186,19 +186,15 @@ pub(super) async fn send(
     ending: &CancellationToken,
 ) -> Infallible {
     let writer = |lane, stream| Writer { shared, peer, connection, number, lane, stream, ending };
-    let lanes = async {
-        tokio::join!(
-            writer(Lane::Gossip, Some(gossip)).run(),
-            writer(Lane::Bulk, None).run(),
-            writer(Lane::Question, None).run(),
-        )
-    };
+    let writers = [writer(Lane::Gossip, Some(gossip)), writer(Lane::Bulk, None), writer(Lane::Question, None)];
+    let mut lanes: FuturesUnordered<_> = writers.into_iter().map(Writer::run).collect();
+    let all_through = async { while lanes.next().await.is_some() {} };
     let cut_off = async {
         ending.cancelled().await;
         sleep(LAST_WORDS_TIMEOUT).await;
     };
     tokio::select! {
-        _ = lanes => {}
+        () = all_through => {}
         () = cut_off => {}
     }
     match shared.stop.is_cancelled() {

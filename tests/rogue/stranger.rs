@@ -260,7 +260,7 @@ fn candidate(key: &SigningKey, zone: &str, name: &str, chain: Vec<Certificate>) 
         error: String::new(),
         since_ms: 0,
     };
-    Candidate { envelope: signed.envelope.to_vec(), chain, instances: vec![instance], clash: false }
+    Candidate { envelope: signed.envelope.clone(), chain, instances: vec![instance], clash: false }
 }
 
 #[test]
@@ -318,7 +318,9 @@ fn a_child_zone_is_heard_about_itself_alone() {
             near: vec!["forged.near.research".to_owned()],
         };
         let mut unsigned = candidate(&key, "evil.research", "forged_u.enemy.evil.research", chain.clone());
-        unsigned.envelope[40] ^= 1;
+        let mut bytes = unsigned.envelope.to_vec();
+        bytes[40] ^= 1;
+        unsigned.envelope = bytes.into();
         let zones = vec![
             of(
                 "evil.research",

@@ -12,7 +12,6 @@ use crate::params::{
 use crate::record::NodeId;
 use crate::resolver::{Act, Around, Asker, Proofs, Route, Routes, Terms, Who};
 use crate::search::rank;
-use crate::trust::answers::Checked;
 use crate::view::Relation;
 use crate::wire::message::{Answer, Query, Question};
 use crate::zone::Child;
@@ -177,13 +176,15 @@ impl Node {
                 Act::AskExport(peer, ask) => self.send(peer, ask),
                 Act::Reply(peer, answer) => self.send(peer, *answer),
                 Act::Reach(zone) => self.reach(&zone),
-                Act::Resolved(tokens, outcome) => {
-                    let answers: Vec<Checked> = outcome.answers.iter().map(|(_, checked)| checked.clone()).collect();
-                    let found = rank(&outcome.question, &answers);
+                Act::Resolved(mut tokens, outcome) => {
+                    let found = rank(&outcome.question, outcome.answers.iter().map(|(_, checked)| checked));
+                    // Mostly only one waits, and nothing is copied.
+                    let last = tokens.pop();
                     for token in tokens {
                         let (outcome, found) = (outcome.clone(), found.clone());
                         self.outputs.push_back(Output::Resolved { token, outcome, found });
                     }
+                    self.outputs.extend(last.map(|token| Output::Resolved { token, outcome, found }));
                 }
             }
         }

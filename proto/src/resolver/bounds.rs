@@ -86,7 +86,7 @@ mod tests {
             since_ms: u64::MAX,
         };
         let candidate = Candidate {
-            envelope: vec![1; 5_000],
+            envelope: vec![1; 5_000].into(),
             chain: vec![certificate(); 8],
             instances: vec![instance],
             clash: false,

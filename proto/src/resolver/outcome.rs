@@ -41,7 +41,7 @@ pub struct Outcome {
     pub silent: Vec<Silent>,
     /// Zones that were not asked for want of budget.
     pub skipped: u32,
-    /// Keys of the zones in it.
+    /// Proofs of their keys that others sent along.
     pub proofs: Vec<ZoneProof>,
 }
 

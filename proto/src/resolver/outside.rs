@@ -64,7 +64,7 @@ pub(super) fn accept(
             *refused += 1;
             continue;
         }
-        match check(zone_answer, around.by.zone, around.anchors, around.verifier, around.wall_ms) {
+        match check(zone_answer, around.anchors, around.verifier, around.wall_ms) {
             Ok(checked) => {
                 *refused += u64::from(checked.refused);
                 outside.answers.push(checked);

@@ -59,8 +59,8 @@ impl Pace {
             return None;
         }
         let mut sorted = times.last.clone();
-        sorted.sort_unstable();
-        Some(sorted[(sorted.len() * 95).div_ceil(100) - 1].max(PATIENCE_MIN))
+        let at = (sorted.len() * 95).div_ceil(100) - 1;
+        Some((*sorted.select_nth_unstable(at).1).max(PATIENCE_MIN))
     }
 
     /// Pays for a second question. False when there is not enough for it.

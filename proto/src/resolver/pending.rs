@@ -22,6 +22,8 @@ pub(super) struct Pending {
     /// About the bytes of what came back.
     pub(super) bytes: usize,
     pub(super) terms: Terms,
+    /// What is said is kept for others.
+    pub(super) is_kept: bool,
     pub(super) waiting: BTreeMap<u64, Waiting>,
     pub(super) answers: Vec<Heard>,
     pub(super) silent: BTreeSet<Silent>,
@@ -102,6 +104,7 @@ impl Pending {
             joined: Vec::new(),
             bytes: 0,
             terms,
+            is_kept: terms.cached,
             waiting: BTreeMap::new(),
             answers: Vec::new(),
             silent: BTreeSet::new(),

@@ -16,27 +16,28 @@ pub struct Checked {
     pub refused: u32,
 }
 
-/// Keeps of an answer what its zone's key vouches for (P2). `own` is the zone whose records were checked when they came in.
+/// Keeps of another zone's answer what its zone's key vouches for (P2). Of records that were seen before no second copy is kept.
 ///
 /// # Errors
 /// When the zone's key cannot be proven from an anchor and there is anything to be proven; the whole answer is refused.
 pub fn check(
     mut answer: ZoneAnswer,
-    own: &ZoneName,
     anchors: &Anchors,
     verifier: &mut Verifier,
     wall_ms: u64,
 ) -> Result<Checked, TrustError> {
     let zone = ZoneName::parse(&answer.zone).map_err(|_| TrustError::Chain(answer.zone.clone()))?;
-    if zone != *own && !answer.candidates.is_empty() && anchors.key_of(&zone).is_none() {
+    if !answer.candidates.is_empty() && anchors.key_of(&zone).is_none() {
         return Err(TrustError::NoAnchor(zone));
     }
     let mut records = Vec::with_capacity(answer.candidates.len());
     answer.zone = zone.to_string();
     let before = answer.candidates.len();
-    answer.candidates.retain(|candidate| {
-        let signed = check_candidate(candidate, &zone, own, anchors, verifier, wall_ms);
-        signed.map(|signed| records.push(signed)).is_ok()
+    answer.candidates.retain_mut(|candidate| {
+        let Ok(signed) = check_candidate(candidate, &zone, anchors, verifier, wall_ms) else { return false };
+        candidate.envelope = signed.envelope.clone();
+        records.push(signed);
+        true
     });
     let refused = u32::try_from(before - records.len()).unwrap_or(u32::MAX);
     Ok(Checked { answer, records, refused })
@@ -45,7 +46,6 @@ pub fn check(
 fn check_candidate(
     candidate: &Candidate,
     zone: &ZoneName,
-    own: &ZoneName,
     anchors: &Anchors,
     verifier: &mut Verifier,
     wall_ms: u64,
@@ -59,8 +59,6 @@ fn check_candidate(
     if !of_zone {
         return Err(TrustError::Chain(record.node.short()));
     }
-    if zone != own {
-        verifier.check_node(anchors, zone, record.node, &candidate.chain, wall_ms)?;
-    }
+    verifier.check_node(anchors, zone, record.node, &candidate.chain, wall_ms)?;
     Ok(signed)
 }

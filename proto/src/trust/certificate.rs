@@ -127,6 +127,23 @@ impl Verifier {
         node: NodeId,
         chain: &[Certificate],
     ) -> Result<Authority, TrustError> {
+        if let Some((of, authority)) = &self.last_chain
+            && (&of.0, &of.1, of.2, &*of.3) == (zone, key, node, chain)
+        {
+            return Ok(*authority);
+        }
+        let authority = self.check_other_chain(zone, key, node, chain)?;
+        self.last_chain = Some(((zone.clone(), *key, node, chain.to_vec()), authority));
+        Ok(authority)
+    }
+
+    fn check_other_chain(
+        &mut self,
+        zone: &ZoneName,
+        key: &[u8; 32],
+        node: NodeId,
+        chain: &[Certificate],
+    ) -> Result<Authority, TrustError> {
         let mut seal = Sha256::new();
         seal.update(b"chain");
         seal.update(key);

@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 use crate::codec::Wire;
 use crate::index::Terms;
 use crate::json::Json;
-use crate::record::{Envelope, Hash, Head, NodeId, Origin, Record, Signed, SignedRef, ToolBody};
+use crate::name::ZoneName;
+use crate::record::{Certificate, Envelope, Hash, Head, NodeId, Origin, Record, Signed, SignedRef, ToolBody};
 use crate::trust::definition::hash_of_object;
-use crate::trust::{SigningKey, TrustError, pre_authentication, pre_authentication_head};
+use crate::trust::{Authority, SigningKey, TrustError, pre_authentication, pre_authentication_head};
 
 const TYPE_RECORD: &str = "application/vnd.aop.record.v1";
 const TYPE_FLUSH: &str = "application/vnd.aop.flush.v1";
@@ -172,6 +173,8 @@ pub struct Verifier {
     /// The last flush that was good: its records come one after the other.
     last: Option<(Flush, [u8; 64])>,
     way: Way,
+    /// The last chain that was good, by the key it begins at: answers of one zone bring the same.
+    pub(super) last_chain: Option<((ZoneName, [u8; 32], NodeId, Vec<Certificate>), Authority)>,
     /// Keys of origins, decompressed: that alone is a tenth of a check.
     keys: BTreeMap<NodeId, VerifyingKey>,
     opened: Option<Arc<dyn Opened>>,

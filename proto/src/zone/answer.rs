@@ -9,6 +9,7 @@ use crate::index::{DocId, Query, Stats};
 use crate::name::{FullName, ZoneName};
 use crate::params::{CANDIDATES_MIN, TTL_L3};
 use crate::record::{Certificate, NodeId};
+use crate::trust::answers::Checked;
 use crate::wire::message::{Candidate, Form, Question, ZoneAnswer};
 use crate::zone::{Tool, Tools};
 
@@ -30,8 +31,8 @@ pub struct Answerer<'a> {
 
 /// What a zone says to `question` from its own tools, in at most about `room` bytes of candidates. Candidates carry their writers'
 /// certificates; `matches` counts those that found no room as well. To whom `sight` hides tools it says what it would say without
-/// them.
-pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize, sight: Option<&Sight>) -> ZoneAnswer {
+/// them. Its records were checked when they came in.
+pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize, sight: Option<&Sight>) -> Checked {
     let shown = Shown { zone: by.zone, tools, sight };
     let found = match question.form {
         Form::Exact => shown.exact(question),
@@ -39,7 +40,7 @@ pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize
         Form::List => shown.list(question),
     };
     let mut room = room;
-    let candidates = found
+    let candidates: Vec<Candidate> = found
         .tools
         .iter()
         .map(|tool| candidate(tools, tool))
@@ -54,7 +55,8 @@ pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize
         Form::Exact if found.tools.is_empty() => shown.near_names(&question.text),
         _ => Vec::new(),
     };
-    ZoneAnswer {
+    let records = found.tools.iter().take(candidates.len()).map(|tool| tool.shown().signed.clone()).collect();
+    let answer = ZoneAnswer {
         zone: by.zone.as_str().to_owned(),
         node: by.node,
         tag: by.tag,
@@ -68,7 +70,8 @@ pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize
         matches: found.matches,
         candidates,
         near,
-    }
+    };
+    Checked { answer, records, refused: 0 }
 }
 
 struct Local {
@@ -176,7 +179,7 @@ fn is_asked_for(tool: &Tool, question: &Question) -> bool {
 fn candidate(tools: &Tools, tool: &Tool) -> Candidate {
     let shown = tool.shown();
     Candidate {
-        envelope: shown.signed.envelope.to_vec(),
+        envelope: shown.signed.envelope.clone(),
         chain: chain_of(tools, shown.signed.record.node),
         instances: tools.instances(tool),
         clash: tool.clash,

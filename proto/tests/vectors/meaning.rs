@@ -8,6 +8,7 @@ use bincode::de::Decoder;
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::support::{hex, unhex};
@@ -135,6 +136,22 @@ impl<T: Meaning> Meaning for Vec<T> {
     }
     fn take<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
         Ok(Vec::<Is<T>>::decode(decoder)?.into_iter().map(|item| item.0).collect())
+    }
+}
+
+/// Shared bytes are bytes.
+impl Meaning for Bytes {
+    fn to_json(&self) -> Value {
+        self.to_vec().to_json()
+    }
+    fn from_json(json: &Value) -> Self {
+        Vec::from_json(json).into()
+    }
+    fn put<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.to_vec().put(encoder)
+    }
+    fn take<D: Decoder>(decoder: &mut D) -> Result<Self, DecodeError> {
+        <Vec<u8> as Meaning>::take(decoder).map(Self::from)
     }
 }
 

@@ -406,7 +406,7 @@ fn questions() -> Vec<Value> {
         since_ms: WALL_MS,
     };
     let candidate = Candidate {
-        envelope: envelope(tool_record()),
+        envelope: envelope(tool_record()).into(),
         chain: chain(),
         instances: vec![
             instance(1, Health::Ok, ""),

@@ -1,5 +1,7 @@
 //! Questions, what zones answer, and what they tell before they are asked.
 
+use bytes::Bytes;
+
 use crate::codec::{WireRead, WireWrite};
 use crate::record::{Certificate, ManifestBody, NodeId, ZoneProof};
 
@@ -127,8 +129,8 @@ pub struct ZoneAnswer {
 /// One tool of an answer: the signed record, and what the answering node adds unsigned.
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
 pub struct Candidate {
-    /// The record that is shown.
-    pub envelope: Vec<u8>,
+    /// The record that is shown; its bytes are shared with whoever holds them already.
+    pub envelope: Bytes,
     /// Certificates from the zone key to its writer.
     pub chain: Vec<Certificate>,
     /// Everybody who serves it.

@@ -74,9 +74,11 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// An empty zone that reads no words anew which somebody else has read.
-    pub fn sharing(opened: Option<Arc<dyn Opened>>) -> Self {
-        Self { opened, ..Self::default() }
+    /// An empty zone that reads no words anew which somebody else has read, and finds names by hashes that only who knows `seed` knows.
+    pub fn sharing(opened: Option<Arc<dyn Opened>>, seed: &[u8; 32]) -> Self {
+        let hash = tag_hash(&[b"names", seed]);
+        let key = u64::from_le_bytes(*hash.first_chunk().expect("8 of 32 bytes"));
+        Self { opened, tools: Tools::keyed(key), ..Self::default() }
     }
 
     /// Follows one change of the registry. A record that this build cannot read, or may not show to everybody, shows nothing; what it

@@ -37,6 +37,11 @@ pub struct Tools {
 }
 
 impl Tools {
+    /// None, with names under a key that strangers do not know.
+    pub(super) fn keyed(key: u64) -> Self {
+        Self { names: Names::keyed(key), ..Self::default() }
+    }
+
     /// The tool of that name, whatever its case.
     pub fn find(&self, name: &FullName) -> Option<&Arc<Tool>> {
         self.named(name.key()).find(|tool| tool.name == *name)

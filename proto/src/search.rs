@@ -111,11 +111,11 @@ pub fn rank(question: &Question, answers: &[Checked]) -> Ranked {
     for (at, checked) in answers.iter().enumerate() {
         for (candidate, signed) in checked.answer.candidates.iter().zip(&checked.records) {
             let Some(instance) = ToolInstance::read(signed) else { continue };
-            let name = instance.name.clone();
+            let name = instance.name();
             let Ok(zone) = ZoneName::parse(&checked.answer.zone) else { continue };
-            let exact = aliases(&name, &instance.body).contains(&question.text.trim().to_lowercase());
+            let exact = aliases(&name, &instance.body()).contains(&question.text.trim().to_lowercase());
             let score = match question.form {
-                Form::Words => scorer.score(&terms_of(&instance.body)),
+                Form::Words => scorer.score(&terms_of(&instance.body())),
                 Form::Exact | Form::List => 0.0,
             };
             let share = if score > 0.0 { score / scorer.ceiling() } else { 0.0 };
@@ -161,7 +161,7 @@ fn grouped(ranked: Vec<Found>, lost: &mut Vec<Lost>) -> Vec<Found> {
     let mut groups: Vec<Found> = Vec::with_capacity(ranked.len());
     let mut first: BTreeMap<[u8; 32], usize> = BTreeMap::new();
     for found in ranked {
-        let definition = found.instance.signed.record.def_hash.filter(|_| !found.exact);
+        let definition = found.instance.signed.record.def_hash().filter(|_| !found.exact);
         match definition.and_then(|hash| first.get(&hash).copied()) {
             Some(at) => {
                 groups[at].also.push(found.name.clone());

@@ -261,7 +261,7 @@ fn candidate(key: &SigningKey, zone: &str, name: &str, chain: Vec<Certificate>) 
         error: String::new(),
         since_ms: 0,
     };
-    Candidate { envelope: signed.envelope.to_vec(), chain, instances: vec![instance], clash: false }
+    Candidate { envelope: signed.envelope(), chain, instances: vec![instance], clash: false }
 }
 
 #[test]

@@ -52,10 +52,10 @@ fn check_candidate(
 ) -> Result<SignedRef, TrustError> {
     let signed = verifier.open(&candidate.envelope)?;
     let record = &signed.record;
-    let of_zone = record.zone == zone.as_str()
+    let of_zone = record.zone() == zone.as_str()
         && record.kind() == Kind::Tool
-        && record.body.is_some()
-        && FullName::parse(&record.name).is_ok_and(|name| name.is_in(zone));
+        && !record.is_tombstone()
+        && FullName::parse(record.name()).is_ok_and(|name| name.is_in(zone));
     if !of_zone {
         return Err(TrustError::Chain(record.node.short()));
     }

@@ -19,7 +19,7 @@ use aop_proto::access::Sight;
 use aop_proto::cache::{Level, Quality, lifetime};
 use aop_proto::name::ZoneName;
 use aop_proto::params::TTL_L2;
-use aop_proto::record::ToolBody;
+use aop_proto::record::AgentBody;
 use aop_proto::resolver::{Freshness, Outcome, Source};
 use aop_proto::search::{Found, Lost, Ranked, Why};
 use aop_proto::wire::message::{Form, Health, Instance};
@@ -178,8 +178,16 @@ pub struct Hit {
     pub also: Vec<String>,
     /// Why whoever asked cannot use it now; empty where he can.
     pub obstacles: Vec<Obstacle>,
-    /// Its body, as signed.
-    pub body: Arc<ToolBody>,
+    /// Its name at the upstream.
+    pub original: String,
+    /// Words to filter by.
+    pub tags: Vec<String>,
+    /// What it can do, to filter by.
+    pub capabilities: Vec<String>,
+    /// Questions it answers.
+    pub examples: Vec<String>,
+    /// The agent behind it, when there is one.
+    pub agent: Option<AgentBody>,
     /// Its record's place: origin, incarnation, number, epoch, issued, expires.
     pub place: Place,
 }
@@ -208,25 +216,25 @@ impl Hit {
     }
 
     fn new(rank: usize, found: &Found, outcome: &Outcome, calls: Option<&Sight>) -> Self {
-        let body = found.instance.body.clone();
+        let body = found.instance.body();
         let record = &found.instance.signed.record;
         let (source, checked) = &outcome.answers[found.answer];
-        let definition: Value = serde_json::from_slice(&body.definition).unwrap_or_default();
+        let definition: Value = serde_json::from_slice(body.definition).unwrap_or_default();
         let text = |key: &str| definition.get(key).and_then(Value::as_str).map(str::to_owned);
         let label = found.name.as_str().split('.').next().unwrap_or_default();
-        let hash = record.def_hash.map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
+        let hash = record.def_hash().map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
         let mut hit = Self {
             rank,
             score: if found.exact { 1.0 } else { found.share },
             exact: found.exact,
             id: format!("{}/{}", body.server, body.original),
             name: found.name.to_string(),
-            wire_name: aop_proto::name::wire_name(&body.server, label),
+            wire_name: aop_proto::name::wire_name(body.server, label),
             zone: found.zone.to_string(),
-            server: body.server.clone(),
+            server: body.server.to_owned(),
             title: text("title"),
             description: text("description").unwrap_or_default(),
-            definition: Bytes::from(body.definition.clone()),
+            definition: Bytes::copy_from_slice(body.definition),
             def_hash: format!("sha256:{hash}"),
             source: source_name(*source),
             authoritative: matches!(source, Source::Local | Source::Parent | Source::Child),
@@ -240,16 +248,24 @@ impl Hit {
                 origin: record.node.to_string(),
                 incarnation: record.incarnation,
                 seq: record.seq,
-                epoch: record.epoch,
-                issued_ms: record.issued_ms,
+                epoch: record.epoch(),
+                issued_ms: record.issued_ms(),
                 expires_ms: record.expires_ms,
             },
             obstacles: Vec::new(),
-            body,
+            original: body.original.to_owned(),
+            tags: owned(&body.tags),
+            capabilities: owned(&body.capabilities),
+            examples: owned(&body.examples),
+            agent: body.agent.map(AgentBody::from),
         };
         hit.obstacles = usable::obstacles(&hit, calls);
         hit
     }
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
 const fn source_name(source: Source) -> &'static str {
@@ -345,7 +361,7 @@ fn continues_after(outcome: &Outcome) -> Option<String> {
         let held = checked.records.len() as u64 + u64::from(checked.refused);
         outcome.question.form == Form::List && checked.answer.matches > held
     });
-    cut.filter_map(|(_, checked)| checked.records.last().map(|signed| signed.record.name.to_lowercase())).min()
+    cut.filter_map(|(_, checked)| checked.records.last().map(|signed| signed.record.name().to_lowercase())).min()
 }
 
 impl Resolution {

@@ -175,7 +175,7 @@ impl Calls {
         let left = timeout.saturating_sub(started.elapsed());
         if instance.node == self.handle.view().node {
             let call = UpstreamCall {
-                tool: hit.body.original.clone(),
+                tool: hit.original.clone(),
                 arguments: request.arguments.clone(),
                 extra: request.extra.clone(),
                 timeout: left,
@@ -242,18 +242,18 @@ impl Calls {
         let Some(own) = own else {
             return Err(refuse(no_tool_here(name.as_str(), &view)));
         };
-        let hash = own.signed.record.def_hash;
+        let hash = own.signed.record.def_hash();
         if call.def_hash.is_some() && call.def_hash != hash {
             return Err(refuse(changed(&call.name)));
         }
         let key = hash.map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
         noted.found(&call.name, view.zone.as_str(), &format!("sha256:{key}"));
         let arguments = Bytes::from(call.arguments.clone());
-        self.schemas.check(&call.name, &key, &own.body.definition, &arguments).map_err(refuse)?;
+        self.schemas.check(&call.name, &key, own.body().definition, &arguments).map_err(refuse)?;
         let extra = call.extra.iter().map(|(key, bytes)| (key.clone(), Bytes::from(bytes.clone()))).collect();
         let timeout = Duration::from_millis(u64::from(call.deadline_ms)).min(CALL_TIMEOUT.2);
-        let upstream = UpstreamCall { tool: own.body.original.clone(), arguments, extra, timeout, progress };
-        self.call_here(&own.body.server, &call.name, upstream).await
+        let upstream = UpstreamCall { tool: own.body().original.to_owned(), arguments, extra, timeout, progress };
+        self.call_here(own.body().server, &call.name, upstream).await
     }
 }
 

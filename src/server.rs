@@ -24,7 +24,7 @@ use aop_proto::codec::Wire as _;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, Node, Refusal, Restored};
-use aop_proto::record::{Revocation, Signed};
+use aop_proto::record::{Reader, Revocation};
 use aop_proto::view::View;
 use aop_proto::wire::message::Fork;
 use tokio::sync::mpsc;
@@ -409,11 +409,11 @@ async fn incarnation(store: &Store, kept: &Kept, wall_ms: u64) -> anyhow::Result
 
 /// What an earlier run left, if it was of the same zone.
 fn restored(store: &Store, kept: Kept, zone: &ZoneName) -> anyhow::Result<Restored> {
-    let mut records = Vec::new();
+    let (mut records, mut reader) = (Vec::new(), Reader::default());
     for (_, value) in store.load(Table::Records)? {
-        let (signed, _) = Signed::read(&value).context("a stored record cannot be read")?;
-        if signed.record.zone != zone.as_str() {
-            let held = &signed.record.zone;
+        let signed = reader.read(&value).context("a stored record cannot be read")?;
+        if signed.record.zone() != zone.as_str() {
+            let held = signed.record.zone();
             return Err(Problem::new(Kind::Config, format!("the data directory is of zone {held}, not of {zone}"))
                 .hint(format!("aop-node --zone {zone} --data-dir DIR"))
                 .into());

@@ -161,7 +161,7 @@ pub(crate) fn run(what: &str, encoded: usize) -> Result<()> {
             let node = library::node(ZONE, TOOLS)?;
             let held = held(&node)?;
             let tools = node.view().tools;
-            let bytes: usize = tools.all().iter().map(|tool| tool.shown().signed.envelope.len()).sum();
+            let bytes: usize = tools.all().iter().map(|tool| tool.shown().signed.envelope_len()).sum();
             Weight { held, encoded: bytes as f64 / tools.len() as f64 }
         }
         other => return Err(format!("nobody weighs {other}").into()),
@@ -178,7 +178,7 @@ fn index() -> Result<Index> {
         let tool = read_catalogue(&catalogue::line(number), &zone)?;
         let (server, original) = (tool.server, tool.original);
         let body = ToolBody { server, original, definition: tool.definition.to_vec(), ..ToolBody::default() };
-        index.insert(DocId(u32::try_from(number)?), Arc::new(terms_of(&body)));
+        index.insert(DocId(u32::try_from(number)?), Arc::new(terms_of(&body.text())));
     }
     // Readers hold the last one.
     index.snapshot();

@@ -18,7 +18,7 @@ use crate::params::FRAME_BYTES_MAX;
 /// this is above [`FRAME_BYTES_MAX`]: no item of a full vector of ours takes twice its bytes in memory.
 const PREALLOCATION_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
-type Format = Configuration<
+pub(crate) type Format = Configuration<
     true,
     PREALLOCATION_BYTES_MAX,
     wincode::len::BincodeLen,
@@ -71,7 +71,7 @@ where
     T: WireWrite<Format, Src = T> + for<'de> WireRead<'de, Format, Dst = T>,
 {
     fn encode(&self) -> Vec<u8> {
-        wincode::config::serialize(self, format()).expect("values we make stay within the format's bounds")
+        write(self)
     }
 
     fn try_encode(&self) -> Option<Vec<u8>> {
@@ -79,18 +79,41 @@ where
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.len() > FRAME_BYTES_MAX {
-            return Err(DecodeError::TooLong(bytes.len()));
-        }
-        let invalid = |why: String| DecodeError::Invalid { what: short_name::<T>(), why };
-        let value: T =
-            wincode::config::deserialize_exact(bytes, format()).map_err(|error| invalid(error.to_string()))?;
-        // The format leaves one choice, how wide a number is written, and every wider one is longer: equal length is equal bytes.
-        match wincode::config::serialized_size(&value, format()) {
-            Ok(size) if size == bytes.len() as u64 => Ok(value),
-            _ => Err(invalid("a number is written wider than it needs".to_owned())),
-        }
+        read_in_place(bytes)
     }
+}
+
+/// The value of exactly these bytes; it may borrow its texts from them.
+///
+/// # Errors
+/// [`DecodeError`]; no state changes.
+pub(crate) fn read_in_place<'a, T>(bytes: &'a [u8]) -> Result<T, DecodeError>
+where
+    T: WireWrite<Format, Src = T> + WireRead<'a, Format, Dst = T>,
+{
+    if bytes.len() > FRAME_BYTES_MAX {
+        return Err(DecodeError::TooLong(bytes.len()));
+    }
+    let invalid = |why: String| DecodeError::Invalid { what: short_name::<T>(), why };
+    let value: T = wincode::config::deserialize_exact(bytes, format()).map_err(|error| invalid(error.to_string()))?;
+    // The format leaves one choice, how wide a number is written, and every wider one is longer: equal length is equal bytes.
+    if len_of(&value) != Some(bytes.len()) {
+        return Err(invalid("a number is written wider than it needs".to_owned()));
+    }
+    Ok(value)
+}
+
+/// How many bytes a value has, or `None` when it breaks the format's bounds.
+pub(crate) fn len_of<T: WireWrite<Format, Src = T>>(value: &T) -> Option<usize> {
+    wincode::config::serialized_size(value, format()).ok().and_then(|size| usize::try_from(size).ok())
+}
+
+/// The bytes of a value that borrows.
+///
+/// # Panics
+/// As [`Wire::encode`].
+pub(crate) fn write<T: WireWrite<Format, Src = T>>(value: &T) -> Vec<u8> {
+    wincode::config::serialize(value, format()).expect("values we make stay within the format's bounds")
 }
 
 fn short_name<T>() -> &'static str {

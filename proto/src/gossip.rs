@@ -76,7 +76,7 @@ impl News {
     /// The news that these records of one log are, `None` when there are none.
     pub fn of(stored: &[SignedRef]) -> Option<Self> {
         let first = stored.iter().min_by_key(|signed| signed.record.seq)?;
-        let bytes = stored.iter().map(|signed| signed.envelope.len()).sum();
+        let bytes = stored.iter().map(|signed| signed.envelope_len()).sum();
         Some(Self { origin: first.record.origin(), after: first.record.seq - 1, bytes })
     }
 }
@@ -400,7 +400,7 @@ fn pick(from: &[NodeId], count: usize, fits: impl Fn(&NodeId) -> bool, chance: &
 pub(crate) fn fork_of(evidence: &Evidence, chains: &Chains) -> Option<Fork> {
     let chain = chains.get(evidence.origin().node)?.into_owned();
     let (one, other) = evidence.records();
-    Some(Fork { chain, one: one.envelope.to_vec(), other: other.envelope.to_vec() })
+    Some(Fork { chain, one: one.envelope(), other: other.envelope() })
 }
 
 fn is_closing(message: &Message) -> bool {

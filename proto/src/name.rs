@@ -46,8 +46,23 @@ pub fn check_label(label: &str) -> Result<(), NameError> {
 }
 
 const fn is_label_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+    c.is_ascii() && is_label_byte(c as u8)
 }
+
+const fn is_label_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+/// The same of every byte: names are read with every question.
+const IS_LABEL_BYTE: [bool; 256] = {
+    let mut fits = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        fits[byte] = is_label_byte(byte as u8);
+        byte += 1;
+    }
+    fits
+};
 
 fn check_labels(text: &str) -> Result<(), NameError> {
     if text.len() > NAME_CHARS_MAX {
@@ -68,7 +83,7 @@ fn fits(text: &str) -> bool {
     for byte in text.bytes() {
         match byte {
             b'.' if length > 0 => length = 0,
-            _ if is_label_char(char::from(byte)) && length < LABEL_CHARS_MAX => length += 1,
+            _ if IS_LABEL_BYTE[usize::from(byte)] && length < LABEL_CHARS_MAX => length += 1,
             _ => return false,
         }
     }
@@ -171,8 +186,10 @@ fn strip_zone<'a>(name: &'a str, zone: &str) -> Option<&'a str> {
 /// The full name of a tool, as written; compared and ordered in lower case.
 #[derive(Clone)]
 pub struct FullName {
+    /// The name as written, and behind it, where that differs, in lower case.
     text: Arc<str>,
-    key: Arc<str>,
+    /// Where the lower case begins.
+    key_at: u8,
 }
 
 impl FullName {
@@ -183,34 +200,32 @@ impl FullName {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         check_labels(text)?;
-        let text: Arc<str> = Arc::from(text);
-        let key = if text.bytes().any(|b| b.is_ascii_uppercase()) {
-            Arc::from(text.to_ascii_lowercase())
-        } else {
-            text.clone()
-        };
-        Ok(Self { text, key })
+        if !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Ok(Self { text: Arc::from(text), key_at: 0 });
+        }
+        let key_at = u8::try_from(text.len()).map_err(|_| NameError::TooLong)?;
+        Ok(Self { text: Arc::from([text, &text.to_ascii_lowercase()].concat()), key_at })
     }
 
     /// The name as it was written.
     pub fn as_str(&self) -> &str {
-        &self.text
+        if self.key_at == 0 { &self.text } else { &self.text[..usize::from(self.key_at)] }
     }
 
     /// The lower-case form by which names are compared.
     pub fn key(&self) -> &str {
-        &self.key
+        &self.text[usize::from(self.key_at)..]
     }
 
     /// Whether this name would lie in `zone` or below it: it ends in the zone's labels and has more.
     pub fn is_in(&self, zone: &ZoneName) -> bool {
-        zone.is_root() || strip_zone(&self.key, zone.as_str()).is_some_and(|local| !local.is_empty())
+        zone.is_root() || strip_zone(self.key(), zone.as_str()).is_some_and(|local| !local.is_empty())
     }
 }
 
 impl PartialEq for FullName {
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
+        self.key() == other.key()
     }
 }
 
@@ -224,19 +239,19 @@ impl PartialOrd for FullName {
 
 impl Ord for FullName {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key.cmp(&other.key)
+        self.key().cmp(other.key())
     }
 }
 
 impl fmt::Display for FullName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for FullName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
@@ -324,6 +339,14 @@ mod tests {
         assert!(matches!(ZoneName::parse("a..b"), Err(NameError::EmptyLabel(_))));
         assert!(matches!(ZoneName::parse(""), Err(NameError::EmptyLabel(_))));
         assert!(matches!(FullName::parse("a b"), Err(NameError::Character(_, ' '))));
+        for (text, fits) in
+            [("a.b", true), (".a", false), ("a.", true), ("a..", false), ("é.a", false), ("A-_9.z", true)]
+        {
+            assert_eq!(FullName::parse(text).is_ok(), fits, "{text}");
+        }
+        let long = "x".repeat(63);
+        assert!(FullName::parse(&format!("{long}.{long}")).is_ok());
+        assert!(matches!(FullName::parse(&format!("a.{long}x")), Err(NameError::LongLabel(_))));
         assert!(ZoneName::parse(&"x".repeat(63)).is_ok());
         assert!(matches!(ZoneName::parse(&"x".repeat(64)), Err(NameError::LongLabel(_))));
         assert_eq!(ZoneName::parse(&["a"; 128].join(".")), Err(NameError::TooLong));

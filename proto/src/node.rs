@@ -369,7 +369,7 @@ impl Node {
             now,
             chance: Chance::new(config.seed),
             registry: Registry::new(config.zone.clone()),
-            zone: Zone::sharing(config.opened.clone()),
+            zone: Zone::sharing(config.opened.clone(), &config.seed),
             membership: Membership::new(id, now.mono),
             gossip: Gossip::default(),
             resolver: Resolver::default(),

@@ -45,11 +45,11 @@ pub const CLOCK_BACK_MAX: Duration = Duration::from_secs(10);
 pub const DEFERRED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The same, of one node: whoever stamps far ahead takes an eighth of the room.
 pub const DEFERRED_BYTES_NODE_MAX: usize = DEFERRED_BYTES_MAX / 8;
-/// Bytes of logs that are being put together from parts, of all origins, each record as it came and as it was read: together with
+/// Bytes of logs that are being put together from parts, of all origins, each record reckoned as twice its bytes: together with
 /// everything else that is less than the 512 MiB a node may take.
 pub const STAGED_BYTES_MAX: usize = 384 * 1024 * 1024;
 /// What one log may count (PROTOCOL §10.11): 100,000 tools of 900 bytes. No more than fits the parts, where each
-/// record is held twice.
+/// record is reckoned twice.
 pub const LOG_BYTES_MAX: usize = STAGED_BYTES_MAX / 2;
 /// What a record counts of it beside its texts and its body: numbers, hash, signature, head and a path of 18 hashes, which a flush of
 /// a whole log has, and half of what a part is reckoned to take besides: 971 bytes at most.

@@ -4,18 +4,16 @@
 //! body *means* is decided by the readers of its kind; a body this build cannot read is kept and relayed all the same (DESIGN D12).
 
 mod by_node;
-
-use std::cmp::Ordering;
-use std::fmt;
-use std::sync::{Arc, OnceLock};
-
-use bytes::Bytes;
-use sha2::{Digest, Sha256};
+mod signed;
 
 pub use by_node::{ByNode, OfNode};
+pub(crate) use signed::EnvelopeText;
+pub use signed::{AgentText, Held, Reader, Signed, SignedRef, ToolText, WAY_STEPS_MAX};
+use std::cmp::Ordering;
+use std::fmt;
 
-use crate::codec::{DecodeError, Wire, WireRead, WireWrite};
-use crate::params::{LOG_BYTES_RECORD, RECORD_BYTES_MAX};
+use crate::codec::{WireRead, WireWrite};
+use crate::params::LOG_BYTES_RECORD;
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
@@ -219,11 +217,6 @@ impl Record {
         (self.kind(), self.name.to_ascii_lowercase())
     }
 
-    /// What it counts of [`LOG_BYTES_MAX`](crate::params::LOG_BYTES_MAX).
-    pub(crate) fn counted_bytes(&self) -> usize {
-        counted_bytes(&self.zone, &self.name, self.body.as_deref())
-    }
-
     /// Whether its lease has ended at `wall_ms`.
     pub const fn is_expired(&self, wall_ms: u64) -> bool {
         self.expires_ms != 0 && self.expires_ms <= wall_ms
@@ -265,94 +258,6 @@ pub struct Envelope {
     pub signature: [u8; 64],
 }
 
-/// A record and the bytes it came in. Made only by `trust`, after the signature held, or from the node's own store.
-#[derive(Clone)]
-pub struct Signed {
-    /// What it says.
-    pub record: Record,
-    /// The encoded [`Envelope`], relayed and stored as it is.
-    pub envelope: Bytes,
-    /// Hash of its payload, by which two contents for one dot are told apart.
-    pub hash: Hash,
-    /// The origin's log after the flush it was signed with.
-    pub head: Head,
-    /// See [`Signed::tool_body`].
-    body: OnceLock<Option<Body>>,
-}
-
-/// A body that was decoded, of the kinds that are read more than once.
-#[derive(Clone)]
-enum Body {
-    Node(Box<NodeBody>),
-    Tool(Arc<ToolBody>),
-}
-
-impl Signed {
-    /// A record, its bytes, their hash and the head they were signed with, which the caller knows to belong together.
-    pub(crate) const fn new(record: Record, envelope: Bytes, hash: Hash, head: Head) -> Self {
-        Self { record, envelope, hash, head, body: OnceLock::new() }
-    }
-
-    /// Reads an envelope whose signature somebody else has checked, or will.
-    ///
-    /// # Errors
-    /// When the bytes are no envelope, the payload is no record, or one of them is above [`RECORD_BYTES_MAX`].
-    pub fn read(bytes: &[u8]) -> Result<(Self, Envelope), DecodeError> {
-        let envelope = Envelope::decode(bytes)?;
-        if envelope.payload.len() > RECORD_BYTES_MAX {
-            return Err(DecodeError::TooLong(envelope.payload.len()));
-        }
-        let record = Record::decode(&envelope.payload)?;
-        let hash = Sha256::digest(&envelope.payload).into();
-        let head = envelope.head;
-        Ok((Self::new(record, Bytes::copy_from_slice(bytes), hash, head), envelope))
-    }
-
-    /// What a tool's record says of it; `None` for a tombstone, a body of a later version and every other kind. It is decoded once,
-    /// when somebody first asks, for all who share the record.
-    pub fn tool_body(&self) -> Option<&Arc<ToolBody>> {
-        match self.body()? {
-            Body::Tool(body) => Some(body),
-            Body::Node(_) => None,
-        }
-    }
-
-    /// The same of a node's record.
-    pub fn node_body(&self) -> Option<&NodeBody> {
-        match self.body()? {
-            Body::Node(body) => Some(body),
-            Body::Tool(_) => None,
-        }
-    }
-
-    fn body(&self) -> Option<&Body> {
-        let decode = |bytes| match self.record.kind() {
-            Kind::Tool => ToolBody::of(&self.record).map(|body| Body::Tool(Arc::new(body))),
-            Kind::Node => NodeBody::decode(bytes).ok().map(|body| Body::Node(Box::new(body))),
-            _ => None,
-        };
-        self.body.get_or_init(|| self.record.body.as_deref().and_then(decode)).as_ref()
-    }
-}
-
-/// Whether somebody has asked for its body yet makes no difference.
-impl PartialEq for Signed {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.record, &self.envelope, self.hash, self.head) == (&other.record, &other.envelope, other.hash, other.head)
-    }
-}
-
-impl Eq for Signed {}
-
-impl fmt::Debug for Signed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}#{} {} {}", self.record.origin(), self.record.seq, self.record.kind, self.record.name)
-    }
-}
-
-/// A shared, verified record.
-pub type SignedRef = Arc<Signed>;
-
 /// Body of [`Kind::Tool`]: one tool as one node serves it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, WireRead, WireWrite)]
 pub struct ToolBody {
@@ -380,13 +285,27 @@ pub struct ToolBody {
 pub const TOOL_WORDS_MAX: usize = 256;
 
 impl ToolBody {
-    /// What a tool's record says of it, read anew. `None` for a tombstone, for every other kind, and for a body that is of a later
-    /// version or has more than [`TOOL_WORDS_MAX`] words: it is kept and relayed, and shows nothing.
-    pub fn of(record: &Record) -> Option<Self> {
-        let bytes = record.body.as_deref().filter(|_| record.kind() == Kind::Tool)?;
-        let body = Self::decode(bytes).ok()?;
-        let words = body.tags.len() + body.capabilities.len() + body.examples.len();
-        (words <= TOOL_WORDS_MAX).then_some(body)
+    /// The same, as it is read from a record.
+    pub fn text(&self) -> ToolText<'_> {
+        fn texts(texts: &[String]) -> Vec<&str> {
+            texts.iter().map(String::as_str).collect()
+        }
+        let agent = self.agent.as_ref();
+        ToolText {
+            server: &self.server,
+            original: &self.original,
+            definition: &self.definition,
+            tags: texts(&self.tags),
+            capabilities: texts(&self.capabilities),
+            examples: texts(&self.examples),
+            agent: agent.map(|agent| AgentText {
+                model: &agent.model,
+                role: &agent.role,
+                parameters: &agent.parameters,
+            }),
+            replica: self.replica,
+            served: self.served,
+        }
     }
 }
 
@@ -580,6 +499,7 @@ pub struct Author {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Wire;
 
     #[test]
     fn node_ids_are_written_and_read_back() {
@@ -611,7 +531,9 @@ mod tests {
                 def_hash: None,
                 body,
             };
-            Signed::new(record, Bytes::new(), [0; 32], Head::default())
+            let (payload, head) = (record.encode(), Head::default());
+            let envelope = Envelope { payload, index: 0, path: Vec::new(), head, signature: [0; 64] };
+            Signed::read(&envelope.encode()).expect("an envelope")
         };
         let node = signed(Kind::Node, Some(body.encode()));
         assert_eq!(node.node_body(), Some(&body));

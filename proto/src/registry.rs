@@ -95,7 +95,7 @@ impl Evidence {
     /// `None` when they prove nothing: another dot, or the same content under the same head.
     pub fn of(a: &SignedRef, b: &SignedRef) -> Option<Self> {
         let same_dot = a.record.origin() == b.record.origin() && a.record.seq == b.record.seq;
-        let (one, other) = if a.envelope <= b.envelope { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) };
+        let (one, other) = if a.envelope() <= b.envelope() { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) };
         (same_dot && differ(a, b)).then_some(Self { one, other })
     }
 
@@ -106,7 +106,7 @@ impl Evidence {
 
     /// Whether both records are of that zone.
     pub fn is_of(&self, zone: &ZoneName) -> bool {
-        [&self.one, &self.other].iter().all(|signed| signed.record.zone == zone.as_str())
+        [&self.one, &self.other].iter().all(|signed| signed.record.zone() == zone.as_str())
     }
 
     /// The two records.
@@ -116,7 +116,7 @@ impl Evidence {
 }
 
 fn differ(a: &SignedRef, b: &SignedRef) -> bool {
-    (a.hash, a.head) != (b.hash, b.head)
+    (a.hash, a.head()) != (b.hash, b.head())
 }
 
 /// What a change means for readers: the record that stands now and the one it replaced.
@@ -244,7 +244,7 @@ impl Registry {
 
     /// The signed head that one origin's log is at.
     pub fn head_of(&self, origin: Origin) -> Option<&Head> {
-        self.log(origin).map(|log| &log.last().head)
+        self.log(origin).map(|log| log.last().head())
     }
 
     /// The record that `origin` last wrote under a key, tombstones included; the name in any case.
@@ -507,9 +507,9 @@ impl Registry {
         let record = &signed.record;
         applied.dropped.push((record.origin(), record.seq));
         let log = self.slots.get(record.node).and_then(Slot::log);
-        let latest = log.and_then(|log| log.latest(record.kind(), &record.name));
-        let stands = latest.is_some_and(|latest| latest.record.body.is_some());
-        if record.body.is_some() && !stands {
+        let latest = log.and_then(|log| log.latest(record.kind(), record.name()));
+        let stands = latest.is_some_and(|latest| !latest.record.is_tombstone());
+        if !record.is_tombstone() && !stands {
             applied.changes.push(Change::Gone(signed.clone()));
         }
     }
@@ -540,7 +540,7 @@ impl Registry {
             // A function of the origin alone: all who know agree, whichever of the records they had.
             Slot::Forked(evidence) => Term::of(1, node, evidence.origin().incarnation, &Head::default()),
             Slot::Held(log) => {
-                let head = if self.unsure.contains(&node) { log.head() } else { log.last().head };
+                let head = if self.unsure.contains(&node) { log.head() } else { *log.last().head() };
                 Term::of(0, node, log.origin().incarnation, &head)
             }
         });
@@ -551,7 +551,7 @@ impl Registry {
 impl Applied {
     fn put(&mut self, signed: &SignedRef) {
         self.stored.push(signed.clone());
-        if signed.record.body.is_some() {
+        if !signed.record.is_tombstone() {
             self.changes.push(Change::Put(signed.clone()));
         }
     }

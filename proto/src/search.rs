@@ -105,9 +105,9 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
         let Ok(zone) = ZoneName::parse(&checked.answer.zone) else { continue };
         for (candidate, signed) in checked.answer.candidates.iter().zip(&checked.records) {
             let Some(instance) = ToolInstance::read(signed) else { continue };
-            let (name, zone) = (instance.name.clone(), zone.clone());
-            let exact = name.key() == asked || aliases(&name, &instance.body).contains(&asked);
-            let score = scorer.as_ref().map_or(0.0, |scorer| scorer.score(&terms_of(&instance.body)));
+            let (name, zone, body) = (instance.name(), zone.clone(), instance.body());
+            let exact = name.key() == asked || aliases(&name, &body).contains(&asked);
+            let score = scorer.as_ref().map_or(0.0, |scorer| scorer.score(&terms_of(&body)));
             let ceiling = scorer.as_ref().map_or(0.0, Scorer::ceiling);
             let share = if score > 0.0 { score / ceiling } else { 0.0 };
             let (instances, clash) = (candidate.instances.clone(), candidate.clash);
@@ -165,7 +165,7 @@ fn grouped(ranked: Vec<Found>, lost: &mut Vec<Lost>) -> Vec<Found> {
     let mut groups: Vec<Found> = Vec::with_capacity(ranked.len());
     let mut first: BTreeMap<[u8; 32], usize> = BTreeMap::new();
     for found in ranked {
-        let definition = found.instance.signed.record.def_hash.filter(|_| !found.exact);
+        let definition = found.instance.signed.record.def_hash().filter(|_| !found.exact);
         match definition.and_then(|hash| first.get(&hash).copied()) {
             Some(at) => {
                 groups[at].also.push(found.name.clone());

@@ -74,9 +74,11 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// An empty zone that reads no words anew which somebody else has read.
-    pub fn sharing(opened: Option<Arc<dyn Opened>>) -> Self {
-        Self { opened, ..Self::default() }
+    /// An empty zone that reads no words anew which somebody else has read, and finds names by hashes that only who knows `seed` knows.
+    pub fn sharing(opened: Option<Arc<dyn Opened>>, seed: &[u8; 32]) -> Self {
+        let hash = tag_hash(&[b"names", seed]);
+        let key = u64::from_le_bytes(*hash.first_chunk().expect("8 of 32 bytes"));
+        Self { opened, tools: Tools::keyed(key), ..Self::default() }
     }
 
     /// Follows one change of the registry. A record that this build cannot read, or may not show to everybody, shows nothing; what it
@@ -111,9 +113,9 @@ impl Zone {
 
     fn apply_tool(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
         let read = if put { ToolInstance::read(signed) } else { None };
-        let name = read.as_ref().map(|read| read.name.clone()).or_else(|| tool_name(signed))?;
+        let name = tool_name(signed)?;
         let before = self.tools.find(&name).cloned();
-        let mut instances = before.as_ref().map(|tool| tool.instances.clone()).unwrap_or_default();
+        let mut instances = before.as_ref().map(|tool| tool.instances.to_vec()).unwrap_or_default();
         let place = instances.binary_search_by_key(&signed.record.node, ToolInstance::node);
         let changed = place.is_ok() || read.is_some();
         if let Ok(at) = place {
@@ -147,14 +149,14 @@ impl Zone {
         let tool = Tool::of(instances, document);
         let shown = tool.shown();
         let terms = self.opened.as_ref().and_then(|opened| opened.take_terms(&shown.signed));
-        self.index.insert(document, terms.unwrap_or_else(|| Arc::new(terms_of(&shown.body))));
+        self.index.insert(document, terms.unwrap_or_else(|| Arc::new(terms_of(&shown.body()))));
         self.tools.put(tool);
     }
 
     fn apply_server(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
-        let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| ServerBody::decode(body).ok());
+        let body = signed.record.body().filter(|_| put).and_then(|body| ServerBody::decode(body).ok());
         // As a log's keys are compared, in any case: a record replaces one that writes the name otherwise.
-        let name = signed.record.name.to_ascii_lowercase();
+        let name = signed.record.name().to_ascii_lowercase();
         let key = (signed.record.node, name.clone());
         let servers = Arc::make_mut(&mut self.tools.servers);
         let old = match &body {
@@ -170,15 +172,15 @@ impl Zone {
             }
         }
         let up = body.is_some_and(|body| body.up);
-        changed.then(|| What::Server { node: signed.record.node, server: signed.record.name.clone(), up })
+        changed.then(|| What::Server { node: signed.record.node, server: signed.record.name().to_owned(), up })
     }
 
     fn apply_delegation(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
-        let name = ZoneName::parse(&signed.record.name).ok()?;
-        if !name.as_str().eq_ignore_ascii_case(&signed.record.name) {
+        let name = ZoneName::parse(signed.record.name()).ok()?;
+        if !name.as_str().eq_ignore_ascii_case(signed.record.name()) {
             return None;
         }
-        let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| DelegationBody::decode(body).ok());
+        let body = signed.record.body().filter(|_| put).and_then(|body| DelegationBody::decode(body).ok());
         let child = self.children.entry(name.clone()).or_default();
         let known = !child.is_empty();
         match body {
@@ -196,8 +198,8 @@ impl Zone {
     }
 
     fn apply_grant(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
-        let name = ZoneName::parse(&signed.record.name).ok()?;
-        let body = signed.record.body.as_deref().filter(|_| put).and_then(|body| GrantBody::decode(body).ok());
+        let name = ZoneName::parse(signed.record.name()).ok()?;
+        let body = signed.record.body().filter(|_| put).and_then(|body| GrantBody::decode(body).ok());
         let role = body.and_then(|body| Role::from_number(body.role));
         let by_node = self.grants.entry(name.clone()).or_default();
         match role {
@@ -217,7 +219,7 @@ impl Zone {
     }
 
     fn apply_node(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
-        if !signed.record.node.is_name(&signed.record.name) {
+        if !signed.record.node.is_name(signed.record.name()) {
             return None;
         }
         let nodes = Arc::make_mut(&mut self.tools.nodes);

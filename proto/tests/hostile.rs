@@ -122,7 +122,7 @@ fn what_cannot_be_read_is_kept_and_relayed_as_it_came() {
         range = registry.range_of(author.origin, Standing::Through(0)).unwrap();
         relayed = range.records.iter().map(|bytes| Verifier::default().open(bytes).unwrap()).collect();
     }
-    assert!(relayed.iter().map(|signed| &signed.envelope).eq(signed.iter().map(|signed| &signed.envelope)));
+    assert!(relayed.iter().map(|signed| signed.envelope()).eq(signed.iter().map(|signed| signed.envelope())));
 }
 
 #[test]

@@ -300,7 +300,7 @@ fn a_quarantined_life_is_ended_when_its_node_stays_away() {
     pair.write(vec![node_record(&id(2).to_string(), THERE)]);
     let envelope = |name: &str| {
         let record = Record { incarnation: 1, seq: 2, ..record(Kind::Server, name, None) };
-        pair.other.sign(record, Head::default()).envelope.to_vec()
+        pair.other.sign(record, Head::default()).envelope()
     };
     let (one, other) = (envelope("a"), envelope("b"));
     pair.say(Fork { chain: pair.chain.clone(), one, other });

@@ -219,7 +219,7 @@ impl Checks {
                 Self::judge(self.stamps.kept(number, host.id, signed));
             }
             if !self.truth.is_honest(signed.record.node) {
-                self.calm.heard(&signed.record.zone, time);
+                self.calm.heard(signed.record.zone(), time);
             }
         }
         if keep.iter().any(|keep| matches!(keep, Keep::Fork(origin, _) if !self.truth.is_honest(origin.node))) {

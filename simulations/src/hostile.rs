@@ -209,7 +209,7 @@ impl Enemy {
                 let record = self.record(world, origin, through + 1, "by_enemy");
                 messages.extend(self.ranges(through, sign(&self.key, &[], vec![record]), 1));
                 let Some(signed) = record_of(world, *victim, origin) else { continue };
-                let mut envelope = signed.envelope.to_vec();
+                let mut envelope = signed.envelope();
                 envelope[40] ^= 1;
                 let range = Range {
                     origin,
@@ -219,12 +219,9 @@ impl Enemy {
                     records: vec![envelope.clone()],
                 };
                 messages.push(Ranges { ranges: vec![range], chains: Vec::new(), more: false, hop: 1 }.into());
+                messages.push(Fork { one: signed.envelope(), other: envelope, chain: self.chain.clone() }.into());
                 messages
-                    .push(Fork { one: signed.envelope.to_vec(), other: envelope, chain: self.chain.clone() }.into());
-                messages.push(
-                    Fork { one: signed.envelope.to_vec(), other: signed.envelope.to_vec(), chain: self.chain.clone() }
-                        .into(),
-                );
+                    .push(Fork { one: signed.envelope(), other: signed.envelope(), chain: self.chain.clone() }.into());
             }
         }
         messages

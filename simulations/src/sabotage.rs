@@ -131,7 +131,7 @@ impl World {
         let incarnation = node.registry().incarnation_of(id)?;
         let mut records = node.registry().records_of(Origin { node: id, incarnation });
         let own = records.find(|signed| signed.record.kind() == Kind::Node)?;
-        NodeBody::decode(own.record.body.as_deref()?).ok().map(|body| body.chain)
+        NodeBody::decode(own.record.body()?).ok().map(|body| body.chain)
     }
 
     /// How long things may take once this world is calm.
@@ -167,7 +167,7 @@ pub fn ranges(from_exclusive: u64, records: &[Arc<Signed>], chain: Vec<Certifica
         from_exclusive,
         to_inclusive: last.record.seq,
         cut: false,
-        records: records.iter().map(|signed| signed.envelope.to_vec()).collect(),
+        records: records.iter().map(|signed| signed.envelope()).collect(),
     };
     Some(Ranges { ranges: vec![range], chains: vec![chain], more: false, hop })
 }

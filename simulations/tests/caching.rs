@@ -63,7 +63,7 @@ fn what_one_zone_asked_for_another_hears_from_the_zone_between_them() {
         world.run_for(Duration::from_secs(1));
         for host in [root, writing, deep] {
             let changed = world.resolve(host, question.clone());
-            let body = &changed.found[0].instance.body.definition;
+            let body = changed.found[0].instance.body().definition;
             assert!(String::from_utf8_lossy(body).contains("anywhere"), "{host:?}");
         }
     }

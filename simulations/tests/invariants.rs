@@ -99,11 +99,11 @@ fn planted_second_content_under_a_number_turns_invariant_2_red() {
         world.doctor_frames(hosts[0], move |mut message| {
             if let (true, Message::Ranges(ranges)) = (planted, &mut message) {
                 for envelope in ranges.ranges.iter_mut().flat_map(|range| &mut range.records) {
-                    let (signed, _) = Signed::read(envelope).unwrap();
+                    let signed = Signed::read(envelope).unwrap();
                     if signed.record.node == id && signed.record.kind() == Kind::Server {
-                        let mut record = signed.record.clone();
+                        let mut record = signed.record.to_record();
                         record.issued_ms += 1;
-                        *envelope = sign_flush(&key, vec![record], signed.head).remove(0).envelope.to_vec();
+                        *envelope = sign_flush(&key, vec![record], *signed.head()).remove(0).envelope();
                     }
                 }
             }
@@ -137,7 +137,7 @@ fn planted_record_that_was_never_written_turns_invariant_3_red() {
             let (log, key) = (origin(&world, hosts[0]), world.key(hosts[0]));
             let held: Vec<Arc<Signed>> = world.node(hosts[0]).unwrap().registry().records_of(log).cloned().collect();
             let last = held.last().unwrap();
-            let mut record = last.record.clone();
+            let mut record = last.record.to_record();
             record.seq += 1;
             let records = aop_simulations::sabotage::sign(&key, &held, vec![record]);
             let ranges = aop_simulations::sabotage::ranges(last.record.seq, &records, Vec::new(), 1).unwrap();

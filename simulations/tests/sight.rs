@@ -72,7 +72,7 @@ impl Company {
             let (_, outcome) = self.ask(host, page);
             let mut stops = Vec::new();
             for (_, checked) in &outcome.answers {
-                let held = checked.records.iter().map(|signed| signed.record.name.to_lowercase());
+                let held = checked.records.iter().map(|signed| signed.record.name().to_lowercase());
                 names.extend(held.clone());
                 if checked.answer.matches > checked.records.len() as u64 {
                     stops.extend(held.max());

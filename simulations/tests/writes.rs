@@ -134,7 +134,7 @@ fn what_was_overwritten_and_still_stored_does_not_come_back() {
     let (before, own) = (world.plates(hosts[0]), world.origin(hosts[0]));
     world.write_through(hosts[0], Write::Remove("one.s.research".to_owned())).unwrap();
     world.run_for(SETTLED);
-    let is_passed = |signed: &Signed| signed.record.name.starts_with("one.");
+    let is_passed = |signed: &Signed| signed.record.name().starts_with("one.");
     let passed: Plates = before.into_iter().filter(|(_, signed)| is_passed(signed)).collect();
     for host in &hosts {
         world.crash(*host);

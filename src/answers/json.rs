@@ -81,7 +81,7 @@ impl Hit {
             "age_ms": millis(self.age),
             "ttl_ms": millis(self.ttl),
             "def_hash": self.def_hash,
-            "tags": self.body.tags,
+            "tags": self.tags,
             "health": self.health_json(),
             "instances": self.instances_json(),
             "usable": self.obstacles.is_empty(),
@@ -114,9 +114,9 @@ impl Hit {
         let definition = self.definition_json();
         object.insert("annotations".into(), definition.get("annotations").cloned().unwrap_or(Value::Null));
         object.insert("definition".into(), definition);
-        object.insert("capabilities".into(), json!(self.body.capabilities));
-        object.insert("examples".into(), json!(self.body.examples));
-        let agent = self.body.agent.as_ref().map(|agent| {
+        object.insert("capabilities".into(), json!(self.capabilities));
+        object.insert("examples".into(), json!(self.examples));
+        let agent = self.agent.as_ref().map(|agent| {
             let parameters: Value = serde_json::from_slice(&agent.parameters).unwrap_or(Value::Null);
             json!({"model": agent.model, "role": agent.role, "parameters": parameters})
         });

@@ -37,18 +37,13 @@ pub struct Ahead(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     /// By [`key_of`] their envelopes; of two with one key the later is kept.
-    records: HashMap<u64, Held>,
-    /// Keys in the order of coming, with the bytes of each envelope.
-    order: VecDeque<(u64, usize)>,
+    records: HashMap<u64, SignedRef>,
+    /// Keys in the order of coming, with the hash and the bytes of each.
+    order: VecDeque<(u64, Hash, usize)>,
+    /// The words of tools, by the hashes of their records, until somebody takes them.
+    terms: HashMap<Hash, Arc<Terms>>,
     bytes: usize,
     seals: Seals,
-}
-
-#[derive(Debug)]
-struct Held {
-    signed: SignedRef,
-    /// The words of a tool, until somebody takes them.
-    terms: Option<Arc<Terms>>,
 }
 
 /// Bytes at both ends of an envelope by which it is found: it begins with its name and ends with its place in a flush.
@@ -90,7 +85,7 @@ impl Ahead {
                 let opened =
                     verifier.open_with(envelope, |body, definition| terms = Some(terms_with(body, definition)));
                 if let Ok(signed) = opened {
-                    self.kept().keep(key_of(envelope), Held { signed, terms: terms.map(Arc::new) });
+                    self.kept().keep(key_of(envelope), signed, terms);
                 }
             }
         }
@@ -103,22 +98,22 @@ impl Ahead {
 }
 
 impl Kept {
-    fn find(&mut self, envelope: &[u8]) -> Option<&mut Held> {
-        let held = self.records.get_mut(&key_of(envelope))?;
-        // What was found here before is not compared again.
-        (std::ptr::eq(&*held.signed.envelope, envelope) || held.signed.envelope == envelope).then_some(held)
+    fn find(&self, envelope: &[u8]) -> Option<&SignedRef> {
+        self.records.get(&key_of(envelope)).filter(|signed| signed.is_envelope(envelope))
     }
 
-    fn keep(&mut self, key: u64, held: Held) {
-        let bytes = held.signed.envelope.len();
-        self.order.push_back((key, bytes));
+    fn keep(&mut self, key: u64, signed: SignedRef, terms: Option<Terms>) {
+        let (hash, bytes) = (signed.hash, signed.envelope_len());
+        self.order.push_back((key, hash, bytes));
         self.bytes += bytes;
-        self.records.insert(key, held);
+        self.records.insert(key, signed);
+        self.terms.extend(terms.map(|terms| (hash, Arc::new(terms))));
         while self.bytes > KEPT_BYTES_MAX
-            && let Some((oldest, bytes)) = self.order.pop_front()
+            && let Some((oldest, hash, bytes)) = self.order.pop_front()
         {
             self.bytes -= bytes;
             self.records.remove(&oldest);
+            self.terms.remove(&hash);
         }
     }
 }
@@ -130,11 +125,11 @@ fn is_fellow(view: &View, peer: NodeId) -> bool {
 
 impl Opened for Ahead {
     fn find(&self, bytes: &[u8]) -> Option<SignedRef> {
-        self.kept().find(bytes).map(|held| held.signed.clone())
+        self.kept().find(bytes).cloned()
     }
 
     fn keep(&self, signed: &SignedRef) {
-        self.kept().keep(key_of(&signed.envelope), Held { signed: signed.clone(), terms: None });
+        self.kept().keep(key_of(&signed.envelope()), signed.clone(), None);
     }
 
     fn knows(&self, seal: &Hash) -> bool {
@@ -146,7 +141,7 @@ impl Opened for Ahead {
     }
 
     fn take_terms(&self, signed: &Signed) -> Option<Arc<Terms>> {
-        self.kept().find(&signed.envelope)?.terms.take()
+        self.kept().terms.remove(&signed.hash)
     }
 }
 
@@ -191,13 +186,13 @@ mod tests {
     #[test]
     fn what_verifies_is_found_by_exactly_its_bytes_and_its_words_are_given_once() {
         let (body, signed) = tool(&SigningKey::from_bytes(&[1; 32]), 1);
-        let mut forged = signed.envelope.to_vec();
+        let mut forged = signed.envelope();
         *forged.last_mut().unwrap() ^= 1;
         let ahead = Ahead::default();
-        ahead.open_all(&mut Verifier::default(), &message(&[&forged, &signed.envelope, &signed.envelope]));
-        assert_eq!(ahead.find(&signed.envelope).as_deref(), Some(&signed));
+        ahead.open_all(&mut Verifier::default(), &message(&[&forged, &signed.envelope(), &signed.envelope()]));
+        assert_eq!(ahead.find(&signed.envelope()).as_deref(), Some(&signed));
         assert!(ahead.find(&forged).is_none());
-        assert_eq!(ahead.take_terms(&signed).as_deref(), Some(&terms_of(&body)));
+        assert_eq!(ahead.take_terms(&signed).as_deref(), Some(&terms_of(&body.text())));
         assert!(ahead.take_terms(&signed).is_none());
     }
 
@@ -206,9 +201,9 @@ mod tests {
         let (_, signed) = tool(&SigningKey::from_bytes(&[1; 32]), 1);
         let ahead = Ahead::default();
         let record = Arc::new(signed);
-        let most = KEPT_BYTES_MAX / record.envelope.len();
+        let most = KEPT_BYTES_MAX / record.envelope_len();
         for key in 0..2 * most as u64 {
-            ahead.kept().keep(key, Held { signed: record.clone(), terms: None });
+            ahead.kept().keep(key, record.clone(), None);
         }
         let kept = ahead.kept();
         assert_eq!((kept.records.len(), kept.order.len()), (most, most));

@@ -59,7 +59,7 @@ pub(super) fn op_of(keep: Keep) -> Op {
         Keep::Record(signed) => Op::Put {
             table: Table::Records,
             key: record_key(signed.record.origin(), signed.record.seq),
-            value: signed.envelope.clone(),
+            value: signed.envelope().into(),
         },
         Keep::Drop(origin, seq) => Op::Delete { table: Table::Records, key: record_key(origin, seq) },
         Keep::Incarnation(incarnation) => keep_incarnation(incarnation),

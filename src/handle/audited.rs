@@ -70,7 +70,7 @@ impl Handle {
 /// The definition that this node's tool of that name has, if it has such a tool.
 fn own_hash(view: &View, name: &str) -> Option<Option<Hash>> {
     let tool = view.tools.find(&FullName::parse(name).ok()?)?;
-    tool.of_node(view.node).map(|own| own.signed.record.def_hash)
+    tool.of_node(view.node).map(|own| own.signed.record.def_hash())
 }
 
 fn hashes_of(tools: &[NewTool]) -> Vec<Option<Hash>> {

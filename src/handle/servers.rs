@@ -300,8 +300,8 @@ impl Handle {
         let supervised = self.servers().into_iter().map(|server| server.name);
         let mut servers: BTreeSet<String> = supervised.filter(|server| server.to_lowercase() == wanted).collect();
         let mut all = view.tools.all();
-        let is_its = |own: &aop_proto::zone::ToolInstance| fit_label(&own.body.server).to_lowercase() == wanted;
-        all.retain(|tool| tool.of_node(view.node).is_some_and(is_its));
+        let is_its = |server: &str| fit_label(server).to_lowercase() == wanted;
+        all.retain(|tool| tool.of_node(view.node).is_some_and(|own| is_its(own.body().server)));
         servers.extend(all.into_iter().map(|tool| server_of(tool.name.as_str(), &view)));
         servers
     }
@@ -329,13 +329,13 @@ impl Handle {
     async fn leave_out(&self, name: &str) -> Result<(), Problem> {
         let view = self.view();
         for tool in view.tools.called(name) {
-            let Some(own) = tool.of_node(view.node).filter(|own| own.body.served) else { continue };
-            let server = own.body.server.to_ascii_lowercase();
+            let Some(own) = tool.of_node(view.node).filter(|own| own.body().served) else { continue };
+            let server = own.body().server.to_ascii_lowercase();
             let mut without = {
                 let all = self.inner.without.lock().unwrap_or_else(PoisonError::into_inner);
                 all.get(&server).cloned().unwrap_or_default()
             };
-            without.insert(own.body.original.clone());
+            without.insert(own.body().original.to_owned());
             let value =
                 serde_json::to_vec(&without).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
             let put = Op::Put { table: Table::Meta, key: without_key(&server), value: value.into() };
@@ -378,7 +378,8 @@ impl Handle {
         let supervised: BTreeSet<String> =
             self.servers().into_iter().map(|state| state.name.to_ascii_lowercase()).collect();
         let own = view.tools.all().into_iter().filter_map(|tool| tool.of_node(view.node));
-        let served: BTreeSet<&str> = own.filter(|own| own.body.served).map(|own| own.body.server.as_str()).collect();
+        let served: BTreeSet<&str> =
+            own.map(|own| own.body()).filter(|body| body.served).map(|body| body.server).collect();
         for server in served.into_iter().filter(|server| !supervised.contains(&server.to_ascii_lowercase())) {
             tracing::warn!(server, "no longer configured; `aop unregister` ends its tools");
             let error = "no longer configured".to_owned();

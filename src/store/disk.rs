@@ -29,7 +29,7 @@ use super::{Op, StoreError, Table};
 /// What this build writes and reads. A file of another format is refused, never guessed at.
 const FORMAT: u64 = 2;
 /// Pages kept in memory; the tables are read once at start, so little is gained by more.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 4 << 20;
 const FILE: &str = "store.redb";
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 

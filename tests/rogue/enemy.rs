@@ -150,7 +150,7 @@ pub(crate) fn ranges(from_exclusive: u64, records: &[SignedRef]) -> Ranges {
         from_exclusive,
         to_inclusive: last.record.seq,
         cut: false,
-        records: records.iter().map(|signed| signed.envelope.to_vec()).collect(),
+        records: records.iter().map(|signed| signed.envelope()).collect(),
     };
     Ranges { ranges: vec![range], chains: Vec::new(), more: false, hop: 1 }
 }
@@ -163,7 +163,7 @@ pub(crate) fn tool_body(label: &str, description: &str) -> ToolBody {
 
 /// The same record in an envelope that differs.
 pub(crate) fn doctored(signed: &Signed, change: impl FnOnce(&mut Envelope)) -> Vec<u8> {
-    let (_, mut envelope) = Signed::read(&signed.envelope).expect("an envelope of ours");
+    let mut envelope = Envelope::decode(&signed.envelope()).expect("an envelope of ours");
     change(&mut envelope);
     envelope.encode()
 }
@@ -286,8 +286,8 @@ impl<'s> Enemy<'s> {
             let certified =
                 chains.iter().any(|chain| verify_chain(chain, &zone_name(), &self.zone_key, record.node).is_ok());
             assert!(certified, "{signed:?} is of nobody in the zone");
-            assert_eq!(record.zone, ZONE, "{signed:?}");
-            assert!(!record.name.contains(super::zone::FORGED), "{signed:?}");
+            assert_eq!(record.zone(), ZONE, "{signed:?}");
+            assert!(!record.name().contains(super::zone::FORGED), "{signed:?}");
         }
         opened
     }

@@ -46,11 +46,11 @@ fn forgeries(enemy: &Enemy<'_>, one: &[SignedRef], other: &[SignedRef]) -> Vec<(
             seq: last.record.seq + 1,
             ..author.tool(name)
         };
-        let forged = sign_flush(&author.key, vec![their_next("forged_in_your_name")], last.head);
+        let forged = sign_flush(&author.key, vec![their_next("forged_in_your_name")], *last.head());
         lie(what, ranges(last.record.seq, &[Arc::new(forged[0].clone())]));
         let victim = theirs.iter().find(|signed| signed.record.kind() == Kind::Tool).expect("it has tools");
-        let tombstone = Record { name: victim.record.name.clone(), body: None, def_hash: None, ..their_next("") };
-        let forged = sign_flush(&author.key, vec![tombstone], last.head);
+        let tombstone = Record { name: victim.record.name().to_owned(), body: None, def_hash: None, ..their_next("") };
+        let forged = sign_flush(&author.key, vec![tombstone], *last.head());
         lie("a tombstone in the name of another", ranges(last.record.seq, &[Arc::new(forged[0].clone())]));
     }
 

@@ -24,7 +24,7 @@ fn what_was_said_before_brings_nothing_back() {
     let socket = Socket::new();
     let mut enemy = Enemy::admitted(&socket, &victims.one.address);
     let old = log_of(&enemy, &victims.other.id);
-    let tool = old.iter().position(|signed| signed.record.name == "echo.shop.research").expect("it serves one");
+    let tool = old.iter().position(|signed| signed.record.name() == "echo.shop.research").expect("it serves one");
 
     victims.other.aop(["unregister", "shop", "--json"]).ok();
     victims.hide("echo.shop.research");
@@ -103,10 +103,10 @@ fn who_says_two_things_under_one_number_is_heard_no_more_anywhere() {
     let mut liar = Enemy::admitted(&socket, &victims.one.address);
     let before = counter(&victims.one, REFUSED);
     let theirs = log_of(&liar, &victims.other.id);
-    let (one, other) = (theirs[0].envelope.to_vec(), theirs[1].envelope.to_vec());
+    let (one, other) = (theirs[0].envelope(), theirs[1].envelope());
     let mut changed = one.clone();
     changed[40] ^= 1;
-    let mine = liar.author.log[0].envelope.to_vec();
+    let mine = liar.author.log[0].envelope();
     let chain = liar.chain.clone();
     let proofs =
         [(one.clone(), changed), (one.clone(), one.clone()), (one.clone(), other), (one, mine), (vec![], vec![])];

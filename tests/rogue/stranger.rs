@@ -260,7 +260,7 @@ fn candidate(key: &SigningKey, zone: &str, name: &str, chain: Vec<Certificate>) 
         error: String::new(),
         since_ms: 0,
     };
-    Candidate { envelope: signed.envelope.clone(), chain, instances: vec![instance], clash: false }
+    Candidate { envelope: signed.envelope().into(), chain, instances: vec![instance], clash: false }
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn part(author: &Author, from: usize, to: usize) -> Message {
 
 fn range_of(held: &[SignedRef], from: usize) -> Range {
     let (before, records) = held.split_at(from);
-    let envelopes = records.iter().map(|signed| signed.envelope.to_vec()).collect();
+    let envelopes = records.iter().map(|signed| signed.envelope()).collect();
     Range { records: envelopes, ..range(before.last().map_or(0, |signed| signed.record.seq), records) }
 }
 

@@ -85,8 +85,8 @@ impl Node {
             Change::Put(signed) => (signed, true),
             Change::Gone(signed) => (signed, false),
         };
-        let (node, name) = (signed.record.node, &signed.record.name);
-        let Some(body) = signed.record.body.as_deref() else { return };
+        let (node, name) = (signed.record.node, signed.record.name());
+        let Some(body) = signed.record.body() else { return };
         match signed.record.kind() {
             Kind::Manifest => {
                 self.keys_changed();

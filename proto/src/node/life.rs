@@ -201,13 +201,13 @@ impl Node {
 
     /// Everything that stood in the former life stands in this one, in one flush, so that nobody sees a part of it.
     pub(super) fn write_again(&mut self, former: Origin) {
-        let stands = self.registry.records_of(former).filter(|signed| signed.record.body.is_some());
+        let stands = self.registry.records_of(former).filter(|signed| !signed.record.is_tombstone());
         let drafts: Vec<Draft> = stands
             .map(|signed| Draft {
                 kind: signed.record.kind(),
-                name: signed.record.name.clone(),
-                def_hash: signed.record.def_hash,
-                body: signed.record.body.clone(),
+                name: signed.record.name().to_owned(),
+                def_hash: signed.record.def_hash(),
+                body: signed.record.body().map(<[u8]>::to_vec),
                 leased: matches!(signed.record.kind(), Kind::Node | Kind::Delegation),
             })
             .collect();

@@ -78,7 +78,7 @@ impl Node {
     /// Of a quarantined log no node record is left: it is kept for as long as one would have stood, so that its node hears why.
     fn has_lapsed_forked(&self, evidence: &Evidence) -> bool {
         let (one, other) = evidence.records();
-        let issued_ms = one.record.issued_ms.max(other.record.issued_ms);
+        let issued_ms = one.record.issued_ms().max(other.record.issued_ms());
         let ends_ms = issued_ms.saturating_add(NODE_LEASE.as_millis() as u64);
         self.is_missed(evidence.origin().node) && ends_ms <= self.now.wall_ms
     }
@@ -134,13 +134,13 @@ impl Node {
 /// Whose end a record is about: by its name and not by its body, as what stands there now may say nothing, and have replaced what did.
 fn ended_by(signed: &SignedRef) -> Option<NodeId> {
     let is_reap = signed.record.kind() == Kind::Reap;
-    is_reap.then(|| NodeId::parse(&signed.record.name.to_ascii_lowercase())).flatten()
+    is_reap.then(|| NodeId::parse(&signed.record.name().to_ascii_lowercase())).flatten()
 }
 
 /// What a record says of the end of a node, if that is believed; a function of the record alone, since marks are hashed.
 fn reap_in(signed: &SignedRef) -> Option<ReapBody> {
-    let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Reap)?;
-    let reap = ReapBody::decode(body).ok().filter(|reap| reap.node.is_name(&signed.record.name))?;
+    let body = signed.record.body().filter(|_| signed.record.kind() == Kind::Reap)?;
+    let reap = ReapBody::decode(body).ok().filter(|reap| reap.node.is_name(signed.record.name()))?;
     is_plausible(reap.incarnation, signed.record.hlc >> 16).then_some(reap)
 }
 

@@ -78,9 +78,9 @@ impl Node {
         if signed.record.kind() != Kind::Revocation {
             return;
         }
-        let (node, name) = (signed.record.node, &signed.record.name);
+        let (node, name) = (signed.record.node, signed.record.name());
         self.statements.gone(node, name);
-        let body = signed.record.body.as_deref().filter(|_| matches!(change, Change::Put(_)));
+        let body = signed.record.body().filter(|_| matches!(change, Change::Put(_)));
         let said = body.and_then(|body| Revocation::decode(body).ok()).filter(|said| said.name() == *name);
         if let Some(said) = said.filter(|said| said.zone == self.config.zone.as_str())
             && self.take_revocation(&said, None)
@@ -300,8 +300,8 @@ impl Node {
         match record.kind() {
             Kind::Grant => self.authority_of(record.node) != Some(Authority::Signer),
             Kind::Delegation => {
-                let body = record.body.as_deref().and_then(|body| DelegationBody::decode(body).ok());
-                let child = ZoneName::parse(&record.name).ok();
+                let body = record.body().and_then(|body| DelegationBody::decode(body).ok());
+                let child = ZoneName::parse(record.name()).ok();
                 let is_void = child.zip(body).is_some_and(|(child, body)| self.is_void(&child, &body));
                 is_void || self.authority_of(record.node) != Some(Authority::Signer)
             }

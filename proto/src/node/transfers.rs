@@ -513,7 +513,7 @@ impl Node {
 
     fn draft_lost(&self, own: &Registry, former: Origin) -> Result<Vec<Draft>, Why> {
         let known = self.former.as_deref().filter(|known| known.incarnation_of(self.id) == Some(former.incarnation));
-        let before = |signed: &SignedRef| known?.latest(former, signed.record.kind(), &signed.record.name).cloned();
+        let before = |signed: &SignedRef| known?.latest(former, signed.record.kind(), signed.record.name()).cloned();
         let (mut drafts, mut servers) = (Vec::new(), BTreeMap::new());
         let (mut has_lost, mut has_gone_on) = (false, false);
         for signed in own.records_of(former).filter(|signed| signed.record.kind() != Kind::Node) {
@@ -531,14 +531,14 @@ impl Node {
             }
             has_lost |= stood.is_none() && serves(record.kind());
             match wanted {
-                body if is_server => drop(servers.insert(record.key().1, (record.name.clone(), body.is_some()))),
+                body if is_server => drop(servers.insert(record.key().1, (record.name().to_owned(), body.is_some()))),
                 body => {
                     let tool = body.as_deref().filter(|_| record.kind() == Kind::Tool);
                     let tool = tool.and_then(|body| ToolBody::decode(body).ok()).filter(|tool| tool.served);
                     if let Some(tool) = tool {
                         servers.entry(tool.server.to_ascii_lowercase()).or_insert((tool.server, true));
                     }
-                    let (kind, name, def_hash) = (record.kind(), record.name.clone(), record.def_hash);
+                    let (kind, name, def_hash) = (record.kind(), record.name().to_owned(), record.def_hash());
                     drafts.push(Draft { kind, name, def_hash, body, leased: kind == Kind::Delegation });
                 }
             }
@@ -566,7 +566,7 @@ impl Node {
 }
 
 fn body_of(signed: &SignedRef) -> Option<Vec<u8>> {
-    signed.record.body.clone()
+    signed.record.body().map(<[u8]>::to_vec)
 }
 
 /// Records that say what a node serves.

@@ -15,8 +15,8 @@ use crate::params::{
     PARENTS_MAX, RECORD_BYTES_MAX,
 };
 use crate::record::{
-    DelegationBody, GrantBody, Head, Kind, ManifestBody, NodeBody, NodeId, Origin, Record, Revocation, ServerBody,
-    SignedRef, Subject, TOOL_WORDS_MAX, ToolBody, VISIBILITY_PUBLIC, counted_bytes,
+    DelegationBody, GrantBody, Head, Held, Kind, ManifestBody, NodeBody, NodeId, Origin, Record, Revocation,
+    ServerBody, SignedRef, Subject, TOOL_WORDS_MAX, ToolBody, ToolText, VISIBILITY_PUBLIC, counted_bytes,
 };
 use crate::registry::root::Tree;
 use crate::trust::{definition_hash, sign_flush};
@@ -128,7 +128,7 @@ impl Node {
         let mut drop = Vec::new();
         for log in records.chunk_by(|one, next| one.record.origin() == next.record.origin()) {
             let applied = self.registry.restore(log);
-            let is_node = |record: &Record| record.kind() == Kind::Node && record.body.is_some();
+            let is_node = |record: &Held| record.kind() == Kind::Node && !record.is_tombstone();
             if let Some(signed) = applied.stored.iter().find(|signed| is_node(&signed.record)) {
                 self.chains.restore(signed);
             }
@@ -299,7 +299,7 @@ impl Node {
             return Err(WriteError::TooLarge { tool: tool.original.clone(), bytes: body.len() });
         }
         let stands = self.own_latest(&(Kind::Tool, name.key().to_owned()));
-        if stands.is_some_and(|signed| signed.record.body.as_deref() == Some(&body)) {
+        if stands.is_some_and(|signed| signed.record.body() == Some(&body)) {
             return Ok(None);
         }
         let name = name.to_string();
@@ -310,8 +310,8 @@ impl Node {
     fn check_taken(&self, name: &FullName, hash: [u8; 32], replica: bool) -> Result<(), WriteError> {
         let Some(tool) = self.zone.tools_as_taken().find(name) else { return Ok(()) };
         for instance in tool.instances.iter().filter(|instance| instance.node() != self.id) {
-            let same_definition = instance.signed.record.def_hash == Some(hash);
-            if !(replica && instance.body.replica && same_definition) {
+            let same_definition = instance.signed.record.def_hash() == Some(hash);
+            if !(replica && instance.body().replica && same_definition) {
                 return Err(WriteError::Taken { name: name.to_string(), node: instance.node(), same_definition });
             }
         }
@@ -321,7 +321,7 @@ impl Node {
     fn draft_state(&self, server: String, up: bool, error: String) -> Vec<Draft> {
         let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
         let key = (Kind::Server, server.to_ascii_lowercase());
-        let stands = self.own_latest(&key).and_then(|signed| signed.record.body.as_deref());
+        let stands = self.own_latest(&key).and_then(|signed| signed.record.body());
         let known = stands.and_then(|body| ServerBody::decode(body).ok());
         if known.is_some_and(|known| known.up == up && known.error == error) {
             return Vec::new();
@@ -332,16 +332,16 @@ impl Node {
 
     fn draft_removal(&self, what: &str) -> Result<(Vec<Draft>, Wrote), WriteError> {
         let wanted = what.trim().to_lowercase();
-        let is_one = |name: &FullName, body: &ToolBody| crate::zone::aliases(name, body).contains(&wanted);
-        let mut found = self.own_tools(|body| fit_label(&body.server).to_lowercase() == wanted);
+        let is_one = |name: &FullName, own: &ToolInstance| crate::zone::aliases(name, &own.body()).contains(&wanted);
+        let mut found = self.own_tools(|body| fit_label(body.server).to_lowercase() == wanted);
         let is_server = !found.is_empty() || self.server_stands(&wanted);
         if !is_server {
             found = self.own_tools(|_| true);
-            found.retain(|(name, body)| is_one(name, body));
+            found.retain(|(name, own)| is_one(name, own));
         }
         if found.is_empty() && !is_server {
             let tools = self.zone.tools_as_taken();
-            let elsewhere = tools.called(what).first().map(|tool| tool.shown);
+            let elsewhere = tools.called(what).first().map(|tool| tool.shown().node());
             return Err(match elsewhere {
                 Some(node) if node != self.id => WriteError::Elsewhere { name: what.to_owned(), node },
                 _ => WriteError::Unknown(what.to_owned()),
@@ -357,7 +357,7 @@ impl Node {
 
     fn server_stands(&self, server: &str) -> bool {
         let latest = self.own_latest(&(Kind::Server, server.to_ascii_lowercase()));
-        latest.is_some_and(|signed| signed.record.body.is_some())
+        latest.is_some_and(|signed| !signed.record.is_tombstone())
     }
 
     /// Whether anything of such a kind is on its way to the store.
@@ -371,13 +371,13 @@ impl Node {
     }
 
     /// The node's own tools that stand, or will when everything on its way is durable.
-    fn own_tools(&self, wanted: impl Fn(&ToolBody) -> bool) -> Vec<(FullName, Arc<ToolBody>)> {
+    fn own_tools(&self, wanted: impl Fn(&ToolText<'_>) -> bool) -> Vec<(FullName, ToolInstance)> {
         let shown = self.zone.tools_as_taken().all().into_iter();
-        let shown = shown.filter_map(|tool| Some((tool.name.clone(), tool.of_node(self.id)?.body.clone())));
+        let shown = shown.filter_map(|tool| Some((tool.name.clone(), tool.of_node(self.id)?.clone())));
         let settled = shown.filter(|(name, _)| !self.writes.latest.contains_key(&(Kind::Tool, name.key().to_owned())));
         let coming = self.writes.latest.iter().filter(|((kind, _), _)| *kind == Kind::Tool);
-        let coming = coming.filter_map(|(_, signed)| ToolInstance::read(signed)).map(|own| (own.name, own.body));
-        settled.chain(coming).filter(|(_, body)| wanted(body)).collect()
+        let coming = coming.filter_map(|(_, signed)| ToolInstance::read(signed)).map(|own| (own.name(), own));
+        settled.chain(coming).filter(|(_, own)| wanted(&own.body())).collect()
     }
 
     /// The node's own record: where it is and why it may speak. Only once it may.
@@ -395,7 +395,7 @@ impl Node {
         let (name, body) = (self.id.to_string(), Some(body.encode()));
         let stands = self.own_latest(&(Kind::Node, name.clone()));
         let young = |expires_ms: u64| expires_ms > self.now.wall_ms + NODE_LEASE.as_millis() as u64 / 3 * 2;
-        if stands.is_some_and(|signed| signed.record.body == body && young(signed.record.expires_ms)) {
+        if stands.is_some_and(|signed| signed.record.body() == body.as_deref() && young(signed.record.expires_ms)) {
             return;
         }
         self.say(vec![Draft { kind: Kind::Node, name, def_hash: None, body, leased: true }]);
@@ -449,7 +449,8 @@ impl Node {
 
     /// What this node had said of a child that was cut off ends.
     pub(super) fn draft_cut_off(&self, zone: &ZoneName) -> Vec<Draft> {
-        let stands = |kind| self.own_latest(&(kind, zone.as_str().to_owned())).is_some_and(|s| s.record.body.is_some());
+        let stands =
+            |kind| self.own_latest(&(kind, zone.as_str().to_owned())).is_some_and(|s| !s.record.is_tombstone());
         let kinds = [Kind::Delegation, Kind::Grant].into_iter().filter(|kind| stands(*kind));
         kinds.map(|kind| tombstone(kind, zone.as_str())).collect()
     }
@@ -496,7 +497,7 @@ impl Node {
 
     /// Whether this node's log holds the manifest of that epoch, or will.
     pub(super) fn own_manifest(&self, epoch: u64) -> bool {
-        self.own_latest(&(Kind::Manifest, epoch.to_string())).is_some_and(|signed| signed.record.body.is_some())
+        self.own_latest(&(Kind::Manifest, epoch.to_string())).is_some_and(|signed| !signed.record.is_tombstone())
     }
 
     /// Writes what was asked for, of a log that is not between two lives.

@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use sha2::{Digest, Sha256};
-
 use crate::codec::Wire;
 use crate::name::ZoneName;
 use crate::now::Now;
@@ -45,14 +42,14 @@ impl Author {
         for signed in &records {
             self.stand(signed);
         }
-        let collected = |signed: &SignedRef| signed.record.body.is_none() && signed.record.seq <= self.floor;
+        let collected = |signed: &SignedRef| signed.record.is_tombstone() && signed.record.seq <= self.floor;
         for (_, signed) in self.held.extract_if(.., |_, signed| collected(signed)) {
             self.tree.remove(signed.record.seq);
         }
         let head = self.tree.head(self.seq, self.floor);
-        let records: Vec<SignedRef> = records.into_iter().map(|signed| under(head, signed)).collect();
+        let records: Vec<SignedRef> = records.into_iter().map(|signed| under(head, &signed)).collect();
         for signed in &records {
-            if let Some(held) = self.held.get_mut(&signed.record.name)
+            if let Some(held) = self.held.get_mut(signed.record.name())
                 && held.record.seq == signed.record.seq
             {
                 *held = signed.clone();
@@ -101,22 +98,24 @@ impl Author {
             def_hash: None,
             body: body.map(<[u8]>::to_vec),
         };
-        let hash = Sha256::digest(record.encode()).into();
-        Signed::new(record, Bytes::new(), hash, Head::default())
+        enveloped(record.encode(), Head::default())
     }
 
     fn stand(&mut self, signed: &Signed) {
-        if let Some(old) = self.held.insert(signed.record.name.clone(), Arc::new(signed.clone())) {
+        if let Some(old) = self.held.insert(signed.record.name().to_owned(), Arc::new(signed.clone())) {
             self.tree.remove(old.record.seq);
         }
         self.tree.insert(signed.record.seq, signed.hash);
     }
 }
 
-pub(crate) fn under(head: Head, signed: Signed) -> SignedRef {
-    let envelope =
-        Envelope { payload: signed.record.encode(), index: 0, path: Vec::new(), head, signature: [0; 64] }.encode();
-    Arc::new(Signed::new(signed.record, envelope.into(), signed.hash, head))
+pub(crate) fn under(head: Head, signed: &Signed) -> SignedRef {
+    Arc::new(enveloped(signed.record.payload().to_vec(), head))
+}
+
+fn enveloped(payload: Vec<u8>, head: Head) -> Signed {
+    let envelope = Envelope { payload, index: 0, path: Vec::new(), head, signature: [0; 64] };
+    Signed::read(&envelope.encode()).expect("it was just made")
 }
 
 pub(crate) fn range(from: u64, records: &[SignedRef]) -> Range {
@@ -130,5 +129,5 @@ pub(crate) fn registry() -> Registry {
 
 /// The records of a range, as they are read back from the wire.
 pub(crate) fn opened(range: &Range) -> Vec<SignedRef> {
-    range.records.iter().map(|bytes| Arc::new(Signed::read(bytes).expect("it was written").0)).collect()
+    range.records.iter().map(|bytes| Arc::new(Signed::read(bytes).expect("it was written"))).collect()
 }

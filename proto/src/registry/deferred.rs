@@ -9,7 +9,7 @@ use crate::params::{DEFERRED_BYTES_MAX, DEFERRED_BYTES_NODE_MAX, ORIGINS_MAX};
 use crate::record::{NodeId, Origin, SignedRef};
 use crate::wire::message::Range;
 
-/// What a record is reckoned to take beside its envelope, which is held twice: as it came, and as it was read.
+/// What a record is reckoned to take beside twice its envelope, which is more than it takes.
 const RECORD_BYTES_OVERHEAD: usize = 256;
 
 /// A range that waits for the local clock.
@@ -133,5 +133,5 @@ impl Deferred {
 
 /// What records are reckoned to take.
 pub(super) fn bytes_of(records: &[SignedRef]) -> usize {
-    records.iter().map(|signed| 2 * signed.envelope.len() + RECORD_BYTES_OVERHEAD).sum()
+    records.iter().map(|signed| 2 * signed.envelope_len() + RECORD_BYTES_OVERHEAD).sum()
 }

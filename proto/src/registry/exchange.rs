@@ -167,7 +167,7 @@ impl Registry {
             from_exclusive: log.through() - 1,
             to_inclusive: log.through(),
             cut: false,
-            records: vec![log.last().envelope.to_vec()],
+            records: vec![log.last().envelope()],
         };
         let mut left = bytes_max;
         let fits = |range: &Range| {
@@ -318,11 +318,11 @@ impl Frames {
         for signed in records {
             // The first record of an answer always fits: otherwise nobody would ever get on.
             let is_first = self.done.is_empty() && self.open.is_empty() && range.records.is_empty();
-            if signed.envelope.len() > self.left && !is_first {
+            if signed.envelope_len() > self.left && !is_first {
                 self.close(range);
                 return false;
             }
-            if signed.envelope.len() > self.room && !is_first {
+            if signed.envelope_len() > self.room && !is_first {
                 let next = new(range.to_inclusive);
                 self.close(std::mem::replace(&mut range, next));
                 self.turn();
@@ -336,9 +336,9 @@ impl Frames {
     }
 
     fn put(&mut self, range: &mut Range, signed: &SignedRef) {
-        self.spend(signed.envelope.len());
+        self.spend(signed.envelope_len());
         range.to_inclusive = signed.record.seq;
-        range.records.push(signed.envelope.to_vec());
+        range.records.push(signed.envelope());
     }
 
     const fn spend(&mut self, bytes: usize) {

@@ -5,7 +5,9 @@
 //! come from or whether they may be taken: `registry` decides that.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
 
 use crate::params::TOMBSTONE_KEPT;
 use crate::record::{Head, Kind, Origin, SignedRef};
@@ -29,10 +31,11 @@ pub(super) enum Log {
 /// A log of more than [`FEW`] records.
 #[derive(Debug, Default)]
 pub(super) struct Many {
-    records: BTreeMap<u64, SignedRef>,
-    by_key: BTreeMap<Kind, BTreeMap<Box<str>, u64>>,
+    /// The records, by number.
+    tree: Tree<SignedRef>,
+    /// Their keys' hashes and their numbers.
+    by_key: BTreeSet<(u64, u64)>,
     tombstones: BTreeSet<u64>,
-    tree: Tree,
     bytes: usize,
 }
 
@@ -54,8 +57,8 @@ impl Log {
         if records.len() > FEW {
             let mut many = Many::default();
             for signed in records {
-                many.tree.insert(signed.record.seq, signed.hash);
-                many.insert(signed);
+                many.tree.insert(signed.record.seq, signed.clone());
+                many.insert(&signed);
             }
             return Some(Self::Many(Box::new(many)));
         }
@@ -80,7 +83,7 @@ impl Log {
         let last = match self {
             Self::One(signed) => Some(signed),
             Self::Few(records) => records.last(),
-            Self::Many(many) => many.records.last_key_value().map(|(_, signed)| signed),
+            Self::Many(many) => many.tree.leaves().last_key_value().map(|(_, signed)| signed),
         };
         last.expect("a log has at least its last record")
     }
@@ -102,7 +105,7 @@ impl Log {
 
     pub(super) fn len(&self) -> usize {
         let (few, many) = self.parts();
-        few.len() + many.map_or(0, |many| many.records.len())
+        few.len() + many.map_or(0, |many| many.tree.leaves().len())
     }
 
     /// What its records count.
@@ -114,16 +117,20 @@ impl Log {
     pub(super) fn get(&self, seq: u64) -> Option<&SignedRef> {
         match self.parts() {
             (few, None) => few.iter().find(|signed| signed.record.seq == seq),
-            (_, Some(many)) => many.records.get(&seq),
+            (_, Some(many)) => many.tree.leaves().get(&seq),
         }
     }
 
     /// The record under a key, in whatever case the name is written.
     pub(super) fn latest(&self, kind: Kind, name: &str) -> Option<&SignedRef> {
-        let is = |signed: &&SignedRef| signed.record.kind() == kind && signed.record.name.eq_ignore_ascii_case(name);
+        let is = |signed: &&SignedRef| signed.record.kind() == kind && signed.record.name().eq_ignore_ascii_case(name);
         match self.parts() {
             (few, None) => few.iter().find(is),
-            (_, Some(many)) => many.records.get(many.by_key.get(&kind)?.get(&*lower(name))?),
+            (_, Some(many)) => {
+                let hash = key_hash(kind, name);
+                let numbers = many.by_key.range((hash, 0)..=(hash, u64::MAX));
+                numbers.filter_map(|(_, seq)| many.tree.leaves().get(seq)).find(is)
+            }
         }
     }
 
@@ -131,27 +138,27 @@ impl Log {
     pub(super) fn after(&self, from: u64) -> impl Iterator<Item = &SignedRef> {
         let (few, many) = self.parts();
         let few = few.iter().skip_while(move |signed| signed.record.seq <= from);
-        few.chain(many.into_iter().flat_map(move |many| many.records.range(from + 1..).map(|(_, s)| s)))
+        few.chain(many.into_iter().flat_map(move |many| many.tree.leaves().range(from + 1..).map(|(_, s)| s)))
     }
 
     /// Numbers of the tombstones held, in order.
     pub(super) fn tombstones(&self) -> impl Iterator<Item = u64> {
         let (few, many) = self.parts();
-        let few = few.iter().filter(|signed| signed.record.body.is_none()).map(|signed| signed.record.seq);
+        let few = few.iter().filter(|signed| signed.record.is_tombstone()).map(|signed| signed.record.seq);
         few.chain(many.into_iter().flat_map(|many| many.tombstones.iter().copied()))
     }
 
     /// The highest floor it may have: tombstones up to it are older than [`TOMBSTONE_KEPT`].
     pub(super) fn collectable(&self, wall_ms: u64) -> u64 {
         let kept_ms = TOMBSTONE_KEPT.as_millis() as u64;
-        let is_old = |seq| self.get(seq).is_some_and(|signed| signed.record.issued_ms + kept_ms <= wall_ms);
+        let is_old = |seq| self.get(seq).is_some_and(|signed| signed.record.issued_ms() + kept_ms <= wall_ms);
         let collectable = self.tombstones().take_while(|seq| is_old(*seq));
         collectable.filter(|seq| *seq < self.through()).last().unwrap_or(0).max(self.floor())
     }
 
     /// What it really holds, as its head ought to say.
     pub(super) fn head(&mut self) -> Head {
-        let (seq, floor) = (self.through(), self.last().head.floor);
+        let (seq, floor) = (self.through(), self.last().head().floor);
         match self {
             Self::Many(many) => many.tree.head(seq, floor),
             small => head_of(seq, floor, small.parts().0),
@@ -160,13 +167,13 @@ impl Log {
 
     /// Whether it holds what its origin signed that it holds.
     pub(super) fn is_confirmed(&mut self) -> bool {
-        self.head() == self.last().head
+        self.head() == *self.last().head()
     }
 
     /// Takes records that follow its own, if the head of the last of them confirms what is held then. Otherwise it is unchanged.
     pub(super) fn extend(&mut self, fresh: &[SignedRef]) -> Option<Step> {
         let step = step(Some(self), fresh);
-        let head = fresh.last()?.head;
+        let head = *fresh.last()?.head();
         let ends = fresh.last()?.record.seq == head.seq;
         let fits =
             ends && (self.len() + step.put.len()).checked_sub(step.gone.len()) == usize::try_from(head.count).ok();
@@ -211,12 +218,12 @@ fn step(held: Option<&Log>, fresh: &[SignedRef]) -> Step {
     let floor = floor_at(last);
     let mut keys = BTreeSet::new();
     for signed in fresh.iter().rev() {
-        let (kind, name) = (signed.record.kind(), &signed.record.name);
+        let (kind, name) = (signed.record.kind(), signed.record.name());
         if fresh.len() > 1 && !keys.insert((kind, lower(name))) {
             continue;
         }
         step.gone.extend(held.and_then(|held| held.latest(kind, name)).cloned());
-        if signed.record.body.is_some() || signed.record.seq > floor {
+        if !signed.record.is_tombstone() || signed.record.seq > floor {
             step.put.push(signed.clone());
         }
     }
@@ -236,14 +243,14 @@ impl Many {
             self.tree.remove(gone.record.seq);
         }
         for put in &step.put {
-            self.tree.insert(put.record.seq, put.hash);
+            self.tree.insert(put.record.seq, put.clone());
         }
         if self.tree.head(head.seq, head.floor) != *head {
             for put in &step.put {
                 self.tree.remove(put.record.seq);
             }
             for gone in &step.gone {
-                self.tree.insert(gone.record.seq, gone.hash);
+                self.tree.insert(gone.record.seq, gone.clone());
             }
             return false;
         }
@@ -251,41 +258,43 @@ impl Many {
             self.remove(gone);
         }
         for put in &step.put {
-            self.insert(put.clone());
+            self.insert(put);
         }
         true
     }
 
     /// Into the tables; the tree has it already.
-    fn insert(&mut self, signed: SignedRef) {
-        let (kind, seq) = (signed.record.kind(), signed.record.seq);
-        self.by_key.entry(kind).or_default().insert(lower(&signed.record.name).into(), seq);
-        if signed.record.body.is_none() {
+    fn insert(&mut self, signed: &SignedRef) {
+        let seq = signed.record.seq;
+        self.by_key.insert((key_hash(signed.record.kind(), signed.record.name()), seq));
+        if signed.record.is_tombstone() {
             self.tombstones.insert(seq);
         }
         self.bytes += signed.record.counted_bytes();
-        self.records.insert(seq, signed);
     }
 
     fn remove(&mut self, signed: &SignedRef) {
         let seq = signed.record.seq;
-        self.records.remove(&seq);
         self.bytes -= signed.record.counted_bytes();
         self.tombstones.remove(&seq);
-        if let Some(names) = self.by_key.get_mut(&signed.record.kind()) {
-            names.remove(&*lower(&signed.record.name));
-        }
+        self.by_key.remove(&(key_hash(signed.record.kind(), signed.record.name()), seq));
     }
 }
 
 /// Tombstones up to here are collected in a log that ends in this record. The record itself never is.
 fn floor_at(last: &SignedRef) -> u64 {
-    last.head.floor.min(last.record.seq.saturating_sub(1))
+    last.head().floor.min(last.record.seq.saturating_sub(1))
 }
 
 fn head_of(seq: u64, floor: u64, records: &[SignedRef]) -> Head {
     let leaves = records.iter().map(|signed| (signed.record.seq, signed.hash));
     Head { seq, floor, count: records.len() as u64, root: root_of(leaves) }
+}
+
+/// Where a key is looked for. Names are strangers' texts, and nobody finds many of one hash: it is a part of SHA-256.
+fn key_hash(kind: Kind, name: &str) -> u64 {
+    let hash = Sha256::new().chain_update([kind.number()]).chain_update(&*lower(name)).finalize();
+    u64::from_le_bytes(*hash.first_chunk().expect("8 of 32 bytes"))
 }
 
 /// The name as keys compare it (DESIGN D1), without an allocation where it is written so already.

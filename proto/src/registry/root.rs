@@ -18,50 +18,77 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use crate::record::{Hash, Head};
+use crate::record::{Hash, Head, SignedRef};
 
-/// The tree of one log, kept as records come and go. Worth its memory (some 50 bytes a record) above a handful of records.
-#[derive(Debug, Clone, Default)]
-pub struct Tree {
-    /// By height, then by number: the leaves at 0, above them the hashes of all nodes that are not dirty.
+/// What stands under a number: the hash of a record's payload, or whatever has one.
+pub trait Leaf {
+    /// That hash.
+    fn hash(&self) -> &Hash;
+}
+
+impl Leaf for Hash {
+    fn hash(&self) -> &Hash {
+        self
+    }
+}
+
+impl Leaf for SignedRef {
+    fn hash(&self) -> &Hash {
+        &self.hash
+    }
+}
+
+/// The tree of one log, kept as records come and go, over the records themselves or their hashes alone.
+#[derive(Debug, Clone)]
+pub struct Tree<L = Hash> {
+    leaves: BTreeMap<u64, L>,
+    /// By height from 1, then by number: the hashes of all nodes that are not dirty.
     levels: Vec<BTreeMap<u64, Hash>>,
     /// Nodes of height 1 with leaves that changed since the root was last computed.
     dirty: BTreeSet<u64>,
 }
 
-impl Tree {
+impl<L> Default for Tree<L> {
+    fn default() -> Self {
+        Self { leaves: BTreeMap::new(), levels: Vec::new(), dirty: BTreeSet::new() }
+    }
+}
+
+impl<L: Leaf> Tree<L> {
     /// A record stands under that number.
-    pub fn insert(&mut self, seq: u64, hash: Hash) {
-        if self.levels.is_empty() {
-            self.levels.push(BTreeMap::new());
-        }
-        self.levels[0].insert(seq, hash);
+    pub fn insert(&mut self, seq: u64, leaf: L) {
+        self.leaves.insert(seq, leaf);
         self.dirty.insert(seq >> 4);
     }
 
     /// It stands no more.
     pub fn remove(&mut self, seq: u64) {
-        if self.levels.first_mut().is_some_and(|leaves| leaves.remove(&seq).is_some()) {
+        if self.leaves.remove(&seq).is_some() {
             self.dirty.insert(seq >> 4);
         }
     }
 
+    /// What stands, by number.
+    pub const fn leaves(&self) -> &BTreeMap<u64, L> {
+        &self.leaves
+    }
+
     /// Records in the tree.
     pub fn count(&self) -> u64 {
-        self.levels.first().map_or(0, |leaves| leaves.len() as u64)
+        self.leaves.len() as u64
     }
 
     /// The root, as [`root_of`] has it; zero for an empty log. Costs the paths of what changed since it was last asked for.
     pub fn root(&mut self) -> Hash {
-        let Some((last, _)) = self.levels.first().and_then(BTreeMap::last_key_value) else {
+        let Some((last, _)) = self.leaves.last_key_value() else {
             *self = Self::default();
             return [0; 32];
         };
         let top = height_of(*last);
-        self.levels.truncate(top + 1);
+        self.levels.truncate(top);
         let mut dirty = std::mem::take(&mut self.dirty);
         for height in 1..=top {
-            if self.levels.len() == height {
+            if self.levels.len() < height {
                 // The tree has grown: what was its root is the first child here.
                 self.levels.push(BTreeMap::new());
                 dirty.insert(0);
@@ -71,18 +98,21 @@ impl Tree {
             }
             dirty = dirty.into_iter().map(|number| number >> 4).collect();
         }
-        self.levels[top][&0]
+        self.levels[top - 1][&0]
     }
 
     /// Hashes one node again, or drops it when it has no child any more.
     fn renew(&mut self, height: usize, number: u64) {
-        let (below, level) = self.levels.split_at_mut(height);
-        let mut children = below[height - 1].range(number << 4..=number << 4 | 15).peekable();
-        if children.peek().is_none() {
-            level[0].remove(&number);
-        } else {
-            level[0].insert(number, node_hash(height, children.map(|(child, hash)| (*child, hash))));
-        }
+        let (below, level) = self.levels.split_at_mut(height - 1);
+        let of_it = number << 4..=number << 4 | 15;
+        let hash = match below.last() {
+            None => node_of(height, self.leaves.range(of_it).map(|(child, leaf)| (*child, leaf.hash()))),
+            Some(below) => node_of(height, below.range(of_it).map(|(child, hash)| (*child, hash))),
+        };
+        match hash {
+            Some(hash) => level[0].insert(number, hash),
+            None => level[0].remove(&number),
+        };
     }
 
     /// The head of a log that holds these records, whose last flush ends in `seq` and whose tombstones are collected to `floor`.
@@ -103,6 +133,12 @@ pub fn root_of(leaves: impl Iterator<Item = (u64, Hash)>) -> Hash {
             .collect();
     }
     level.first().map_or([0; 32], |(_, hash)| *hash)
+}
+
+/// The hash of a node, if it has any child.
+fn node_of<'a>(height: usize, children: impl Iterator<Item = (u64, &'a Hash)>) -> Option<Hash> {
+    let mut children = children.peekable();
+    children.peek().is_some().then(|| node_hash(height, children))
 }
 
 fn node_hash<'a>(height: usize, children: impl Iterator<Item = (u64, &'a Hash)>) -> Hash {

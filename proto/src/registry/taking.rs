@@ -67,7 +67,7 @@ impl Registry {
         let mut last = range.from_exclusive;
         for signed in records {
             let record = &signed.record;
-            if record.origin() != range.origin || record.zone != self.zone.as_str() || record.seq <= last {
+            if record.origin() != range.origin || record.zone() != self.zone.as_str() || record.seq <= last {
                 return Err(RangeError::Malformed);
             }
             last = record.seq;
@@ -151,7 +151,8 @@ impl Registry {
             Part::Snapshot => stage.records().len(),
             Part::Continuation => self.log(stage.origin).map_or(0, Log::len) + self.fresh(stage).len(),
         };
-        let ends = |last: &SignedRef| last.head.seq == last.record.seq && usize::try_from(last.head.count) == Ok(count);
+        let ends =
+            |last: &SignedRef| last.head().seq == last.record.seq && usize::try_from(last.head().count) == Ok(count);
         stage.records().len() >= 2 * stage.tried && self.fresh(stage).last().is_some_and(ends)
     }
 

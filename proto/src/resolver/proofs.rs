@@ -21,8 +21,8 @@ impl Proofs<'_> {
     pub fn of_child(&self, zone: &ZoneName, anchors: &Anchors) -> Option<ZoneProof> {
         let signed = &self.zone.child(zone)?.signed;
         let chain = self.chains.get(signed.record.node)?.into_owned();
-        let (delegation, manifests) = (signed.envelope.to_vec(), anchors.manifests(zone));
-        Some(ZoneProof { zone: signed.record.name.clone(), delegation, chain, manifests })
+        let (delegation, manifests) = (signed.envelope(), anchors.manifests(zone));
+        Some(ZoneProof { zone: signed.record.name().to_owned(), delegation, chain, manifests })
     }
 
     /// What is needed to believe these zones: how ours came to its key, if it had another, and the keys of the children they lie in.

@@ -38,7 +38,7 @@ pub(super) fn cut(mut checked: Checked, question: &Question, sight: &Sight) -> (
     if !sight.sees_all_of(&zone) {
         let tools: Vec<Option<ToolInstance>> = checked.records.iter().map(ToolInstance::read).collect();
         let seen =
-            |tool: &Option<ToolInstance>| tool.as_ref().is_some_and(|tool| sight.sees(&zone, tool.name.as_str()));
+            |tool: &Option<ToolInstance>| tool.as_ref().is_some_and(|tool| sight.sees(&zone, tool.name().as_str()));
         let keep: Vec<bool> = tools.iter().map(seen).collect();
         if more && !keep.contains(&true) {
             return (None, silent(TOO_FAR_APART));
@@ -81,6 +81,6 @@ fn recount(checked: &mut Checked, question: &Question, tools: impl Iterator<Item
     }
     let query = Query::parse(&question.text);
     let mut stats = Stats::none(&query);
-    tools.for_each(|tool| stats.count(&query, &terms_of(&tool.body)));
+    tools.for_each(|tool| stats.count(&query, &terms_of(&tool.body())));
     checked.answer.frequencies = stats.document_frequency;
 }

@@ -221,7 +221,7 @@ impl Anchors {
     pub fn proven_at(&self, proof: &ZoneProof, verifier: &mut Verifier, wall_ms: u64) -> Option<u64> {
         let zone = ZoneName::parse(&proof.zone).ok()?;
         self.prove(&zone, proof, verifier, wall_ms).ok()?;
-        Some(verifier.open(&proof.delegation).ok()?.record.issued_ms)
+        Some(verifier.open(&proof.delegation).ok()?.record.issued_ms())
     }
 
     /// Learns the key of a zone that our own delegates to.
@@ -293,13 +293,13 @@ impl Anchors {
     ) -> Result<Delegated, TrustError> {
         let delegation = verifier.open(&proof.delegation)?;
         let record = &delegation.record;
-        let parent = ZoneName::parse(&record.zone).map_err(|_| TrustError::NoAnchor(zone.clone()))?;
-        let names_zone = record.kind() == Kind::Delegation && record.name == zone.as_str();
+        let parent = ZoneName::parse(record.zone()).map_err(|_| TrustError::NoAnchor(zone.clone()))?;
+        let names_zone = record.kind() == Kind::Delegation && record.name() == zone.as_str();
         if !names_zone || !zone.is_below(&parent) {
             return Err(TrustError::NoAnchor(zone.clone()));
         }
         let authority = verifier.check_node(self, &parent, record.node, &proof.chain, wall_ms)?;
-        let body = record.body.as_deref().ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
+        let body = record.body().ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
         let body = DelegationBody::decode(body)?;
         let is_void = self.revoked.void_until(&parent, zone).is_some_and(|until| body.since_ms <= until);
         if authority != Authority::Signer || is_void {
@@ -330,7 +330,7 @@ mod tests {
         }
         .encode();
         let delegation = record(id(&root_node), 1, Kind::Delegation, ".", "research", body);
-        let envelope = sign_flush(&root_node, vec![delegation], Head::default())[0].envelope.to_vec();
+        let envelope = sign_flush(&root_node, vec![delegation], Head::default())[0].envelope();
         let proof = ZoneProof { zone: "research".into(), delegation: envelope, chain, manifests: vec![] };
 
         let mut anchors = Anchors::default();
@@ -361,7 +361,7 @@ mod tests {
         let record = record(id(node), 1, Kind::Delegation, ".", "research", body);
         ZoneProof {
             zone: "research".into(),
-            delegation: sign_flush(node, vec![record], Head::default())[0].envelope.to_vec(),
+            delegation: sign_flush(node, vec![record], Head::default())[0].envelope(),
             chain: vec![Certificate::issue(parent, &ZoneName::root(), id(node), 1)],
             manifests: vec![],
         }

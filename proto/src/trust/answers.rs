@@ -33,11 +33,9 @@ pub fn check(
     let mut records = Vec::with_capacity(answer.candidates.len());
     answer.zone = zone.to_string();
     let before = answer.candidates.len();
-    answer.candidates.retain_mut(|candidate| {
-        let Ok(signed) = check_candidate(candidate, &zone, anchors, verifier, wall_ms) else { return false };
-        candidate.envelope = signed.envelope.clone();
-        records.push(signed);
-        true
+    answer.candidates.retain(|candidate| {
+        let signed = check_candidate(candidate, &zone, anchors, verifier, wall_ms);
+        signed.map(|signed| records.push(signed)).is_ok()
     });
     let refused = u32::try_from(before - records.len()).unwrap_or(u32::MAX);
     Ok(Checked { answer, records, refused })
@@ -52,10 +50,10 @@ fn check_candidate(
 ) -> Result<SignedRef, TrustError> {
     let signed = verifier.open(&candidate.envelope)?;
     let record = &signed.record;
-    let of_zone = record.zone == zone.as_str()
+    let of_zone = record.zone() == zone.as_str()
         && record.kind() == Kind::Tool
-        && record.body.is_some()
-        && FullName::parse(&record.name).is_ok_and(|name| name.is_in(zone));
+        && !record.is_tombstone()
+        && FullName::parse(record.name()).is_ok_and(|name| name.is_in(zone));
     if !of_zone {
         return Err(TrustError::Chain(record.node.short()));
     }

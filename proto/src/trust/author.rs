@@ -176,7 +176,7 @@ mod tests {
         let zone_key = key(3).verifying_key().to_bytes();
         let body = DelegationBody { zone_key, epoch: 1, gateways: vec![], tools: 0, since_ms: 0 };
         let delegation = record(id(&node), 1, Kind::Delegation, "acme", "lab.acme", body.encode());
-        let envelope = sign_flush(&node, vec![delegation], Head::default())[0].envelope.to_vec();
+        let envelope = sign_flush(&node, vec![delegation], Head::default())[0].envelope();
         let chain = vec![Certificate::issue(&key(1), &acme, id(&node), 1)];
         ZoneProof { zone: "lab.acme".into(), delegation: envelope, chain, manifests: vec![] }
     }

@@ -12,7 +12,9 @@ use crate::codec::Wire;
 use crate::index::Terms;
 use crate::json::Json;
 use crate::name::ZoneName;
-use crate::record::{Certificate, Envelope, Hash, Head, NodeId, Origin, Record, Signed, SignedRef, ToolBody};
+use crate::record::{
+    Certificate, EnvelopeText, Hash, Head, NodeId, Origin, Reader, Record, Signed, SignedRef, ToolText, WAY_STEPS_MAX,
+};
 use crate::trust::definition::hash_of_object;
 use crate::trust::{Authority, SigningKey, TrustError, pre_authentication, pre_authentication_head};
 
@@ -63,17 +65,12 @@ pub fn sign_flush(key: &SigningKey, records: Vec<Record>, head: Head) -> Vec<Sig
     };
     let root = levels[levels.len() - 1][0];
     let signature = key.sign(&statement_of(&(root, records[0].origin(), head))).to_bytes();
-    records
-        .into_iter()
-        .zip(payloads)
-        .enumerate()
-        .map(|(place, (record, payload))| {
-            let hash = Sha256::digest(&payload).into();
-            let (index, path) = path_of(&levels, place);
-            let envelope = Envelope { payload, index, path, head, signature }.encode();
-            Signed::new(record, envelope.into(), hash, head)
-        })
-        .collect()
+    let mut reader = Reader::default();
+    let signed = payloads.iter().enumerate().map(|(place, payload)| {
+        let (index, path) = path_of(&levels, place);
+        reader.hold(&EnvelopeText { payload, index, path, head, signature }).expect("records of ours keep the bounds")
+    });
+    signed.collect()
 }
 
 /// The neighbours on the way from a leaf to the root, and on which side each stands. An odd last node has no neighbour and is passed
@@ -165,6 +162,9 @@ impl Seals {
     }
 }
 
+/// Whom a chain certifies, in which zone, from which key, and how.
+pub(super) type Chain = (ZoneName, [u8; 32], NodeId, Vec<Certificate>);
+
 /// Checks records, once each; a flush of many records costs one check of its root.
 #[derive(Debug, Default)]
 pub struct Verifier {
@@ -174,7 +174,8 @@ pub struct Verifier {
     last: Option<(Flush, [u8; 64])>,
     way: Way,
     /// The last chain that was good, by the key it begins at: answers of one zone bring the same.
-    pub(super) last_chain: Option<((ZoneName, [u8; 32], NodeId, Vec<Certificate>), Authority)>,
+    pub(super) last_chain: Option<(Chain, Authority)>,
+    reader: Reader,
     /// Keys of origins, decompressed: that alone is a tenth of a check.
     keys: BTreeMap<NodeId, VerifyingKey>,
     opened: Option<Arc<dyn Opened>>,
@@ -206,7 +207,7 @@ impl Verifier {
     pub fn open_with(
         &mut self,
         bytes: &[u8],
-        read: impl FnOnce(&ToolBody, &Json<'_>),
+        read: impl FnOnce(&ToolText<'_>, &Json<'_>),
     ) -> Result<SignedRef, TrustError> {
         if let Some(signed) = self.opened.as_ref().and_then(|opened| opened.find(bytes)) {
             return Ok(signed);
@@ -220,12 +221,13 @@ impl Verifier {
     }
 
     fn check(&mut self, bytes: &[u8]) -> Result<Signed, TrustError> {
-        let (signed, envelope) = Signed::read(bytes)?;
+        let envelope = EnvelopeText::read(bytes)?;
         // An index beyond the tree would be a second spelling of the same proof.
-        if envelope.path.len() > 31 || envelope.index >> envelope.path.len() != 0 {
+        if envelope.path.len() > WAY_STEPS_MAX || envelope.index >> envelope.path.len() != 0 {
             return Err(TrustError::Signature);
         }
-        let root = self.way.root_of(&envelope.payload, envelope.index, envelope.path);
+        let signed = self.reader.hold(&envelope)?;
+        let root = self.way.root_of(envelope.payload, envelope.index, envelope.path);
         let flush = (root, signed.record.origin(), envelope.head);
         let signed_flush = Some((flush, envelope.signature));
         if self.last != signed_flush {
@@ -278,11 +280,11 @@ impl Verifier {
 
 /// A tool's record names the hash of the definition it holds, so that whoever pins the hash pins the definition. The body is read for
 /// that and let go: most records that wait for others of their log are not shown yet.
-fn check_definition(signed: &Signed, read: impl FnOnce(&ToolBody, &Json<'_>)) -> Result<(), TrustError> {
+fn check_definition(signed: &Signed, read: impl FnOnce(&ToolText<'_>, &Json<'_>)) -> Result<(), TrustError> {
     // A body of a later version is relayed; it is not shown either.
-    let Some(body) = ToolBody::of(&signed.record) else { return Ok(()) };
-    let definition = Json::read(&body.definition).ok().filter(Json::is_object).ok_or(TrustError::Definition)?;
-    if signed.record.def_hash != Some(hash_of_object(&definition)) {
+    let Some(body) = signed.record.tool() else { return Ok(()) };
+    let definition = Json::read(body.definition).ok().filter(Json::is_object).ok_or(TrustError::Definition)?;
+    if signed.record.def_hash() != Some(hash_of_object(&definition)) {
         return Err(TrustError::Definition);
     }
     read(&body, &definition);
@@ -292,7 +294,7 @@ fn check_definition(signed: &Signed, read: impl FnOnce(&ToolBody, &Json<'_>)) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Kind;
+    use crate::record::{Envelope, Kind, ToolBody};
     use crate::trust::definition_hash;
     use crate::trust::samples::{id, key, record};
 
@@ -302,13 +304,13 @@ mod tests {
         for count in [1_u64, 2, 3, 5, 8, 64, 65] {
             let records = (1..=count).map(|seq| record(id(&key), seq, Kind::Tool, "z", "t.z", vec![7; 9])).collect();
             for signed in sign_flush(&key, records, Head::default()) {
-                assert_eq!(*Verifier::default().open(&signed.envelope).unwrap(), signed);
+                assert_eq!(*Verifier::default().open(&signed.envelope()).unwrap(), signed);
             }
         }
         let signed =
             &sign_flush(&key, vec![record(id(&key), 1, Kind::Tool, "z", "t.z", vec![7; 9])], Head::default())[0];
-        for place in 0..signed.envelope.len() {
-            let mut bytes = signed.envelope.to_vec();
+        for place in 0..signed.envelope_len() {
+            let mut bytes = signed.envelope();
             bytes[place] ^= 1;
             assert!(Verifier::default().open(&bytes).is_err(), "byte {place}");
         }
@@ -321,16 +323,16 @@ mod tests {
             let records = (1..=count).map(|seq| record(id(&key), seq, Kind::Tool, "z", "t.z", vec![7; 9])).collect();
             let mut verifier = Verifier::default();
             for signed in sign_flush(&key, records, Head::default()) {
-                assert_eq!(*verifier.open(&signed.envelope).unwrap(), signed);
+                assert_eq!(*verifier.open(&signed.envelope()).unwrap(), signed);
                 // Its own way is the last one now: every other must be noticed.
-                let envelope = Envelope::decode(&signed.envelope).unwrap();
+                let envelope = Envelope::decode(&signed.envelope()).unwrap();
                 for height in 0..envelope.path.len() {
                     let mut other = envelope.clone();
                     other.path[height][31] ^= 1;
                     assert_eq!(verifier.open(&other.encode()).unwrap_err(), TrustError::Signature);
                     let other = Envelope { index: envelope.index ^ 1 << height, ..envelope.clone() };
                     assert_eq!(verifier.open(&other.encode()).unwrap_err(), TrustError::Signature);
-                    assert!(verifier.open(&signed.envelope).is_ok());
+                    assert!(verifier.open(&signed.envelope()).is_ok());
                 }
             }
         }
@@ -339,7 +341,7 @@ mod tests {
     #[test]
     fn a_record_signed_by_somebody_else_is_not_believed() {
         let forged = sign_flush(&key(2), vec![record(id(&key(1)), 1, Kind::Tool, "z", "t.z", vec![])], Head::default());
-        assert_eq!(Verifier::default().open(&forged[0].envelope).unwrap_err(), TrustError::Signature);
+        assert_eq!(Verifier::default().open(&forged[0].envelope()).unwrap_err(), TrustError::Signature);
     }
 
     #[test]
@@ -352,7 +354,7 @@ mod tests {
         let claimed = Record { def_hash: Some([7; 32]), ..honest.clone() };
         let signed = sign_flush(&key, vec![honest, claimed], Head::default());
         let mut verifier = Verifier::default();
-        assert!(verifier.open(&signed[0].envelope).is_ok());
-        assert_eq!(verifier.open(&signed[1].envelope).unwrap_err(), TrustError::Definition);
+        assert!(verifier.open(&signed[0].envelope()).is_ok());
+        assert_eq!(verifier.open(&signed[1].envelope()).unwrap_err(), TrustError::Definition);
     }
 }

@@ -168,18 +168,18 @@ impl Shown<'_> {
 }
 
 fn is_asked_for(tool: &Tool, question: &Question) -> bool {
-    let body = &tool.shown().body;
+    let body = tool.shown().body();
     let in_zone =
         question.zone.as_ref().is_none_or(|zone| ZoneName::parse(zone).is_ok_and(|zone| tool.name.is_in(&zone)));
     in_zone
-        && question.tags.iter().all(|tag| body.tags.contains(tag))
-        && question.capabilities.iter().all(|capability| body.capabilities.contains(capability))
+        && question.tags.iter().all(|tag| body.tags.contains(&&**tag))
+        && question.capabilities.iter().all(|capability| body.capabilities.contains(&&**capability))
 }
 
 fn candidate(tools: &Tools, tool: &Tool) -> Candidate {
     let shown = tool.shown();
     Candidate {
-        envelope: shown.signed.envelope.clone(),
+        envelope: shown.signed.envelope().into(),
         chain: chain_of(tools, shown.signed.record.node),
         instances: tools.instances(tool),
         clash: tool.clash,

@@ -1,57 +1,83 @@
 //! Which tools go by a name: numbers of tools, found by a hash of any of their names.
 //!
 //! It holds no name, so whoever looks up compares the tools it is given: two names may have one hash. What must always hold: a copy
-//! costs a reference for each part, and a change beside a copy costs one part.
+//! costs a reference for each part, a change beside a copy costs one part, and nobody who does not know the key finds many names of
+//! one hash: names are what strangers call their tools.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 /// Parts, each copied whole: with 100,000 tools of four names a part is 400 entries.
 const PARTS: usize = 1024;
+/// Entries that are looked at around where one ought to stand, before it is searched for.
+const NEAR: usize = 64;
 
-/// Pairs of hash and number, sorted, in parts by the hash's last bits.
-#[derive(Clone, Debug)]
-pub(super) struct Names(Vec<Arc<Vec<(u64, u32)>>>);
+/// A hash, and the number of a tool.
+type Entry = (u32, u32);
 
-impl Default for Names {
-    fn default() -> Self {
-        Self(vec![Arc::default(); PARTS])
-    }
+/// Entries, sorted, in parts by other bits of the hash. There are no parts until there is a name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    key: u64,
+    parts: Vec<Arc<[Entry]>>,
 }
 
 impl Names {
+    /// None, under a key that strangers do not know.
+    pub(super) const fn keyed(key: u64) -> Self {
+        Self { key, parts: Vec::new() }
+    }
+
     /// Numbers that may go by a name, in order.
     pub(super) fn find(&self, name: &str) -> impl Iterator<Item = u32> {
-        let hash = hash_of(name);
-        let part = &self.0[part_of(hash)];
-        let from = part.partition_point(|(other, _)| *other < hash);
-        part[from..].iter().take_while(move |(other, _)| *other == hash).map(|(_, number)| *number)
+        let (place, hash) = self.place_of(name);
+        let part = self.parts.get(place).map_or(&[][..], |part| part);
+        part[first_of(part, hash)..].iter().take_while(move |(other, _)| *other == hash).map(|(_, number)| *number)
     }
 
     pub(super) fn insert(&mut self, name: &str, number: u32) {
-        let entry = (hash_of(name), number);
-        let part = Arc::make_mut(&mut self.0[part_of(entry.0)]);
-        if let Err(at) = part.binary_search(&entry) {
-            part.insert(at, entry);
+        if self.parts.is_empty() {
+            self.parts = vec![Arc::default(); PARTS];
+        }
+        let (place, hash) = self.place_of(name);
+        let part = &mut self.parts[place];
+        if let Err(at) = part.binary_search(&(hash, number)) {
+            *part = part[..at].iter().copied().chain([(hash, number)]).chain(part[at..].iter().copied()).collect();
         }
     }
 
     pub(super) fn remove(&mut self, name: &str, number: u32) {
-        let entry = (hash_of(name), number);
-        let part = Arc::make_mut(&mut self.0[part_of(entry.0)]);
-        if let Ok(at) = part.binary_search(&entry) {
-            part.remove(at);
+        let (place, hash) = self.place_of(name);
+        let Some(part) = self.parts.get_mut(place) else { return };
+        if let Ok(at) = part.binary_search(&(hash, number)) {
+            *part = part[..at].iter().chain(&part[at + 1..]).copied().collect();
         }
+    }
+
+    /// The part of a name, and its hash there.
+    fn place_of(&self, name: &str) -> (usize, u32) {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.key);
+        hasher.write(name.as_bytes());
+        let hash = hasher.finish();
+        ((hash >> 32) as usize % PARTS, hash as u32)
     }
 }
 
-/// FNV-1a: spread is all that is asked of it, the keys are names this zone took in.
-fn hash_of(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-const fn part_of(hash: u64) -> usize {
-    // Its high half is the better mixed one.
-    (hash >> 32) as usize % PARTS
+/// Where the entries of a hash begin, or would. Hashes are spread evenly, so that is near its share of the way; only where many tools
+/// go by one name it is not.
+fn first_of(part: &[Entry], hash: u32) -> usize {
+    let share = ((u64::from(hash) * part.len() as u64) >> 32) as usize;
+    let (from, to) = (share.saturating_sub(NEAR), part.len().min(share + NEAR));
+    let mut at = share;
+    while at > from && part[at - 1].0 >= hash {
+        at -= 1;
+    }
+    while at < to && part[at].0 < hash {
+        at += 1;
+    }
+    let is_first = (at == 0 || part[at - 1].0 < hash) && part.get(at).is_none_or(|(next, _)| *next >= hash);
+    if is_first { at } else { part.partition_point(|(other, _)| *other < hash) }
 }
 
 #[cfg(test)]
@@ -73,6 +99,23 @@ mod tests {
         assert_eq!(found(&names, "tool_77"), [77]);
         assert_eq!(found(&names, "search"), (0..5_000).collect::<Vec<_>>());
         assert_eq!(found(&names, "tool_5000"), [0; 0]);
+        for number in 0..5_000 {
+            assert!(found(&names, &format!("tool_{number}")).contains(&number), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_found_wherever_it_stands() {
+        let spread: Vec<Entry> = (0..1000_u32).map(|number| (number * 4_000_000, number)).collect();
+        let heap: Vec<Entry> =
+            (0..1000_u32).map(|number| (if number < 900 { 7 } else { u32::MAX - number }, 0)).collect();
+        for mut part in [spread, heap, Vec::new(), vec![(u32::MAX, 1)]] {
+            part.sort_unstable();
+            let around = part.iter().flat_map(|(hash, _)| [hash.saturating_sub(1), *hash, hash.saturating_add(1)]);
+            for hash in around.chain([0, u32::MAX]) {
+                assert_eq!(first_of(&part, hash), part.partition_point(|(other, _)| *other < hash), "{hash}");
+            }
+        }
     }
 
     #[test]

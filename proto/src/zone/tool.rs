@@ -1,28 +1,31 @@
 //! One tool as its records say: who serves it, whose definition is shown, and what it is called and found by.
 
-use std::sync::Arc;
-
 use crate::index::{DocId, Terms};
 use crate::json::Json;
 use crate::name::{FullName, wire_name};
-use crate::record::{NodeId, SignedRef, ToolBody};
+use crate::record::{NodeId, SignedRef, ToolText};
 
 /// One node's instance of a tool.
 #[derive(Clone, Debug)]
 pub struct ToolInstance {
     /// The record.
     pub signed: SignedRef,
-    /// Its name, as the record writes it.
-    pub name: FullName,
-    /// Its body.
-    pub body: Arc<ToolBody>,
 }
 
 impl ToolInstance {
     /// Reads a tool record; `None` when it is of another kind, or this build cannot read its body or its name.
     pub fn read(signed: &SignedRef) -> Option<Self> {
-        let body = signed.tool_body()?.clone();
-        Some(Self { signed: signed.clone(), name: tool_name(signed)?, body })
+        (signed.record.tool().is_some() && tool_name(signed).is_some()).then(|| Self { signed: signed.clone() })
+    }
+
+    /// Its name, as the record writes it.
+    pub fn name(&self) -> FullName {
+        tool_name(&self.signed).expect("it was read")
+    }
+
+    /// Its body.
+    pub fn body(&self) -> ToolText<'_> {
+        self.signed.record.tool().expect("it was read")
     }
 
     /// Whose it is.
@@ -32,7 +35,7 @@ impl ToolInstance {
 
     fn order(&self) -> (u64, u64, NodeId, u64) {
         let record = &self.signed.record;
-        (record.epoch, record.hlc, record.node, record.seq)
+        (record.epoch(), record.hlc, record.node, record.seq)
     }
 }
 
@@ -42,9 +45,9 @@ pub struct Tool {
     /// Its full name as the shown instance writes it.
     pub name: FullName,
     /// One a node, sorted by node; never empty.
-    pub instances: Vec<ToolInstance>,
-    /// Whose definition is shown.
-    pub shown: NodeId,
+    pub instances: Box<[ToolInstance]>,
+    /// Whose definition is shown: its place among the instances.
+    shown: u32,
     /// Instances that did not declare the same service, or whose definitions differ.
     pub clash: bool,
     /// Its number.
@@ -54,16 +57,18 @@ pub struct Tool {
 impl Tool {
     /// The tool of these instances, at least one, of one name.
     pub(super) fn of(instances: Vec<ToolInstance>, document: DocId) -> Self {
-        let shown = instances.iter().max_by_key(|instance| instance.order()).expect("a tool is served by somebody");
-        let (node, name, hash) = (shown.node(), shown.name.clone(), shown.signed.record.def_hash);
-        let same = |instance: &ToolInstance| instance.body.replica && instance.signed.record.def_hash == hash;
+        let last = (0..instances.len()).max_by_key(|place| instances[*place].order());
+        let place = last.expect("a tool is served by somebody");
+        let hash = instances[place].signed.record.def_hash();
+        let same = |instance: &ToolInstance| instance.body().replica && instance.signed.record.def_hash() == hash;
         let clash = instances.len() > 1 && !instances.iter().all(same);
-        Self { name, instances, shown: node, clash, document }
+        let (name, shown) = (instances[place].name(), u32::try_from(place).expect("a zone has fewer nodes"));
+        Self { name, instances: instances.into(), shown, clash, document }
     }
 
     /// The instance that is shown.
     pub fn shown(&self) -> &ToolInstance {
-        self.of_node(self.shown).expect("what is shown is one of the instances")
+        &self.instances[self.shown as usize]
     }
 
     /// The instance of one node.
@@ -75,41 +80,41 @@ impl Tool {
     /// Its name on the MCP wire.
     pub fn wire_name(&self) -> String {
         let label = self.name.as_str().split('.').next().unwrap_or_default();
-        wire_name(&self.shown().body.server, label)
+        wire_name(self.shown().body().server, label)
     }
 
     /// Everything by which it is found exactly; see [`aliases`].
     pub fn aliases(&self) -> [String; 4] {
-        aliases(&self.name, &self.shown().body)
+        aliases(&self.name, &self.shown().body())
     }
 }
 
 /// The name of a tool's record. There is one spelling of a key: two records of one origin must not show one tool.
 pub(super) fn tool_name(signed: &SignedRef) -> Option<FullName> {
-    FullName::parse(&signed.record.name).ok().filter(|name| name.key().eq_ignore_ascii_case(&signed.record.name))
+    FullName::parse(signed.record.name()).ok().filter(|name| name.key().eq_ignore_ascii_case(signed.record.name()))
 }
 
 /// Everything by which a tool is found exactly, lower case: full name, `server__tool`, `server/original`, the original name.
-pub fn aliases(name: &FullName, body: &ToolBody) -> [String; 4] {
+pub fn aliases(name: &FullName, body: &ToolText<'_>) -> [String; 4] {
     let label = name.key().split('.').next().unwrap_or_default();
     [
         name.key().to_owned(),
-        wire_name(&body.server, label).to_ascii_lowercase(),
-        [&*body.server, "/", &body.original].concat().to_lowercase(),
+        wire_name(body.server, label).to_ascii_lowercase(),
+        [body.server, "/", body.original].concat().to_lowercase(),
         body.original.to_lowercase(),
     ]
 }
 
 /// The words of a tool, as every node of every zone reads them from its signed text.
-pub fn terms_of(body: &ToolBody) -> Terms {
+pub fn terms_of(body: &ToolText<'_>) -> Terms {
     // A definition that is no JSON object has no words; it can still be found by its name.
-    Json::read(&body.definition).map(|definition| terms_with(body, &definition)).unwrap_or_default()
+    Json::read(body.definition).map(|definition| terms_with(body, &definition)).unwrap_or_default()
 }
 
 /// The same, with its definition as it was read.
-pub fn terms_with(body: &ToolBody, definition: &Json<'_>) -> Terms {
-    let words = body.tags.iter().chain(&body.capabilities).chain(&body.examples).map(String::as_str);
-    let role = body.agent.as_ref().map(|agent| agent.role.as_str());
+pub fn terms_with(body: &ToolText<'_>, definition: &Json<'_>) -> Terms {
+    let words = body.tags.iter().chain(&body.capabilities).chain(&body.examples).copied();
+    let role = body.agent.as_ref().map(|agent| agent.role);
     let extra: Vec<&str> = words.chain(role).collect();
-    Terms::from_json(definition, &body.server, &extra).unwrap_or_default()
+    Terms::from_json(definition, body.server, &extra).unwrap_or_default()
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::index::{DocId, IndexSnapshot};
 use crate::name::FullName;
-use crate::record::{ByNode, NodeBody, NodeId, ServerBody, SignedRef, ToolBody};
+use crate::record::{ByNode, NodeBody, NodeId, ServerBody, SignedRef, ToolText};
 use crate::wire::message::{Health, Instance};
 use crate::zone::names::Names;
 use crate::zone::tool::Tool;
@@ -37,6 +37,11 @@ pub struct Tools {
 }
 
 impl Tools {
+    /// None, with names under a key that strangers do not know.
+    pub(super) fn keyed(key: u64) -> Self {
+        Self { names: Names::keyed(key), ..Self::default() }
+    }
+
     /// The tool of that name, whatever its case.
     pub fn find(&self, name: &FullName) -> Option<&Arc<Tool>> {
         self.named(name.key()).find(|tool| tool.name == *name)
@@ -109,12 +114,12 @@ impl Tools {
     /// Everybody who serves a tool and how they are, best first.
     pub fn instances(&self, tool: &Tool) -> Vec<Instance> {
         let mut instances: Vec<Instance> =
-            tool.instances.iter().map(|instance| self.instance(instance.node(), &instance.body)).collect();
+            tool.instances.iter().map(|instance| self.instance(instance.node(), &instance.body())).collect();
         instances.sort_by_key(|instance| (instance.health, instance.node));
         instances
     }
 
-    fn instance(&self, node: NodeId, body: &ToolBody) -> Instance {
+    fn instance(&self, node: NodeId, body: &ToolText<'_>) -> Instance {
         let server = self.servers.get(&(node, body.server.to_ascii_lowercase()));
         let health = match (self.away.contains(&node), body.served, server) {
             (true, true, _) => Health::Down,

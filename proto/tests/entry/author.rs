@@ -41,7 +41,7 @@ impl Author {
             next.insert(signed.record.seq, Arc::new(signed));
         }
         let last = next.last_key_value().map_or(0, |(seq, _)| *seq);
-        next.retain(|seq, signed| signed.record.body.is_some() || *seq > floor || *seq == last);
+        next.retain(|seq, signed| signed.record.body().is_some() || *seq > floor || *seq == last);
         let root = root_of(next.iter().map(|(seq, signed)| (*seq, signed.hash)));
         let head = Head { seq: last, floor, count: next.len() as u64, root };
         let signed: Vec<SignedRef> = sign_flush(&self.key, records, head).into_iter().map(Arc::new).collect();
@@ -68,6 +68,6 @@ pub(crate) fn range_of(from_exclusive: u64, cut: bool, records: &[SignedRef]) ->
         from_exclusive,
         to_inclusive: last.seq,
         cut,
-        records: records.iter().map(|signed| signed.envelope.to_vec()).collect(),
+        records: records.iter().map(|signed| signed.envelope()).collect(),
     })
 }

@@ -59,7 +59,7 @@ impl History {
     /// What somebody who has come to some state sends to somebody who stands so: at most `count` records.
     fn range(&self, state: u64, standing: u64, count: usize) -> Option<(Range, Vec<SignedRef>)> {
         let (end, held) = self.states.range(..=state % (self.end() + 1)).next_back()?;
-        let floor = held.last_key_value()?.1.head.floor.min(end - 1);
+        let floor = held.last_key_value()?.1.head().floor.min(end - 1);
         let from = match Standing::from_number(standing) {
             Standing::Through(seq) if seq < floor => 0,
             Standing::Through(seq) | Standing::Staged(seq) if seq <= *end => seq,

@@ -74,12 +74,18 @@ pub(crate) fn record(bytes: &[u8]) {
     for kind in 1..=9 {
         body(kind, bytes);
     }
-    if let Ok((signed, envelope)) = Signed::read(bytes) {
-        assert!(envelope.encode() == bytes && signed.record.encode() == envelope.payload);
-        body(signed.record.kind, signed.record.body.as_deref().unwrap_or_default());
+    if let Ok(signed) = Signed::read(bytes) {
+        let record = signed.record.to_record();
+        assert!(signed.is_envelope(bytes) && record.encode() == signed.record.payload());
+        assert_eq!((record.zone.as_str(), record.name.as_str()), (signed.record.zone(), signed.record.name()));
+        assert_eq!(record.body.as_deref(), signed.record.body());
+        let tool = ToolBody::decode(signed.record.body().unwrap_or_default()).ok();
+        let shown = signed.record.tool();
+        assert!(shown.is_none() || shown == tool.as_ref().map(ToolBody::text), "it is read as it was written");
+        body(signed.record.kind, signed.record.body().unwrap_or_default());
     }
     if let Ok(signed) = Verifier::default().open(bytes) {
-        assert_eq!(signed.envelope, bytes, "I10: what verified is kept as it came");
+        assert_eq!(signed.envelope(), bytes, "I10: what verified is kept as it came");
     }
 }
 

@@ -339,7 +339,7 @@ impl World {
                 let seq = dice.number();
                 let mut envelope = || {
                     let record = Record { seq, ..self.record(dice) };
-                    self.rogue.sign(record, Head::default()).envelope.to_vec()
+                    self.rogue.sign(record, Head::default()).envelope()
                 };
                 Fork { chain: self.chain.clone(), one: envelope(), other: envelope() }.into()
             }

@@ -75,7 +75,7 @@ fn record(node: u8, kind: Kind, zone: &str, name: &str, body: Vec<u8>) -> Record
 }
 
 fn envelope_of(record: Record, by: u8) -> Vec<u8> {
-    sign_flush(&key(by), vec![record], Head::default())[0].envelope.to_vec()
+    sign_flush(&key(by), vec![record], Head::default())[0].envelope()
 }
 
 /// Some bytes of it become others; perhaps none.
@@ -107,7 +107,7 @@ fn believer() -> (Anchors, Verifier) {
 pub(crate) fn envelope(bytes: &[u8]) {
     let (mut anchors, mut verifier) = believer();
     if let Ok(signed) = verifier.open(bytes) {
-        assert!(verifier.open(&signed.envelope).is_ok_and(|again| again.record == signed.record));
+        assert!(verifier.open(&signed.envelope()).is_ok_and(|again| again.record == signed.record));
     }
     if let Ok(chain) = Vec::<Certificate>::decode(bytes) {
         let node = chain.last().map_or(id(THIEF), |last| last.node);

@@ -195,7 +195,7 @@ fn flush(input: &Value) -> Value {
     let (origin, head) = (records[0].origin(), Head::from_json(&input["head"]));
     let signed = sign_flush(&key, records, head);
     let envelopes: Vec<Envelope> =
-        signed.iter().map(|signed| Envelope::decode(&signed.envelope).expect("just made")).collect();
+        signed.iter().map(|signed| Envelope::decode(&signed.envelope()).expect("just made")).collect();
     let paths: Vec<(u32, Vec<Hash>)> = envelopes.iter().map(|one| (one.index, one.path.clone())).collect();
     let root = root(&payloads);
     let text = flush_text(root, origin, head);
@@ -219,7 +219,7 @@ fn log(seed: u8, incarnation: u64, floor: u64, numbers: &[u64]) -> Vec<String> {
     let records: Vec<Record> = numbers.iter().map(record).collect();
     let root = root_of(records.iter().map(|record| (record.seq, hash_of(&[&record.encode()]))));
     let head = Head { seq: *numbers.last().expect("a log is never empty"), floor, count: numbers.len() as u64, root };
-    sign_flush(&key, records, head).iter().map(|signed| hex(&signed.envelope)).collect()
+    sign_flush(&key, records, head).iter().map(|signed| hex(&signed.envelope())).collect()
 }
 
 /// Registries: of nothing; of a log; of logs in two buckets, of which the store lost a record of one, with a quarantined one and with
@@ -244,7 +244,7 @@ fn digests() -> Vec<(&'static str, Value)> {
 fn digest(input: &Value) -> Value {
     let read = |bytes: &Value| -> SignedRef {
         let bytes: Vec<u8> = Meaning::from_json(bytes);
-        Arc::new(Signed::read(&bytes).expect("an envelope").0)
+        Arc::new(Signed::read(&bytes).expect("an envelope"))
     };
     let lists = |of: &str| input[of].as_array().expect("a list").clone();
     let mut registry = Registry::new(ZoneName::parse("research").expect("a zone"));

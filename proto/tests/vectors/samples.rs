@@ -141,7 +141,7 @@ fn head(seq: u64) -> Head {
 
 fn envelope(record: Record) -> Vec<u8> {
     let head = head(record.seq);
-    sign_flush(&key(1), vec![record], head).remove(0).envelope.to_vec()
+    sign_flush(&key(1), vec![record], head).remove(0).envelope()
 }
 
 /// Records of one origin from 1 on.
@@ -151,7 +151,7 @@ pub(crate) fn server_records(count: u64) -> Vec<Record> {
 
 fn flush() -> Vec<Envelope> {
     let signed = sign_flush(&key(1), server_records(3), head(3));
-    signed.iter().map(|signed| Envelope::decode(&signed.envelope).expect("made above")).collect()
+    signed.iter().map(|signed| Envelope::decode(&signed.envelope()).expect("made above")).collect()
 }
 
 fn entry<T: Meaning>(name: &str, value: &T, bytes: &[u8]) -> Value {

@@ -67,7 +67,7 @@ fn envelopes() -> Vec<(&'static str, Value)> {
     let head = Head { seq: 3, floor: 0, count: 1, root: [0x5e; 32] };
     let flush = |records: Vec<Record>| -> Vec<Envelope> {
         let signed = sign_flush(&key(1), records, head);
-        signed.iter().map(|signed| Envelope::decode(&signed.envelope).expect("just made")).collect()
+        signed.iter().map(|signed| Envelope::decode(&signed.envelope()).expect("just made")).collect()
     };
     let good = flush(server_records(3)).remove(1);
     let change = |change: &dyn Fn(&mut Envelope)| {
@@ -103,7 +103,7 @@ fn envelopes() -> Vec<(&'static str, Value)> {
         ("a path with a level more", change(&|one| one.path.push([0; 32]))),
         ("signed by another", {
             let signed = sign_flush(&key(2), server_records(3), head);
-            Envelope::decode(&signed[1].envelope).expect("just made")
+            Envelope::decode(&signed[1].envelope()).expect("just made")
         }),
         ("a signature whose S is one order more", change(&|one| one.signature = one_order_more(one.signature))),
         (

@@ -58,7 +58,7 @@ fn bytes_missing(world: &World, one: &[HostId], two: &[HostId]) -> f64 {
             let through = lacks.through(origin);
             holds.records_of(origin).filter(move |signed| signed.record.seq > through)
         });
-        records.map(|signed| signed.envelope.len()).sum::<usize>() * to.len()
+        records.map(|signed| signed.envelope_len()).sum::<usize>() * to.len()
     };
     (lacked(one, two) + lacked(two, one)) as f64
 }

@@ -43,7 +43,7 @@ pub(super) fn update(world: &mut World, hosts: &[HostId], number: u32) -> Spread
     let first = spread.times().first().copied().unwrap_or_default();
     let since = |share| spread.reached(share).map(|time| time - first);
     let signed = world.node(host).and_then(|node| node.registry().records_of(origin).last());
-    let bytes = signed.map_or(0, |signed| signed.envelope.len());
+    let bytes = signed.map_or(0, |signed| signed.envelope_len());
     Spread { most: since(0.99), all: since(1.0), copies: spread.copies() as f64 / (hosts.len() - 1) as f64, bytes }
 }
 

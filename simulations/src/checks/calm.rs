@@ -50,7 +50,7 @@ impl Calm {
 
     pub(super) fn wrote(&mut self, signed: &SignedRef, time: Duration) {
         self.stamp_ms = self.stamp_ms.max(signed.record.hlc >> 16);
-        self.heard(&signed.record.zone, time);
+        self.heard(signed.record.zone(), time);
     }
 
     /// Something came that nobody saw being written, or was proven a lie: an enemy says when it likes.
@@ -175,7 +175,7 @@ fn is_ended(registry: &Registry, node: NodeId) -> bool {
     let Some(held) = registry.incarnation_of(node) else { return false };
     let name = node.to_string();
     registry.vector().into_iter().any(|(origin, _)| {
-        let said = registry.latest(origin, Kind::Reap, &name).and_then(|signed| signed.record.body.as_deref());
+        let said = registry.latest(origin, Kind::Reap, &name).and_then(|signed| signed.record.body());
         said.and_then(|body| ReapBody::decode(body).ok()).is_some_and(|reap| held <= reap.incarnation)
     })
 }

@@ -73,10 +73,10 @@ impl Coverage {
 
     pub(super) fn record(&mut self, signed: &SignedRef) {
         let record = &signed.record;
-        self.hit_times("tombstone", u64::from(record.body.is_none()));
+        self.hit_times("tombstone", u64::from(record.is_tombstone()));
         self.hit_times("reap", u64::from(record.kind() == Kind::Reap));
         self.hit_times("manifest", u64::from(record.kind() == Kind::Manifest));
-        self.hit_times("floor published", u64::from(signed.head.floor > 0));
+        self.hit_times("floor published", u64::from(signed.head().floor > 0));
         self.hit_times("later life", u64::from(record.incarnation > 1));
     }
 

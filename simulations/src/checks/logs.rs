@@ -25,7 +25,7 @@ pub(super) struct Held<'a> {
 /// `lenient`, a part of a log may lack what a peer withheld until its end is reached.
 pub(super) fn compare(held: &Held<'_>, log: &Log, lenient: bool) -> Result<bool, Violation> {
     let Held { host, origin, through, records } = held;
-    let (floor, at_end) = (log.floor_at(*through), log.records.get(through).map(|s| s.head.seq));
+    let (floor, at_end) = (log.floor_at(*through), log.records.get(through).map(|s| s.head().seq));
     let known = |seq: &u64| log.records.contains_key(seq);
     ensure(*through == 0 || known(through), 3, || {
         format!("host {host} is through {through} of {origin:?}, a number its origin never made durable")
@@ -34,7 +34,7 @@ pub(super) fn compare(held: &Held<'_>, log: &Log, lenient: bool) -> Result<bool,
     let mut exact = true;
     for signed in log.live(*through, 0) {
         let seq = signed.record.seq;
-        let collected = signed.record.body.is_none() && seq <= floor;
+        let collected = signed.record.is_tombstone() && seq <= floor;
         match left.remove(&seq) {
             Some(found) => {
                 ensure(found.hash == signed.hash, 2, || format!("host {host} holds another content for {signed:?}"))?;
@@ -45,7 +45,7 @@ pub(super) fn compare(held: &Held<'_>, log: &Log, lenient: bool) -> Result<bool,
             None if collected => {}
             None => {
                 let overwritten = log.by_key[&signed.record.key()].last() > Some(&seq);
-                let forgotten = signed.record.body.is_none() && seq <= log.floor;
+                let forgotten = signed.record.is_tombstone() && seq <= log.floor;
                 let withheld = lenient && at_end != Some(*through);
                 ensure(overwritten || forgotten || withheld, 3, || {
                     format!("host {host} is through {through} of {origin:?} and lacks {signed:?}")

@@ -110,7 +110,7 @@ fn says(
     known: impl FnOnce() -> Vec<String>,
 ) -> BTreeMap<String, Option<Hash>> {
     let names =
-        checked.records.iter().filter_map(|signed| Some((FullName::parse(&signed.record.name).ok()?, signed.hash)));
+        checked.records.iter().filter_map(|signed| Some((FullName::parse(signed.record.name()).ok()?, signed.hash)));
     let mut says: BTreeMap<String, Option<Hash>> =
         names.map(|(name, hash)| (name.key().to_owned(), Some(hash))).collect();
     let filtered = question.zone.is_some() || !question.tags.is_empty() || !question.capabilities.is_empty();

@@ -90,6 +90,6 @@ fn kept(node: &Node, name: &str, promise: &Promise, what: impl FnOnce() -> Strin
     let overtaken = latest.is_some_and(|signed| signed.record.seq > promise.through);
     // So may it be of one that took out what was promised, and was collected since.
     let collected = latest.is_none() && registry.floor(promise.origin) > promise.through;
-    let stands = latest.is_some_and(|signed| signed.record.body.is_some());
+    let stands = latest.is_some_and(|signed| signed.record.body().is_some());
     ensure(overtaken || collected || stands == promise.stands, 7, what)
 }

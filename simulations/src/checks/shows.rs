@@ -91,7 +91,7 @@ impl Shows {
 /// A zone built from the records alone, in one order, shows what the node shows.
 fn rebuilt(number: usize, view: &View, records: impl Iterator<Item = SignedRef>) -> Verdict {
     let mut zone = Zone::default();
-    for signed in records.filter(|signed| signed.record.body.is_some()) {
+    for signed in records.filter(|signed| signed.record.body().is_some()) {
         zone.apply(&Change::Put(signed));
     }
     ensure(hash_of(&view.tools) == hash_of(zone.tools()), 4, || {
@@ -105,7 +105,7 @@ fn rebuilt(number: usize, view: &View, records: impl Iterator<Item = SignedRef>)
 fn picture(tools: &Tools) -> BTreeSet<String> {
     let tool = |tool: &&std::sync::Arc<aop_proto::zone::Tool>| {
         let instances: Vec<_> = tool.instances.iter().map(|instance| &instance.signed).collect();
-        format!("{} as {} says, clash {}, {instances:?}", tool.name, tool.shown.short(), tool.clash)
+        format!("{} as {} says, clash {}, {instances:?}", tool.name, tool.shown().node().short(), tool.clash)
     };
     let nodes = tools.nodes().values().map(|signed| format!("{signed:?}"));
     tools.all().iter().map(tool).chain(nodes).collect()
@@ -115,7 +115,7 @@ fn picture(tools: &Tools) -> BTreeSet<String> {
 fn hash_of(tools: &Tools) -> u64 {
     let mut hasher = DefaultHasher::new();
     for tool in tools.all() {
-        (tool.name.as_str(), tool.shown, tool.clash).hash(&mut hasher);
+        (tool.name.as_str(), tool.shown().node(), tool.clash).hash(&mut hasher);
         for instance in &tool.instances {
             (instance.node(), instance.signed.record.seq, instance.signed.hash).hash(&mut hasher);
         }

@@ -28,18 +28,18 @@ impl Log {
     fn add(&mut self, signed: &SignedRef) {
         self.records.insert(signed.record.seq, signed.clone());
         self.by_key.entry(signed.record.key()).or_default().push(signed.record.seq);
-        self.floor = self.floor.max(signed.head.floor);
+        self.floor = self.floor.max(signed.head().floor);
     }
 
     /// The floor in force at that number.
     pub(super) fn floor_at(&self, seq: u64) -> u64 {
-        self.records.get(&seq).map_or(0, |signed| signed.head.floor)
+        self.records.get(&seq).map_or(0, |signed| signed.head().floor)
     }
 
     /// The least tombstone of a key after that number.
     pub(super) fn deleted_after(&self, key: &(Kind, String), seq: u64) -> Option<u64> {
         let numbers = self.by_key.get(key)?;
-        numbers.iter().copied().find(|later| *later > seq && self.records[later].record.body.is_none())
+        numbers.iter().copied().find(|later| *later > seq && self.records[later].record.is_tombstone())
     }
 
     /// What a replica at `through` holds: the latest of each key up to it, without tombstones up to `floor`.
@@ -47,7 +47,7 @@ impl Log {
         self.by_key.values().filter_map(move |numbers| {
             let latest = numbers[..numbers.partition_point(|seq| *seq <= through)].last()?;
             let signed = &self.records[latest];
-            (signed.record.body.is_some() || *latest > floor).then_some(signed)
+            (signed.record.body().is_some() || *latest > floor).then_some(signed)
         })
     }
 }
@@ -146,7 +146,7 @@ impl Truth {
             if !self.relayed.insert(hasher.finish()) {
                 continue;
             }
-            let (signed, _) = Signed::read(envelope).map_err(|error| Violation {
+            let signed = Signed::read(envelope).map_err(|error| Violation {
                 number: 3,
                 what: format!("{from} sends a record that is none: {error}"),
             })?;
@@ -193,13 +193,13 @@ impl Truth {
         };
         let forward = last.record.seq < signed.record.seq
             && last.record.hlc < signed.record.hlc
-            && last.head.floor <= signed.head.floor;
+            && last.head().floor <= signed.head().floor;
         ensure(forward, 1, || format!("{signed:?} is written after {last:?}: number, clock or floor went back"))
     }
 
     /// The head that a flush ends with says what its writer holds.
     fn head(&self, signed: &SignedRef) -> Verdict {
-        let (head, log) = (signed.head, &self.logs[&signed.record.origin()]);
+        let (head, log) = (*signed.head(), &self.logs[&signed.record.origin()]);
         if head.seq != signed.record.seq {
             return Ok(());
         }
@@ -214,7 +214,7 @@ impl Truth {
     fn note_reap(&mut self, signed: &SignedRef) {
         self.note_revocation(signed);
         if signed.record.kind() == Kind::Reap
-            && let Some(body) = signed.record.body.as_deref().and_then(|body| ReapBody::decode(body).ok())
+            && let Some(body) = signed.record.body().and_then(|body| ReapBody::decode(body).ok())
         {
             let last = self.reaped.entry(body.node).or_default();
             *last = body.incarnation.max(*last);
@@ -227,7 +227,7 @@ impl Truth {
             let elders = self.elders.entry(signed.record.node).or_default();
             elders.extend(body.chain.iter().map(|certificate| certificate.node));
         }
-        let body = signed.record.body.as_deref().filter(|_| signed.record.kind() == Kind::Revocation);
+        let body = signed.record.body().filter(|_| signed.record.kind() == Kind::Revocation);
         let Some(node) = body.and_then(|body| Revocation::decode(body).ok()?.node) else { return };
         let certified = self.elders.iter().filter(|(_, elders)| elders.contains(&node)).map(|(node, _)| *node);
         for ended in certified.chain([node]).collect::<Vec<_>>() {

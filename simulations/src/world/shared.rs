@@ -38,7 +38,7 @@ impl Shared {
 impl Opened for Shared {
     fn find(&self, bytes: &[u8]) -> Option<SignedRef> {
         let kept = self.kept();
-        kept.by_hash.get(&hash_bytes(bytes)).filter(|signed| signed.envelope == bytes).cloned()
+        kept.by_hash.get(&hash_bytes(bytes)).filter(|signed| signed.is_envelope(bytes)).cloned()
     }
 
     fn keep(&self, signed: &SignedRef) {
@@ -47,7 +47,7 @@ impl Opened for Shared {
             kept.by_hash.retain(|_, signed| Arc::strong_count(signed) > 1);
             kept.sweep_at = 2 * kept.by_hash.len();
         }
-        kept.by_hash.insert(hash_bytes(&signed.envelope), Arc::clone(signed));
+        kept.by_hash.insert(hash_bytes(&signed.envelope()), Arc::clone(signed));
     }
 
     fn knows(&self, seal: &Hash) -> bool {

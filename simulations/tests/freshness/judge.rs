@@ -117,7 +117,7 @@ fn is_true(of: &Federation, asked: &Asked, checked: &Checked, time: Duration, ta
     };
     let speaker = of.host_of.get(&answer.node);
     let shown: BTreeMap<&str, Version> =
-        checked.records.iter().map(|signed| (signed.record.name.as_str(), version_of(signed))).collect();
+        checked.records.iter().map(|signed| (signed.record.name(), version_of(signed))).collect();
     let age = Duration::from_millis(answer.age_ms);
     let since = time.saturating_sub(age + CUT);
     for (full, tool) in &zone.tools {
@@ -148,7 +148,7 @@ fn is_true(of: &Federation, asked: &Asked, checked: &Checked, time: Duration, ta
 }
 
 fn version_of(signed: &aop_proto::record::SignedRef) -> Version {
-    let text = String::from_utf8_lossy(&signed.tool_body()?.definition).into_owned();
+    let text = String::from_utf8_lossy(signed.record.tool()?.definition).into_owned();
     let (_, number) = text.split_once("version ")?;
     number.split('"').next()?.parse().ok()
 }

@@ -106,7 +106,7 @@ impl Node {
             Message::Busy(busy) => self.with(|g, now, replica, c| g.on_busy(now, from, busy, replica, c)),
             Message::Ranges(ranges) => self.hear_ranges(from, ranges),
             Message::Fork(fork) => {
-                let read = |bytes: &[u8]| SignedRef::new(Signed::read(bytes).expect("it was written").0);
+                let read = |bytes: &[u8]| SignedRef::new(Signed::read(bytes).expect("it was written"));
                 let evidence = Evidence::of(&read(&fork.one), &read(&fork.other)).expect("it proves a fork");
                 self.registry.quarantine(evidence);
                 Sends::new()

@@ -262,7 +262,7 @@ impl Node {
     pub(in crate::node) fn meet(&mut self, change: &Change) {
         let (Change::Put(signed) | Change::Gone(signed)) = change;
         let node = signed.record.node;
-        if signed.record.kind() != Kind::Node || node == self.id || !node.is_name(&signed.record.name) {
+        if signed.record.kind() != Kind::Node || node == self.id || !node.is_name(signed.record.name()) {
             return;
         }
         let (Change::Put(_), Some(body)) = (change, signed.node_body()) else {

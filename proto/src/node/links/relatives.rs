@@ -183,9 +183,9 @@ impl Node {
         if signed.record.kind() != Kind::Delegation {
             return;
         }
-        let Ok(zone) = ZoneName::parse(&signed.record.name) else { return };
+        let Ok(zone) = ZoneName::parse(signed.record.name()) else { return };
         let coming = self.links.delegating.get(&zone).map(Wire::encode);
-        if signed.record.node == self.id && coming == signed.record.body {
+        if signed.record.node == self.id && coming.as_deref() == signed.record.body() {
             self.links.delegating.remove(&zone);
         }
         match change {
@@ -232,7 +232,7 @@ impl Node {
         let lost = self.registry.incarnation_of(signed.record.node).is_none_or(|now| now > signed.record.incarnation)
             || self.registry.is_quarantined(signed.record.origin());
         let is_known = self.zone.child(zone).is_some() || self.links.delegating.contains_key(zone);
-        let body = signed.record.body.as_deref().and_then(|body| DelegationBody::decode(body).ok());
+        let body = signed.record.body().and_then(|body| DelegationBody::decode(body).ok());
         let void = self.anchors.revoked().void_until(&self.config.zone, zone);
         let body = body.filter(|body| void.is_none_or(|until| body.since_ms > until));
         if let Some(body) = body.filter(|_| lost && !is_known && self.is_signer()) {

@@ -71,7 +71,7 @@ fn two_heads_for_one_dot_are_a_fork_as_well() {
     let (mut author, mut registry) = (Author::new(1, 1), registry());
     let one = author.put("a.z", b"1");
     taken(&mut registry, 0, &one);
-    let other = under(Head { floor: 1, ..one[0].head }, Signed::clone(&one[0]));
+    let other = under(Head { floor: 1, ..*one[0].head() }, &one[0]);
     assert!(matches!(refused(&mut registry, 0, &[other]), RangeError::Fork(_)));
     assert_eq!(Evidence::of(&one[0], &one[0]), None);
 }

@@ -46,8 +46,7 @@ fn life(number: u32, incarnation: u64, hlc: u64) -> Author {
 /// A part of a log of a record as large as this many bytes, and more to come.
 fn heavy(number: u32, bytes: usize) -> (Range, Vec<SignedRef>) {
     let signed = life(number, 1, NOW.wall_ms << 16).flush(&[("a.z", Some(b"1")), ("b.z", Some(b"1"))]).remove(0);
-    let records =
-        vec![Arc::new(Signed::new(signed.record.clone(), vec![0; bytes / 2].into(), signed.hash, signed.head))];
+    let records = vec![signed.weighing(bytes / 2)];
     (Range { cut: true, ..range(0, &records) }, records)
 }
 
@@ -217,7 +216,7 @@ fn of_a_node_one_life_waits_for_the_clock_the_latest() {
 fn one_node_does_not_fill_the_room_for_what_waits() {
     let (mut registry, mut liar) = (registry(), life(1, 1, u64::MAX));
     for number in 0..200 {
-        let records = liar.put(&format!("t{number}.z"), &[0; RECORD_BYTES_MAX]);
+        let records = liar.put(&format!("t{number}.z"), &[0; RECORD_BYTES_MAX - 256]);
         // What is no longer kept begins after a gap from then on.
         drop(registry.apply(A, &range(number, &records), &records, NOW));
     }
@@ -256,7 +255,7 @@ fn a_pile_is_not_put_together_in_vain_for_each_of_its_parts() {
     let lies: Vec<SignedRef> = (0..3_000_u64)
         .map(|number| {
             let signed = author.put(&format!("t{number}.z"), b"1").remove(0);
-            under(Head { root: [7; 32], ..signed.head }, Signed::clone(&signed))
+            under(Head { root: [7; 32], ..*signed.head() }, &signed)
         })
         .collect();
     for number in 0..lies.len() {

@@ -295,7 +295,8 @@ fn a_bundle_goes_through_a_pipe_and_words_stay_out_of_it() {
     let mut command = world.command("sh");
     command.args(["-c", &format!("cat piped.aopz | {aop} --node {} import - -o json", far.address)]);
     let sum = support::run(command, None).ok().json();
-    assert_eq!((&sum["taken"], &sum["refused"]), (&json!(1), &json!([])), "{sum}");
+    // A replica that was killed a moment after it heard of the other may have forgotten it.
+    assert_eq!((&sum["tools"]["changed"], &sum["refused"]), (&json!(1), &json!([])), "{sum}");
     let words = far.aop(["import", text(&world.path("piped.aopz"))]).ok().prints("taken    0");
     assert!(!words.err.contains('\r'), "progress is for terminals: {words}");
 }

@@ -39,7 +39,6 @@ use aop_proto::wire::Class;
 use aop_proto::wire::message::{Call, Question};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures::stream::{FuturesOrdered, StreamExt as _};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -52,7 +51,7 @@ use strangers::{Strangers, Verdict};
 
 use crate::clock::Clock;
 use crate::peer::{Heard, PeerEvent, Peers, Responder};
-use crate::store::{Op, Store, StoreError};
+use crate::store::{Op, Store};
 use crate::watch::{Told, Watch};
 
 /// Jobs of doors that wait for the driver.
@@ -251,7 +250,7 @@ impl Driver {
         let (news_sender, news) = mpsc::channel(NEWS_MAX);
         let (persists, persists_receiver) = mpsc::channel(PERSISTS_MAX);
         // Ends when the driver is gone, which holds the only sender.
-        tokio::spawn(store_in_order(store, persists_receiver, news_sender.clone()));
+        tokio::spawn(keeping::store_in_order(store, persists_receiver, news_sender.clone()));
         let (changes, changes_receiver) = watch::channel(0);
         let (connections, connections_receiver) = watch::channel(0);
         let strangers = Strangers::default();
@@ -603,39 +602,6 @@ impl Driver {
     fn has_room(&self) -> bool {
         self.persists.capacity() > PERSISTS_MAX / 2
     }
-}
-
-/// Hands changes to the store in their order, waiting while it is full, and tells the driver in that order what became of them.
-async fn store_in_order(store: Store, mut persists: mpsc::Receiver<(u64, Vec<Op>)>, news: mpsc::Sender<News>) {
-    let mut under_way = FuturesOrdered::new();
-    loop {
-        tokio::select! {
-            Some((token, stored)) = under_way.next() => {
-                let durable = told(stored);
-                // A driver that is gone needs no news.
-                let _ = news.send(News::Stored { token, durable }).await;
-            }
-            next = persists.recv() => {
-                let Some((token, ops)) = next else { return };
-                let (done, stored) = oneshot::channel();
-                // The receiver below lives as long as this task.
-                let queued = store.queue(ops, move |result| drop(done.send(result))).await;
-                under_way.push_back(async move {
-                    match queued {
-                        Ok(()) => (token, stored.await.unwrap_or(Err(StoreError::Closed))),
-                        Err(error) => (token, Err(error)),
-                    }
-                });
-            }
-        }
-    }
-}
-
-fn told(stored: Result<(), StoreError>) -> bool {
-    if let Err(error) = &stored {
-        tracing::error!(%error, "store.commit");
-    }
-    stored.is_ok()
 }
 
 fn reply<T>(to: Option<oneshot::Sender<T>>, value: T) {

@@ -13,8 +13,11 @@
 use aop_proto::codec::Wire;
 use aop_proto::node::Keep;
 use aop_proto::record::{NodeId, Origin};
+use futures::stream::{FuturesOrdered, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::store::{Op, Table};
+use super::News;
+use crate::store::{Op, Store, StoreError, Table};
 
 const TRUST_KEY: &[u8] = b"trust";
 const INCARNATION_KEY: &[u8] = b"incarnation";
@@ -97,6 +100,43 @@ fn read_origin(key: &[u8]) -> Option<Origin> {
 
 fn record_key(origin: Origin, seq: u64) -> Vec<u8> {
     [&origin_key(origin)[..], &seq.to_be_bytes()].concat()
+}
+
+/// Hands changes to the store in their order, waiting while it is full, and tells the driver in that order what became of them.
+pub(super) async fn store_in_order(
+    store: Store,
+    mut persists: mpsc::Receiver<(u64, Vec<Op>)>,
+    news: mpsc::Sender<News>,
+) {
+    let mut under_way = FuturesOrdered::new();
+    loop {
+        tokio::select! {
+            Some((token, stored)) = under_way.next() => {
+                let durable = told(stored);
+                // A driver that is gone needs no news.
+                let _ = news.send(News::Stored { token, durable }).await;
+            }
+            next = persists.recv() => {
+                let Some((token, ops)) = next else { return };
+                let (done, stored) = oneshot::channel();
+                // The receiver below lives as long as this task.
+                let queued = store.queue(ops, move |result| drop(done.send(result))).await;
+                under_way.push_back(async move {
+                    match queued {
+                        Ok(()) => (token, stored.await.unwrap_or(Err(StoreError::Closed))),
+                        Err(error) => (token, Err(error)),
+                    }
+                });
+            }
+        }
+    }
+}
+
+fn told(stored: Result<(), StoreError>) -> bool {
+    if let Err(error) = &stored {
+        tracing::error!(%error, "store.commit");
+    }
+    stored.is_ok()
 }
 
 #[cfg(test)]

@@ -342,15 +342,14 @@ impl Resolution {
             [&hit.name, &hit.def_hash, &hit.place.origin].into_iter().for_each(|text| feed(text));
             feed(&format!("{} {} {} {}", hit.place.seq, hit.score, hit.clash, hit.stale));
             for instance in &hit.instances {
-                feed(instance.health.name());
-                feed(&instance.node.to_string());
+                feed(&format!("{instance:?}"));
             }
             hit.also.iter().for_each(|name| feed(name));
             hit.obstacles.iter().for_each(|obstacle| feed(&obstacle.reason));
             feed("");
         }
         feed(&format!("{} {} {:?}", self.asked, self.skipped, self.denied_by));
-        self.silent.iter().chain(&self.near).for_each(|text| feed(text));
+        self.silent.iter().chain([&String::new()]).chain(&self.near).for_each(|text| feed(text));
         format!("{hash:016x}")
     }
 }

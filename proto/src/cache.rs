@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::name::ZoneName;
 use crate::params::{CACHE_BYTES_MAX, CACHE_ENTRIES_MAX, TTL_L1, TTL_L2, TTL_L3, TTL_NEGATIVE, TTL_PARTIAL};
 use crate::record::NodeId;
-use crate::wire::message::{Serial, ZoneAnswer};
+use crate::wire::message::{Serial, TAG_UNREACHABLE, ZoneAnswer};
 
 /// Where an answer is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -233,6 +233,19 @@ impl Tags {
     /// Whether an answer under `tag` is older than what was heard of its node since.
     pub fn outdates(&self, zone: &ZoneName, node: NodeId, tag: u64) -> bool {
         self.0.get(&(zone.clone(), node)).is_some_and(|(_, known)| *known != tag)
+    }
+
+    /// The tag of a zone that was told last, whoever of it told it.
+    pub fn newest(&self, zone: &ZoneName) -> Option<u64> {
+        let first = (zone.clone(), NodeId([0; 32]));
+        let of_zone = self.0.range(first..).take_while(|((of, _), _)| of == zone);
+        of_zone.max_by_key(|(_, (stamp, _))| *stamp).map(|(_, (_, tag))| *tag)
+    }
+
+    /// Zones within `zone` that can be reached, as far as tags tell.
+    pub fn reached_within<'a>(&'a self, zone: &'a ZoneName) -> impl Iterator<Item = &'a ZoneName> + 'a {
+        let within = self.0.keys().map(|(of, _)| of).filter(|of| of.is_within(zone));
+        within.filter(|of| self.newest(of) != Some(TAG_UNREACHABLE))
     }
 
     /// Number of nodes of which a tag is known.

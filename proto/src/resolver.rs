@@ -230,7 +230,7 @@ impl Resolver {
                 Via::Parent | Via::Fellow => pending.of_outside(around.by.zone),
             };
             let has_nothing = via == Via::Child && self.has_nothing(pending, &route, visited, around);
-            if via == Via::Child && pending.question.form == Form::Words && pending.terms.cached {
+            if via == Via::Child && pending.question.form != Form::Exact {
                 let asks = self.exports.asks(&route, around.tags, around.chance, around.now);
                 acts.extend(asks.into_iter().map(|(peer, ask)| Act::AskExport(peer, ask)));
             }
@@ -253,11 +253,15 @@ impl Resolver {
         if asked.len() > affordable {
             self.exports.by_promise(&mut asked[usize::from(has_parent)..], &pending.question.text);
             for (_, route, _) in asked.drain(affordable..) {
-                pending.skipped += u32::from(self.exports.zones_behind(&route).unwrap_or(1));
+                let behind = self.exports.zones_behind(&route, around.tags, around.now);
+                pending.skipped += u32::from(behind.unwrap_or(1));
             }
         }
         let beyond = |(via, route, _): &(Via, Route, Question)| match via {
-            Via::Child => self.exports.zones_behind(route).map(|zones| zones.saturating_sub(1)),
+            Via::Child => {
+                let zones = self.exports.zones_behind(route, around.tags, around.now);
+                zones.map(|zones| zones.saturating_sub(1))
+            }
             Via::Parent | Via::Fellow => None,
         };
         let needs: Vec<Option<u16>> = asked.iter().map(beyond).collect();
@@ -593,9 +597,8 @@ impl Resolver {
         let old = |checked: &Checked| checked.answer.zone == zone.as_str() && checked.answer.tag != tag;
         self.joinable.clear();
         self.l2.retain(|_, outside| !outside.answers.iter().any(old));
-        if tag == TAG_UNREACHABLE {
-            self.exports.on_unreachable(zone);
-        } else {
+        self.exports.on_tag(zone, tag);
+        if tag != TAG_UNREACHABLE {
             self.l3.retain(|_, checked| !old(checked));
         }
     }
@@ -606,6 +609,7 @@ impl Resolver {
         let stays = |checked: &Checked| {
             zone.is_some_and(|zone| !ZoneName::parse(&checked.answer.zone).is_ok_and(|of| of.is_within(zone)))
         };
+        self.exports.flush(zone);
         self.l2.retain(|_, outside| zone.is_some() && outside.answers.iter().all(stays));
         self.l3.retain(|_, checked| stays(checked));
     }

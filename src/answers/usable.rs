@@ -47,14 +47,16 @@ fn transport(hit: &Hit) -> Option<Obstacle> {
     if hit.stale {
         return obstacle(format!("nobody of zone {} answers", hit.zone), Some("aop zones".to_owned()));
     }
-    match hit.health() {
-        Health::Ok => None,
-        Health::Unknown => obstacle(
-            "it is listed only: no node serves it".to_owned(),
-            Some(format!("aop register mcp URL --as {}", hit.server)),
-        ),
-        Health::Degraded => obstacle("its server is not connected to the node that serves it".to_owned(), show()),
-        Health::Down => obstacle("every node that serves it is down".to_owned(), show()),
+    let any = |health| hit.instances.iter().any(|instance| instance.health == health);
+    if any(Health::Ok) {
+        None
+    } else if any(Health::Degraded) {
+        obstacle("its server is not connected to the node that serves it".to_owned(), show())
+    } else if any(Health::Down) {
+        obstacle("every node that serves it is down".to_owned(), show())
+    } else {
+        let hint = format!("aop register mcp URL --as {}", hit.server);
+        obstacle("it is listed only: no node serves it".to_owned(), Some(hint))
     }
 }
 

@@ -5,7 +5,7 @@
 //! room is woken when there is some.
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl AsyncUdpSocket for Socket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let sent = self.state.send(self.io.get_ref().into(), transmit);
-        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
             self.full.store(true, Relaxed);
         }
         sent
@@ -64,9 +64,11 @@ impl AsyncUdpSocket for Socket {
                     }
                     return Poll::Ready(Ok(count));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => guard.clear_ready(),
                 // The echo of a packet that nobody took.
-                Err(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused) => {}
+                // Whatever else it is, the next packet wakes this again.
+                Err(_) => guard.clear_ready(),
             }
         }
     }

@@ -80,7 +80,7 @@ impl Node {
 
     pub(super) fn on_export(&mut self, peer: NodeId, export: Export) {
         let taken = match self.links.child_zone(peer).filter(|_| !self.is_claim(peer)) {
-            Some(zone) => self.resolver.exports.take(peer, &zone, export),
+            Some(zone) => self.resolver.exports.take(peer, &zone, export, &self.tags),
             None => Err(BadExport),
         };
         self.counts.refused += u64::from(taken.is_err());

@@ -4,15 +4,17 @@
 
 use crate::error::plain;
 use crate::index::QUERY_TERMS_MAX;
-use crate::params::{FRAME_BYTES_MAX, NAME_CHARS_MAX, ZONES_ASKED_WORDS};
+use crate::params::{EXPORT_ZONES_MAX, FRAME_BYTES_MAX, NAME_CHARS_MAX, ZONES_ASKED_WORDS};
 use crate::wire::message::{Answer, chain_bytes, manifest_bytes};
 
 /// Bytes of candidates in one answer; its zones share them.
 pub(super) const CANDIDATE_BYTES_MAX: usize = FRAME_BYTES_MAX * 9 / 16;
 /// Bytes of proofs in one answer.
 const PROOF_BYTES_MAX: usize = FRAME_BYTES_MAX / 8;
-/// Zones in one answer, and silent ones in it: no question asks more.
+/// Zones in one answer that were asked, and silent ones in it: no question asks more.
 const ZONES_MAX: usize = ZONES_ASKED_WORDS as usize;
+/// Zones of which it was known without asking that they have nothing.
+const BARE_ZONES_MAX: usize = EXPORT_ZONES_MAX;
 /// Near names of one zone.
 const NEAR_MAX: usize = 5;
 /// Characters of the reason why a zone was silent.
@@ -23,7 +25,15 @@ pub(super) const COUNT_MAX: u64 = 1 << 40;
 
 /// Cuts what a peer said to what an honest one says.
 pub(super) fn take(answer: &mut Answer) {
-    answer.zones.truncate(ZONES_MAX);
+    let (all, mut room) = (answer.zones.len(), [ZONES_MAX, BARE_ZONES_MAX]);
+    answer.zones.retain(|zone| {
+        let is_bare = zone.candidates.is_empty() && zone.near.is_empty() && zone.frequencies.is_empty();
+        let room = &mut room[usize::from(is_bare)];
+        let fits = *room > 0;
+        *room = room.saturating_sub(1);
+        fits
+    });
+    answer.skipped = answer.skipped.saturating_add(u32::try_from(all - answer.zones.len()).unwrap_or(u32::MAX));
     for zone in &mut answer.zones {
         let times = [&mut zone.age_ms, &mut zone.ttl_ms, &mut zone.took_us];
         let counts = [&mut zone.documents, &mut zone.total_length, &mut zone.matches];
@@ -44,8 +54,9 @@ pub(super) fn take(answer: &mut Answer) {
 
 /// Cuts an answer of ours to one frame: every zone keeps its best candidates, proofs go in the order given.
 pub(super) fn fit(answer: &mut Answer) {
+    answer.zones.sort_by_key(|zone| zone.candidates.is_empty());
     take(answer);
-    let each = CANDIDATE_BYTES_MAX / answer.zones.len().max(1);
+    let each = CANDIDATE_BYTES_MAX / answer.zones.iter().filter(|zone| !zone.candidates.is_empty()).count().max(1);
     for zone in &mut answer.zones {
         let mut room = each;
         zone.candidates.retain(|candidate| {

@@ -48,7 +48,7 @@ impl Held {
     }
 
     fn stands(&self, tags: &Tags, now: Duration) -> bool {
-        let is_old = |(zone, it): &(ZoneName, Exported)| tags.outdates(zone, it.node, it.tag);
+        let is_old = |(zone, it): &(ZoneName, Exported)| tags.newest(zone).is_some_and(|tag| tag != it.tag);
         self.whole && self.age(now) < TTL_L2 && !self.zones.iter().any(is_old)
     }
 
@@ -78,14 +78,16 @@ impl Exports {
     ///
     /// # Errors
     /// [`BadExport`]: nobody asked for it, it speaks of other zones, of too many, or its filter is none.
-    pub fn take(&mut self, peer: NodeId, zone: &ZoneName, export: Export) -> Result<(), BadExport> {
+    pub fn take(&mut self, peer: NodeId, zone: &ZoneName, export: Export, tags: &Tags) -> Result<(), BadExport> {
         let (_, at) = self.asked.get(&peer).copied().filter(|(id, _)| *id == export.id).ok_or(BadExport)?;
         if export.zones.len() > EXPORT_ZONES_MAX {
             return Err(BadExport);
         }
         let named = export.zones.into_iter().map(|exported| {
             let name = ZoneName::parse(&exported.zone).ok().filter(|name| name.is_within(zone))?;
-            Some((name, Exported { age_ms: exported.age_ms.min(COUNT_MAX), ..exported }))
+            let [age_ms, documents, total_length] =
+                [exported.age_ms, exported.documents, exported.total_length].map(|count| count.min(COUNT_MAX));
+            Some((name, Exported { age_ms, documents, total_length, ..exported }))
         });
         let zones: Vec<(ZoneName, Exported)> = named.collect::<Option<_>>().ok_or(BadExport)?;
         let known = self.held.get(&peer).map(|held| held.filter.clone());
@@ -93,7 +95,8 @@ impl Exports {
             Some(bits) => Filter::read(&bits).ok_or(BadExport)?,
             None => known.unwrap_or_default(),
         };
-        let whole = export.whole && zones.iter().any(|(name, _)| name == zone);
+        let lists = |of: &ZoneName| zones.iter().any(|(name, _)| name == of);
+        let whole = export.whole && lists(zone) && tags.reached_within(zone).all(lists);
         self.held.insert(peer, Held { zone: zone.clone(), zones, whole, filter, at });
         Ok(())
     }
@@ -104,11 +107,16 @@ impl Exports {
         self.asked.remove(&peer);
     }
 
-    /// A zone cannot be reached: whoever has it below says nothing of it that counts.
-    pub(super) fn on_unreachable(&mut self, zone: &ZoneName) {
-        for held in self.held.values_mut() {
-            held.whole &= !held.zones.iter().any(|(below, _)| below.is_within(zone));
+    /// A tag of a zone was heard: whoever has it below and did not tell of just that says nothing that counts.
+    pub(super) fn on_tag(&mut self, zone: &ZoneName, tag: u64) {
+        for held in self.held.values_mut().filter(|held| zone.is_within(&held.zone)) {
+            held.whole &= held.zones.iter().any(|(name, it)| name == zone && it.tag == tag);
         }
+    }
+
+    /// Forgets what was told of a zone and those below it, or of all.
+    pub(super) fn flush(&mut self, zone: Option<&ZoneName>) {
+        self.held.retain(|_, held| zone.is_some_and(|zone| !held.zone.is_within(zone) && !zone.is_within(&held.zone)));
     }
 
     /// What everybody of a zone who could be asked has told and still stands.
@@ -125,13 +133,7 @@ impl Exports {
         let standing = self.standing(route, tags, now)?;
         let mut filter = Filter::default();
         standing.iter().for_each(|held| filter.merge(&held.filter));
-        let first = standing.first()?;
-        let waited = now.saturating_sub(first.at).as_millis() as u64;
-        let zones = first
-            .zones
-            .iter()
-            .map(|(_, exported)| Exported { age_ms: exported.age_ms.saturating_add(waited), ..exported.clone() });
-        Some((zones.collect(), filter))
+        Some((united(&standing, now), filter))
     }
 
     /// What the zones behind a route would say to a question none of whose words they have; nothing where they have to be asked.
@@ -152,34 +154,36 @@ impl Exports {
         if standing.iter().any(|held| held.may_answer(&query) || held.age(now) > terms.age_max) {
             return None;
         }
-        let held = standing.first()?;
         let wanted = question.zone.as_deref().and_then(|zone| ZoneName::parse(zone).ok());
         let related = |zone: &ZoneName| wanted.as_ref().is_none_or(|w| w.is_within(zone) || zone.is_within(w));
-        let asked = held.zones.iter().filter(|(zone, _)| related(zone) && !visited.contains(&zone.to_string()));
-        let life = TTL_L2.saturating_sub(held.age(now)).as_millis() as u64;
-        let waited = now.saturating_sub(held.at).as_millis() as u64;
-        let answer = |exported: &Exported| ZoneAnswer {
-            zone: exported.zone.clone(),
+        let is_asked = |exported: &Exported| {
+            !visited.contains(&exported.zone) && ZoneName::parse(&exported.zone).is_ok_and(|zone| related(&zone))
+        };
+        let oldest = standing.iter().map(|held| held.age(now)).max().unwrap_or_default();
+        let life = TTL_L2.saturating_sub(oldest).as_millis() as u64;
+        let answer = |exported: Exported| ZoneAnswer {
+            zone: exported.zone,
             node: exported.node,
             tag: exported.tag,
             behind: false,
-            age_ms: exported.age_ms.saturating_add(waited),
+            age_ms: exported.age_ms,
             ttl_ms: life,
             took_us: 0,
             documents: exported.documents,
             total_length: exported.total_length,
-            frequencies: vec![0; query.terms().len()],
+            // What is missing counts as 0.
+            frequencies: Vec::new(),
             matches: 0,
             candidates: Vec::new(),
             near: Vec::new(),
         };
-        Some(asked.map(|(_, exported)| answer(exported)).collect())
+        Some(united(&standing, now).into_iter().filter(is_asked).map(answer).collect())
     }
 
     /// How many zones lie behind a route, itself among them, where that is known.
-    pub(super) fn zones_behind(&self, route: &Route) -> Option<u16> {
-        let held = route.peers.iter().find_map(|peer| self.held.get(peer))?;
-        held.whole.then_some(u16::try_from(held.zones.len()).unwrap_or(u16::MAX))
+    pub(super) fn zones_behind(&self, route: &Route, tags: &Tags, now: Duration) -> Option<u16> {
+        let zones = united(&self.standing(route, tags, now)?, now).len();
+        Some(u16::try_from(zones).unwrap_or(u16::MAX))
     }
 
     /// Puts those first that hold the rarest words of a question: a word is worth the more the fewer of these zones have it (the inverse
@@ -207,6 +211,20 @@ impl Exports {
             (std::cmp::Reverse(promise(route).to_bits()), route.zone.clone())
         });
     }
+}
+
+/// What several nodes of a zone told of it and those below it: every zone that one of them named, as old as the oldest word of it.
+fn united(told: &[&Held], now: Duration) -> Vec<Exported> {
+    let mut zones: BTreeMap<&str, Exported> = BTreeMap::new();
+    for held in told {
+        let waited = now.saturating_sub(held.at).as_millis() as u64;
+        for (_, exported) in &held.zones {
+            let age_ms = exported.age_ms.saturating_add(waited);
+            let known = zones.entry(&exported.zone).or_insert_with(|| exported.clone());
+            known.age_ms = known.age_ms.max(age_ms);
+        }
+    }
+    zones.into_values().collect()
 }
 
 /// Whether a tool could go by the text, although none of its words were told apart from names: such a question is always asked.

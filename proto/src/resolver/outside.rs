@@ -21,7 +21,8 @@ pub(super) struct Outside {
 
 /// About the bytes a kept answer takes: every candidate is held as it came and as it was read.
 pub(super) fn weight(checked: &Checked) -> usize {
-    1024 + checked.answer.candidates.iter().map(|candidate| 3 * candidate.bytes()).sum::<usize>()
+    1024 + 8 * checked.answer.frequencies.len()
+        + checked.answer.candidates.iter().map(|candidate| 3 * candidate.bytes()).sum::<usize>()
 }
 
 /// Takes of an answer what may come from there (bailiwick, I9) and verifies; it took so long from the question to the answer.

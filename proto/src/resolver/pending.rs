@@ -239,6 +239,12 @@ impl Pending {
     pub(super) fn absorb(&mut self, outside: Outside, source: Source, at: Duration) -> usize {
         let before = self.bytes;
         for checked in outside.answers {
+            // What a zone says itself goes before what another told of it.
+            let zone = &checked.answer.zone;
+            let is_told = |heard: &Heard| heard.source == Source::Export && heard.checked.answer.zone == *zone;
+            if source != Source::Export {
+                self.answers.retain(|heard| !is_told(heard));
+            }
             if !self.answers.iter().any(|known| known.checked.answer.zone == checked.answer.zone) {
                 self.bytes += weight(&checked);
                 self.answers.push(Heard { source, checked, at });
@@ -254,7 +260,7 @@ impl Pending {
     pub(super) fn shed(&mut self) {
         let held = std::mem::take(&mut self.answers);
         for heard in held {
-            if heard.source == Source::L2 {
+            if matches!(heard.source, Source::L2 | Source::Export) {
                 self.silent.insert(too_many(heard.checked.answer.zone));
             } else {
                 self.answers.push(heard);

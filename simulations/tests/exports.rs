@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aop_proto::access::{Action, Caller, Glob, Policy, Rule, Sight};
 use aop_proto::name::ZoneName;
-use aop_proto::params::{EXPORT_PAUSE, EXPORT_RENEWAL, TTL_L2};
+use aop_proto::params::{EXPORT_PAUSE, EXPORT_RENEWAL, LEASE, TTL_L2};
 use aop_proto::resolver::{Source, Terms};
 use aop_simulations::scenario::server;
 use aop_simulations::world::{HostId, Spec, name, words};
@@ -220,4 +220,45 @@ fn where_not_all_can_be_asked_those_of_most_promise_are_and_the_others_are_count
     assert_eq!((answered.names(), answered.outcome.skipped), (vec!["convert.desk.z5".to_owned()], 0));
     let by_name = world.resolve_as(root, name("convert.desk.z7"), few(1));
     assert_eq!(by_name.names().len(), 1);
+}
+
+#[test]
+fn a_zone_that_comes_back_is_asked_although_nobody_had_told_of_it() {
+    let mut f = Federation::new(7);
+    f.world.partition(&[f.research], &[f.ml]);
+    // Until its lease is over, and those above have told without it.
+    f.world.run_for(LEASE + Duration::from_secs(60));
+    f.tell_all();
+    assert!(!f.ask(f.root, "xylophone").outcome.is_partial());
+    f.world.heal();
+    let back = |world: &World| world.are_linked(f.research, f.ml);
+    assert!(f.world.run_until(Duration::from_secs(60), back).is_some());
+    f.world.run_for(Duration::from_secs(5));
+    assert_eq!(f.ask(f.root, "neural network").names(), ["train_model.desk.ml.research"]);
+}
+
+#[test]
+fn what_one_node_of_a_zone_changes_ends_what_another_told_of_it() {
+    for changed in 0..2 {
+        let mut world = World::new(8);
+        let root = world.boot(Spec::new(".", 1));
+        world.boot(Spec::new("research", 2).parent(1));
+        let leaf = [
+            world.boot(Spec::new("ml.research", 3).parent(2)),
+            world.boot(Spec::new("ml.research", 4).parent(2).join(3)),
+        ];
+        world.run_for(Duration::from_secs(5));
+        for _ in 0..4 {
+            world.resolve(root, words("zzyzx"));
+            world.run_for(EXPORT_PAUSE);
+        }
+        let told = world.resolve(root, words("xylophone"));
+        assert!(told.outcome.answers.iter().any(|(source, _)| *source == Source::Export), "{:?}", told.outcome);
+        // The two no longer hear each other; both are still heard above.
+        world.partition(&leaf[..1], &leaf[1..]);
+        world.write_through(leaf[changed], server("band", &[("play", "Play the xylophone")])).unwrap();
+        world.run_for(Duration::from_secs(1));
+        let asked = world.resolve(root, words("the xylophone"));
+        assert!(asked.outcome.answers.iter().all(|(source, _)| *source != Source::Export), "{:?}", asked.outcome);
+    }
 }

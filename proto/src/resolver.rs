@@ -381,27 +381,33 @@ impl Resolver {
             return Vec::new();
         };
         let Some(waiting) = pending.waiting.remove(&query) else { return Vec::new() };
-        let waiting = Waiting { via: asked.via, ..waiting };
-        self.sent.remove(&query);
+        let mut waiting = Waiting { via: asked.via, ..waiting };
+        let source = match waiting.via {
+            Via::Parent => Source::Parent,
+            Via::Child => Source::Child,
+            Via::Fellow => Source::L2,
+        };
         let parent = around.routes.parent.as_ref();
-        let better = match waiting.via {
+        let may_be_better = match waiting.via {
             // What the owner did not reach, this replica may.
             Via::Fellow => !answer.silent.is_empty() && parent.is_some_and(|parent| !parent.peers.is_empty()),
             // What a new replica does not hold yet, its fellow does.
             Via::Child | Via::Parent => answer.zones.iter().any(|zone| zone.behind && zone.zone == waiting.zone),
         };
-        if better {
-            let mut acts = Vec::new();
-            if pending.elsewhere(&waiting, &self.pace, around, &mut acts) {
-                self.sent.insert(query, id);
-                return acts;
-            }
-        }
         let took = around.now.saturating_sub(asked.at);
-        if answer.silent.is_empty() {
+        let reached_all = answer.silent.is_empty();
+        let outside = accept(answer, &waiting, took, around, &mut self.refused);
+        let mut acts = Vec::new();
+        if may_be_better && pending.elsewhere(&mut waiting, &self.pace, around, &mut acts) {
+            let outside =
+                if self.held + outside.weight() <= QUERIES_BYTES_MAX { outside } else { outside.without_answers() };
+            self.held += pending.put_aside(query, peer, outside, source, around.now);
+            return acts;
+        }
+        self.sent.remove(&query);
+        if reached_all {
             self.pace.heard(waiting.via, waiting.query.question.form, &waiting.zone, took);
         }
-        let outside = accept(answer, &waiting, took, around, &mut self.refused);
         // Who wants nothing of caches leaves nothing new in them; what is there is renewed.
         let is_kept = pending.is_kept;
         let may_keep = is_kept || !(self.l2.is_empty() && self.l3.is_empty());
@@ -425,18 +431,13 @@ impl Resolver {
             // Who was silent a moment ago takes nothing from what was whole.
             let is_better = outside.is_complete() || !self.l2.peek(&key, around.now).is_some_and(Outside::is_complete);
             if is_better && (is_kept || self.l2.contains(&key)) {
-                let bytes = outside.answers.iter().map(weight).sum();
+                let bytes = outside.weight();
                 let lifetime = outside.lifetime(&pending.question);
                 self.l2.put(key, outside.clone(), bytes, lifetime, around.now);
             }
         }
-        let source = match waiting.via {
-            Via::Parent => Source::Parent,
-            Via::Child => Source::Child,
-            Via::Fellow => Source::L2,
-        };
-        let bytes = outside.answers.iter().map(weight).sum::<usize>();
-        let outside = if self.held + bytes <= QUERIES_BYTES_MAX { outside } else { outside.without_answers() };
+        let outside =
+            if self.held + outside.weight() <= QUERIES_BYTES_MAX { outside } else { outside.without_answers() };
         self.held += pending.absorb(outside, source, around.now);
         self.settle(id, around)
     }
@@ -487,10 +488,10 @@ impl Resolver {
                 continue;
             }
             for query in gone {
-                let Some(waiting) = pending.waiting.remove(&query) else { continue };
+                let Some(mut waiting) = pending.waiting.remove(&query) else { continue };
                 // Asking twice has to be earned.
                 let is_unpaid = is_slow && waiting.is_hedged && !self.pace.spend();
-                if !is_unpaid && pending.elsewhere(&waiting, &self.pace, around, &mut acts) {
+                if !is_unpaid && pending.elsewhere(&mut waiting, &self.pace, around, &mut acts) {
                     continue;
                 }
                 // Nobody else is asked: who has the question already is waited for after all.
@@ -502,7 +503,17 @@ impl Resolver {
                     pending.waiting.insert(query, Waiting { peer, via, until, is_hedged: false, ..waiting });
                 } else {
                     self.sent.remove(&query);
-                    pending.silent.insert(Silent { zone: waiting.zone, reason: reason.to_owned() });
+                    match waiting.aside {
+                        Some(aside) => {
+                            let bytes = aside.outside.weight();
+                            pending.bytes -= bytes;
+                            self.held -= bytes;
+                            self.held += pending.absorb(aside.outside, aside.source, aside.at);
+                        }
+                        None => {
+                            pending.silent.insert(Silent { zone: waiting.zone, reason: reason.to_owned() });
+                        }
+                    }
                 }
             }
             acts.extend(self.settle(id, around));

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use aop_proto::access::{Action, Caller, Glob, Policy, Rule, Sight};
 use aop_proto::name::ZoneName;
+use aop_proto::node::Output;
 use aop_proto::params::TTL_L2;
 use aop_proto::resolver::{Source, Terms};
-use aop_proto::wire::message::Question;
+use aop_proto::wire::message::{Message, Question};
 use aop_simulations::scenario::server;
 use aop_simulations::world::{HostId, Spec, name, words};
 use aop_simulations::{Answered, World};
@@ -228,4 +229,52 @@ fn a_fellow_that_alone_reaches_the_parent_is_waited_for() {
         world.run_for(Duration::from_secs(30));
     }
     assert!(!world.resolve(research[0], name(letters)).found.is_empty());
+}
+
+/// A replica that is behind is asked past; where nobody else answers, what it said is the answer.
+#[test]
+fn what_a_replica_said_that_is_behind_counts_when_no_other_answers() {
+    let (mut world, root, research, ..) = federation(9, 2);
+    for behind in [0, 1] {
+        world.doctor_frames(research[behind], |mut message| {
+            if let Message::Answer(answer) = &mut message {
+                answer.zones.iter_mut().for_each(|zone| zone.behind = true);
+            }
+            Some(message)
+        });
+        world
+            .doctor_frames(research[1 - behind], |message| (!matches!(message, Message::Answer(_))).then_some(message));
+        let answered = uncached(&mut world, root, words("papers on arxiv"));
+        assert_eq!((answered.silent(), answered.names()), (vec![], vec![PAPERS.to_owned()]), "{behind}");
+        assert!(answered.outcome.answers.iter().any(|(_, checked)| checked.answer.behind));
+        research.iter().for_each(|host| world.undoctor(*host));
+    }
+}
+
+/// A fellow that names a silent zone is asked past, at the parent; where the parent is silent, what the fellow heard is the answer.
+#[test]
+fn what_a_fellow_heard_counts_when_the_parent_does_not_answer() {
+    let (mut world, root, research, writing, deep) = federation(10, 2);
+    world.write_through(writing, server("post", &[("write_letter", "Write a letter")])).unwrap();
+    world.run_for(SETTLED);
+    world.slow(&[writing], &[deep], (Duration::from_secs(4), Duration::from_secs(4)));
+    let deaf = world.id(research[0]);
+    world.doctor_saying(root, move |output| match output {
+        Output::Send { peer, ref bytes, .. }
+            if peer == deaf && matches!(Message::decode(bytes), Ok(Message::Answer(_))) =>
+        {
+            None
+        }
+        other => Some(other),
+    });
+    let mut by_fellow = 0;
+    for number in 0..20 {
+        let answered = world.resolve(research[0], words(&format!("a letter {number}")));
+        let found = answered.names().contains(&"write_letter.post.writing".to_owned());
+        // What this replica owns itself, it asks nobody but the parent.
+        let silent = if found { vec!["deep.writing"] } else { vec!["."] };
+        assert_eq!(answered.silent(), silent, "{number}");
+        by_fellow += u32::from(found);
+    }
+    assert!((4..=16).contains(&by_fellow), "{by_fellow} of 20 were the fellow's");
 }

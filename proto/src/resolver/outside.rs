@@ -91,6 +91,11 @@ pub(super) fn too_many(zone: String) -> Silent {
 }
 
 impl Outside {
+    /// About the bytes of what was answered.
+    pub(super) fn weight(&self) -> usize {
+        self.answers.iter().map(weight).sum()
+    }
+
     /// Whether everybody asked has answered.
     pub(super) const fn is_complete(&self) -> bool {
         self.silent.is_empty() && self.skipped == 0

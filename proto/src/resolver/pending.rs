@@ -53,6 +53,16 @@ pub(super) struct Waiting {
     /// It is waited for no longer than nearly all of its zone's answers took.
     pub(super) is_hedged: bool,
     pub(super) query: Query,
+    /// What is said if nobody says more.
+    pub(super) aside: Option<Aside>,
+}
+
+/// An answer while somebody else is asked who may know more.
+#[derive(Debug)]
+pub(super) struct Aside {
+    pub(super) outside: Outside,
+    pub(super) source: Source,
+    pub(super) at: Duration,
 }
 
 /// One node that has the question.
@@ -190,7 +200,7 @@ impl Pending {
             }
         };
         let asked = peer.map(|peer| Asked { peer, via, at: now }).into_iter().collect();
-        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, is_hedged, query });
+        self.waiting.insert(query.id, Waiting { zone, via, peer, others, asked, until, is_hedged, query, aside: None });
         true
     }
 
@@ -202,7 +212,7 @@ impl Pending {
     /// The same query to the zone's next peer, or past a fellow to the parent. False when there is nobody left or no time.
     pub(super) fn elsewhere(
         &mut self,
-        waiting: &Waiting,
+        waiting: &mut Waiting,
         pace: &Pace,
         around: &Around<'_>,
         acts: &mut Vec<Act>,
@@ -231,8 +241,27 @@ impl Pending {
         let waits = self.wait(query, route, via, pace, around.now, acts);
         if let Some(again) = self.waiting.get_mut(&waiting.query.id) {
             again.asked.splice(..0, waiting.asked.iter().copied());
+            again.aside = waiting.aside.take();
         }
         waits
+    }
+
+    /// Keeps what a node answered while another is asked, instead of what was kept before. About how many bytes more are held.
+    pub(super) fn put_aside(
+        &mut self,
+        query: u64,
+        peer: NodeId,
+        outside: Outside,
+        source: Source,
+        at: Duration,
+    ) -> usize {
+        let Some(waiting) = self.waiting.get_mut(&query) else { return 0 };
+        // It has said what it has to say.
+        waiting.asked.retain(|asked| asked.peer != peer);
+        let bytes = outside.weight();
+        waiting.aside = Some(Aside { outside, source, at });
+        self.bytes += bytes;
+        bytes
     }
 
     /// Takes in what came back, each zone once. About how many bytes more are held.

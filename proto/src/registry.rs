@@ -33,7 +33,8 @@ use deferred::Deferred;
 use digest::{Sums, Term};
 pub(crate) use exchange::range_bytes;
 pub use exchange::{Missing, Standing, bucket_of};
-use log::{Log, Step};
+use log::{Log, Step, head_of_changes};
+use root::Changes;
 use stages::Stages;
 
 use crate::name::ZoneName;
@@ -402,6 +403,17 @@ impl Registry {
     /// The highest floor that the writer of a log may publish: tombstones up to it are old enough.
     pub fn collectable(&self, origin: Origin, wall_ms: u64) -> u64 {
         self.log(origin).map_or(0, |log| log.collectable(wall_ms))
+    }
+
+    /// The head that the writer of a log signs for what follows: what stands once `changes` have come to it.
+    pub fn head_after(&self, origin: Origin, changes: &Changes, seq: u64, floor: u64) -> Head {
+        let log = self.log(origin);
+        log.map_or_else(|| head_of_changes(changes, seq, floor), |log| log.head_after(changes, seq, floor))
+    }
+
+    /// Whether a record stands under that number.
+    pub fn stands(&self, origin: Origin, seq: u64) -> bool {
+        self.log(origin).is_some_and(|log| log.get(seq).is_some())
     }
 
     fn log(&self, origin: Origin) -> Option<&Log> {

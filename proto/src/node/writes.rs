@@ -18,7 +18,7 @@ use crate::record::{
     DelegationBody, GrantBody, Head, Held, Kind, ManifestBody, NodeBody, NodeId, Origin, Record, Revocation,
     ServerBody, SignedRef, Subject, TOOL_WORDS_MAX, ToolBody, ToolText, VISIBILITY_PUBLIC, counted_bytes,
 };
-use crate::registry::root::Tree;
+use crate::registry::root::Changes;
 use crate::trust::{definition_hash, sign_flush};
 use crate::zone::ToolInstance;
 
@@ -32,8 +32,8 @@ pub(super) struct Writes {
     seq: u64,
     hlc: u64,
     token: u64,
-    /// What the log holds after everything written so far, durable or on its way there: heads are signed from it.
-    tree: Tree,
+    /// What is on its way to the store and changes what the log holds: heads are signed from both.
+    changes: Changes,
     /// Tombstones up to here are collected.
     floor: u64,
     /// The store failed once: what was signed after that has a gap before it, so nothing more is written in this run.
@@ -69,7 +69,7 @@ impl Writes {
             seq: 0,
             hlc: 0,
             token: 0,
-            tree: Tree::default(),
+            changes: Changes::new(),
             floor: 0,
             broken: false,
             unsettled: BTreeMap::new(),
@@ -90,7 +90,7 @@ impl Writes {
         // Stamps grow within a life; between two of one node the incarnation decides.
         self.hlc = self.hlc.min(wall_ms << 16);
         self.floor = 0;
-        self.tree = Tree::default();
+        self.changes.clear();
         self.latest.clear();
     }
 
@@ -149,7 +149,6 @@ impl Node {
         self.writes.seq = self.registry.through(origin);
         self.writes.floor = self.registry.floor(origin);
         for signed in self.registry.records_of(origin) {
-            self.writes.tree.insert(signed.record.seq, signed.hash);
             self.writes.hlc = self.writes.hlc.max(signed.record.hlc);
         }
     }
@@ -545,18 +544,18 @@ impl Node {
         let origin = self.origin();
         self.writes.floor = self.writes.floor.max(self.registry.collectable(origin, self.now.wall_ms));
         for seq in self.registry.tombstones_of(origin).take_while(|seq| *seq <= self.writes.floor) {
-            self.writes.tree.remove(seq);
+            self.writes.changes.insert(seq, None);
         }
         let mut flush = BTreeMap::new();
         for record in records {
             let key = record.key();
             let before = self.own_latest(&key).map(|signed| signed.record.seq);
             if let Some(before) = flush.insert(key, record.seq).or(before) {
-                self.writes.tree.remove(before);
+                self.writes.changes.insert(before, None);
             }
-            self.writes.tree.insert(record.seq, Sha256::digest(record.encode()).into());
+            self.writes.changes.insert(record.seq, Some(Sha256::digest(record.encode()).into()));
         }
-        self.writes.tree.head(self.writes.seq, self.writes.floor)
+        self.registry.head_after(origin, &self.writes.changes, self.writes.seq, self.writes.floor)
     }
 
     fn place(&mut self, draft: Draft) -> Record {
@@ -597,6 +596,12 @@ impl Node {
         }
         if durable {
             self.publish(&unsettled.records);
+            // What the log holds by now, or holds no more, changes nothing after it. What is still on its way may be gone already.
+            let (origin, registry) = (self.origin(), &self.registry);
+            let through = registry.through(origin);
+            let is_to_come =
+                |seq: u64, change: &Option<_>| seq > through || change.is_some() != registry.stands(origin, seq);
+            self.writes.changes.retain(|seq, change| is_to_come(*seq, change));
         }
         for (token, wrote) in unsettled.answers {
             let result = if durable { Ok(wrote) } else { Err(WriteError::Store) };

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::params::TOMBSTONE_KEPT;
 use crate::record::{Head, Kind, Origin, SignedRef};
-use crate::registry::root::{Tree, root_of};
+use crate::registry::root::{Changes, Tree, root_of};
 
 /// Records up to which a log is a list: most origins have a record of their node and little more.
 const FEW: usize = 8;
@@ -60,6 +60,7 @@ impl Log {
                 many.tree.insert(signed.record.seq, signed.clone());
                 many.insert(&signed);
             }
+            many.tree.root();
             return Some(Self::Many(Box::new(many)));
         }
         if records.len() > 1 {
@@ -165,6 +166,20 @@ impl Log {
         }
     }
 
+    /// The head of what stands once something has changed after it.
+    pub(super) fn head_after(&self, changes: &Changes, seq: u64, floor: u64) -> Head {
+        let (few, many) = self.parts();
+        let Some(many) = many else {
+            let mut leaves = few.iter().map(|signed| (signed.record.seq, Some(signed.hash))).collect::<Changes>();
+            leaves.extend(changes);
+            return head_of_changes(&leaves, seq, floor);
+        };
+        let stood = |seq: &u64| many.tree.leaves().contains_key(seq);
+        let come = changes.iter().filter(|(seq, change)| change.is_some() && !stood(seq)).count() as u64;
+        let gone = changes.iter().filter(|(seq, change)| change.is_none() && stood(seq)).count() as u64;
+        Head { seq, floor, count: many.tree.count() + come - gone, root: many.tree.root_after(changes) }
+    }
+
     /// Whether it holds what its origin signed that it holds.
     pub(super) fn is_confirmed(&mut self) -> bool {
         self.head() == *self.last().head()
@@ -252,6 +267,7 @@ impl Many {
             for gone in &step.gone {
                 self.tree.insert(gone.record.seq, gone.clone());
             }
+            self.tree.root();
             return false;
         }
         for gone in &step.gone {
@@ -289,6 +305,12 @@ fn floor_at(last: &SignedRef) -> u64 {
 fn head_of(seq: u64, floor: u64, records: &[SignedRef]) -> Head {
     let leaves = records.iter().map(|signed| (signed.record.seq, signed.hash));
     Head { seq, floor, count: records.len() as u64, root: root_of(leaves) }
+}
+
+/// The head of a log of nothing but what is to stand.
+pub(super) fn head_of_changes(changes: &Changes, seq: u64, floor: u64) -> Head {
+    let leaves = || changes.iter().filter_map(|(seq, change)| Some((*seq, (*change)?)));
+    Head { seq, floor, count: leaves().count() as u64, root: root_of(leaves()) }
 }
 
 /// Where a key is looked for. Names are strangers' texts, and nobody finds many of one hash: it is a part of SHA-256.

@@ -20,6 +20,9 @@ use sha2::{Digest, Sha256};
 
 use crate::record::{Hash, Head, SignedRef};
 
+/// What changes after a log: what is to stand under a number, or that nothing is.
+pub type Changes = BTreeMap<u64, Option<Hash>>;
+
 /// What stands under a number: the hash of a record's payload, or whatever has one.
 pub trait Leaf {
     /// That hash.
@@ -115,6 +118,52 @@ impl<L: Leaf> Tree<L> {
         };
     }
 
+    /// The root once something has changed, as [`Self::root`] would have it. Nothing is kept of that: it costs the paths of what changes.
+    ///
+    /// # Panics
+    /// When leaves have changed since the root was last computed.
+    pub fn root_after(&self, changes: &Changes) -> Hash {
+        assert!(self.dirty.is_empty(), "the root is known");
+        let new = changes.iter().rev().find(|(_, change)| change.is_some()).map(|(seq, _)| *seq);
+        let old = self.leaves.keys().rev().find(|seq| !matches!(changes.get(seq), Some(None))).copied();
+        let Some(last) = new.max(old) else { return [0; 32] };
+        let top = height_of(last);
+        let mut changed = changes.clone();
+        for height in 1..=top {
+            let mut numbers: BTreeSet<u64> = changed.keys().map(|number| number >> 4).collect();
+            if self.levels.len() < height {
+                numbers.insert(0);
+            }
+            changed = numbers.into_iter().map(|number| (number, self.node_after(height, number, &changed))).collect();
+        }
+        match changed.get(&0) {
+            Some(root) => root.expect("something stands"),
+            None => self.levels[top - 1][&0],
+        }
+    }
+
+    /// The hash of a node, once something below it has changed.
+    fn node_after(&self, height: usize, number: u64, changed: &Changes) -> Option<Hash> {
+        let of_it = number << 4..=number << 4 | 15;
+        let mut children: BTreeMap<u64, &Hash> = match height {
+            1 => self.leaves.range(of_it.clone()).map(|(child, leaf)| (*child, leaf.hash())).collect(),
+            _ => self
+                .levels
+                .get(height - 2)
+                .into_iter()
+                .flat_map(|level| level.range(of_it.clone()))
+                .map(|(c, h)| (*c, h))
+                .collect(),
+        };
+        for (child, change) in changed.range(of_it) {
+            match change {
+                Some(hash) => children.insert(*child, hash),
+                None => children.remove(child),
+            };
+        }
+        node_of(height, children.into_iter())
+    }
+
     /// The head of a log that holds these records, whose last flush ends in `seq` and whose tombstones are collected to `floor`.
     pub fn head(&mut self, seq: u64, floor: u64) -> Head {
         Head { seq, floor, count: self.count(), root: self.root() }
@@ -182,7 +231,8 @@ mod tests {
                     leaves.insert(seq, hash);
                 }
                 if chance.below(4) == 0 {
-                    assert_eq!(tree.root(), root_of(leaves.iter().map(|(seq, hash)| (*seq, *hash))), "step {step}");
+                    let root = tree.root();
+                    assert_eq!(root, root_of(leaves.iter().map(|(seq, hash)| (*seq, *hash))), "step {step}");
                 }
                 assert_eq!(tree.count(), leaves.len() as u64);
             }
@@ -190,6 +240,35 @@ mod tests {
                 tree.remove(*seq);
             }
             assert_eq!((tree.root(), tree.count()), ([0; 32], 0));
+        }
+    }
+
+    #[test]
+    fn the_root_after_changes_is_that_of_what_stands_then() {
+        let mut chance = Chance::new([8; 32]);
+        for step in 0..3_000 {
+            let spread = 1 << (1 + chance.below(14));
+            let mut hash = || -> Hash { Sha256::digest(chance.number().to_le_bytes()).into() };
+            let (mut tree, mut leaves, mut changes) = (Tree::default(), BTreeMap::new(), Changes::new());
+            let (hashes, more): (Vec<Hash>, Vec<Hash>) = (0..40).map(|_| (hash(), hash())).unzip();
+            for hash in hashes.into_iter().take(step % 40) {
+                let seq = chance.below(spread);
+                tree.insert(seq, hash);
+                leaves.insert(seq, hash);
+            }
+            tree.root();
+            for hash in more {
+                // What stands goes, also the last, and what does not comes, also far above.
+                let seq = if chance.below(2) == 0 { chance.below(spread) } else { chance.below(4 * spread) };
+                changes.insert(seq, (chance.below(3) == 0).then_some(hash));
+            }
+            for (seq, change) in &changes {
+                match change {
+                    Some(hash) => leaves.insert(*seq, *hash),
+                    None => leaves.remove(seq),
+                };
+            }
+            assert_eq!(tree.root_after(&changes), root_of(leaves.into_iter()), "step {step}");
         }
     }
 

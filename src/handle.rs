@@ -467,10 +467,10 @@ impl Handle {
 
 /// Full names of the own zone's tools that go by `name`. What a child zone owns by now is not the own zone's.
 fn called_here(view: &View, name: &str, sight: Option<&Sight>) -> BTreeSet<String> {
-    let sees = |tool: &FullName| sight.is_none_or(|sight| sight.sees(&view.zone, tool.as_str()));
-    let own = view.tools.called(name).into_iter().filter(|tool| sees(&tool.name));
-    let own = own.filter(|tool| !view.children.iter().any(|child| tool.name.is_in(&child.zone)));
-    own.map(|tool| tool.name.to_string()).collect()
+    let sees = |tool: &str| sight.is_none_or(|sight| sight.sees(&view.zone, tool));
+    let own = view.tools.called(name).into_iter().filter(|tool| sees(tool.name()));
+    let own = own.filter(|tool| !view.children.iter().any(|child| child.zone.holds(tool.name())));
+    own.map(|tool| tool.name().to_owned()).collect()
 }
 
 /// The only one of them. Which of several is meant the caller says, not a score.

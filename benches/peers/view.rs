@@ -87,7 +87,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
 }
 
 fn has(view: &ArcSwap<View>, name: &FullName) -> bool {
-    view.load().tools.find(name).is_some_and(|tool| black_box(tool.instances.len()) > 0)
+    view.load().tools.find(name).is_some_and(|tool| black_box(tool.instances().len()) > 0)
 }
 
 /// `look` looks for [`STRETCH`] names and says how many it found.

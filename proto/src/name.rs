@@ -3,6 +3,7 @@
 //! `tool[.server].zone`, most specific label first, compared case-insensitively (RFC 4343). A name may have several labels inside
 //! one zone; where a zone begins is decided by delegations, never by counting dots. What is *not* here: looking names up.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -132,6 +133,12 @@ impl ZoneName {
         &self.0
     }
 
+    /// Whether a tool of that name would lie in it or below it: the name ends in its labels, in whatever case, and has more.
+    pub fn holds(&self, name: &str) -> bool {
+        let rest = || name.len().checked_sub(self.0.len() + 1).filter(|rest| *rest > 0);
+        self.is_root() || rest().is_some_and(|rest| ends_in(&name.as_bytes()[rest..], self.as_str()))
+    }
+
     /// Number of labels, 0 for the root.
     pub fn depth(&self) -> usize {
         if self.is_root() { 0 } else { self.0.split('.').count() }
@@ -219,7 +226,7 @@ impl FullName {
 
     /// Whether this name would lie in `zone` or below it: it ends in the zone's labels and has more.
     pub fn is_in(&self, zone: &ZoneName) -> bool {
-        zone.is_root() || strip_zone(self.key(), zone.as_str()).is_some_and(|local| !local.is_empty())
+        zone.holds(self.key())
     }
 }
 
@@ -253,6 +260,17 @@ impl fmt::Debug for FullName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Whether these bytes are a dot and a zone.
+fn ends_in(end: &[u8], zone: &str) -> bool {
+    end.split_first().is_some_and(|(dot, labels)| *dot == b'.' && labels.eq_ignore_ascii_case(zone.as_bytes()))
+}
+
+/// How two names follow each other, whatever their case: as [`FullName`]s do.
+pub fn order_of_names(a: &str, b: &str) -> Ordering {
+    let lower = |byte: u8| byte.to_ascii_lowercase();
+    a.bytes().map(lower).cmp(b.bytes().map(lower))
 }
 
 /// Makes any text fit a label: other characters become `_`, what is too long is cut, and where anything was lost `-` and six hex
@@ -323,6 +341,27 @@ mod tests {
         assert!(zone("research").is_below(&ZoneName::root()));
         assert!(!zone("research").is_below(&zone("search")));
         assert!(!ZoneName::root().is_below(&ZoneName::root()));
+    }
+
+    #[test]
+    fn a_zone_holds_what_ends_in_its_labels_in_whatever_case() {
+        let research = zone("ml.research");
+        for (name, is_held) in [
+            ("train.kit.ML.research", true),
+            ("a.ml.research", true),
+            ("ml.research", false),
+            (".ml.research", false),
+            ("aml.research", false),
+            ("train.research", false),
+            ("é.ml.research", true),
+            ("", false),
+        ] {
+            assert_eq!((research.holds(name), ZoneName::root().holds(name)), (is_held, true), "{name}");
+        }
+        for (a, b) in [("b.z", "A.z"), ("a.z", "A.z"), ("a.z", "a.zz"), ("a_.z", "aZ.z"), ("a-.z", "a.z")] {
+            let full = |text| FullName::parse(text).unwrap();
+            assert_eq!(order_of_names(a, b), full(a).cmp(&full(b)), "{a} {b}");
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Zone {
         let read = if put { ToolInstance::read(signed) } else { None };
         let name = tool_name(signed)?;
         let before = self.tools.find(&name).cloned();
-        let mut instances = before.as_ref().map(|tool| tool.instances.to_vec()).unwrap_or_default();
+        let mut instances = before.as_ref().map(|tool| tool.instances().to_vec()).unwrap_or_default();
         let place = instances.binary_search_by_key(&signed.record.node, ToolInstance::node);
         let changed = place.is_ok() || read.is_some();
         if let Ok(at) = place {

@@ -34,7 +34,7 @@ fn recover(world: &mut World, hosts: &[HostId], tricks: &[Trick]) {
     for host in hosts {
         let view = world.view(*host).unwrap();
         let honest =
-            |server: usize| view.tools.all().iter().any(|tool| tool.name.as_str() == format!("one.s{server}.research"));
+            |server: usize| view.tools.all().iter().any(|tool| tool.name() == format!("one.s{server}.research"));
         assert!((0..10).all(honest), "{host:?} lacks what honest replicas wrote after {tricks:?}");
         for other in hosts.iter().filter(|other| *other != host) {
             let member = view.members.iter().find(|member| member.node == world.id(*other)).unwrap();

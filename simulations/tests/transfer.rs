@@ -34,7 +34,7 @@ fn shown(view: &View) -> Vec<(String, Option<[u8; 32]>, usize)> {
     let all = view.tools.all();
     let mut shown: Vec<_> = all
         .iter()
-        .map(|tool| (tool.name.to_string(), tool.instances[0].signed.record.def_hash(), tool.instances.len()))
+        .map(|tool| (tool.name().to_owned(), tool.instances()[0].signed.record.def_hash(), tool.instances().len()))
         .collect();
     shown.sort();
     shown
@@ -256,13 +256,13 @@ fn a_zone_comes_back_from_one_file_and_the_key_of_any_of_its_nodes() {
         let view = world.view(alone).unwrap();
         assert_eq!((shown(view), world.node(alone).unwrap().zone_key()), (before, key), "host {survivor}");
         for tool in view.tools.all() {
-            let is_served = tool.instances[0].body().served;
+            let is_served = tool.instances()[0].body().served;
             let expected = match tool.of_node(view.node).is_some() {
                 _ if !is_served => Health::Unknown,
                 true => Health::Degraded,
                 false => Health::Down,
             };
-            assert_eq!(view.tools.instances(tool)[0].health, expected, "{}", tool.name);
+            assert_eq!(view.tools.instances(tool)[0].health, expected, "{}", tool.name());
         }
         // A new replica joins it as it would have joined any.
         let newcomer = world.boot(Spec::new("research", 20).join(survivor as u32 + 1));

@@ -22,7 +22,7 @@ fn two(seed: u64) -> (World, Vec<HostId>) {
 }
 
 fn tools(world: &World, host: HostId) -> Vec<String> {
-    world.view(host).unwrap().tools.all().iter().map(|tool| tool.name.to_string()).collect()
+    world.view(host).unwrap().tools.all().iter().map(|tool| tool.name().to_owned()).collect()
 }
 
 /// The second list came while the first was on its way to the disk, and did not know of it: what it no longer held stayed.

@@ -285,7 +285,7 @@ impl Handle {
         let view = self.view();
         if servers.is_empty() {
             let own = view.tools.called(name).into_iter().filter(|tool| tool.of_node(view.node).is_some());
-            let own = own.map(|tool| tool.name.to_string()).filter(|tool| may(&server_of(tool, &view)));
+            let own = own.map(|tool| tool.name().to_owned()).filter(|tool| may(&server_of(tool, &view)));
             let own: Vec<String> = own.collect();
             if !own.is_empty() {
                 return Ok(own);
@@ -302,7 +302,7 @@ impl Handle {
         let mut all = view.tools.all();
         let is_its = |server: &str| fit_label(server).to_lowercase() == wanted;
         all.retain(|tool| tool.of_node(view.node).is_some_and(|own| is_its(own.body().server)));
-        servers.extend(all.into_iter().map(|tool| server_of(tool.name.as_str(), &view)));
+        servers.extend(all.into_iter().map(|tool| server_of(tool.name(), &view)));
         servers
     }
 
@@ -504,7 +504,7 @@ impl Handle {
                 let servers = self.servers();
                 let tools = view.tools.all();
                 let names = servers.iter().map(|server| server.name.as_str());
-                let names = names.chain(tools.iter().map(|tool| tool.name.as_str()));
+                let names = names.chain(tools.iter().map(|tool| tool.name()));
                 let near = aop_proto::error::did_you_mean(&name, names);
                 Problem::new(Kind::NameNotFound, message).hint("aop ls").did_you_mean(near)
             }

@@ -308,7 +308,7 @@ impl Node {
     /// Two services under one name are refused, never merged; replicas of one service are welcome (DESIGN D4).
     fn check_taken(&self, name: &FullName, hash: [u8; 32], replica: bool) -> Result<(), WriteError> {
         let Some(tool) = self.zone.tools_as_taken().find(name) else { return Ok(()) };
-        for instance in tool.instances.iter().filter(|instance| instance.node() != self.id) {
+        for instance in tool.instances().iter().filter(|instance| instance.node() != self.id) {
             let same_definition = instance.signed.record.def_hash() == Some(hash);
             if !(replica && instance.body().replica && same_definition) {
                 return Err(WriteError::Taken { name: name.to_string(), node: instance.node(), same_definition });
@@ -372,7 +372,7 @@ impl Node {
     /// The node's own tools that stand, or will when everything on its way is durable.
     fn own_tools(&self, wanted: impl Fn(&ToolText<'_>) -> bool) -> Vec<(FullName, ToolInstance)> {
         let shown = self.zone.tools_as_taken().all().into_iter();
-        let shown = shown.filter_map(|tool| Some((tool.name.clone(), tool.of_node(self.id)?.clone())));
+        let shown = shown.filter_map(|tool| tool.of_node(self.id).cloned().map(|own| (own.name(), own)));
         let settled = shown.filter(|(name, _)| !self.writes.latest.contains_key(&(Kind::Tool, name.key().to_owned())));
         let coming = self.writes.latest.iter().filter(|((kind, _), _)| *kind == Kind::Tool);
         let coming = coming.filter_map(|(_, signed)| ToolInstance::read(signed)).map(|own| (own.name(), own));

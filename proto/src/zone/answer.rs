@@ -1,12 +1,10 @@
 //! What a zone says to one question, from its own tools alone. No scores leave it: signed records and exact counts of the
 //! question's terms do, and whoever asked scores the records' text with the counts of all zones together (DESIGN D7).
 
-use std::sync::Arc;
-
 use crate::access::Sight;
 use crate::error::did_you_mean;
 use crate::index::{DocId, Query, Stats};
-use crate::name::{FullName, ZoneName};
+use crate::name::{FullName, ZoneName, order_of_names};
 use crate::params::{CANDIDATES_MIN, TTL_L3};
 use crate::record::{Certificate, NodeId};
 use crate::trust::answers::Checked;
@@ -75,7 +73,7 @@ pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize
 }
 
 struct Local {
-    tools: Vec<Arc<Tool>>,
+    tools: Vec<Tool>,
     matches: u64,
     stats: Stats,
 }
@@ -90,15 +88,16 @@ struct Shown<'a> {
 impl Shown<'_> {
     fn exact(&self, question: &Question) -> Local {
         let found = FullName::parse(&question.text).ok().and_then(|name| self.tools.find(&name).cloned());
-        let found: Vec<Arc<Tool>> = found.into_iter().filter(|tool| self.wanted(tool, question)).collect();
+        let found: Vec<Tool> = found.into_iter().filter(|tool| self.wanted(tool, question)).collect();
         let stats = Stats { documents: self.documents(), ..Stats::default() };
         Local { matches: found.len() as u64, tools: found, stats }
     }
 
     fn list(&self, question: &Question) -> Local {
         let all = self.tools.all().into_iter();
-        let all = all.filter(|tool| tool.name.key() > question.after.as_str() && self.wanted(tool, question));
-        let all: Vec<Arc<Tool>> = all.cloned().collect();
+        let all =
+            all.filter(|tool| order_of_names(tool.name(), &question.after).is_gt() && self.wanted(tool, question));
+        let all: Vec<Tool> = all.cloned().collect();
         let matches = all.len() as u64;
         let stats = Stats { documents: matches, ..Stats::default() };
         Local { tools: all.into_iter().take(question.limit as usize).collect(), matches, stats }
@@ -109,7 +108,7 @@ impl Shown<'_> {
         let limit = (question.limit as usize).max(CANDIDATES_MIN);
         let stats = self.stats(&query);
         let filter = |document: DocId| self.tools.document(document).is_some_and(|tool| self.wanted(tool, question));
-        let mut hits: Vec<(&Arc<Tool>, f32)> = self
+        let mut hits: Vec<(&Tool, f32)> = self
             .tools
             .index()
             .search_with(&query, &stats, limit, &filter)
@@ -117,14 +116,14 @@ impl Shown<'_> {
             .filter_map(|(document, score)| self.tools.document(document).map(|tool| (tool, score)))
             .collect();
         // Everybody draws the line at the same place: ties at the cut go by name.
-        hits.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.name.cmp(&b.0.name)));
+        hits.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| order_of_names(a.0.name(), b.0.name())));
         hits.truncate(limit);
         // What goes by the very text comes first, whatever it scores.
         let called = self.tools.called(&question.text).into_iter().filter(|tool| self.wanted(tool, question));
-        let mut found: Vec<Arc<Tool>> = called.take(limit).cloned().collect();
+        let mut found: Vec<Tool> = called.take(limit).cloned().collect();
         let called = found.len();
         for (tool, _) in hits {
-            if !found[..called].iter().any(|known| known.name == tool.name) {
+            if !found[..called].iter().any(|known| known.name() == tool.name()) {
                 found.push(tool.clone());
             }
         }
@@ -134,7 +133,7 @@ impl Shown<'_> {
     fn near_names(&self, text: &str) -> Vec<String> {
         let all = self.tools.all();
         let seen = all.iter().filter(|tool| self.sees(tool));
-        let mut near = did_you_mean(text, seen.map(|tool| tool.name.as_str()));
+        let mut near = did_you_mean(text, seen.map(|tool| tool.name()));
         near.truncate(NEAR_MAX);
         near
     }
@@ -163,14 +162,14 @@ impl Shown<'_> {
     }
 
     fn sees(&self, tool: &Tool) -> bool {
-        self.sight.is_none_or(|sight| sight.sees(self.zone, tool.name.as_str()))
+        self.sight.is_none_or(|sight| sight.sees(self.zone, tool.name()))
     }
 }
 
 fn is_asked_for(tool: &Tool, question: &Question) -> bool {
     let body = tool.shown().body();
     let in_zone =
-        question.zone.as_ref().is_none_or(|zone| ZoneName::parse(zone).is_ok_and(|zone| tool.name.is_in(&zone)));
+        question.zone.as_ref().is_none_or(|zone| ZoneName::parse(zone).is_ok_and(|zone| zone.holds(tool.name())));
     in_zone
         && question.tags.iter().all(|tag| body.tags.contains(&&**tag))
         && question.capabilities.iter().all(|capability| body.capabilities.contains(&&**capability))

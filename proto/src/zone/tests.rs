@@ -94,7 +94,7 @@ fn a_tool_is_found_by_all_its_names_until_its_last_instance_is_gone() {
     zone.apply(&Change::Put(second.clone()));
     let shown = zone.shown();
     let read = shown.find(&FullName::parse("read.S.z").unwrap()).unwrap();
-    assert_eq!((read.shown().node(), read.instances.len(), read.clash), (second.record.node, 2, true));
+    assert_eq!((read.shown().node(), read.instances().len(), read.clash), (second.record.node, 2, true));
     for name in ["READ.s.z", "s__read", "s/Read", "read"] {
         assert_eq!((shown.called(name).len(), before.called(name).len()), (1, 1), "{name}");
     }
@@ -127,4 +127,9 @@ fn a_server_is_one_server_however_its_name_is_written() {
     let last = sign_flush(&key(1), vec![state(3, "SRV", true)], Head::default()).remove(0);
     zone.apply(&Change::Gone(Arc::new(last)));
     assert_eq!((zone.shown().servers.len(), zone.tag()), (0, tag));
+}
+
+#[test]
+fn what_readers_see_of_a_tool_beside_its_records_is_little() {
+    assert_eq!(size_of::<Option<Tool>>(), 32);
 }

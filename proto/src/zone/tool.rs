@@ -39,19 +39,23 @@ impl ToolInstance {
     }
 }
 
-/// One tool of the zone, with everybody who serves it.
+/// One tool of the zone, with everybody who serves it. Its name and all that is said of it stand in their records.
 #[derive(Clone, Debug)]
 pub struct Tool {
-    /// Its full name as the shown instance writes it.
-    pub name: FullName,
-    /// One a node, sorted by node; never empty.
-    pub instances: Box<[ToolInstance]>,
+    serving: Serving,
     /// Whose definition is shown: its place among the instances.
     shown: u32,
     /// Instances that did not declare the same service, or whose definitions differ.
     pub clash: bool,
     /// Its number.
     pub(super) document: DocId,
+}
+
+/// One instance a node, sorted by node; most tools have one.
+#[derive(Clone, Debug)]
+enum Serving {
+    One(ToolInstance),
+    Many(Box<[ToolInstance]>),
 }
 
 impl Tool {
@@ -62,30 +66,48 @@ impl Tool {
         let hash = instances[place].signed.record.def_hash();
         let same = |instance: &ToolInstance| instance.body().replica && instance.signed.record.def_hash() == hash;
         let clash = instances.len() > 1 && !instances.iter().all(same);
-        let (name, shown) = (instances[place].name(), u32::try_from(place).expect("a zone has fewer nodes"));
-        Self { name, instances: instances.into(), shown, clash, document }
+        let shown = u32::try_from(place).expect("a zone has fewer nodes");
+        let serving = match <[ToolInstance; 1]>::try_from(instances) {
+            Ok([one]) => Serving::One(one),
+            Err(many) => Serving::Many(many.into()),
+        };
+        Self { serving, shown, clash, document }
+    }
+
+    /// Everybody who serves it, one a node, sorted by node; never empty.
+    pub fn instances(&self) -> &[ToolInstance] {
+        match &self.serving {
+            Serving::One(one) => std::slice::from_ref(one),
+            Serving::Many(many) => many,
+        }
+    }
+
+    /// Its full name, as the shown instance writes it.
+    pub fn name(&self) -> &str {
+        self.shown().signed.record.name()
     }
 
     /// The instance that is shown.
     pub fn shown(&self) -> &ToolInstance {
-        &self.instances[self.shown as usize]
+        &self.instances()[self.shown as usize]
     }
 
     /// The instance of one node.
     pub fn of_node(&self, node: NodeId) -> Option<&ToolInstance> {
-        let at = self.instances.binary_search_by_key(&node, ToolInstance::node).ok()?;
-        Some(&self.instances[at])
+        let instances = self.instances();
+        let at = instances.binary_search_by_key(&node, ToolInstance::node).ok()?;
+        Some(&instances[at])
     }
 
     /// Its name on the MCP wire.
     pub fn wire_name(&self) -> String {
-        let label = self.name.as_str().split('.').next().unwrap_or_default();
+        let label = self.name().split('.').next().unwrap_or_default();
         wire_name(self.shown().body().server, label)
     }
 
     /// Everything by which it is found exactly; see [`aliases`].
     pub fn aliases(&self) -> [String; 4] {
-        aliases(&self.name, &self.shown().body())
+        aliases(&self.shown().name(), &self.shown().body())
     }
 }
 

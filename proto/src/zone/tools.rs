@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::index::{DocId, IndexSnapshot};
-use crate::name::FullName;
+use crate::name::{FullName, order_of_names};
 use crate::record::{ByNode, NodeBody, NodeId, ServerBody, SignedRef, ToolText};
 use crate::wire::message::{Health, Instance};
 use crate::zone::names::Names;
@@ -25,7 +25,7 @@ const PIECE: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Tools {
     /// By number, [`PIECE`] to a piece.
-    documents: Vec<Arc<[Option<Arc<Tool>>; PIECE]>>,
+    documents: Vec<Arc<[Option<Tool>; PIECE]>>,
     names: Names,
     count: usize,
     pub(super) index: Arc<IndexSnapshot>,
@@ -43,27 +43,27 @@ impl Tools {
     }
 
     /// The tool of that name, whatever its case.
-    pub fn find(&self, name: &FullName) -> Option<&Arc<Tool>> {
-        self.named(name.key()).find(|tool| tool.name == *name)
+    pub fn find(&self, name: &FullName) -> Option<&Tool> {
+        self.named(name.key()).find(|tool| tool.name().eq_ignore_ascii_case(name.key()))
     }
 
     /// Every tool that goes by `text`, by name: its full name, wire name, `server/original` or original name.
-    pub fn called(&self, text: &str) -> Vec<&Arc<Tool>> {
+    pub fn called(&self, text: &str) -> Vec<&Tool> {
         let text = text.trim().to_lowercase();
-        let mut called: Vec<&Arc<Tool>> = self.named(&text).filter(|tool| tool.aliases().contains(&text)).collect();
-        called.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut called: Vec<&Tool> = self.named(&text).filter(|tool| tool.aliases().contains(&text)).collect();
+        called.sort_by(|a, b| order_of_names(a.name(), b.name()));
         called
     }
 
     /// Tools that may go by a name, in lower case.
-    fn named(&self, name: &str) -> impl Iterator<Item = &Arc<Tool>> {
+    fn named(&self, name: &str) -> impl Iterator<Item = &Tool> {
         self.names.find(name).filter_map(|number| self.document(DocId(number)))
     }
 
     /// All tools, by name.
-    pub fn all(&self) -> Vec<&Arc<Tool>> {
-        let mut all: Vec<&Arc<Tool>> = self.documents.iter().flat_map(|piece| piece.iter().flatten()).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
+    pub fn all(&self) -> Vec<&Tool> {
+        let mut all: Vec<&Tool> = self.documents.iter().flat_map(|piece| piece.iter().flatten()).collect();
+        all.sort_by(|a, b| order_of_names(a.name(), b.name()));
         all
     }
 
@@ -83,7 +83,7 @@ impl Tools {
     }
 
     /// The tool of a document number of the index.
-    pub fn document(&self, document: DocId) -> Option<&Arc<Tool>> {
+    pub fn document(&self, document: DocId) -> Option<&Tool> {
         let number = document.0 as usize;
         self.documents.get(number / PIECE)?[number % PIECE].as_ref()
     }
@@ -97,7 +97,7 @@ impl Tools {
         while self.documents.len() <= number / PIECE {
             self.documents.push(Arc::new([const { None }; PIECE]));
         }
-        Arc::make_mut(&mut self.documents[number / PIECE])[number % PIECE] = Some(Arc::new(tool));
+        Arc::make_mut(&mut self.documents[number / PIECE])[number % PIECE] = Some(tool);
         self.count += 1;
     }
 
@@ -114,7 +114,7 @@ impl Tools {
     /// Everybody who serves a tool and how they are, best first.
     pub fn instances(&self, tool: &Tool) -> Vec<Instance> {
         let mut instances: Vec<Instance> =
-            tool.instances.iter().map(|instance| self.instance(instance.node(), &instance.body())).collect();
+            tool.instances().iter().map(|instance| self.instance(instance.node(), &instance.body())).collect();
         instances.sort_by_key(|instance| (instance.health, instance.node));
         instances
     }

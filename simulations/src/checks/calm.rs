@@ -157,7 +157,7 @@ impl Calm {
         for (number, host) in hosts.iter().enumerate().filter(|(_, host)| !host.hostile) {
             let Some(view) = host.view() else { continue };
             let tools = view.tools.all();
-            let mut shown = tools.iter().flat_map(|tool| &tool.instances);
+            let mut shown = tools.iter().flat_map(|tool| tool.instances());
             let known = |origin| {
                 let nodes = hosts.iter().filter(|host| !host.hostile).filter_map(|host| host.node.as_ref());
                 truth.is_forked(origin) && nodes.into_iter().any(|node| node.registry().is_quarantined(origin))

@@ -66,7 +66,7 @@ pub(super) fn compare(held: &Held<'_>, log: &Log, lenient: bool) -> Result<bool,
 /// Whoever has held a tombstone shows nothing from before it. Of a log with two contents for one number nobody can say which was held.
 pub(super) fn deleted(number: usize, view: &View, truth: &Truth, order: &Order) -> Verdict {
     for tool in view.tools.all() {
-        for instance in &tool.instances {
+        for instance in tool.instances() {
             let record = &instance.signed.record;
             let Some(log) = truth.log(record.origin()).filter(|_| !truth.is_forked(record.origin())) else { continue };
             let Some(tombstone) = log.deleted_after(&record.key(), record.seq) else { continue };

@@ -52,16 +52,20 @@ impl Past {
         let shown = self.by_node.entry(view.node).or_default();
         let moment = shown.moments.len();
         shown.moments.push(time);
-        let now: BTreeMap<&str, Hash> =
-            view.tools.all().into_iter().map(|tool| (tool.name.key(), tool.shown().signed.hash)).collect();
+        let now: BTreeMap<String, Hash> = view
+            .tools
+            .all()
+            .into_iter()
+            .map(|tool| (tool.name().to_ascii_lowercase(), tool.shown().signed.hash))
+            .collect();
         for (key, states) in &mut shown.tools {
             if !now.contains_key(key.as_str()) && states.last().is_some_and(|(_, hash)| hash.is_some()) {
                 states.push((moment, None));
             }
         }
         for (key, hash) in now {
-            if shown.at(key, moment) != Some(hash) {
-                shown.tools.entry(key.to_owned()).or_default().push((moment, Some(hash)));
+            if shown.at(&key, moment) != Some(hash) {
+                shown.tools.entry(key).or_default().push((moment, Some(hash)));
             }
         }
     }

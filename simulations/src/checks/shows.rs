@@ -103,9 +103,9 @@ fn rebuilt(number: usize, view: &View, records: impl Iterator<Item = SignedRef>)
 
 /// The same in words, for whoever has to find out.
 fn picture(tools: &Tools) -> BTreeSet<String> {
-    let tool = |tool: &&std::sync::Arc<aop_proto::zone::Tool>| {
-        let instances: Vec<_> = tool.instances.iter().map(|instance| &instance.signed).collect();
-        format!("{} as {} says, clash {}, {instances:?}", tool.name, tool.shown().node().short(), tool.clash)
+    let tool = |tool: &&aop_proto::zone::Tool| {
+        let instances: Vec<_> = tool.instances().iter().map(|instance| &instance.signed).collect();
+        format!("{} as {} says, clash {}, {instances:?}", tool.name(), tool.shown().node().short(), tool.clash)
     };
     let nodes = tools.nodes().values().map(|signed| format!("{signed:?}"));
     tools.all().iter().map(tool).chain(nodes).collect()
@@ -115,8 +115,8 @@ fn picture(tools: &Tools) -> BTreeSet<String> {
 fn hash_of(tools: &Tools) -> u64 {
     let mut hasher = DefaultHasher::new();
     for tool in tools.all() {
-        (tool.name.as_str(), tool.shown().node(), tool.clash).hash(&mut hasher);
-        for instance in &tool.instances {
+        (tool.name(), tool.shown().node(), tool.clash).hash(&mut hasher);
+        for instance in tool.instances() {
             (instance.node(), instance.signed.record.seq, instance.signed.hash).hash(&mut hasher);
         }
     }

@@ -401,7 +401,9 @@ impl Resolver {
         if may_be_better && pending.elsewhere(&mut waiting, &self.pace, around, &mut acts) {
             let outside =
                 if self.held + outside.weight() <= QUERIES_BYTES_MAX { outside } else { outside.without_answers() };
-            self.held += pending.put_aside(query, peer, outside, source, around.now);
+            let before = pending.bytes;
+            pending.put_aside(query, peer, outside, source, around.now);
+            self.held = self.held - before + pending.bytes;
             return acts;
         }
         self.sent.remove(&query);
@@ -438,7 +440,9 @@ impl Resolver {
         }
         let outside =
             if self.held + outside.weight() <= QUERIES_BYTES_MAX { outside } else { outside.without_answers() };
-        self.held += pending.absorb(outside, source, around.now);
+        let before = pending.bytes;
+        pending.absorb(outside, source, around.now);
+        self.held = self.held - before + pending.bytes;
         self.settle(id, around)
     }
 
@@ -503,17 +507,9 @@ impl Resolver {
                     pending.waiting.insert(query, Waiting { peer, via, until, is_hedged: false, ..waiting });
                 } else {
                     self.sent.remove(&query);
-                    match waiting.aside {
-                        Some(aside) => {
-                            let bytes = aside.outside.weight();
-                            pending.bytes -= bytes;
-                            self.held -= bytes;
-                            self.held += pending.absorb(aside.outside, aside.source, aside.at);
-                        }
-                        None => {
-                            pending.silent.insert(Silent { zone: waiting.zone, reason: reason.to_owned() });
-                        }
-                    }
+                    let before = pending.bytes;
+                    pending.give_up(waiting, reason);
+                    self.held = self.held - before + pending.bytes;
                 }
             }
             acts.extend(self.settle(id, around));

@@ -8,6 +8,7 @@ use aop_proto::access::{Action, Caller, Glob, Policy, Rule, Sight};
 use aop_proto::name::ZoneName;
 use aop_proto::params::{EXPORT_PAUSE, EXPORT_RENEWAL, LEASE, TTL_L2};
 use aop_proto::resolver::{Source, Terms};
+use aop_proto::wire::message::Message;
 use aop_simulations::scenario::server;
 use aop_simulations::world::{HostId, Spec, name, words};
 use aop_simulations::{Answered, World};
@@ -261,4 +262,34 @@ fn what_one_node_of_a_zone_changes_ends_what_another_told_of_it() {
         let asked = world.resolve(root, words("the xylophone"));
         assert!(asked.outcome.answers.iter().all(|(source, _)| *source != Source::Export), "{:?}", asked.outcome);
     }
+}
+
+/// Whatever a child says that it holds, nobody's counts run over, and its number of zones buys it no share of others.
+#[test]
+fn counts_that_nobody_has_are_cut() {
+    let mut f = Federation::new(11);
+    f.world.doctor_frames(f.writing, |mut message| {
+        if let Message::Export(export) = &mut message {
+            for exported in &mut export.zones {
+                (exported.documents, exported.total_length, exported.age_ms) = (u64::MAX, u64::MAX, u64::MAX);
+            }
+        }
+        Some(message)
+    });
+    f.world.doctor_frames(f.maps, |mut message| {
+        if let Message::Export(export) = &mut message {
+            (export.zones[0].documents, export.zones[0].total_length) = (u64::MAX, u64::MAX);
+        }
+        Some(message)
+    });
+    f.world.run_for(TTL_L2);
+    f.tell_all();
+    let (writing, maps) = (f.writing, f.maps);
+    let asked = f.asked(&[writing, maps], |f| {
+        let answered = f.ask(f.root, "xylophone");
+        assert!(!answered.outcome.is_partial() && answered.found.is_empty());
+        let counts = answered.outcome.answers.iter().map(|(_, it)| it.answer.documents.max(it.answer.total_length));
+        assert_eq!(counts.max(), Some(1 << 40));
+    });
+    assert_eq!(asked, [1, 0], "what is older than anything counts for nothing");
 }

@@ -246,33 +246,39 @@ impl Pending {
         waits
     }
 
-    /// Keeps what a node answered while another is asked, instead of what was kept before. About how many bytes more are held.
-    pub(super) fn put_aside(
-        &mut self,
-        query: u64,
-        peer: NodeId,
-        outside: Outside,
-        source: Source,
-        at: Duration,
-    ) -> usize {
-        let Some(waiting) = self.waiting.get_mut(&query) else { return 0 };
+    /// Keeps what a node answered while another is asked, instead of what was kept before.
+    pub(super) fn put_aside(&mut self, query: u64, peer: NodeId, outside: Outside, source: Source, at: Duration) {
+        let Some(waiting) = self.waiting.get_mut(&query) else { return };
         // It has said what it has to say.
         waiting.asked.retain(|asked| asked.peer != peer);
         let bytes = outside.weight();
         waiting.aside = Some(Aside { outside, source, at });
         self.bytes += bytes;
-        bytes
     }
 
-    /// Takes in what came back, each zone once. About how many bytes more are held.
-    pub(super) fn absorb(&mut self, outside: Outside, source: Source, at: Duration) -> usize {
-        let before = self.bytes;
+    /// Says that a zone is silent, or what somebody of it had said before.
+    pub(super) fn give_up(&mut self, waiting: Waiting, reason: &str) {
+        match waiting.aside {
+            Some(Aside { outside, source, at }) => {
+                self.bytes -= outside.weight();
+                self.absorb(outside, source, at);
+            }
+            None => {
+                self.silent.insert(Silent { zone: waiting.zone, reason: reason.to_owned() });
+            }
+        }
+    }
+
+    /// Takes in what came back, each zone once.
+    pub(super) fn absorb(&mut self, outside: Outside, source: Source, at: Duration) {
         for checked in outside.answers {
             // What a zone says itself goes before what another told of it.
             let zone = &checked.answer.zone;
             let is_told = |heard: &Heard| heard.source == Source::Export && heard.checked.answer.zone == *zone;
-            if source != Source::Export {
-                self.answers.retain(|heard| !is_told(heard));
+            if source != Source::Export
+                && let Some(at) = self.answers.iter().position(is_told)
+            {
+                self.bytes -= weight(&self.answers.remove(at).checked);
             }
             if !self.answers.iter().any(|known| known.checked.answer.zone == checked.answer.zone) {
                 self.bytes += weight(&checked);
@@ -282,7 +288,6 @@ impl Pending {
         self.silent.extend(outside.silent);
         self.skipped = self.skipped.saturating_add(outside.skipped);
         self.proofs.extend(outside.proofs);
-        self.bytes - before
     }
 
     /// Gives up what came from a cache: those who wait hold too much together.
@@ -361,4 +366,57 @@ impl Pending {
 
 pub(super) const fn millis(duration: Duration) -> u64 {
     duration.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Terms, Who};
+    use super::*;
+    use crate::wire::message::{Form, ZoneAnswer};
+
+    fn said(zone: &str, documents: u64) -> Outside {
+        let answer = ZoneAnswer {
+            zone: zone.into(),
+            node: NodeId([1; 32]),
+            tag: 1,
+            behind: false,
+            age_ms: 0,
+            ttl_ms: 0,
+            took_us: 0,
+            documents,
+            total_length: 0,
+            frequencies: Vec::new(),
+            matches: 0,
+            candidates: Vec::new(),
+            near: Vec::new(),
+        };
+        let answers = vec![Checked { answer, records: Vec::new(), refused: 0 }];
+        Outside { answers, silent: Vec::new(), skipped: 0, proofs: Vec::new() }
+    }
+
+    #[test]
+    fn what_a_zone_says_itself_goes_before_what_was_told_of_it_whichever_comes_first() {
+        for orders in [[0, 1], [1, 0]] {
+            let question = Question {
+                form: Form::Words,
+                text: "papers".into(),
+                zone: None,
+                limit: 10,
+                tags: Vec::new(),
+                capabilities: Vec::new(),
+                after: String::new(),
+            };
+            let asker = Asker { who: Who::Nobody, sight: None };
+            let mut pending = Pending::of(question, asker, Terms::of_door(Form::Words, Duration::ZERO));
+            let of = [("research", 7, Source::Export), ("research", 8, Source::Child)];
+            for (zone, documents, source) in orders.map(|at| of[at]) {
+                pending.absorb(said(zone, documents), source, Duration::ZERO);
+            }
+            pending.absorb(said("writing", 9), Source::Export, Duration::ZERO);
+            let heard: Vec<(Source, u64)> =
+                pending.answers.iter().map(|heard| (heard.source, heard.checked.answer.documents)).collect();
+            assert_eq!(heard, [(Source::Child, 8), (Source::Export, 9)]);
+            assert_eq!(pending.bytes, pending.answers.iter().map(|heard| weight(&heard.checked)).sum::<usize>());
+        }
+    }
 }

@@ -33,7 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use ask::checked;
 pub use ask::{Ask, Mode};
 pub use callers::BroughtCall;
-pub use servers::{Registered, read_catalogue};
+pub use servers::{CATALOGUE_BATCH, Registered, read_catalogue};
 pub use transfer::{Exporting, Receiving, Taken, damaged, read_opening};
 
 use crate::answers::{Again, Answers, Hit, Moment, Ready, Resolution, Said};
@@ -495,12 +495,10 @@ fn not_found(name: &str) -> Problem {
 
 /// A tool of the own zone by its full name: the view knows it, nobody has to be asked.
 fn local_hit(view: &View, question: &Question, sight: Option<&Sight>) -> Option<(Outcome, Ranked)> {
-    let name =
-        FullName::parse(&question.text).ok().filter(|name| question.form == Form::Exact && name.is_in(&view.zone))?;
-    if view.children.iter().any(|child| name.is_in(&child.zone)) {
+    let tool = view.tools.find_text(&question.text).filter(|_| question.form == Form::Exact)?;
+    if view.children.iter().any(|child| child.zone.holds(tool.name())) {
         return None;
     }
-    view.tools.find(&name)?;
     let by = Answerer { zone: &view.zone, node: view.node, tag: view.tag, behind: false };
     let checked = answer(&by, &view.tools, question, usize::MAX, sight);
     if checked.records.is_empty() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aop_proto::name::FullName;
-use aop_proto::view::View;
+use aop_proto::zone::Tool;
 use arc_swap::ArcSwap;
 
 use crate::Result;
@@ -55,8 +55,8 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
     let in_map = |map: &ArcSwap<HashMap<String, Arc<str>>>| {
         texts.iter().filter(|text| map.load().get(**text).is_some_and(|found| black_box(found.len()) > 0)).count()
     };
-    let by_text = || texts.iter().filter(|text| FullName::parse(text).is_ok_and(|name| has(&view, &name))).count();
-    let by_name = || read.iter().filter(|name| has(&view, name)).count();
+    let by_text = || texts.iter().filter(|text| is_there(view.load().tools.find_text(text))).count();
+    let by_name = || read.iter().filter(|name| is_there(view.load().tools.find(name))).count();
     let slice = arguments.slice;
     let contestants = vec![
         Contestant::new("HashMap<String, Arc<…>> behind arc-swap", || visit(slice, || in_map(&map))),
@@ -86,8 +86,8 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
     Ok(sheet)
 }
 
-fn has(view: &ArcSwap<View>, name: &FullName) -> bool {
-    view.load().tools.find(name).is_some_and(|tool| black_box(tool.instances().len()) > 0)
+fn is_there(tool: Option<&Tool>) -> bool {
+    tool.is_some_and(|tool| black_box(tool.instances().len()) > 0)
 }
 
 /// `look` looks for [`STRETCH`] names and says how many it found.

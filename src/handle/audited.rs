@@ -3,7 +3,6 @@
 
 use aop_proto::access::Principal;
 use aop_proto::error::{Kind, Problem};
-use aop_proto::name::FullName;
 use aop_proto::node::{NewTool, Write, Wrote};
 use aop_proto::record::Hash;
 use aop_proto::trust::definition_hash;
@@ -69,7 +68,7 @@ impl Handle {
 
 /// The definition that this node's tool of that name has, if it has such a tool.
 fn own_hash(view: &View, name: &str) -> Option<Option<Hash>> {
-    let tool = view.tools.find(&FullName::parse(name).ok()?)?;
+    let tool = view.tools.find_text(name)?;
     tool.of_node(view.node).map(|own| own.signed.record.def_hash())
 }
 

@@ -30,7 +30,7 @@ const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
 /// whatever the server lists.
 const WITHOUT_KEY: &[u8] = b"without/";
 /// Catalogue entries written under one signature.
-const CATALOGUE_BATCH: usize = 2_000;
+pub const CATALOGUE_BATCH: usize = 2_000;
 
 /// What a registration brought.
 #[derive(Debug, Clone)]

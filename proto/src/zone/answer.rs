@@ -4,7 +4,7 @@
 use crate::access::Sight;
 use crate::error::did_you_mean;
 use crate::index::{DocId, Query, Stats};
-use crate::name::{FullName, ZoneName, order_of_names};
+use crate::name::{ZoneName, order_of_names};
 use crate::params::{CANDIDATES_MIN, TTL_L3};
 use crate::record::{Certificate, NodeId};
 use crate::trust::answers::Checked;
@@ -87,7 +87,7 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     fn exact(&self, question: &Question) -> Local {
-        let found = FullName::parse(&question.text).ok().and_then(|name| self.tools.find(&name).cloned());
+        let found = self.tools.find_text(&question.text).cloned();
         let found: Vec<Tool> = found.into_iter().filter(|tool| self.wanted(tool, question)).collect();
         let stats = Stats { documents: self.documents(), ..Stats::default() };
         Local { matches: found.len() as u64, tools: found, stats }

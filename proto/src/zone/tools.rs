@@ -44,7 +44,21 @@ impl Tools {
 
     /// The tool of that name, whatever its case.
     pub fn find(&self, name: &FullName) -> Option<&Tool> {
-        self.named(name.key()).find(|tool| tool.name().eq_ignore_ascii_case(name.key()))
+        self.find_key(name.key())
+    }
+
+    /// The same of a name that nobody has read as one: a text that is none names nothing.
+    pub fn find_text(&self, text: &str) -> Option<&Tool> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => self.find_key(&text.to_ascii_lowercase()),
+            false => self.find_key(text),
+        }
+    }
+
+    /// By its key.
+    fn find_key(&self, key: &str) -> Option<&Tool> {
+        self.named(key).find(|tool| tool.name().eq_ignore_ascii_case(key))
     }
 
     /// Every tool that goes by `text`, by name: its full name, wire name, `server/original` or original name.

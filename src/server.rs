@@ -23,7 +23,7 @@ use anyhow::Context as _;
 use aop_proto::codec::Wire as _;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
-use aop_proto::node::{Config, Node, Refusal, Restored};
+use aop_proto::node::{Config, NewTool, Node, Refusal, Restored};
 use aop_proto::record::{Reader, Revocation};
 use aop_proto::view::View;
 use aop_proto::wire::message::Fork;
@@ -44,7 +44,7 @@ use crate::config::{ConfigError, LogFormat, NodeConfig, Secret, ServerEntry, Tra
 use crate::driver::keeping::{Kept, keep_incarnation};
 use crate::driver::{Ahead, Deaf, Driver, PEER_EVENTS_MAX, Reach};
 use crate::entropy::{AdminToken, NodeKey, ZoneKeys, seed};
-use crate::handle::{About, Handle, Limbs, read_catalogue};
+use crate::handle::{About, CATALOGUE_BATCH, Handle, Limbs, read_catalogue};
 use crate::http::Doors;
 use crate::invites::Invites;
 use crate::mcp::door::McpDoor;
@@ -454,34 +454,72 @@ fn spec_of(entry: &ServerEntry) -> ServerSpec {
     ServerSpec { name: name.clone(), transport, replica: *replica, allow_private: *allow_private }
 }
 
-/// Reads catalogues, one tool a line, and writes what does not stand already.
+/// Reads catalogues, one tool a line, and writes what does not stand already. Nothing of a file is written before all of it was read
+/// once, and no more of it is held than is written at once.
 async fn import(handle: &Handle, paths: &[std::path::PathBuf]) -> anyhow::Result<()> {
     for path in paths {
-        let zone = handle.view().zone.clone();
         let shown = path.display().to_string();
-        let file = path.clone();
-        let read = tokio::task::spawn_blocking(move || read_file(&file, &zone)).await.context("reading failed")?;
-        let tools = read.map_err(|why| {
-            Problem::new(Kind::Config, format!("{shown}: {why}")).hint("aop-node --import FILE.jsonl")
-        })?;
-        let lines = tools.len();
-        let written = handle.write_catalogue(tools, None).await?;
-        tracing::info!(file = shown, tools = lines, new = written.records, "catalogue.import");
+        let unfit =
+            |why: String| Problem::new(Kind::Config, format!("{shown}: {why}")).hint("aop-node --import FILE.jsonl");
+        let (mut catalogue, mut tools, mut new) = (Catalogue::open(path, handle).map_err(unfit)?, 0, 0);
+        loop {
+            let (read, batch) = catalogue.next_batch().await.context("reading failed")?;
+            catalogue = read;
+            match batch.map_err(unfit)?.len() {
+                0 => break,
+                more => tools += more,
+            }
+        }
+        let mut catalogue = Catalogue::open(path, handle).map_err(unfit)?;
+        loop {
+            let (read, batch) = catalogue.next_batch().await.context("reading failed")?;
+            catalogue = read;
+            let batch = batch.map_err(unfit)?;
+            if batch.is_empty() {
+                break;
+            }
+            new += handle.write_catalogue(batch, None).await?.records;
+        }
+        tracing::info!(file = shown, tools, new, "catalogue.import");
     }
     Ok(())
 }
 
-fn read_file(path: &std::path::Path, zone: &ZoneName) -> Result<Vec<aop_proto::node::NewTool>, String> {
-    use std::io::BufRead;
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut tools = Vec::new();
-    for (at, line) in std::io::BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|error| format!("line {}: {error}", at + 1))?;
-        if !line.trim().is_empty() {
-            tools.push(read_catalogue(&line, zone).map_err(|why| format!("line {}: {why}", at + 1))?);
-        }
+/// A catalogue that is being read.
+struct Catalogue {
+    lines: std::iter::Enumerate<std::io::Lines<std::io::BufReader<std::fs::File>>>,
+    zone: ZoneName,
+}
+
+impl Catalogue {
+    fn open(path: &std::path::Path, handle: &Handle) -> Result<Self, String> {
+        use std::io::BufRead;
+        let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+        Ok(Self { lines: std::io::BufReader::new(file).lines().enumerate(), zone: handle.view().zone.clone() })
     }
-    Ok(tools)
+
+    /// The next tools, none at its end, on a thread that may wait for a disk.
+    async fn next_batch(mut self) -> Result<(Self, Result<Vec<NewTool>, String>), tokio::task::JoinError> {
+        tokio::task::spawn_blocking(move || {
+            let batch = self.read_batch();
+            (self, batch)
+        })
+        .await
+    }
+
+    fn read_batch(&mut self) -> Result<Vec<NewTool>, String> {
+        let mut tools = Vec::new();
+        for (at, line) in self.lines.by_ref() {
+            let line = line.map_err(|error| format!("line {}: {error}", at + 1))?;
+            if !line.trim().is_empty() {
+                tools.push(read_catalogue(&line, &self.zone).map_err(|why| format!("line {}: {why}", at + 1))?);
+            }
+            if tools.len() == CATALOGUE_BATCH {
+                break;
+            }
+        }
+        Ok(tools)
+    }
 }
 
 /// Every address and what to do next, for people; one event for machines.

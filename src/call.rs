@@ -2,38 +2,54 @@
 //!
 //! ```text
 //!  call ─▶ find ─▶ may the caller? ─▶ definition expected? ─▶ arguments fit? ─▶ Try(instance) ─▶ result, untouched
-//!                                                              │ provably not sent: next
+//!                                                              │ may be tried again: Wait, or the next
 //!                                                              └ Done: why
+//!  home ─▶ arguments fit? ─▶ ledger, where there is a key ─▶ queue ─▶ upstream
 //! ```
 //!
 //! A call that a peer brings enters at [`Calls::serve`] and is carried out by the same code. Dropping the future cancels the call
-//! all the way.
+//! all the way, unless it has an idempotency key: then it runs on, and its answer waits for whoever comes back.
 
 mod arguments;
+mod endpoints;
+mod home;
+mod keyed;
 mod noted;
+mod queues;
 mod remote;
 mod schema;
+mod shown;
+mod stats;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aop_proto::access::{Action, Caller, Principal};
-use aop_proto::call::{Ended, Plan, Step};
+use aop_proto::access::{Action, Caller};
+use aop_proto::call::{Ended, Failed, Plan, Policies, Policy, Step, Verdict};
 use aop_proto::error::{Kind, Problem};
-use aop_proto::name::FullName;
-use aop_proto::params::{CALL_TIMEOUT, HOPS_MAX};
-use aop_proto::record::NodeId;
+use aop_proto::params::{CALL_TIMEOUT, HOPS_MAX, PRIORITY};
+use aop_proto::record::{Hash, NodeId};
 use aop_proto::wire::message::{Call, Instance};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 pub use self::arguments::{Checked, Schemas};
+use self::endpoints::Endpoints;
+use self::home::Own;
+use self::keyed::{Keyed, Ledgers};
 use self::noted::Noted;
+use self::queues::Queues;
+pub use self::shown::QueueAct;
 use crate::answers::Hit;
-use crate::handle::{BroughtCall, Handle, no_tool_here};
-use crate::upstream::{UpstreamCall, UpstreamError};
+use crate::handle::Handle;
+use crate::store::StoreError;
+use crate::upstream::UpstreamCall;
+
+/// Where a client of MCP puts its idempotency key among the `_meta` of a call, and the call's priority.
+const META_KEY: &str = "aop/idempotency-key";
+const META_PRIORITY: &str = "aop/priority";
 
 /// A call as a door makes it.
 #[derive(Debug)]
@@ -46,8 +62,12 @@ pub struct CallRequest {
     pub arguments: Bytes,
     /// Other members of the call's parameters, as they came.
     pub extra: Vec<(String, Bytes)>,
-    /// Time for everything.
-    pub timeout: Duration,
+    /// Time for everything; nothing for what the tool is given.
+    pub timeout: Option<Duration>,
+    /// Under which it may be repeated and runs once; nothing for what stands in `_meta`, if that says one.
+    pub key: Option<String>,
+    /// From 0 to 9, the highest first; nothing for what stands in `_meta`, or 5.
+    pub priority: Option<u8>,
     /// The definition the caller expects.
     pub def_hash: Option<String>,
     /// Check, send nothing.
@@ -80,14 +100,38 @@ pub struct CallOutcome {
 pub struct Calls {
     handle: Handle,
     turn: Arc<AtomicU64>,
+    seed: u64,
     schemas: Schemas,
+    policies: Arc<Policies>,
+    endpoints: Endpoints,
+    queues: Queues,
+    ledgers: Ledgers,
 }
 
-/// Why an attempt failed, and whether another may follow.
-#[derive(Debug)]
+/// Why an attempt failed, and what that means for the call.
+#[derive(Clone, Debug)]
 struct Failure {
     problem: Problem,
-    not_sent: bool,
+    failed: Failed,
+}
+
+impl Failure {
+    /// It was not sent.
+    fn refused(problem: Problem) -> Self {
+        Self { failed: Failed::of(problem.kind, true, true, false), problem }
+    }
+
+    /// What somebody who serves the tool said of it.
+    fn said(problem: Problem, not_sent: bool) -> Self {
+        // An upstream's own answer stands in the details.
+        let is_answer = problem.detail.as_ref().is_some_and(|detail| detail.get("rpc").is_some());
+        Self { failed: Failed::of(problem.kind, not_sent, true, is_answer), problem }
+    }
+
+    /// Nobody said how it ended.
+    fn lost(problem: Problem) -> Self {
+        Self { failed: Failed::of(problem.kind, false, false, false), problem }
+    }
 }
 
 struct Served {
@@ -96,10 +140,42 @@ struct Served {
     hops: u32,
 }
 
+/// What is asked for under all attempts of one call.
+struct Asked<'a> {
+    hit: &'a Hit,
+    request: &'a CallRequest,
+    policy: &'a Policy,
+    /// As it travels.
+    key: Option<Hash>,
+    priority: u8,
+    started: Instant,
+    timeout: Duration,
+}
+
 impl Calls {
-    /// A caller of everything that `handle` finds.
-    pub fn new(handle: Handle) -> Self {
-        Self { handle, turn: Arc::default(), schemas: Schemas::default() }
+    /// A caller of everything that `handle` finds, by these policies.
+    ///
+    /// # Errors
+    /// The store's: what is remembered of calls under keys cannot be read.
+    pub fn new(handle: Handle, policies: Policies) -> Result<Self, StoreError> {
+        let clock = handle.clock();
+        let ledgers = Ledgers::open(handle.store().clone(), clock)?;
+        Ok(Self {
+            handle,
+            turn: Arc::default(),
+            // Only spreads choices out; no chance at all would do no harm.
+            seed: getrandom::u64().unwrap_or_default(),
+            schemas: Schemas::default(),
+            policies: Arc::new(policies),
+            endpoints: Endpoints::new(clock),
+            queues: Queues::new(clock),
+            ledgers,
+        })
+    }
+
+    /// Waits for calls under keys that run on without their callers.
+    pub async fn finish(&self) {
+        self.ledgers.finish().await;
     }
 
     /// What answers this caller's questions.
@@ -107,7 +183,7 @@ impl Calls {
         &self.handle
     }
 
-    /// Finds the tool, checks, and calls it at most once.
+    /// Finds the tool, checks, and calls it: at most once, unless it may be repeated.
     ///
     /// # Errors
     /// What went wrong and whether a retry can help. After `CallTimedOut` and `UpstreamFailed` the call may have run.
@@ -132,47 +208,81 @@ impl Calls {
         started: Instant,
         noted: &mut Noted,
     ) -> Result<CallOutcome, Problem> {
-        let (_, least, most) = CALL_TIMEOUT;
-        let timeout = request.timeout.clamp(least, most);
         let hit = self.handle.find(&request.caller, &request.name, Action::Call).await?;
         noted.found(&hit.name, &hit.zone, &hit.def_hash);
         self.handle.may_call(&request.caller, &hit)?;
         expect_definition(&hit, request.def_hash.as_deref())?;
         let checked = self.schemas.check(&hit.name, &hit.def_hash, &hit.definition, &request.arguments)?;
+        let policy = self.policies.of(&hit.name);
+        let (_, least, most) = CALL_TIMEOUT;
+        let timeout = request.timeout.unwrap_or(policy.timeout).clamp(least, most);
+        let meant = Meant::of(&request)?;
+        let who = request.caller.principal.to_string();
+        let key = meant.key.map(|key| keyed::key_of(&who, &hit.name, &key)).transpose()?;
         let outcome = |result, served_by, hops| outcome(&hit, result, served_by, hops, started, checked.clone());
         if request.dry_run {
             return Ok(outcome(Bytes::from_static(b"null"), String::new(), 0));
         }
-        let clock = self.handle.clock();
+        let asked = Asked { hit: &hit, request: &request, policy, key, priority: meant.priority, started, timeout };
+        let served = self.carry_out(&asked).await?;
+        Ok(outcome(served.result, served.by.to_string(), served.hops))
+    }
+
+    /// The loop: tries, waits, and ends as the plan says.
+    async fn carry_out(&self, asked: &Asked<'_>) -> Result<Served, Problem> {
+        let (clock, here, policy) = (self.handle.clock(), self.handle.view().node, asked.policy);
+        let service = format!("{}.{}", asked.hit.server, asked.hit.zone);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let here = self.handle.view().node;
-        let mut plan = Plan::new(&hit.instances, here, turn, clock.now().mono + timeout);
+        let left = asked.timeout.saturating_sub(asked.started.elapsed());
+        let deadline = clock.now().mono + left;
+        let mut plan = Plan::new(&asked.hit.instances, policy.clone(), asked.key, turn, deadline);
+        self.endpoints.called(&service, policy);
         let mut last = None;
         loop {
-            match plan.next(clock.now().mono) {
-                Step::Done(ended) => return Err(ending(&hit, ended, last)),
-                Step::Try(instance) => match self.attempt(&hit, &request, &instance, started, timeout).await {
-                    Ok(served) => {
-                        return Ok(outcome(served.result, served.by.to_string(), served.hops));
+            let chance = self.chance(turn, plan.tried());
+            let (step, attempt) = self.endpoints.next(&mut plan, &service, policy, here, chance);
+            match step {
+                Step::Done(ended) => {
+                    let why = || self.endpoints.last_error(&service);
+                    return Err(ending(asked.hit, ended, last, why, clock.now().mono));
+                }
+                Step::Wait(until) => tokio::time::sleep_until(clock.instant(until).into()).await,
+                Step::Try(instance) => {
+                    let tried = self.attempt(asked, &instance).await;
+                    let verdict = verdict(&tried, attempt.as_ref().is_some_and(|one| one.took() >= policy.timeout));
+                    if let Some(attempt) = attempt {
+                        attempt.end(
+                            verdict,
+                            tried.as_ref().err().map(|failure| failure.problem.message.clone()),
+                            chance,
+                        );
                     }
-                    Err(failure) => {
-                        plan.on_failed(failure.not_sent);
-                        last = Some(failure.problem);
+                    match tried {
+                        Ok(served) => return Ok(served),
+                        Err(failure) => {
+                            plan.on_failed(failure.failed);
+                            last = Some(failure.problem);
+                        }
                     }
-                },
+                }
             }
         }
     }
 
-    async fn attempt(
-        &self,
-        hit: &Hit,
-        request: &CallRequest,
-        instance: &Instance,
-        started: Instant,
-        timeout: Duration,
-    ) -> Result<Served, Failure> {
-        let left = timeout.saturating_sub(started.elapsed());
+    /// Any number: another for each step of each call.
+    fn chance(&self, turn: u64, step: u32) -> u64 {
+        // SplitMix64.
+        let mut chance = self
+            .seed
+            .wrapping_add(turn.rotate_left(20).wrapping_add(u64::from(step)).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        chance = (chance ^ (chance >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        chance = (chance ^ (chance >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        chance ^ (chance >> 31)
+    }
+
+    async fn attempt(&self, asked: &Asked<'_>, instance: &Instance) -> Result<Served, Failure> {
+        let (hit, request) = (asked.hit, asked.request);
+        let left = asked.timeout.saturating_sub(asked.started.elapsed());
         if instance.node == self.handle.view().node {
             let call = UpstreamCall {
                 tool: hit.original.clone(),
@@ -181,7 +291,15 @@ impl Calls {
                 timeout: left,
                 progress: request.progress.clone(),
             };
-            return self.call_here(&hit.server, &hit.name, call).await;
+            let own = Own {
+                server: hit.server.clone(),
+                tool: hit.name.clone(),
+                caller: request.caller.principal.to_string(),
+                key: asked.key.map(|key| Keyed::new(&key, &hit.zone, &call.arguments)),
+                priority: asked.priority,
+                call,
+            };
+            return self.call_here(own).await;
         }
         let call = Call {
             name: hit.name.clone(),
@@ -193,67 +311,56 @@ impl Calls {
             deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
             hops: HOPS_MAX,
             progress: request.progress.is_some(),
+            key: asked.key,
+            priority: asked.priority,
             afar: false,
             author: None,
         };
-        let call = self.handle.sign(call).await.map_err(|problem| Failure { problem, not_sent: true })?;
+        let call = self.handle.sign(call).await.map_err(Failure::refused)?;
         self.call_there(call, &instance.address, request.progress.clone()).await
     }
+}
 
-    /// Calls an upstream of this node.
-    async fn call_here(&self, server: &str, tool: &str, call: UpstreamCall) -> Result<Served, Failure> {
-        let by = self.handle.view().node;
-        match self.handle.upstreams().call(server, call).await {
-            Ok(result) => Ok(Served { result, by, hops: 0 }),
-            Err(error) => Err(Failure { not_sent: error.not_sent(), problem: upstream_problem(server, tool, &error) }),
-        }
-    }
+/// What a caller says of repeating its call, and of its turn.
+struct Meant {
+    key: Option<String>,
+    priority: u8,
+}
 
-    /// Carries out a call that a peer brought for this node.
-    async fn serve_here(
-        &self,
-        name: &str,
-        brought: Result<BroughtCall, Problem>,
-        progress: Option<mpsc::Sender<Bytes>>,
-    ) -> Result<Served, Failure> {
-        let who = brought.as_ref().map_or(&Principal::Anonymous, |brought| &brought.caller.principal);
-        let mut noted = Noted::begin(&self.handle, who, name).await;
-        let allowed = brought.and_then(|brought| self.handle.may_be_called(&brought).map(|()| brought));
-        let served = match allowed {
-            Ok(brought) => self.try_serve(&brought.call, progress, &mut noted).await,
-            Err(problem) => Err(Failure { problem, not_sent: true }),
+impl Meant {
+    /// As the door was told, or as it stands in `_meta`.
+    fn of(request: &CallRequest) -> Result<Self, Problem> {
+        let meta = request.extra.iter().find(|(member, _)| member == "_meta");
+        let meta: Option<serde_json::Value> = match (&request.key, request.priority, meta) {
+            (Some(_), Some(_), _) | (_, _, None) => None,
+            // Most have nothing of ours in it, and are not read for it.
+            (_, _, Some((_, meta))) if !meta.windows(4).any(|part| part == b"aop/") => None,
+            (_, _, Some((_, meta))) => serde_json::from_slice(meta).ok(),
         };
-        let by = self.handle.view().node.to_string();
-        noted.end(served.as_ref().map(|_| &*by).map_err(|failure| failure.problem.kind));
-        served
-    }
-
-    async fn try_serve(
-        &self,
-        call: &Call,
-        progress: Option<mpsc::Sender<Bytes>>,
-        noted: &mut Noted,
-    ) -> Result<Served, Failure> {
-        let refuse = |problem| Failure { problem, not_sent: true };
-        let view = self.handle.view();
-        let name = FullName::parse(&call.name);
-        let name = name.map_err(|error| refuse(Problem::new(Kind::Usage, error.to_string())))?;
-        let own = view.tools.find(&name).and_then(|tool| tool.of_node(view.node));
-        let Some(own) = own else {
-            return Err(refuse(no_tool_here(name.as_str(), &view)));
+        let meta = |member: &str| meta.as_ref().and_then(|meta| meta.get(member));
+        let wrong = |what: &str| Problem::new(Kind::Usage, what.to_owned()).hint("aop call --help");
+        let key = match (&request.key, meta(META_KEY)) {
+            (Some(key), _) => Some(key.clone()),
+            (None, None) => None,
+            (None, Some(key)) => {
+                let key = key.as_str().ok_or_else(|| wrong("the idempotency key in `_meta` has to be text"))?;
+                Some(key.to_owned())
+            }
         };
-        let hash = own.signed.record.def_hash();
-        if call.def_hash.is_some() && call.def_hash != hash {
-            return Err(refuse(changed(&call.name)));
-        }
-        let key = hash.map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
-        noted.found(&call.name, view.zone.as_str(), &format!("sha256:{key}"));
-        let arguments = Bytes::from(call.arguments.clone());
-        self.schemas.check(&call.name, &key, own.body().definition, &arguments).map_err(refuse)?;
-        let extra = call.extra.iter().map(|(key, bytes)| (key.clone(), Bytes::from(bytes.clone()))).collect();
-        let timeout = Duration::from_millis(u64::from(call.deadline_ms)).min(CALL_TIMEOUT.2);
-        let upstream = UpstreamCall { tool: own.body().original.to_owned(), arguments, extra, timeout, progress };
-        self.call_here(own.body().server, &call.name, upstream).await
+        let priority = match (request.priority, meta(META_PRIORITY)) {
+            (Some(priority), _) => Some(u64::from(priority)),
+            (None, None) => Some(u64::from(PRIORITY.0)),
+            (None, Some(priority)) => priority.as_u64(),
+        };
+        let priority = priority.and_then(|priority| u8::try_from(priority).ok()).filter(|one| *one <= PRIORITY.2);
+        Ok(Self { key, priority: priority.ok_or_else(|| wrong("a priority is a number from 0 to 9"))? })
+    }
+}
+
+fn verdict(tried: &Result<Served, Failure>, had_time: bool) -> Verdict {
+    match tried {
+        Ok(_) => Verdict::Good,
+        Err(failure) => Verdict::of(failure.problem.kind, failure.failed == Failed::Answered, had_time),
     }
 }
 
@@ -290,39 +397,39 @@ fn parse_hash(text: &str) -> Option<[u8; 32]> {
 }
 
 /// Why there is no result, in the words of the last attempt where there was one.
-fn ending(hit: &Hit, ended: Ended, last: Option<Problem>) -> Problem {
+fn ending(hit: &Hit, ended: Ended, last: Option<Problem>, why: impl Fn() -> Option<String>, now: Duration) -> Problem {
     let name = &hit.name;
+    let nodes = || hit.instances.iter().map(|one| one.node.to_string()).collect::<Vec<_>>().join(", ");
     match (ended, last) {
-        (Ended::MayHaveRun | Ended::NobodyTookIt, Some(problem)) => problem,
+        (Ended::OutOfTime, last) => {
+            let why = last.map(|problem| format!(": {problem}")).unwrap_or_default();
+            Problem::new(Kind::CallTimedOut, format!("no time was left to call `{name}`{why}"))
+        }
+        (_, Some(problem)) => problem,
         (Ended::NothingServes, _) => Problem::new(
             Kind::NothingServes,
             format!("`{name}` is listed, but nothing serves it: it came from a catalogue"),
         )
         .hint("aop register --help"),
         (Ended::AllDown, _) => {
-            let down: Vec<String> = hit.instances.iter().map(|instance| instance.node.to_string()).collect();
-            Problem::new(Kind::InstanceDown, format!("no live instance of `{name}`: node {} is down", down.join(", ")))
+            Problem::new(Kind::InstanceDown, format!("no live instance of `{name}`: node {} is down", nodes()))
                 .hint("aop nodes")
         }
-        (Ended::OutOfTime, last) => {
-            let why = last.map(|problem| format!(": {problem}")).unwrap_or_default();
-            Problem::new(Kind::CallTimedOut, format!("no time was left to call `{name}`{why}"))
+        (Ended::HomeDown, _) => Problem::new(
+            Kind::InstanceDown,
+            format!(
+                "the instance of `{name}` that this idempotency key belongs to is down, and the call may have run there"
+            ),
+        )
+        .hint("aop nodes"),
+        (Ended::CircuitOpen(until), _) => {
+            let seconds = until.saturating_sub(now).as_secs() + 1;
+            let why = why().map(|error| format!("; the last: {error}")).unwrap_or_default();
+            let message = format!("`{name}` is left alone for {seconds} s, as too many of its calls failed{why}");
+            Problem::new(Kind::InstanceDown, message).detail(json!({"retry_after_s": seconds})).hint("aop stats")
         }
         (_, None) => {
             Problem::new(Kind::InstanceDown, format!("no instance of `{name}` took the call")).hint("aop status")
         }
-    }
-}
-
-fn upstream_problem(server: &str, tool: &str, error: &UpstreamError) -> Problem {
-    let message = format!("`{tool}` at server `{server}`: {error}");
-    match error {
-        UpstreamError::Rpc { raw, .. } => {
-            let rpc: serde_json::Value = serde_json::from_slice(raw).unwrap_or_default();
-            Problem::new(Kind::UpstreamFailed, message).detail(json!({"rpc": rpc}))
-        }
-        UpstreamError::TimedOut { .. } => Problem::new(Kind::CallTimedOut, message).hint("aop call --timeout 2m …"),
-        error if error.not_sent() => Problem::new(Kind::UpstreamDown, message).hint("aop status"),
-        _ => Problem::new(Kind::UpstreamFailed, message).hint(format!("aop show {tool}")),
     }
 }

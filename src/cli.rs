@@ -26,6 +26,7 @@ mod ls;
 mod mcp;
 mod nodes;
 mod output;
+mod queue;
 mod refresh;
 mod register;
 mod register_file;
@@ -33,6 +34,7 @@ mod resolve;
 mod revoke;
 mod schema;
 mod show;
+mod stats;
 mod status;
 mod table;
 mod text;
@@ -145,6 +147,8 @@ enum Command {
     Zones(zones::Zones),
     Nodes(nodes::Nodes),
     Status(status::Status),
+    Stats(stats::Stats),
+    Queue(queue::Queue),
     Keys(keys::Keys),
     Invite(invite::Invite),
     Join(join::Join),
@@ -215,6 +219,8 @@ async fn dispatch(command: Command, context: &mut Context) -> anyhow::Result<Exi
         Command::Zones(command) => command.run(context).await,
         Command::Nodes(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
+        Command::Stats(command) => command.run(context).await,
+        Command::Queue(command) => command.run(context).await,
         Command::Keys(command) => command.run(context).await,
         Command::Invite(command) => command.run(context).await,
         Command::Join(command) => command.run(context).await,

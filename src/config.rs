@@ -4,6 +4,7 @@
 //! config/flags  config/file  environment ─▶ load ─▶ NodeConfig (typed, checked) ─▶ server
 //!                 config/value   one setting's grammar        config/report   the effective result, for people and programs
 //!                 config/server  an upstream and its secrets  config/duration  `30s`
+//!                 config/call  how tools are called
 //!                 config/admission  TLS, tokens, rules: who may reach the node
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod admission;
 mod audit;
+mod call;
 mod duration;
 mod file;
 mod flags;
@@ -25,6 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aop_proto::call::Policies;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use aop_proto::node;
@@ -82,6 +85,8 @@ pub struct NodeConfig {
     pub mcp: McpConfig,
     /// What is written down, and how much of it is kept.
     pub audit: crate::audit::Settings,
+    /// How tools are called.
+    pub policies: Policies,
     /// The file that was read.
     pub file: Option<PathBuf>,
     origins: BTreeMap<&'static str, Origin>,
@@ -248,6 +253,7 @@ fn bring_together(
     let pinned = from.many("mcp.pinned", ("", Vec::new()), "AOP_MCP__PINNED", |f| f.mcp.as_ref()?.pinned.clone());
     let pinned = pinned.into_iter().map(|raw| raw.text).filter(|name| !name.trim().is_empty()).collect();
     let audit = audit::read(&mut from)?;
+    let policies = call::read(&mut from, &zone)?;
     let admission = admission::read(&mut from, &given, listen, advertise.as_ref())?;
     let servers = match &from.file {
         Some(file) => file.servers()?,
@@ -278,6 +284,7 @@ fn bring_together(
         resolve: ResolveConfig { limit: usize::try_from(limit).unwrap_or(usize::MAX), deadline },
         mcp: McpConfig { pinned },
         audit,
+        policies,
         file: from.file.as_ref().map(|file| file.path.clone()),
         origins: from.origins,
     };

@@ -90,6 +90,8 @@ mod tests {
             deadline_ms: 1000,
             hops: 1,
             progress: false,
+            key: None,
+            priority: 5,
             afar: false,
             author: None,
         };

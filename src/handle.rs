@@ -187,6 +187,11 @@ impl Handle {
         &self.inner.upstreams
     }
 
+    /// Where registrations and calls under keys are kept.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
     /// Where it is written down who did what.
     pub fn audit(&self) -> &Audit {
         &self.inner.audit

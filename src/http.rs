@@ -17,6 +17,7 @@ mod metadata;
 mod need;
 mod ops;
 mod places;
+mod queues;
 mod ready;
 mod reply;
 mod resolve;
@@ -101,6 +102,12 @@ fn routes(doors: Doors, others: Router) -> Router {
         .at(See, "/v1/cache", get(cache::show))
         .at(Admin, "/v1/cache/flush", post(cache::flush))
         .at(See, "/v1/keys", get(keys::list))
+        .at(See, "/v1/queues", get(queues::list))
+        .at(Admin, "/v1/queues/{name}", get(queues::show))
+        .at(Admin, "/v1/queues/{name}/{act}", post(queues::act))
+        .at(Admin, "/v1/queues/{name}/calls/{ticket}", delete(queues::cancel))
+        .at(See, "/v1/stats", get(queues::all))
+        .at(See, "/v1/stats/{name}", get(queues::of))
         .at(See, "/metrics", get(ops::metrics))
         .at(See, "/", get(ops::page))
         .at(Call, "/v1/tools/{name}/call", post(tools::call))
@@ -135,7 +142,12 @@ impl Doors {
         let handle = Handle::for_tests();
         let metrics = handle.metrics_registry().clone();
         let entrance = Entrance::new(settings, handle.auth().clone(), metrics).unwrap();
-        Self { calls: Calls::new(handle.clone()), handle, entrance: Arc::new(entrance), zone: "research".into() }
+        Self {
+            calls: Calls::new(handle.clone(), Default::default()).unwrap(),
+            handle,
+            entrance: Arc::new(entrance),
+            zone: "research".into(),
+        }
     }
 }
 

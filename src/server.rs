@@ -57,6 +57,8 @@ use crate::upstream::{self, Egress, ServerSpec, TransportSpec, Upstreams};
 const SERVER_EVENTS_MAX: usize = 256;
 /// A parent, or fellow to be, that answers within this time and does not fit is an error at start.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long calls under idempotency keys may take after the doors are shut.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// Runs a node, or with `--dev` three of them, until the process is told to stop. `again` reads the configuration anew.
 ///
@@ -206,7 +208,7 @@ impl Running {
         let handle = Handle::new(limbs, about);
         let started = handle.audit().record_durable(of_this_node(&handle, Event::Started)).await;
         started.map_err(|error| Problem::new(Kind::StoreFailed, error.to_string()).hint("aop-node check"))?;
-        let calls = Calls::new(handle.clone());
+        let calls = Calls::new(handle.clone(), setup.policies)?;
         let doors = CancellationToken::new();
         let door_tasks = TaskTracker::new();
         door_tasks.spawn(crate::federation::serve(calls.clone(), queues.requests, doors.clone()));
@@ -322,6 +324,8 @@ impl Running {
         self.doors.cancel();
         self.door_tasks.close();
         self.door_tasks.wait().await;
+        // They have a deadline each, and their answers are kept for whoever comes back.
+        let _ = tokio::time::timeout(DRAIN, self.calls.finish()).await;
         self.handle.leave().await;
         self.handle.upstreams().shutdown().await;
         // Goodbyes are on their way before the connections close.
@@ -569,6 +573,7 @@ mod tests {
             admission: Admission::default(),
             offer: None,
             audit: audit::Settings::default(),
+            policies: Default::default(),
         };
         let mut running = Running::start(setup).await.unwrap();
         running.handle.set_started();

@@ -1,4 +1,4 @@
-//! What the node must not forget: four tables of bytes, in one file.
+//! What the node must not forget: five tables of bytes, in one file.
 //!
 //! ```text
 //!  commit / queue ───▶ bounded queue ──▶ one writer thread: takes all that waits, one transaction, one fsync ──▶ all acknowledged
@@ -38,11 +38,13 @@ pub enum Table {
     Servers,
     /// Pinned definitions and keys, by name.
     Pins,
+    /// Calls under idempotency keys, by what their home makes of the key.
+    Calls,
 }
 
 impl Table {
     /// All of them, in the order of their names' first use.
-    pub const ALL: [Self; 4] = [Self::Meta, Self::Records, Self::Servers, Self::Pins];
+    pub const ALL: [Self; 5] = [Self::Meta, Self::Records, Self::Servers, Self::Pins, Self::Calls];
 
     /// Its name in the file, in errors and in hashes; never changed.
     pub const fn name(self) -> &'static str {
@@ -51,6 +53,7 @@ impl Table {
             Self::Records => "records",
             Self::Servers => "servers",
             Self::Pins => "pins",
+            Self::Calls => "calls",
         }
     }
 }

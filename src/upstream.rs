@@ -31,6 +31,7 @@ use std::{
     time::Duration,
 };
 
+use aop_proto::call::lifecycle::Happening;
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -333,6 +334,8 @@ impl Upstreams {
             return Err(Box::new(Refused { error: UpstreamError::NameTaken { server: spec.name }, link }));
         }
         let (name, board, stop) = (spec.name.clone(), Arc::new(Board::new(&spec)), CancellationToken::new());
+        // What is supervised has a list: from now, or from an earlier run.
+        board.happened(Happening::Listed);
         if let Some(link) = &link {
             board.ready(&link.live, false);
             board.listed(last.as_ref().map_or(0, Vec::len));

@@ -57,6 +57,10 @@ pub enum Kind {
     Cancelled,
     /// The tool itself answered `isError`.
     ToolError,
+    /// A call under that idempotency key may have run, and how it ended nobody knows; it is not run again.
+    MayHaveRun,
+    /// The idempotency key was used for another call.
+    KeyReused,
     /// More requests than the caller may make in a second; try again a little later.
     RateLimited,
     /// The node cannot be reached (said by its clients).
@@ -95,6 +99,8 @@ impl Kind {
             Self::Busy => ("AOP0506", "busy", 503, 1, true),
             Self::Cancelled => ("AOP0507", "cancelled", 499, 1, false),
             Self::ToolError => ("AOP0508", "tool_error", 200, 5, false),
+            Self::KeyReused => ("AOP0414", "key_reused", 422, 2, false),
+            Self::MayHaveRun => ("AOP0510", "may_have_run", 502, 1, false),
             Self::RateLimited => ("AOP0509", "rate_limited", 429, 1, true),
             Self::NodeUnreachable => ("AOP0601", "node_unreachable", 503, 4, true),
             Self::StoreFailed => ("AOP0901", "store_failed", 500, 1, false),
@@ -103,7 +109,7 @@ impl Kind {
     }
 
     /// All kinds, for lookups by name and for tests of the table.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Usage,
         Self::Config,
         Self::TooLarge,
@@ -128,6 +134,8 @@ impl Kind {
         Self::Busy,
         Self::Cancelled,
         Self::ToolError,
+        Self::MayHaveRun,
+        Self::KeyReused,
         Self::RateLimited,
         Self::NodeUnreachable,
         Self::StoreFailed,

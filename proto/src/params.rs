@@ -297,3 +297,61 @@ pub const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time for a call: (default, min, max).
 pub const CALL_TIMEOUT: (Duration, Duration, Duration) =
     (Duration::from_secs(30), Duration::from_millis(1), Duration::from_secs(300));
+/// Attempts beyond the first: (default, min, max).
+pub const RETRIES: (u32, u32, u32) = (2, 0, 20);
+/// Pause before the first of them, doubled with each: (default, min, max).
+pub const RETRY_BACKOFF: (Duration, Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_millis(1), Duration::from_secs(60));
+/// The longest: (default, min, max).
+pub const RETRY_BACKOFF_MAX: (Duration, Duration, Duration) =
+    (Duration::from_secs(5), Duration::from_millis(1), Duration::from_secs(300));
+/// Repeats of what may have run, or was refused by all, in percent of the calls to an endpoint: (default, min, max).
+pub const RETRY_SHARE: (u32, u32, u32) = (20, 0, 100);
+/// Repeats that may come at once.
+pub const RETRY_BURST: u32 = 64;
+/// Failures of late that open a breaker, where at least as many attempts failed as did not.
+pub const BREAKER_FAILURES: u32 = 5;
+/// "Of late" is so many slots.
+pub const BREAKER_SLOTS: usize = 10;
+/// Of this length.
+pub const BREAKER_SLOT: Duration = Duration::from_secs(3);
+/// How long it stays open the first time, doubled each further time.
+pub const BREAKER_PAUSE: Duration = Duration::from_secs(1);
+/// At most so long.
+pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Attempts that may be under way while it is half open.
+pub const BREAKER_PROBES: u32 = 3;
+/// Those that have to end well before it is closed.
+pub const BREAKER_PROBES_GOOD: u32 = 2;
+/// Endpoints whose breaker, load and budget are kept; of more, those that have nothing to do are forgotten.
+pub const ENDPOINTS_MAX: usize = 16_384;
+/// A slow answer is half forgotten after this time.
+pub const LATENCY_MEMORY: Duration = Duration::from_secs(10);
+/// Share of an instance where weights decide: (default, min, max).
+pub const WEIGHT: (u32, u32, u32) = (1, 1, 1000);
+/// Calls of one tool that run at once: (default, min, max).
+pub const WORKERS: (u32, u32, u32) = (64, 1, 1024);
+/// Calls of one tool that wait: (default, min, max). Source: swarms AOP, `max_queue_size_per_agent`.
+pub const QUEUE: (usize, usize, usize) = (1000, 0, 100_000);
+/// Queues kept; of more, those that have nothing to do are forgotten.
+pub const QUEUES_MAX: usize = 16_384;
+/// Priority of a call: (default, min, max); the highest comes first.
+pub const PRIORITY: (u8, u8, u8) = (5, 0, 9);
+/// What a step of priority is worth.
+pub const PRIORITY_STEP: Duration = Duration::from_secs(2);
+/// How much later a call counts as come for each other one of its caller that waits.
+pub const FAIR_STEP: Duration = Duration::from_millis(100);
+/// The longest time after which a refused caller is told to come back.
+pub const QUEUE_HINT_MAX: Duration = Duration::from_secs(300);
+/// Characters of an idempotency key as a caller writes it.
+pub const KEY_CHARS_MAX: usize = 255;
+/// How long a call under an idempotency key is remembered at its home.
+pub const LEDGER_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Calls remembered so.
+pub const LEDGER_ENTRIES_MAX: usize = 65_536;
+/// The same, of one zone's callers.
+pub const LEDGER_OWNER_MAX: usize = LEDGER_ENTRIES_MAX / 4;
+/// Bytes of one answer that is kept for replay; of a larger one only that there was one is.
+pub const LEDGER_ANSWER_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of all of them.
+pub const LEDGER_BYTES_MAX: usize = 64 * 1024 * 1024;

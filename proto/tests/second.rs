@@ -60,7 +60,7 @@ Candidate    envelope: Vec<u8>, chain: Vec<Certificate>, instances: Vec<Instance
 Instance     node: NodeId, address: String, health: Health, error: String, since_ms: u64
 Health       0 Ok, 1 Unknown, 2 Degraded, 3 Down
 Silent       zone: String, reason: String
-Call         name: String, home: NodeId, zone: String, def_hash: Option<Hash>, arguments: Vec<u8>, extra: Vec<(String, Vec<u8>)>, deadline_ms: u32, hops: u8, progress: bool, afar: bool, author: Option<Author>
+Call         name: String, home: NodeId, zone: String, def_hash: Option<Hash>, arguments: Vec<u8>, extra: Vec<(String, Vec<u8>)>, deadline_ms: u32, hops: u8, progress: bool, key: Option<Hash>, priority: u8, afar: bool, author: Option<Author>
 Author       zone: String, node: NodeId, chain: Vec<Certificate>, proofs: Vec<ZoneProof>, issued_ms: u64, number: u64, signature: [u8; 64]
 Progress     params: Vec<u8>
 CallResult   part: Vec<u8>, failed: bool, not_sent: bool, last: bool, served_by: NodeId, hops: u32

@@ -23,6 +23,8 @@ fn call(world: &World, to: HostId) -> Call {
         deadline_ms: 1_000,
         hops: 8,
         progress: false,
+        key: None,
+        priority: 5,
         afar: false,
         author: None,
     }

@@ -150,6 +150,7 @@ fn effective(config: &NodeConfig) -> String {
     let (keys, values) = (width(|row| row.0.chars().count()), width(|row| row.1.chars().count()));
     let mut lines: Vec<String> =
         rows.iter().map(|(key, value, origin)| format!("{key:<keys$}  {value:<values$}  {origin}")).collect();
+    lines.extend(config.tool_lines().iter().map(|(key, value)| format!("{key}  {value}")));
     lines.extend(config.admission_lines().iter().map(|(key, value)| format!("{key}  {value}")));
     lines.extend(config.server_lines().iter().map(|(name, target)| format!("server.{name}  {target}")));
     lines.join("\n")

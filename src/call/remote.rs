@@ -43,7 +43,7 @@ impl Calls {
         let work = async {
             let Some(next) = self.next_hop(&call, address).await else {
                 let problem = Problem::new(Kind::InstanceDown, format!("node {} cannot be reached", home.short()));
-                return Err(Failure { problem: problem.hint("aop nodes"), not_sent: true });
+                return Err(Failure::said(problem.hint("aop nodes"), true));
             };
             let stream = self.handle.peers().request(next.0, frame).await;
             let stream = stream.map_err(|error| lost(&call, next, &error))?;
@@ -57,7 +57,7 @@ impl Calls {
                     Kind::CallTimedOut,
                     format!("no answer to `{}` from node {}", call.name, home.short()),
                 );
-                Err(Failure { problem: problem.hint("aop call --timeout 2m …"), not_sent: false })
+                Err(Failure::lost(problem.hint("aop call --timeout 2m …")))
             }
         }
     }
@@ -146,7 +146,7 @@ impl Calls {
         call: Call,
         progress: Option<mpsc::Sender<Bytes>>,
     ) -> Result<Served, Failure> {
-        let refuse = |problem| Failure { problem, not_sent: true };
+        let refuse = Failure::refused;
         if call.home == self.handle.view().node {
             let name = call.name.clone();
             let brought = self.handle.whose(peer, call, Way::Here).await;
@@ -172,7 +172,8 @@ fn lost(call: &Call, next: NodeId, error: &PeerError) -> Failure {
     let kind = if not_sent { Kind::InstanceDown } else { Kind::UpstreamFailed };
     let may_have_run = if not_sent { "" } else { "; the call may have run" };
     let problem = Problem::new(kind, format!("`{}` at node {}: {error}{may_have_run}", call.name, next.short()));
-    Failure { problem: problem.hint("aop nodes"), not_sent }
+    let problem = problem.hint("aop nodes");
+    if not_sent { Failure::said(problem, true) } else { Failure::lost(problem) }
 }
 
 async fn read_result(
@@ -181,9 +182,9 @@ async fn read_result(
     next: NodeId,
     progress: Option<mpsc::Sender<Bytes>>,
 ) -> Result<Served, Failure> {
-    let broken = |why: &str| Failure {
-        problem: Problem::new(Kind::UpstreamFailed, format!("`{}` at node {}: {why}", call.name, next.short())),
-        not_sent: false,
+    let broken = |why: &str| {
+        let message = format!("`{}` at node {}: {why}", call.name, next.short());
+        Failure::lost(Problem::new(Kind::UpstreamFailed, message))
     };
     let mut whole = Vec::new();
     loop {
@@ -202,7 +203,7 @@ async fn read_result(
                 }
                 whole.extend_from_slice(&part.part);
                 if part.last {
-                    return ended(part, whole, &broken);
+                    return ended(part, whole, call.home, &broken);
                 }
             }
             Ok(Message::Unknown(_)) => {}
@@ -211,13 +212,15 @@ async fn read_result(
     }
 }
 
-fn ended(last: CallResult, whole: Vec<u8>, broken: &impl Fn(&str) -> Failure) -> Result<Served, Failure> {
+fn ended(last: CallResult, whole: Vec<u8>, home: NodeId, broken: &impl Fn(&str) -> Failure) -> Result<Served, Failure> {
     if !last.failed {
         return Ok(Served { result: whole.into(), by: last.served_by, hops: last.hops.saturating_add(1) });
     }
     let told = serde_json::from_slice(&whole).ok().and_then(|value| Problem::from_json(&value));
     match told {
-        Some(problem) => Err(Failure { problem, not_sent: last.not_sent }),
+        // What is not known to a node on the way, its home may know.
+        Some(problem) if last.not_sent || last.served_by == home => Err(Failure::said(problem, last.not_sent)),
+        Some(problem) => Err(Failure::lost(problem)),
         None => Err(broken("it failed and did not say why")),
     }
 }
@@ -231,7 +234,7 @@ fn frame_of(call: &Call) -> Result<Bytes, Failure> {
     let (bytes, kib) = (call.arguments.len() + extra, FRAME_BYTES_MAX / 1024);
     let message = format!("arguments of `{}`: {bytes} bytes, and a call to another node has {kib} KiB", call.name);
     let hint = format!("aop show {}", call.name);
-    Err(Failure { problem: Problem::new(Kind::TooLarge, message).hint(hint), not_sent: true })
+    Err(Failure::refused(Problem::new(Kind::TooLarge, message).hint(hint)))
 }
 
 async fn send_step(stream: &mut Responder, params: &[u8]) -> Result<(), PeerError> {
@@ -246,7 +249,7 @@ async fn send_step(stream: &mut Responder, params: &[u8]) -> Result<(), PeerErro
 async fn send_result(stream: &mut Responder, served: Result<Served, Failure>, me: NodeId) -> Result<(), PeerError> {
     let (bytes, failed, not_sent, served_by, hops) = match served {
         Ok(served) => (served.result, false, false, served.by, served.hops),
-        Err(failure) => (failure.problem.to_json().to_string().into(), true, failure.not_sent, me, 0),
+        Err(failure) => (failure.problem.to_json().to_string().into(), true, failure.failed.not_sent(), me, 0),
     };
     let mut parts = bytes.chunks(PART_BYTES).peekable();
     loop {
@@ -275,6 +278,8 @@ mod tests {
             deadline_ms: u32::MAX,
             hops: 8,
             progress: true,
+            key: None,
+            priority: 5,
             afar: false,
             author: None,
         }
@@ -284,7 +289,7 @@ mod tests {
     fn what_fits_no_frame_is_refused_unsent() {
         for (arguments, members) in [(FRAME_BYTES_MAX, 0), (0, FRAME_BYTES_MAX / 4), (4 * FRAME_BYTES_MAX, 0)] {
             let refused = frame_of(&call(arguments, members)).unwrap_err();
-            assert!(refused.not_sent && refused.problem.kind == Kind::TooLarge);
+            assert!(refused.failed.not_sent() && refused.problem.kind == Kind::TooLarge);
         }
         assert!(frame_of(&call(FRAME_BYTES_MAX - 1024, 10)).unwrap().len() <= FRAME_BYTES_MAX);
     }

@@ -26,9 +26,11 @@ Examples:
   aop call get_forecast.met.weather city=Oslo days=3
   aop call search_papers.arxiv.research --args '{\"query\":\"raft\"}' --json
   cat requests.jsonl | aop call search_papers.arxiv.research -
+  aop call pay.shop.research order=17 --idempotency-key order-17
 
 Values are typed by the tool's schema: numbers, true/false, a,b,c for lists,
-JSON for objects, opts.lang=en for members, key:=JSON to say it exactly.";
+JSON for objects, opts.lang=en for members, key:=JSON to say it exactly.
+With `-`, each object has a key of its own: KEY/1, KEY/2 and so on.";
 
 /// Call a tool
 #[derive(Debug, Args)]
@@ -42,6 +44,12 @@ pub(crate) struct Call {
     /// All arguments as one JSON object
     #[arg(long, value_name = "JSON", conflicts_with = "arguments")]
     args: Option<String>,
+    /// A text of your own for this call: repeated under it, it is answered as before and never run again, for 24 hours
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Its turn among calls that wait: 0 to 9, the highest first
+    #[arg(long, value_name = "0-9", value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: Option<u8>,
     /// Check the arguments against the schema, call nothing
     #[arg(long)]
     dry_run: bool,
@@ -53,7 +61,7 @@ impl Call {
         if let Some(json) = &self.args {
             let arguments =
                 object(json).map_err(|why| Problem::new(Kind::Usage, format!("--args {why}")).hint(self.help()))?;
-            return self.once(arguments.get(), None, context).await;
+            return self.once(arguments.get(), None, self.idempotency_key.as_deref(), context).await;
         }
         if self.arguments.iter().any(|word| word == "-") {
             if self.arguments.len() > 1 {
@@ -64,12 +72,13 @@ impl Call {
             return self.each_of_stdin(context).await;
         }
         if self.arguments.is_empty() {
-            return self.once("{}", None, context).await;
+            return self.once("{}", None, self.idempotency_key.as_deref(), context).await;
         }
         let card = context.client.send(&Request::get(&["tools", &self.name])).await?.value()?;
         let name = text::shell_word(&text::clean(card["name"].as_str().unwrap_or(&self.name)));
         let built = arguments::build(&name, show::input_schema(&card), &self.arguments)?;
-        self.once(&Value::Object(built).to_string(), card["def_hash"].as_str(), context).await
+        let (built, key) = (Value::Object(built).to_string(), self.idempotency_key.as_deref());
+        self.once(&built, card["def_hash"].as_str(), key, context).await
     }
 
     /// One call for each JSON object; a failed one does not stop the others, and the first failure is the exit status.
@@ -82,8 +91,9 @@ impl Call {
             let number = index + 1;
             let read = read
                 .map_err(|error| Problem::new(Kind::Usage, format!("object {number} on stdin is not JSON: {error}")))?;
+            let key = self.idempotency_key.as_ref().map(|key| format!("{key}/{number}"));
             let ended = match object(read.get()) {
-                Ok(arguments) => self.once(arguments.get(), None, context).await,
+                Ok(arguments) => self.once(arguments.get(), None, key.as_deref(), context).await,
                 Err(why) => Err(Problem::new(Kind::Usage, format!("value {number} on stdin {why}")).into()),
             };
             match ended {
@@ -104,11 +114,23 @@ impl Call {
         Ok(worst?)
     }
 
-    async fn once(&self, arguments: &str, def_hash: Option<&str>, context: &mut Context) -> anyhow::Result<Exit> {
+    async fn once(
+        &self,
+        arguments: &str,
+        def_hash: Option<&str>,
+        key: Option<&str>,
+        context: &mut Context,
+    ) -> anyhow::Result<Exit> {
         let timeout = context.client.time(CALL_TIMEOUT);
         let mut body = format!("{{\"arguments\":{arguments},\"timeout_ms\":{}", timeout.as_millis());
         if let Some(hash) = def_hash {
             body.push_str(&format!(",\"def_hash\":{}", Value::from(hash)));
+        }
+        if let Some(key) = key {
+            body.push_str(&format!(",\"idempotency_key\":{}", Value::from(key)));
+        }
+        if let Some(priority) = self.priority {
+            body.push_str(&format!(",\"priority\":{priority}"));
         }
         if self.dry_run {
             body.push_str(",\"dry_run\":true");

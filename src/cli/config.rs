@@ -80,7 +80,7 @@ fn table(config: &NodeConfig) -> Table {
         table.row(vec![name(key), plain(value), faint(origin)]);
     }
     let origin = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-    for (key, value) in config.admission_lines() {
+    for (key, value) in config.tool_lines().into_iter().chain(config.admission_lines()) {
         table.row(vec![name(key), plain(value), faint(origin.clone())]);
     }
     for (server, target) in config.server_lines() {

@@ -82,7 +82,9 @@ fn overview(status: &Value) -> Vec<(&'static str, String)> {
                 number(&calls["failed"])
             ),
         ),
-        ("gossip", gossip(&status["gossip"])),
+        ("queues", counts(&status["queues"])),
+        ("breakers", counts(&status["breakers"])),
+        ("gossip", counts(&status["gossip"])),
     ]
 }
 
@@ -127,8 +129,8 @@ fn cache(cache: &Value) -> String {
 }
 
 /// Whatever numbers the node gives.
-fn gossip(gossip: &Value) -> String {
-    let members = gossip.as_object().into_iter().flatten().filter(|(_, value)| value.is_number() || value.is_string());
+fn counts(counts: &Value) -> String {
+    let members = counts.as_object().into_iter().flatten().filter(|(_, value)| value.is_number() || value.is_string());
     members
         .map(|(key, value)| {
             format!("{} {}", key.replace('_', " "), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
@@ -139,7 +141,8 @@ fn gossip(gossip: &Value) -> String {
 
 /// The upstream servers: not only whether they are up, but when they last answered and what went wrong last.
 fn upstreams(servers: &Value) -> Table {
-    let mut table = Table::new(&["SERVER", "STATE", ">TOOLS", "PROTOCOL", "LAST OK", "TARGET", "LAST ERROR"]);
+    let mut table =
+        Table::new(&["SERVER", "STATE", "LIFECYCLE", ">TOOLS", "PROTOCOL", "LAST OK", "TARGET", "LAST ERROR"]);
     for server in servers["servers"].as_array().into_iter().flatten() {
         let word = |key: &str| server[key].as_str().unwrap_or("–").to_owned();
         let state = match server["state"].as_str().unwrap_or("unknown") {
@@ -151,6 +154,7 @@ fn upstreams(servers: &Value) -> Table {
         table.row(vec![
             name(word("name")),
             state,
+            plain(word("lifecycle")),
             plain(server["tools"].as_u64().unwrap_or(0).to_string()),
             plain(word("protocol")),
             plain(word("last_ok")),
@@ -174,19 +178,21 @@ mod tests {
             "parents": [{"address": "127.0.0.1:7300", "state": "unreachable", "last_error": "refused", "retry_in_ms": 2000}],
             "tools": 13, "servers": {"ready": 1, "down": 0}, "peers": 2,
             "cache": {"l1": {"hits": 3, "misses": 1, "ratio": 0.75}, "l2": {"hits": 0, "misses": 0, "ratio": 0.0}, "l3": null},
-            "resolve": {"count": 4, "p50_ms": 0.2, "p95_ms": 8.0, "p99_ms": 12.0}, "calls": {"ok": 2, "tool_error": 0, "failed": 1}, "gossip": {"rounds": 7}});
+            "resolve": {"count": 4, "p50_ms": 0.2, "p95_ms": 8.0, "p99_ms": 12.0}, "calls": {"ok": 2, "tool_error": 0, "failed": 1}, "gossip": {"rounds": 7},
+            "queues": {"running": 1, "waiting": 0}, "breakers": {"closed": 2, "open": 1, "half-open": 0}});
         assert_eq!(
             facts(&overview(&status), 0),
-            "node     n1 version 0.1.0\nzone     research\nparents  127.0.0.1:7300 unreachable (refused), again in 2s\nlisten   127.0.0.1:7400\nup       1m\n\
-             data     in memory\ntools    13\nservers  1 ready, 0 down\npeers    2\nresolve  4 answered · p50 0.2 ms · p95 8.0 ms · p99 12 ms\n\
-             cache    L1 75 % · L2 –\ncalls    2 ok, 0 tool errors, 1 failed\ngossip   rounds 7\n"
+            "node      n1 version 0.1.0\nzone      research\nparents   127.0.0.1:7300 unreachable (refused), again in 2s\nlisten    127.0.0.1:7400\nup        1m\n\
+             data      in memory\ntools     13\nservers   1 ready, 0 down\npeers     2\nresolve   4 answered · p50 0.2 ms · p95 8.0 ms · p99 12 ms\n\
+             cache     L1 75 % · L2 –\ncalls     2 ok, 0 tool errors, 1 failed\nqueues    running 1 · waiting 0\nbreakers  closed 2 · open 1 · half-open 0\n\
+             gossip    rounds 7\n"
         );
-        let servers = json!({"servers": [{"name": "everything", "kind": "stdio", "target": "npx x", "state": "ready", "protocol": "2025-11-25",
+        let servers = json!({"servers": [{"name": "everything", "kind": "stdio", "target": "npx x", "state": "ready", "lifecycle": "ACTIVE", "protocol": "2025-11-25",
             "tools": 13, "last_ok": "2026-11-21T09:00:00Z", "last_error": null, "restarts": 0, "replica": false}]});
         assert!(
             upstreams(&servers)
                 .render(Look::default())
-                .contains("everything  ● ready     13  2025-11-25  2026-11-21T09:00:00Z  npx x")
+                .contains("everything  ● ready  ACTIVE        13  2025-11-25  2026-11-21T09:00:00Z  npx x")
         );
     }
 }

@@ -65,6 +65,9 @@ pub(super) struct Settings {
     pub(super) resolve: Option<Resolve>,
     pub(super) mcp: Option<Mcp>,
     pub(super) audit: Option<super::audit::Section>,
+    pub(super) call: Option<super::call::Section>,
+    #[serde(default)]
+    pub(super) tools: BTreeMap<String, super::call::Section>,
     pub(super) tls_cert: Option<Text>,
     pub(super) tls_key: Option<Text>,
     pub(super) insecure_no_auth: Option<Text>,
@@ -100,6 +103,7 @@ struct Server {
     replica: bool,
     #[serde(default)]
     allow_private: bool,
+    call: Option<super::call::Section>,
 }
 
 /// A file that was read.
@@ -144,6 +148,12 @@ impl File {
         let mut error = ConfigError::new(format!("{}:{line}: {why}", self.path.display()));
         error.excerpt = Some(draw(&self.path, &self.text, first_line(&self.text, span)));
         error
+    }
+
+    /// What is said of the calls of each server's tools.
+    pub(super) fn server_calls(&self) -> impl Iterator<Item = (&str, &super::call::Section)> {
+        let servers = self.settings.server.iter().map(Spanned::get_ref);
+        servers.filter_map(|server| Some((server.name.as_str(), server.call.as_ref()?)))
     }
 
     /// The `[[server]]` entries, checked.

@@ -33,7 +33,7 @@ impl NodeConfig {
             ("audit.keep", self.audit.keep.to_string()),
             ("audit.calls", self.audit.calls.to_string()),
         ];
-        let values = values.into_iter().chain(self.admission_settings());
+        let values = values.into_iter().chain(self.call_settings()).chain(self.admission_settings());
         values.map(|(key, value)| (key, value, self.origin(key).to_string())).collect()
     }
 
@@ -103,8 +103,10 @@ impl NodeConfig {
             self.server_lines().into_iter().map(|(name, target)| json!({"name": name, "target": target})).collect();
         let admission: serde_json::Map<String, Value> =
             self.admission_lines().into_iter().map(|(key, value)| (key, json!(value))).collect();
+        let tools: serde_json::Map<String, Value> =
+            self.tool_lines().into_iter().map(|(key, value)| (key, json!(value))).collect();
         json!({
-            "schema": "aop.config/1", "file": self.file, "settings": settings, "servers": servers, "admission": admission,
+            "schema": "aop.config/1", "file": self.file, "settings": settings, "servers": servers, "admission": admission, "tools": tools,
         })
     }
 }

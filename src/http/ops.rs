@@ -18,7 +18,7 @@ const PAGE: &str = include_str!("../page/index.html");
 const FRAME_OPTIONS: HeaderName = HeaderName::from_static("x-frame-options");
 
 /// The paths a lost caller may have meant.
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 17] = [
     "/mcp",
     "/v1/resolve",
     "/v1/tools",
@@ -26,6 +26,8 @@ const PATHS: [&str; 15] = [
     "/v1/zones",
     "/v1/nodes",
     "/v1/status",
+    "/v1/stats",
+    "/v1/queues",
     "/v1/keys",
     "/v1/audit",
     "/v1/invites",
@@ -51,7 +53,8 @@ pub(super) async fn readyz(State(doors): Shared) -> Response {
 
 /// `GET /metrics`: Prometheus text.
 pub(super) async fn metrics(State(doors): Shared) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], doors.handle.metrics()).into_response()
+    let all = doors.handle.metrics() + &doors.calls.render_metrics();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], all).into_response()
 }
 
 /// `GET /`: the page.

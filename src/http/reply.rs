@@ -66,6 +66,10 @@ pub(super) fn problem_as(problem: &Problem, status: StatusCode) -> Response {
     if let Some(challenge) = challenge(problem) {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
+    let seconds = problem.detail.as_ref().and_then(|detail| detail.get("retry_after_s")).and_then(Value::as_u64);
+    if let Some(seconds) = seconds {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     response
 }
 

@@ -20,5 +20,7 @@ pub(super) async fn nodes(State(doors): Shared) -> Reply {
 
 /// `GET /v1/status`
 pub(super) async fn status(State(doors): Shared) -> Reply {
-    Ok(reply::ok(&doors.handle.status()))
+    let mut status = doors.handle.status();
+    (status["queues"], status["breakers"]) = doors.calls.state();
+    Ok(reply::ok(&status))
 }

@@ -27,8 +27,8 @@ use crate::{
 
 /// Tools of one list: a whole zone, as large as a zone may be by configuration.
 const LIST_MAX: usize = 1_000_000;
-/// How long a call may take: (default, most).
-const CALL_TIMEOUT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+/// Where a client may put its key instead (IETF draft "The Idempotency-Key HTTP Header Field").
+const KEY_HEADER: &str = "idempotency-key";
 /// `GET /v1/tools?zone=&n=`: this zone, or another one or one below.
 pub(super) async fn list(State(doors): Shared, Extension(caller): Extension<Caller>, uri: Uri) -> Reply {
     let (mut zone, mut limit) = (doors.zone.clone(), LIST_MAX);
@@ -98,6 +98,8 @@ struct CallBody<'a> {
     arguments: Option<&'a RawValue>,
     timeout_ms: Option<u64>,
     def_hash: Option<String>,
+    idempotency_key: Option<String>,
+    priority: Option<u8>,
     #[serde(default)]
     dry_run: bool,
 }
@@ -123,8 +125,10 @@ pub(super) async fn call(
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Reply {
+    let key = request.headers().get(KEY_HEADER).and_then(|key| key.to_str().ok()).map(unquoted);
     let bytes = read_body(request.into_body()).await?;
-    let body: CallBody<'_> = reply::from_json(&bytes)?;
+    let mut body: CallBody<'_> = reply::from_json(&bytes)?;
+    body.idempotency_key = body.idempotency_key.take().or(key);
     let dry_run = body.dry_run;
     let outcome = doors.calls.call(call_request(caller, name, body)?).await?;
     if dry_run {
@@ -150,6 +154,11 @@ pub(super) async fn call(
     }))
 }
 
+/// The header is a string of RFC 8941, in quotes; most send it without.
+fn unquoted(key: &str) -> String {
+    key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key).to_owned()
+}
+
 fn call_request(caller: Caller, name: String, body: CallBody<'_>) -> Result<CallRequest, Problem> {
     let arguments = body.arguments.map_or("{}", RawValue::get);
     if !arguments.starts_with('{') {
@@ -161,7 +170,9 @@ fn call_request(caller: Caller, name: String, body: CallBody<'_>) -> Result<Call
         arguments: Bytes::copy_from_slice(arguments.as_bytes()),
         name,
         extra: Vec::new(),
-        timeout: body.timeout_ms.map_or(CALL_TIMEOUT.0, Duration::from_millis).min(CALL_TIMEOUT.1),
+        timeout: body.timeout_ms.map(Duration::from_millis),
+        key: body.idempotency_key,
+        priority: body.priority,
         def_hash: body.def_hash,
         dry_run: body.dry_run,
         progress: None,

@@ -22,9 +22,6 @@ use crate::call::{CallRequest, Calls};
 const MENU: &str = include_str!("menu.json");
 const NAMES: [&str; 4] = ["search_tools", "describe_tool", "call_tool", "list_zones"];
 
-/// How long a called tool may take: (default, most).
-pub(super) const CALL_TIMEOUT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
-
 /// What one of the four does; `call_tool` asks again for the tool it calls.
 pub(super) fn action_of(name: &str) -> Action {
     if name == "call_tool" { Action::Call } else { Action::Discover }
@@ -96,8 +93,8 @@ fn request(call: &ToolCall) -> Result<CallRequest, Problem> {
     }
     let name = members.text("name").ok_or_else(|| usage("call_tool needs `name`, the full name of the tool".into()))?;
     let timeout = match members.get("timeout_ms").map(|raw| raw.get().parse::<u64>()) {
-        None => CALL_TIMEOUT.0,
-        Some(Ok(millis)) if millis > 0 => Duration::from_millis(millis).min(CALL_TIMEOUT.1),
+        None => None,
+        Some(Ok(millis)) if millis > 0 => Some(Duration::from_millis(millis)),
         Some(_) => return Err(usage("`timeout_ms` has to be a whole number of milliseconds".into())),
     };
     Ok(CallRequest {
@@ -107,6 +104,8 @@ fn request(call: &ToolCall) -> Result<CallRequest, Problem> {
             .ok_or_else(|| usage("`arguments` has to be a JSON object".into()))?,
         extra: call.extra.clone(),
         timeout,
+        key: None,
+        priority: None,
         def_hash: members.text("def_hash").map(Into::into),
         dry_run: false,
         progress: call.progress.clone(),
@@ -164,7 +163,7 @@ mod tests {
             .expect("a call");
         assert_eq!((request.name.as_str(), request.def_hash.as_deref()), ("a.b", Some("h")));
         assert_eq!(request.arguments, r#"{ "x":1.50 }"#);
-        assert_eq!(request.timeout, CALL_TIMEOUT.1);
+        assert_eq!(request.timeout, Some(Duration::from_secs(900)));
         assert_eq!(request.extra.len(), 1);
     }
 

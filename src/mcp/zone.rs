@@ -19,7 +19,7 @@ use super::{
     door::ToolCall,
     envelope::{Answer, code},
     headers::check_params,
-    menu::{CALL_TIMEOUT, forward},
+    menu::forward,
     raw,
 };
 use crate::{
@@ -99,7 +99,9 @@ impl Lists {
             name: tool.full_name.clone(),
             arguments: call.arguments.clone(),
             extra: call.extra.clone(),
-            timeout: CALL_TIMEOUT.0,
+            timeout: None,
+            key: None,
+            priority: None,
             def_hash: None,
             dry_run: false,
             progress: call.progress.clone(),

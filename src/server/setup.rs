@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use aop_proto::call::Policies;
 use aop_proto::name::ZoneName;
 use aop_proto::node;
 
@@ -21,6 +22,8 @@ pub(super) struct Setup {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) resolve: ResolveConfig,
     pub(super) audit: audit::Settings,
+    /// How tools are called.
+    pub(super) policies: Policies,
     /// Who may become a replica or a child without an invite.
     pub(super) joining: node::Admission,
     /// Who may come in at the client port.
@@ -40,6 +43,7 @@ impl Setup {
             data_dir: config.data_dir.clone(),
             resolve: config.resolve.clone(),
             audit: config.audit,
+            policies: config.policies.clone(),
             joining: config.joining(),
             admission: config.admission.clone(),
             offer: config.invite.clone(),

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! lock         who has the directory open: a process id, under an exclusive lock
-//! store.redb   tables meta, records, servers, pins: key → | hash, 8 bytes | value |
+//! store.redb   tables meta, records, servers, pins, calls: key → | hash, 8 bytes | value |
 //!              table  state: "format", "commits", and for each table how many rows, and all their hashes xored
 //! store.head   | number of the last commit, u64 LE | its hash, 8 bytes |   not synced: may be older than the file, never newer
 //! ```
@@ -27,7 +27,9 @@ use super::backend::{Backend, Rows};
 use super::{Op, StoreError, Table};
 
 /// What this build writes and reads. A file of another format is refused, never guessed at.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
+/// The format before: without the table of calls. Read as one in which it is empty.
+const FORMAT_BEFORE: u64 = 2;
 /// Pages kept in memory; the tables are read once at start, so little is gained by more.
 const CACHE_BYTES: usize = 4 << 20;
 const FILE: &str = "store.redb";
@@ -230,23 +232,28 @@ fn read_state(database: &Database) -> Result<State, StoreError> {
                 return Err(damaged(&NO_STATE));
             }
             drop(snapshot);
-            return make_state(database);
+            return keep_state(database, State::default());
         }
         opened => opened.map_err(|e| damaged(&e))?,
     };
     let format = read_numbers::<1>(&rows, "format")?[0];
-    if format != FORMAT {
+    if ![FORMAT_BEFORE, FORMAT].contains(&format) {
         return Err(StoreError::OtherFormat { file: FILE, found: format, reads: FORMAT });
     }
     let mut state = State { commits: read_numbers::<1>(&rows, "commits")?[0], ..State::default() };
-    for table in Table::ALL {
+    let known = |table: &Table| format == FORMAT || *table != Table::Calls;
+    for table in Table::ALL.into_iter().filter(known) {
         state.tables[table as usize] = read_tally(&rows, table)?;
     }
-    Ok(state)
+    if format == FORMAT {
+        return Ok(state);
+    }
+    drop((rows, snapshot));
+    keep_state(database, state)
 }
 
-fn make_state(database: &Database) -> Result<State, StoreError> {
-    let state = State::default();
+/// Writes what a file contains that was just made, or comes from the format before.
+fn keep_state(database: &Database, state: State) -> Result<State, StoreError> {
     let make = || -> Result<(), redb::Error> {
         let mut transaction = database.begin_write()?;
         transaction.set_two_phase_commit(true);

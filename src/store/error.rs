@@ -59,7 +59,7 @@ impl StoreError {
         Self::Unusable { path: path.to_owned(), reason: error.to_string() }
     }
 
-    pub(super) fn damaged(place: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+    pub(crate) fn damaged(place: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         Self::Damaged { place: place.into(), reason: reason.to_string() }
     }
 

@@ -30,7 +30,7 @@ fn delete(table: Table, key: &str) -> Op {
 fn random_group(chance: &mut Chance) -> Vec<Op> {
     let ops = 1 + chance.below(12);
     let random_op = |_| {
-        let table = Table::ALL[chance.below(4) as usize];
+        let table = Table::ALL[chance.below(5) as usize];
         let key = format!("key-{}", chance.below(40));
         match chance.below(5) {
             0 => delete(table, &key),

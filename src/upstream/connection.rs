@@ -253,6 +253,11 @@ impl Live {
         }
     }
 
+    /// Whether as many calls run as may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.permits.available_permits() == 0
+    }
+
     /// Nobody waits for an answer any more.
     pub(crate) fn shut(&self) {
         self.permits.close();

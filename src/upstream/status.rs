@@ -8,6 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use aop_proto::call::lifecycle::{Happening, Stage};
 use serde::Serialize;
 use tokio::{
     sync::watch,
@@ -27,6 +28,8 @@ pub struct ServerStatus {
     pub target: String,
     /// `ready`, `connecting` or `down`.
     pub state: &'static str,
+    /// Where it is in its life: `INIT`, `REGISTERED`, `ACTIVE`, `BUSY`, `ERROR`.
+    pub lifecycle: &'static str,
     /// The MCP revision agreed on, while connected or when last connected.
     pub protocol: Option<String>,
     /// How many tools its last list had.
@@ -65,6 +68,7 @@ pub(crate) enum Phase {
 /// See the module.
 pub(crate) struct Board {
     phase: watch::Sender<Phase>,
+    stage: Mutex<Stage>,
     status: Mutex<ServerStatus>,
 }
 
@@ -75,6 +79,7 @@ impl Board {
             kind: spec.transport.kind(),
             target: spec.transport.target(),
             state: "connecting",
+            lifecycle: Stage::Init.name(),
             protocol: None,
             tools: 0,
             last_ok: None,
@@ -82,7 +87,8 @@ impl Board {
             restarts: 0,
             replica: spec.replica,
         };
-        Self { phase: watch::Sender::new(Phase::Connecting), status: Mutex::new(status) }
+        let phase = watch::Sender::new(Phase::Connecting);
+        Self { phase, stage: Mutex::new(Stage::Init), status: Mutex::new(status) }
     }
 
     fn status(&self) -> MutexGuard<'_, ServerStatus> {
@@ -90,7 +96,19 @@ impl Board {
     }
 
     pub(crate) fn snapshot(&self) -> ServerStatus {
-        self.status().clone()
+        let mut stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Phase::Ready(live) = &*self.phase.borrow()
+            && live.is_full()
+        {
+            stage = stage.after(Happening::Filled);
+        }
+        ServerStatus { lifecycle: stage.name(), ..self.status().clone() }
+    }
+
+    /// Something happened in the server's life.
+    pub(crate) fn happened(&self, happening: Happening) {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        *stage = stage.after(happening);
     }
 
     pub(crate) fn connecting(&self) {
@@ -114,6 +132,8 @@ impl Board {
             status.last_error = None;
             status.restarts += u64::from(again);
         }
+        self.happened(Happening::Listed);
+        self.happened(Happening::Connected);
         self.phase.send_replace(Phase::Ready(live.clone()));
     }
 
@@ -123,6 +143,7 @@ impl Board {
             status.state = "down";
             status.last_error = Some(reason.to_owned());
         }
+        self.happened(Happening::Lost);
         self.phase.send_replace(Phase::Down(reason.to_owned()));
     }
 

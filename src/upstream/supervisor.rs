@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aop_proto::call::Backoff;
+use aop_proto::call::lifecycle::Happening;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::{
@@ -25,9 +27,9 @@ use super::{
 /// One attempt, from dialling to the first list. rmcp alone may wait ten seconds for an old server to stay silent.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between attempts.
+/// Between attempts, for ever.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSES: Backoff = Backoff { first: PAUSE_MIN, most: Duration::from_secs(60) };
 /// A connection that stood this long was a good one: its loss is answered at once.
 const GOOD_AFTER: Duration = Duration::from_secs(30);
 /// An HTTP server is looked at this often; a child's death shows by itself.
@@ -91,6 +93,7 @@ impl Supervisor {
                     if since.elapsed() >= GOOD_AFTER {
                         failures = 0;
                     }
+                    self.board.happened(Happening::Lost);
                     match failures {
                         0 => self.board.connecting(),
                         // A pause comes first, and no call should sit it out.
@@ -161,7 +164,7 @@ impl Supervisor {
         waiting: &mut Vec<oneshot::Sender<Result<Listing, UpstreamError>>>,
     ) -> bool {
         let since = Instant::now();
-        let until = since + pause(failures, chance());
+        let until = since + PAUSES.pause(failures, chance());
         loop {
             tokio::select! {
                 biased;
@@ -297,28 +300,7 @@ fn every(period: Duration) -> Interval {
     interval
 }
 
-/// One second after the first failure, doubled up to a minute, and somewhere between half of that and all of it.
-fn pause(failures: u32, chance: u32) -> Duration {
-    let whole = PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(6)).min(PAUSE_MAX);
-    let half = whole / 2;
-    half + half.mul_f64(f64::from(chance) / f64::from(u32::MAX))
-}
-
 /// Only spreads attempts out; no chance at all would do no harm.
 fn chance() -> u32 {
     getrandom::u32().unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_minute_and_never_vanish() {
-        let ends = |failures| (pause(failures, 0).as_millis(), pause(failures, u32::MAX).as_millis());
-        assert_eq!(ends(1), (500, 1_000));
-        assert_eq!(ends(2), (1_000, 2_000));
-        assert_eq!(ends(7), (30_000, 60_000));
-        assert_eq!(ends(u32::MAX), (30_000, 60_000));
-    }
 }

@@ -220,6 +220,8 @@ fn a_stranger_finds_and_calls_nothing_where_an_invite_is_needed() {
         deadline_ms: 5000,
         hops: 1,
         progress: false,
+        key: None,
+        priority: 5,
         afar: false,
         author: None,
     };

@@ -39,7 +39,7 @@ impl Author {
     fn statement(&self, call: &Call) -> Vec<u8> {
         let hash = |bytes: &[u8]| -> Hash { Sha256::digest(bytes).into() };
         let what = (call.name.clone(), call.home, call.zone.clone(), call.def_hash);
-        let with = (hash(&call.arguments), hash(&call.extra.encode()));
+        let with = (hash(&call.arguments), hash(&call.extra.encode()), call.key, call.priority);
         let who = (self.zone.clone(), self.node, self.issued_ms, self.number);
         pre_authentication(TYPE_CALL, &(what, with, who).encode())
     }
@@ -165,6 +165,8 @@ mod tests {
             deadline_ms: 1_000,
             hops: 8,
             progress: false,
+            key: None,
+            priority: 5,
             afar: false,
             author: None,
         }

@@ -9,7 +9,7 @@ pub use file::{Bundle, BundleEnd};
 
 use crate::codec::{Wire, WireRead, WireWrite};
 use crate::params::FRAME_BYTES_MAX;
-use crate::record::{Author, Certificate, Gateway, ManifestBody, NodeId, Origin, Revocation, ZoneProof};
+use crate::record::{Author, Certificate, Gateway, Hash, ManifestBody, NodeId, Origin, Revocation, ZoneProof};
 use crate::wire::{FrameError, HEADER_BYTES, frame, open};
 pub use question::{
     Answer, AskExport, Candidate, Export, Exported, Form, Health, Instance, Query, Question, Silent, ZoneAnswer,
@@ -453,6 +453,10 @@ pub struct Call {
     pub hops: u8,
     /// Whether progress is wanted.
     pub progress: bool,
+    /// What its home remembers it by, made by the caller's node of its idempotency key; nothing where it gave none.
+    pub key: Option<Hash>,
+    /// Its priority in the home's queue.
+    pub priority: u8,
     /// Set by whoever passes it on and got it over a link that strangers may come over.
     pub afar: bool,
     /// Who makes it; nothing when that is the sender and belongs to no zone yet.

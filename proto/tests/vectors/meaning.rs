@@ -293,7 +293,7 @@ structs! {
     Candidate { envelope, chain, instances, clash }
     Instance { node, address, health, error, since_ms }
     Silent { zone, reason }
-    Call { name, home, zone, def_hash, arguments, extra, deadline_ms, hops, progress, afar, author }
+    Call { name, home, zone, def_hash, arguments, extra, deadline_ms, hops, progress, key, priority, afar, author }
     Author { zone, node, chain, proofs, issued_ms, number, signature }
     Progress { params }
     CallResult { part, failed, not_sent, last, served_by, hops }

@@ -464,13 +464,16 @@ fn questions() -> Vec<Value> {
         deadline_ms: 30_000,
         hops: 8,
         progress: true,
+        key: None,
+        priority: 5,
         afar: false,
         author: None,
     };
     let delegated = envelope(record(Kind::Delegation, "ml.research", 4, Some(delegation().encode())));
     let proof = ZoneProof { zone: "ml.research".into(), delegation: delegated, chain: chain(), manifests: Vec::new() };
-    let author = Author::sign(&key(2), &zone(), chain(), vec![proof], &call, WALL_MS, 3);
-    let passed_on = Call { hops: 7, afar: true, author: Some(author), ..call.clone() };
+    let keyed = Call { key: Some([6; 32]), priority: 9, ..call.clone() };
+    let author = Author::sign(&key(2), &zone(), chain(), vec![proof], &keyed, WALL_MS, 3);
+    let passed_on = Call { hops: 7, afar: true, author: Some(author), ..keyed };
     let result = CallResult {
         part: br#"{"content":[]}"#.to_vec(),
         failed: false,

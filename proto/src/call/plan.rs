@@ -1,0 +1,507 @@
+//! The plan of one call: which instance is tried when, and whether another attempt may follow a failure.
+//!
+//! | the attempt | then |
+//! | --- | --- |
+//! | was provably not sent | another instance at once; where all were tried, again after a pause |
+//! | ended in nobody knows what | the same where the tool's calls may be repeated; under a key the home is asked again, which replays; otherwise the end |
+//! | was answered, were it with an error | the end |
+//!
+//! Every attempt but the first at each instance counts as a retry, is paid from the budget and keeps the deadline. A keyed call stays
+//! with one home, chosen by the key alone, so that whoever repeats it later, through whatever node, comes to the same one.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::{Budget, Policy, Standing};
+use crate::error::Kind;
+use crate::record::{Hash, NodeId};
+use crate::wire::message::{Health, Instance};
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Try this instance; the attempt ends with the deadline.
+    Try(Instance),
+    /// Nothing until then.
+    Wait(Duration),
+    /// Nobody is left, or nobody may be tried any more.
+    Done(Ended),
+}
+
+/// Why a plan ended without a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Nothing serves the tool: a catalogue entry.
+    NothingServes,
+    /// Every node that serves it is down.
+    AllDown,
+    /// The one that a keyed call belongs to is down: it may have run there before.
+    HomeDown,
+    /// The breakers of all that are left let nothing through; of the first of them until then.
+    CircuitOpen(Duration),
+    /// An attempt may have run; another one could run it twice.
+    MayHaveRun,
+    /// It was answered, with an error.
+    Answered,
+    /// Every instance was tried, none took the call.
+    NobodyTookIt,
+    /// It could be tried again, and too much has been already.
+    NoBudget,
+    /// The deadline passed.
+    OutOfTime,
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// Provably not sent, and the same instance would say the same again.
+    Refused,
+    /// Provably not sent; a moment later it may be.
+    NotSent,
+    /// Nobody said how it ended: it may have run.
+    Lost,
+    /// Its home says that it may have run: it knows no more, and never will.
+    MayHaveRun,
+    /// The tool's own server answered.
+    Answered,
+}
+
+impl Failed {
+    /// What a problem means for the call. `not_sent`: provably; `is_heard`: whoever serves the tool says so, not whoever lost sight of it;
+    /// `is_answer`: the tool's own server said it. A full queue is not asked again by the same call.
+    pub const fn of(kind: Kind, not_sent: bool, is_heard: bool, is_answer: bool) -> Self {
+        match (not_sent, is_answer) {
+            (true, _) if kind.retryable() && !matches!(kind, Kind::Busy) => Self::NotSent,
+            (true, _) => Self::Refused,
+            (false, true) => Self::Answered,
+            (false, false) if is_heard => Self::MayHaveRun,
+            (false, false) => Self::Lost,
+        }
+    }
+
+    /// Whether it was provably not sent.
+    pub const fn not_sent(self) -> bool {
+        matches!(self, Self::Refused | Self::NotSent)
+    }
+}
+
+/// One instance on the way through the plan.
+#[derive(Clone, Debug)]
+struct Place {
+    instance: Instance,
+    /// Degraded ones come after all healthy ones.
+    is_second: bool,
+    /// In this round.
+    is_tried: bool,
+}
+
+/// One call on its way through its instances.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    places: Vec<Place>,
+    policy: Policy,
+    is_keyed: bool,
+    turn: u64,
+    deadline: Duration,
+    current: usize,
+    tried: u32,
+    retried: u32,
+    rounds: u32,
+    /// An attempt that has to be paid for comes next.
+    owes: bool,
+    wait: Option<Duration>,
+    ended: Option<Ended>,
+}
+
+impl Plan {
+    /// A plan over everybody who serves the tool, as far as they are not down. `turn` grows with every call; `key` is what the call is
+    /// known by at its home, if it may be repeated there.
+    pub fn new(instances: &[Instance], policy: Policy, key: Option<Hash>, turn: u64, deadline: Duration) -> Self {
+        let serve = instances.iter().filter(|instance| instance.health != Health::Unknown);
+        let home = key.filter(|_| !policy.may_repeat()).and_then(|key| {
+            serve.clone().max_by_key(|instance| (weight(&key, instance.node), instance.node)).map(|home| home.node)
+        });
+        let is_meant = |instance: &&Instance| home.is_none_or(|home| instance.node == home);
+        let places: Vec<Place> = serve
+            .clone()
+            .filter(is_meant)
+            .filter(|instance| instance.health != Health::Down)
+            .map(|instance| Place {
+                instance: instance.clone(),
+                is_second: instance.health == Health::Degraded,
+                is_tried: false,
+            })
+            .collect();
+        let is_any_up = serve.clone().any(|instance| instance.health != Health::Down);
+        let ended = match (places.is_empty(), serve.count() > 0) {
+            (false, _) => None,
+            (true, true) if is_any_up => Some(Ended::HomeDown),
+            (true, true) => Some(Ended::AllDown),
+            (true, false) => Some(Ended::NothingServes),
+        };
+        Self {
+            places,
+            policy,
+            is_keyed: key.is_some(),
+            turn,
+            deadline,
+            current: 0,
+            tried: 0,
+            retried: 0,
+            rounds: 0,
+            owes: false,
+            wait: None,
+            ended,
+        }
+    }
+
+    /// What to do at `now`. `standing` says what is known of an instance at this moment; `chance` is any number.
+    pub fn next(
+        &mut self,
+        now: Duration,
+        chance: u64,
+        budget: &mut Budget,
+        standing: impl Fn(&Instance) -> Standing,
+    ) -> Step {
+        if let Some(ended) = self.ended {
+            return Step::Done(ended);
+        }
+        if now >= self.deadline {
+            return self.end(Ended::OutOfTime);
+        }
+        if let Some(until) = self.wait.filter(|until| now < *until) {
+            return Step::Wait(until);
+        }
+        if self.wait.take().is_none() && self.places.iter().all(|place| place.is_tried) {
+            return self.again(now, chance, budget);
+        }
+        if self.owes {
+            if let Some(ended) = self.pay(budget) {
+                return self.end(ended);
+            }
+            self.owes = false;
+        }
+        self.choose(chance, standing)
+    }
+
+    /// All were tried: once more, after a pause.
+    fn again(&mut self, now: Duration, chance: u64, budget: &mut Budget) -> Step {
+        if self.places.is_empty() {
+            return self.end(Ended::NobodyTookIt);
+        }
+        if let Some(ended) = self.pay(budget) {
+            return self.end(ended);
+        }
+        self.owes = false;
+        self.rounds += 1;
+        let until = now + self.policy.backoff.pause(self.rounds, (chance >> 32) as u32);
+        if until >= self.deadline {
+            return self.end(Ended::NobodyTookIt);
+        }
+        self.places.iter_mut().for_each(|place| place.is_tried = false);
+        self.wait = Some(until);
+        Step::Wait(until)
+    }
+
+    fn pay(&mut self, budget: &mut Budget) -> Option<Ended> {
+        if self.retried >= self.policy.retries {
+            return Some(Ended::NobodyTookIt);
+        }
+        self.retried += 1;
+        (!budget.take()).then_some(Ended::NoBudget)
+    }
+
+    fn choose(&mut self, chance: u64, standing: impl Fn(&Instance) -> Standing) -> Step {
+        let left = |is_second| {
+            let places = self.places.iter().enumerate();
+            places.filter(move |(_, place)| !place.is_tried && place.is_second == is_second).map(|(at, _)| at)
+        };
+        let mut refusing: Option<Duration> = None;
+        for is_second in [false, true] {
+            let all: Vec<(usize, Standing)> =
+                left(is_second).map(|at| (at, standing(&self.places[at].instance))).collect();
+            let (shut, open): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, one)| one.refuses_until.is_some());
+            refusing = shut.iter().filter_map(|(_, one)| one.refuses_until).chain(refusing).min();
+            let standings: Vec<Standing> = open.iter().map(|(_, one)| *one).collect();
+            if let Some(chosen) = self.policy.balance.choose(&standings, self.turn, chance) {
+                self.current = open[chosen].0;
+                self.places[self.current].is_tried = true;
+                self.tried += 1;
+                return Step::Try(self.places[self.current].instance.clone());
+            }
+        }
+        match refusing {
+            Some(until) => self.end(Ended::CircuitOpen(until)),
+            None => self.end(Ended::NobodyTookIt),
+        }
+    }
+
+    /// The attempt failed.
+    pub fn on_failed(&mut self, failed: Failed) {
+        let may_repeat = self.policy.may_repeat();
+        match failed {
+            Failed::NotSent => {}
+            Failed::Refused => drop(self.places.remove(self.current)),
+            Failed::Lost if may_repeat || self.is_keyed => self.owes = true,
+            Failed::MayHaveRun if may_repeat => self.owes = true,
+            Failed::Lost | Failed::MayHaveRun => self.ended = Some(Ended::MayHaveRun),
+            Failed::Answered => self.ended = Some(Ended::Answered),
+        }
+    }
+
+    /// Attempts so far.
+    pub const fn tried(&self) -> u32 {
+        self.tried
+    }
+
+    fn end(&mut self, ended: Ended) -> Step {
+        self.ended = Some(ended);
+        Step::Done(ended)
+    }
+}
+
+/// Rendezvous: the node of the greatest number is a key's home, and stays so for all keys but its own when another comes or goes.
+fn weight(key: &Hash, node: NodeId) -> Hash {
+    Sha256::new_with_prefix(key).chain_update(node.0).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+
+    use super::*;
+    use crate::call::Balance;
+    use crate::params::RETRY_BURST;
+
+    fn instance(number: u8, health: Health) -> Instance {
+        Instance { node: NodeId([number; 32]), address: String::new(), health, error: String::new(), since_ms: 0 }
+    }
+
+    fn healthy(count: u8) -> Vec<Instance> {
+        (1..=count).map(|number| instance(number, Health::Ok)).collect()
+    }
+
+    const SOON: Duration = Duration::from_secs(1);
+    const DEADLINE: Duration = Duration::from_secs(30);
+    const KEY: Option<Hash> = Some([3; 32]);
+
+    fn idempotent() -> Policy {
+        Policy { idempotent: true, ..Policy::default() }
+    }
+
+    fn step(plan: &mut Plan, now: Duration) -> Step {
+        plan.next(now, 0, &mut Budget::default(), |_| Standing::default())
+    }
+
+    fn tried(plan: &mut Plan) -> u8 {
+        match step(plan, SOON) {
+            Step::Try(instance) => instance.node.0[0],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Fails every attempt so; the instances tried, and the end.
+    fn fail_all(plan: &mut Plan, failed: Failed) -> (Vec<u8>, Ended) {
+        let (mut now, mut seen) = (SOON, Vec::new());
+        loop {
+            match step(plan, now) {
+                Step::Try(instance) => seen.push(instance.node.0[0]),
+                Step::Wait(until) => {
+                    assert!(until > now && until < DEADLINE);
+                    now = until;
+                    continue;
+                }
+                Step::Done(ended) => return (seen, ended),
+            }
+            plan.on_failed(failed);
+        }
+    }
+
+    #[test]
+    fn healthy_instances_take_turns_and_down_ones_are_left_out() {
+        let all = [instance(1, Health::Ok), instance(2, Health::Ok), instance(3, Health::Down)];
+        let mut first = Plan::new(&all, Policy::default(), None, 0, DEADLINE);
+        let mut second = Plan::new(&all, Policy::default(), None, 1, DEADLINE);
+        assert_eq!((tried(&mut first), tried(&mut second)), (1, 2));
+        first.on_failed(Failed::NotSent);
+        assert_eq!(tried(&mut first), 2);
+    }
+
+    #[test]
+    fn an_instance_of_the_node_itself_comes_first_whoevers_turn_it_is() {
+        for turn in 0..3 {
+            let mut plan = Plan::new(&healthy(3), Policy::default(), None, turn, DEADLINE);
+            let here = |instance: &Instance| Standing { is_here: instance.node.0[0] == 2, ..Standing::default() };
+            let Step::Try(first) = plan.next(SOON, 0, &mut Budget::default(), here) else { panic!("an attempt") };
+            assert_eq!(first.node.0[0], 2);
+        }
+    }
+
+    #[test]
+    fn degraded_ones_come_last_however_fast_they_are() {
+        let all = [instance(1, Health::Degraded), instance(2, Health::Ok)];
+        for (_, balance) in Balance::ALL {
+            let policy = Policy { balance, retries: 0, ..Policy::default() };
+            let mut plan = Plan::new(&all, policy, None, 0, DEADLINE);
+            assert_eq!(fail_all(&mut plan, Failed::NotSent), (vec![2, 1], Ended::NobodyTookIt));
+        }
+    }
+
+    #[test]
+    fn what_may_have_run_is_not_tried_again() {
+        for failed in [Failed::Lost, Failed::MayHaveRun] {
+            let mut plan = Plan::new(&healthy(2), Policy::default(), None, 0, DEADLINE);
+            assert_eq!(fail_all(&mut plan, failed), (vec![1], Ended::MayHaveRun));
+        }
+        let mut plan = Plan::new(&healthy(2), idempotent(), None, 0, DEADLINE);
+        assert_eq!(fail_all(&mut plan, Failed::Answered), (vec![1], Ended::Answered));
+    }
+
+    #[test]
+    fn what_may_be_repeated_is_tried_elsewhere_at_once_and_then_after_a_pause() {
+        let mut plan = Plan::new(&healthy(2), idempotent(), None, 0, DEADLINE);
+        assert_eq!(fail_all(&mut plan, Failed::Lost), (vec![1, 2, 1], Ended::NobodyTookIt));
+        let mut plan = Plan::new(&healthy(2), Policy::default(), None, 0, DEADLINE);
+        assert_eq!(fail_all(&mut plan, Failed::NotSent), (vec![1, 2, 1, 2, 1, 2], Ended::NobodyTookIt));
+        let mut plan = Plan::new(&healthy(2), Policy::default(), None, 0, DEADLINE);
+        assert_eq!(fail_all(&mut plan, Failed::Refused), (vec![1, 2], Ended::NobodyTookIt));
+    }
+
+    #[test]
+    fn a_keyed_call_stays_with_its_home_whoever_makes_it() {
+        let home = |all: &[Instance], key: u8, turn| {
+            let mut plan = Plan::new(all, Policy::default(), Some([key; 32]), turn, DEADLINE);
+            let (seen, ended) = fail_all(&mut plan, Failed::Lost);
+            assert!(ended == Ended::NobodyTookIt && seen.len() == 3 && seen.iter().all(|node| *node == seen[0]));
+            seen[0]
+        };
+        let mut moved = 0;
+        for key in 0..100 {
+            let among_three = home(&healthy(3), key, 0);
+            let mut backwards = healthy(3);
+            backwards.reverse();
+            assert_eq!(among_three, home(&backwards, key, 1));
+            let among_four = home(&healthy(4), key, 2);
+            assert!(among_four == among_three || among_four == 4);
+            moved += u32::from(among_four == 4);
+            // Down, it may have run there; so it runs nowhere else.
+            let mut without = healthy(3);
+            without[usize::from(among_three) - 1].health = Health::Down;
+            let mut plan = Plan::new(&without, Policy::default(), Some([key; 32]), 0, DEADLINE);
+            assert_eq!(step(&mut plan, SOON), Step::Done(Ended::HomeDown));
+            let mut plan = Plan::new(&without, idempotent(), Some([key; 32]), 0, DEADLINE);
+            assert!(matches!(step(&mut plan, SOON), Step::Try(_)));
+        }
+        assert!((10..45).contains(&moved), "{moved}");
+        // Its home's word that it may have run is the last one.
+        let mut plan = Plan::new(&healthy(3), Policy::default(), KEY, 0, DEADLINE);
+        assert_eq!(fail_all(&mut plan, Failed::MayHaveRun).1, Ended::MayHaveRun);
+    }
+
+    #[test]
+    fn whose_breaker_is_open_is_left_out() {
+        let mut plan = Plan::new(&healthy(2), Policy::default(), None, 0, DEADLINE);
+        let shut = |number: u8| {
+            move |instance: &Instance| Standing {
+                refuses_until: (number == 0 || instance.node.0[0] == number)
+                    .then(|| Duration::from_secs(u64::from(instance.node.0[0]))),
+                ..Standing::default()
+            }
+        };
+        let Step::Try(other) = plan.next(SOON, 0, &mut Budget::default(), shut(1)) else { panic!("an attempt") };
+        assert_eq!(other.node.0[0], 2);
+        let mut plan = Plan::new(&healthy(2), Policy::default(), None, 0, DEADLINE);
+        let all = plan.next(SOON, 0, &mut Budget::default(), shut(0));
+        assert_eq!(all, Step::Done(Ended::CircuitOpen(Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn an_outage_is_not_answered_with_a_storm() {
+        let mut budget = Budget::default();
+        let mut attempts = 0;
+        for turn in 0..10_000 {
+            budget.on_call(20);
+            let mut plan = Plan::new(&healthy(2), idempotent(), None, turn, DEADLINE);
+            let mut now = SOON;
+            loop {
+                match plan.next(now, turn, &mut budget, |_| Standing::default()) {
+                    Step::Try(_) => attempts += 1,
+                    Step::Wait(until) => {
+                        now = until;
+                        continue;
+                    }
+                    Step::Done(_) => break,
+                }
+                plan.on_failed(Failed::Lost);
+            }
+        }
+        assert!(attempts <= 12_000 + RETRY_BURST, "{attempts}");
+    }
+
+    #[test]
+    fn a_plan_says_why_there_is_nobody() {
+        let end = |all: &[Instance]| step(&mut Plan::new(all, Policy::default(), None, 0, DEADLINE), SOON);
+        assert_eq!(end(&[instance(1, Health::Unknown)]), Step::Done(Ended::NothingServes));
+        assert_eq!(end(&[instance(1, Health::Down)]), Step::Done(Ended::AllDown));
+        let mut late = Plan::new(&healthy(1), Policy::default(), None, 0, SOON);
+        assert_eq!(step(&mut late, SOON), Step::Done(Ended::OutOfTime));
+    }
+
+    /// Whatever happens to attempts, an unsafe call has at most one that may have run, and no attempt begins after the deadline.
+    #[test]
+    fn a_call_runs_at_most_once_unless_it_may_be_repeated() {
+        for seed in 0..5_000 {
+            let mut chance = ChaCha8Rng::seed_from_u64(seed);
+            let mut pick = |count: u32| chance.next_u32() % count;
+            let healths = [Health::Ok, Health::Ok, Health::Degraded, Health::Down, Health::Unknown];
+            let all: Vec<Instance> = (0..pick(5)).map(|n| instance(n as u8, healths[pick(5) as usize])).collect();
+            let policy = Policy {
+                idempotent: pick(3) == 0,
+                retries: pick(6),
+                balance: Balance::ALL[pick(5) as usize].1,
+                ..Policy::default()
+            };
+            let key = (pick(3) == 0).then_some([pick(200) as u8; 32]);
+            let (may_repeat, retries) = (policy.may_repeat(), policy.retries);
+            let mut plan =
+                Plan::new(&all, policy, key, u64::from(pick(9)), Duration::from_millis(u64::from(pick(3_000))));
+            let (mut now, mut budget) = (Duration::ZERO, Budget::default());
+            let (mut may_have_run, mut homes, mut tried) = (0, std::collections::BTreeSet::new(), 0_u32);
+            for steps in 0.. {
+                assert!(steps < 1_000, "it ends");
+                let refuses = (pick(6) == 0).then_some(now);
+                let shut = Standing { refuses_until: refuses, ..Standing::default() };
+                match plan.next(now, u64::from(pick(u32::MAX)), &mut budget, |_| shut) {
+                    Step::Done(_) => break,
+                    Step::Wait(until) => {
+                        assert!(until > now && until < plan.deadline);
+                        now = until;
+                        continue;
+                    }
+                    Step::Try(instance) => {
+                        assert!(now < plan.deadline && instance.health != Health::Down);
+                        homes.insert(instance.node);
+                        tried += 1;
+                    }
+                }
+                now += Duration::from_millis(u64::from(pick(200)));
+                let failed = [
+                    Failed::Refused,
+                    Failed::NotSent,
+                    Failed::NotSent,
+                    Failed::Lost,
+                    Failed::MayHaveRun,
+                    Failed::Answered,
+                ][pick(6) as usize];
+                may_have_run += u32::from(!matches!(failed, Failed::Refused | Failed::NotSent));
+                plan.on_failed(failed);
+            }
+            assert!(may_repeat || key.is_some() || may_have_run <= 1, "seed {seed}");
+            assert!(may_repeat || key.is_none() || homes.len() <= 1, "seed {seed}");
+            assert!(tried <= (retries + 1) * all.len().max(1) as u32, "seed {seed}");
+            assert_eq!(tried, plan.tried());
+        }
+    }
+}

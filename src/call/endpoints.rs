@@ -1,0 +1,192 @@
+//! What is known of everybody who was called: breakers, loads, and what may be repeated. The rules are in `aop_proto::call`.
+//!
+//! An endpoint is a server of a zone at one node. What must hold: an attempt that was begun is ended, however its caller goes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aop_proto::call::{Breaker, Budget, Circuit, Load, Pass, Plan, Policy, Standing, Step, Verdict};
+use aop_proto::params::ENDPOINTS_MAX;
+use aop_proto::record::NodeId;
+use serde_json::{Value, json};
+
+use crate::clock::{Clock, rfc3339};
+
+/// A server of a zone, at whatever node: `server.zone`.
+type Service = String;
+
+#[derive(Default)]
+struct Known {
+    endpoints: BTreeMap<(Service, NodeId), Endpoint>,
+    budgets: BTreeMap<Service, Budget>,
+}
+
+#[derive(Default)]
+struct Endpoint {
+    breaker: Breaker,
+    load: Load,
+    calls: u64,
+    failed: u64,
+    last_good_ms: Option<u64>,
+    last_error: Option<(u64, String)>,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Endpoints {
+    known: Arc<Mutex<Known>>,
+    clock: Clock,
+}
+
+/// An attempt under way. Dropped, it ends and says nothing of its endpoint.
+pub(super) struct Attempt {
+    endpoints: Endpoints,
+    key: (Service, NodeId),
+    pass: Pass,
+    began: Duration,
+    is_over: bool,
+}
+
+impl Endpoints {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { known: Arc::default(), clock }
+    }
+
+    /// A call to `service` is made.
+    pub(super) fn called(&self, service: &str, policy: &Policy) {
+        let mut known = self.lock();
+        if known.budgets.len() >= ENDPOINTS_MAX && !known.budgets.contains_key(service) {
+            // They are full again for whoever comes back.
+            known.budgets.clear();
+        }
+        known.budgets.entry(service.to_owned()).or_default().on_call(policy.retry_share);
+    }
+
+    /// What `plan` does now; an attempt has begun when it is to try.
+    pub(super) fn next(
+        &self,
+        plan: &mut Plan,
+        service: &str,
+        policy: &Policy,
+        here: NodeId,
+        chance: u64,
+    ) -> (Step, Option<Attempt>) {
+        let now = self.clock.now().mono;
+        let mut known = self.lock();
+        let Known { endpoints, budgets } = &mut *known;
+        let budget = budgets.entry(service.to_owned()).or_default();
+        let step = plan.next(now, chance, budget, |instance| {
+            let endpoint = endpoints.get(&(service.to_owned(), instance.node));
+            Standing {
+                is_here: instance.node == here,
+                load: endpoint.map(|endpoint| endpoint.load).unwrap_or_default(),
+                weight: if policy.weights.is_empty() { 1 } else { policy.weight(&instance.node.to_string()) },
+                refuses_until: endpoint.and_then(|endpoint| endpoint.breaker.refuses_until(now)),
+            }
+        });
+        let attempt = match &step {
+            Step::Try(instance) => self.begin(endpoints, (service.to_owned(), instance.node), now),
+            _ => None,
+        };
+        (step, attempt)
+    }
+
+    fn begin(
+        &self,
+        endpoints: &mut BTreeMap<(Service, NodeId), Endpoint>,
+        key: (Service, NodeId),
+        now: Duration,
+    ) -> Option<Attempt> {
+        if endpoints.len() >= ENDPOINTS_MAX && !endpoints.contains_key(&key) {
+            endpoints
+                .retain(|_, endpoint| endpoint.load.under_way > 0 || endpoint.breaker.circuit(now) != Circuit::Closed);
+        }
+        let endpoint = endpoints.entry(key.clone()).or_default();
+        let pass = endpoint.breaker.begin(now)?;
+        endpoint.load.begin();
+        endpoint.calls += 1;
+        Some(Attempt { endpoints: self.clone(), key, pass, began: now, is_over: false })
+    }
+
+    /// Why nothing goes to `service` now: the last error of the one that was called last.
+    pub(super) fn last_error(&self, service: &str) -> Option<String> {
+        let known = self.lock();
+        let of_service = known.endpoints.range((service.to_owned(), NodeId([0; 32]))..);
+        let errors = of_service.take_while(|((of, _), _)| of == service).filter_map(|(_, one)| one.last_error.clone());
+        errors.max().map(|(_, error)| error)
+    }
+
+    /// Every endpoint, by service: breaker, load, and when it was last good.
+    pub(super) fn to_json(&self) -> Vec<Value> {
+        let (now, known) = (self.clock.now().mono, self.lock());
+        let time = |ms: u64| rfc3339(ms / 1000);
+        let shown = known.endpoints.iter().map(|((service, node), endpoint)| {
+            json!({
+                "service": service,
+                "node": node.to_string(),
+                "breaker": endpoint.breaker.circuit(now).name(),
+                "under_way": endpoint.load.under_way,
+                "latency_ms": endpoint.load.latency().map(|latency| latency.as_secs_f64() * 1e3),
+                "calls": endpoint.calls,
+                "failed": endpoint.failed,
+                "last_ok": endpoint.last_good_ms.map(time),
+                "last_error": endpoint.last_error.as_ref().map(|(_, error)| error),
+                "last_error_at": endpoint.last_error.as_ref().map(|(at, _)| time(*at)),
+                "repeats_left": known.budgets.get(service).map(Budget::left),
+            })
+        });
+        shown.collect()
+    }
+
+    /// How many breakers are closed, open, half-open.
+    pub(super) fn circuits(&self) -> [(&'static str, u64); 3] {
+        let (now, known) = (self.clock.now().mono, self.lock());
+        [Circuit::Closed, Circuit::Open, Circuit::HalfOpen].map(|circuit| {
+            let such = known.endpoints.values().filter(|endpoint| endpoint.breaker.circuit(now) == circuit);
+            (circuit.name(), such.count() as u64)
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt {
+    /// How long it has been under way.
+    pub(super) fn took(&self) -> Duration {
+        self.endpoints.clock.now().mono.saturating_sub(self.began)
+    }
+
+    /// It ended, with this to say of its endpoint and why.
+    pub(super) fn end(mut self, verdict: Verdict, error: Option<String>, chance: u64) {
+        self.is_over = true;
+        self.settle(verdict, error, chance);
+    }
+
+    fn settle(&self, verdict: Verdict, error: Option<String>, chance: u64) {
+        let now = self.endpoints.clock.now();
+        let mut known = self.endpoints.lock();
+        let Some(endpoint) = known.endpoints.get_mut(&self.key) else { return };
+        let took = (verdict == Verdict::Good).then(|| now.mono.saturating_sub(self.began));
+        endpoint.load.end(now.mono, took);
+        endpoint.breaker.end(now.mono, self.pass, verdict, chance as u32);
+        match verdict {
+            Verdict::Good => endpoint.last_good_ms = Some(now.wall_ms),
+            Verdict::Bad => {
+                endpoint.failed += 1;
+                endpoint.last_error = error.map(|error| (now.wall_ms, error));
+            }
+            Verdict::Nothing => {}
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.settle(Verdict::Nothing, None, 0);
+        }
+    }
+}

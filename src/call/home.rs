@@ -1,0 +1,139 @@
+//! What a call meets at its home: whether it may be made, its key, its turn, its upstream.
+
+use std::time::Duration;
+
+use aop_proto::access::Principal;
+use aop_proto::error::{Kind, Problem};
+use aop_proto::name::FullName;
+use aop_proto::params::CALL_TIMEOUT;
+use aop_proto::wire::message::Call;
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::keyed::Keyed;
+use super::noted::Noted;
+use super::{Calls, Failure, Served, changed};
+use crate::handle::{BroughtCall, no_tool_here};
+use crate::upstream::{UpstreamCall, UpstreamError};
+
+/// A call to an upstream of this node.
+pub(super) struct Own {
+    pub(super) server: String,
+    /// Its full name.
+    pub(super) tool: String,
+    /// Whose turn it takes.
+    pub(super) caller: String,
+    pub(super) key: Option<Keyed>,
+    pub(super) priority: u8,
+    pub(super) call: UpstreamCall,
+}
+
+impl Calls {
+    /// Calls an upstream of this node, under a key at most once.
+    pub(super) async fn call_here(&self, mut own: Own) -> Result<Served, Failure> {
+        let by = self.handle.view().node;
+        let (within, tool) = (own.call.timeout, own.tool.clone());
+        let result = match own.key.take() {
+            None => self.take_turn(own).await,
+            Some(key) => {
+                let calls = self.clone();
+                let work = async move { calls.take_turn(own).await };
+                match tokio::time::timeout(within, self.ledgers.once(key, work)).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => {
+                        let message = format!("no answer to `{tool}` within {within:?}; it still runs under its key");
+                        Err(Failure::lost(Problem::new(Kind::CallTimedOut, message).hint("aop call --timeout 2m …")))
+                    }
+                }
+            }
+        };
+        result.map(|result| Served { result, by, hops: 0 })
+    }
+
+    async fn take_turn(&self, own: Own) -> Result<Bytes, Failure> {
+        let Own { server, tool, caller, priority, mut call, .. } = own;
+        let (policy, came) = (self.policies.of(&tool), self.handle.clock().now().mono);
+        let place = self.queues.turn(&tool, &caller, priority, policy, call.timeout).await;
+        let mut place = place.map_err(Failure::refused)?;
+        call.timeout = call.timeout.saturating_sub(self.handle.clock().now().mono.saturating_sub(came));
+        let outcome = self.handle.upstreams().call(&server, call).await;
+        place.ended(outcome.is_ok());
+        outcome.map_err(|error| Failure::said(upstream_problem(&server, &tool, &error), error.not_sent()))
+    }
+
+    /// Carries out a call that a peer brought for this node.
+    pub(super) async fn serve_here(
+        &self,
+        name: &str,
+        brought: Result<BroughtCall, Problem>,
+        progress: Option<mpsc::Sender<Bytes>>,
+    ) -> Result<Served, Failure> {
+        let who = brought.as_ref().map_or(&Principal::Anonymous, |brought| &brought.caller.principal);
+        let mut noted = Noted::begin(&self.handle, who, name).await;
+        let allowed = brought.and_then(|brought| self.handle.may_be_called(&brought).map(|()| brought));
+        let served = match allowed {
+            Ok(brought) => self.try_serve(&brought, progress, &mut noted).await,
+            Err(problem) => Err(Failure::refused(problem)),
+        };
+        let by = self.handle.view().node.to_string();
+        noted.end(served.as_ref().map(|_| &*by).map_err(|failure| failure.problem.kind));
+        served
+    }
+
+    async fn try_serve(
+        &self,
+        brought: &BroughtCall,
+        progress: Option<mpsc::Sender<Bytes>>,
+        noted: &mut Noted,
+    ) -> Result<Served, Failure> {
+        let (call, view): (&Call, _) = (&brought.call, self.handle.view());
+        let name = FullName::parse(&call.name);
+        let name = name.map_err(|error| Failure::refused(Problem::new(Kind::Usage, error.to_string())))?;
+        let own = view.tools.find(&name).and_then(|tool| tool.of_node(view.node));
+        let Some(own) = own else {
+            return Err(Failure::refused(no_tool_here(name.as_str(), &view)));
+        };
+        let hash = own.signed.record.def_hash();
+        if call.def_hash.is_some() && call.def_hash != hash {
+            return Err(Failure::refused(changed(&call.name)));
+        }
+        let key = hash.map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
+        noted.found(&call.name, view.zone.as_str(), &format!("sha256:{key}"));
+        let arguments = Bytes::from(call.arguments.clone());
+        let checked = self.schemas.check(&call.name, &key, own.body().definition, &arguments);
+        checked.map_err(Failure::refused)?;
+        let extra = call.extra.iter().map(|(key, bytes)| (key.clone(), Bytes::from(bytes.clone()))).collect();
+        let timeout = Duration::from_millis(u64::from(call.deadline_ms)).min(CALL_TIMEOUT.2);
+        let zone = match &brought.caller.principal {
+            Principal::Zone { zone, .. } => zone.as_str(),
+            _ if call.key.is_some() => {
+                let message = "a call of a node that proves no zone has no idempotency key: it could be anybody's";
+                return Err(Failure::refused(Problem::new(Kind::Forbidden, message).hint("aop status")));
+            }
+            _ => "",
+        };
+        let own = Own {
+            server: own.body().server.to_owned(),
+            tool: call.name.clone(),
+            caller: brought.caller.principal.to_string(),
+            key: call.key.map(|key| Keyed::new(&key, zone, &arguments)),
+            priority: call.priority,
+            call: UpstreamCall { tool: own.body().original.to_owned(), arguments, extra, timeout, progress },
+        };
+        self.call_here(own).await
+    }
+}
+
+fn upstream_problem(server: &str, tool: &str, error: &UpstreamError) -> Problem {
+    let message = format!("`{tool}` at server `{server}`: {error}");
+    match error {
+        UpstreamError::Rpc { raw, .. } => {
+            let rpc: serde_json::Value = serde_json::from_slice(raw).unwrap_or_default();
+            Problem::new(Kind::UpstreamFailed, message).detail(json!({"rpc": rpc}))
+        }
+        UpstreamError::TimedOut { .. } => Problem::new(Kind::CallTimedOut, message).hint("aop call --timeout 2m …"),
+        error if error.not_sent() => Problem::new(Kind::UpstreamDown, message).hint("aop status"),
+        _ => Problem::new(Kind::UpstreamFailed, message).hint(format!("aop show {tool}")),
+    }
+}

@@ -1,0 +1,346 @@
+//! Calls under an idempotency key, at their home: the ledger of `aop_proto::call::ledger`, made durable and acted on.
+//!
+//! ```text
+//!  first ─▶ intent, fsync ─▶ upstream ─▶ end, fsync ─▶ told to all who ask under the key
+//!  again ─▶ wait for the first, or hear what it ended with
+//! ```
+//!
+//! What runs under a key runs on when its caller goes away: whoever comes back finds its answer. What must hold: nothing is sent before
+//! the intent is durable, and nothing is sent twice.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aop_proto::call::Failed;
+use aop_proto::call::ledger::{Begun, End, Entry, Ledger};
+use aop_proto::codec::Wire as _;
+use aop_proto::error::{Kind, Problem};
+use aop_proto::params::KEY_CHARS_MAX;
+use aop_proto::record::Hash;
+use bytes::Bytes;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use super::Failure;
+use crate::clock::Clock;
+use crate::store::{Op, Store, StoreError, Table};
+
+type Outcome = Result<Bytes, Failure>;
+
+/// A call as the ledger knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Keyed {
+    key: Hash,
+    arguments: Hash,
+    owner: String,
+}
+
+impl Keyed {
+    /// A call that `zone` brings under what its node made of its caller's key. Of two zones nobody comes upon the other's.
+    pub(super) fn new(key: &Hash, zone: &str, arguments: &[u8]) -> Self {
+        let key = Sha256::new_with_prefix(key).chain_update(zone).finalize().into();
+        Self { key, arguments: Sha256::digest(arguments).into(), owner: zone.to_owned() }
+    }
+}
+
+/// What a caller's key is on its way: of two callers, and of two tools, never the same, and nothing that could be read.
+///
+/// # Errors
+/// `Usage`: it is empty or too long.
+pub(super) fn key_of(principal: &str, tool: &str, key: &str) -> Result<Hash, Problem> {
+    if key.is_empty() || key.chars().count() > KEY_CHARS_MAX {
+        let message = format!("an idempotency key has 1 to {KEY_CHARS_MAX} characters");
+        return Err(Problem::new(Kind::Usage, message).hint("aop call --help"));
+    }
+    let mut hash = Sha256::new_with_prefix("aop.key.v1");
+    for part in [principal, tool, key] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    Ok(hash.finalize().into())
+}
+
+/// The ledger of this node. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Ledgers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    store: Store,
+    clock: Clock,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct State {
+    ledger: Ledger,
+    running: BTreeMap<Hash, watch::Receiver<Option<Outcome>>>,
+}
+
+impl Ledgers {
+    /// The ledger as the store has it.
+    ///
+    /// # Errors
+    /// The store's; also where an entry cannot be read.
+    pub(super) fn open(store: Store, clock: Clock) -> Result<Self, StoreError> {
+        let mut ledger = Ledger::default();
+        for (key, value) in store.load(Table::Calls)? {
+            let damaged = |why: &dyn std::fmt::Display| StoreError::damaged("table calls", why);
+            let key = Hash::try_from(key).map_err(|_| damaged(&"a key has another length"))?;
+            ledger.restore(key, Entry::decode(&value).map_err(|error| damaged(&error))?);
+        }
+        let state = Mutex::new(State { ledger, running: BTreeMap::new() });
+        Ok(Self { shared: Arc::new(Shared { state, store, clock, tasks: TaskTracker::new() }) })
+    }
+
+    /// Does `work` once for its key, or tells what became of it.
+    pub(super) async fn once(&self, call: Keyed, work: impl Future<Output = Outcome> + Send + 'static) -> Outcome {
+        let wall_ms = self.shared.clock.now().wall_ms;
+        let (begun, expired, waiting) = {
+            let mut state = self.shared.lock();
+            let expired = state.ledger.expire(wall_ms);
+            let begun = state.ledger.begin(wall_ms, call.key, call.arguments, &call.owner);
+            let waiting = match &begun {
+                Begun::First(entry) => {
+                    let (told, waiting) = watch::channel(None);
+                    state.running.insert(call.key, waiting.clone());
+                    let run = self.shared.clone().run(call.key, entry.clone(), work, told);
+                    self.shared.tasks.spawn(run);
+                    Some(waiting)
+                }
+                Begun::Running => state.running.get(&call.key).cloned(),
+                _ => None,
+            };
+            (begun, expired, waiting)
+        };
+        if !expired.is_empty() {
+            let ops = expired.into_iter().map(|key| Op::Delete { table: Table::Calls, key: key.to_vec() }).collect();
+            // Where they are not gone yet at the next start, they are gone a moment after it.
+            let _ = self.shared.store.queue(ops, drop).await;
+        }
+        match begun {
+            Begun::First(_) | Begun::Running => heard(waiting).await,
+            Begun::Ended(end) => replayed(end),
+            Begun::Differs => Err(Failure::refused(
+                Problem::new(Kind::KeyReused, "the idempotency key was used with other arguments")
+                    .hint("aop call --help"),
+            )),
+            Begun::Full(hint) => {
+                let message = "no more calls under idempotency keys can be remembered here for now";
+                let detail = json!({"retry_after_s": hint.as_secs().max(1)});
+                Err(Failure::refused(Problem::new(Kind::Busy, message).detail(detail).hint("aop status")))
+            }
+        }
+    }
+
+    /// Waits until nothing runs any more.
+    pub(super) async fn finish(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    /// How many calls are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.shared.lock().ledger.len()
+    }
+}
+
+impl Shared {
+    async fn run(
+        self: Arc<Self>,
+        key: Hash,
+        entry: Entry,
+        work: impl Future<Output = Outcome>,
+        told: watch::Sender<Option<Outcome>>,
+    ) {
+        let put = |entry: &Entry| Op::Put { table: Table::Calls, key: key.to_vec(), value: entry.encode().into() };
+        let outcome = match self.store.commit(vec![put(&entry)]).await {
+            Ok(()) => work.await,
+            Err(error) => Err(Failure::refused(Problem::new(Kind::StoreFailed, error.to_string()))),
+        };
+        let op = {
+            let mut state = self.lock();
+            match &outcome {
+                Ok(answer) => state.ledger.end(key, false, Some(answer)).as_ref().map(put),
+                Err(failure) if failure.failed.not_sent() => {
+                    state.ledger.not_sent(key);
+                    Some(Op::Delete { table: Table::Calls, key: key.to_vec() })
+                }
+                Err(failure) => {
+                    let answer = (failure.failed == Failed::Answered).then(|| failure.problem.to_json().to_string());
+                    state.ledger.end(key, true, answer.as_deref().map(str::as_bytes)).as_ref().map(put)
+                }
+            }
+        };
+        if let Err(error) = self.store.commit(op.into_iter().collect()).await {
+            // After a restart the call is one that may have run: it does not run again, and that is what counts.
+            tracing::error!(%error, "the end of a call under a key could not be kept");
+        }
+        self.lock().running.remove(&key);
+        // Nobody may be waiting any more.
+        let _ = told.send(Some(outcome));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the one that runs ends with.
+async fn heard(waiting: Option<watch::Receiver<Option<Outcome>>>) -> Outcome {
+    let Some(mut waiting) = waiting else { return Err(may_have_run()) };
+    match waiting.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(may_have_run())),
+        Err(_) => Err(may_have_run()),
+    }
+}
+
+fn replayed(end: End) -> Outcome {
+    match end {
+        End { failed: false, answer: Some(answer) } => Ok(answer.into()),
+        End { failed: true, answer: Some(answer) } => {
+            let problem = serde_json::from_slice(&answer).ok().and_then(|value| Problem::from_json(&value));
+            Err(problem.map_or_else(may_have_run, |problem| Failure { problem, failed: Failed::Answered }))
+        }
+        End { failed: false, answer: None } => {
+            let message = "the call under this idempotency key ran, and its answer was too large to be kept";
+            Err(Failure { problem: Problem::new(Kind::MayHaveRun, message), failed: Failed::MayHaveRun })
+        }
+        End { failed: true, answer: None } => Err(may_have_run()),
+    }
+}
+
+fn may_have_run() -> Failure {
+    let message = "a call under this idempotency key was sent and nobody knows how it ended; it is not sent again";
+    Failure { problem: Problem::new(Kind::MayHaveRun, message), failed: Failed::MayHaveRun }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn call(key: u8) -> Keyed {
+        Keyed::new(&[key; 32], "research", b"{}")
+    }
+
+    fn open(store: &Store) -> Ledgers {
+        Ledgers::open(store.clone(), Clock::start()).unwrap()
+    }
+
+    struct Counting(Arc<AtomicU32>);
+
+    impl Counting {
+        fn run(&self, outcome: Outcome) -> impl Future<Output = Outcome> + use<> {
+            let count = self.0.clone();
+            async move {
+                count.fetch_add(1, Ordering::Relaxed);
+                outcome
+            }
+        }
+
+        fn ran(&self) -> u32 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    fn counting() -> Counting {
+        Counting(Arc::default())
+    }
+
+    fn answer() -> Outcome {
+        Ok(Bytes::from_static(b"42"))
+    }
+
+    fn lost() -> Outcome {
+        let problem = Problem::new(Kind::UpstreamFailed, "lost");
+        Err(Failure { problem, failed: Failed::MayHaveRun })
+    }
+
+    fn told(outcome: &Outcome) -> Result<&[u8], Kind> {
+        outcome.as_ref().map(|bytes| &bytes[..]).map_err(|failure| failure.problem.kind)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_replayed_also_after_a_restart() {
+        let (store, upstream) = (Store::memory(), counting());
+        for _ in 0..2 {
+            assert_eq!(told(&open(&store).once(call(1), upstream.run(answer())).await), Ok(&b"42"[..]));
+        }
+        assert_eq!(told(&open(&store).once(call(1), upstream.run(lost())).await), Ok(&b"42"[..]));
+        let other = Keyed::new(&[1; 32], "research", b"{\"a\":1}");
+        assert_eq!(told(&open(&store).once(other, upstream.run(answer())).await), Err(Kind::KeyReused));
+        assert_eq!(upstream.ran(), 1);
+        // The same words of another zone are another key.
+        assert!(open(&store).once(Keyed::new(&[1; 32], "lab", b"{}"), upstream.run(answer())).await.is_ok());
+        assert_eq!(upstream.ran(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_may_have_run_never_runs_again_and_what_was_not_sent_does() {
+        let (store, upstream) = (Store::memory(), counting());
+        assert_eq!(told(&open(&store).once(call(1), upstream.run(lost())).await), Err(Kind::UpstreamFailed));
+        for _ in 0..2 {
+            assert_eq!(told(&open(&store).once(call(1), upstream.run(answer())).await), Err(Kind::MayHaveRun));
+        }
+        assert_eq!(upstream.ran(), 1);
+        let down = || Err(Failure::refused(Problem::new(Kind::UpstreamDown, "down")));
+        assert_eq!(told(&open(&store).once(call(2), upstream.run(down())).await), Err(Kind::UpstreamDown));
+        assert_eq!(told(&open(&store).once(call(2), upstream.run(answer())).await), Ok(&b"42"[..]));
+        assert_eq!(upstream.ran(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_call_runs_on_without_its_caller_and_whoever_comes_back_hears_its_end() {
+        let (store, upstream) = (Store::memory(), counting());
+        let ledgers = open(&store);
+        let (go, gone) = oneshot::channel::<()>();
+        let (begun, begins) = oneshot::channel::<()>();
+        let slow = upstream.run(answer());
+        let first = ledgers.once(call(1), async move {
+            let _ = begun.send(());
+            let _ = gone.await;
+            slow.await
+        });
+        tokio::select! {
+            _ = first => panic!("it ended"),
+            begun = begins => begun.unwrap(),
+        }
+        let again = ledgers.once(call(1), upstream.run(answer()));
+        tokio::pin!(again);
+        assert!(futures::poll!(again.as_mut()).is_pending());
+        // As another run of the node would find it: sent, and nobody knows.
+        assert_eq!(told(&open(&store).once(call(1), upstream.run(answer())).await), Err(Kind::MayHaveRun));
+        go.send(()).unwrap();
+        assert_eq!(told(&again.await), Ok(&b"42"[..]));
+        ledgers.finish().await;
+        assert_eq!((upstream.ran(), ledgers.len()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_that_the_store_did_not_take() {
+        let (store, upstream) = (Store::memory(), counting());
+        let ledgers = open(&store);
+        store.close();
+        assert_eq!(told(&ledgers.once(call(1), upstream.run(answer())).await), Err(Kind::StoreFailed));
+        assert_eq!((upstream.ran(), ledgers.len()), (0, 0));
+    }
+
+    #[test]
+    fn keys_of_two_callers_or_two_tools_are_two() {
+        let key = |who, tool, key| key_of(who, tool, key).map_err(|problem| problem.kind);
+        assert_ne!(key("token:a", "t", "1"), key("token:b", "t", "1"));
+        assert_ne!(key("token:a", "t", "1"), key("token:a", "u", "1"));
+        assert_ne!(key("ab", "c", "1"), key("a", "bc", "1"));
+        let (longest, longer) = ("ä".repeat(255), "ä".repeat(256));
+        assert_eq!((key("a", "t", ""), key("a", "t", &longer)), (Err(Kind::Usage), Err(Kind::Usage)));
+        assert!(key("a", "t", &longest).is_ok());
+    }
+}

@@ -1,0 +1,337 @@
+//! Calls when things go wrong: answers cut off on their way, processes killed in the middle. An upstream writes down every call before it
+//! answers, so that what ran, and how often, is known whatever its callers were told.
+//!
+//! The promise seen from outside (P4): a call runs at most once unless it may be repeated; under an idempotency key it is not lost either.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::scope;
+
+use serde_json::{Value, json};
+use support::raw::{Reply, try_request};
+use support::{Fixture, Node, PATIENT, SOON, World, eventually};
+
+const ECHO: &str = "echo.papers.research";
+/// Calls of one story, and callers at once.
+const CALLS: usize = 120;
+const CALLERS: usize = 6;
+
+/// How often each text was said to the upstream.
+fn effects(fixture: &Fixture) -> BTreeMap<String, usize> {
+    let mut effects = BTreeMap::new();
+    for entry in fixture.journal().iter().filter(|entry| entry["method"] == "tools/call") {
+        let text = entry["params"]["arguments"]["text"].as_str().unwrap_or_default();
+        *effects.entry(text.to_owned()).or_default() += 1;
+    }
+    effects
+}
+
+fn body(text: &str, key: Option<&str>) -> Value {
+    let mut body = json!({"arguments": {"text": text}, "timeout_ms": 20_000});
+    if let Some(key) = key {
+        body["idempotency_key"] = key.into();
+    }
+    body
+}
+
+/// A caller that is not there to hear the end, or is.
+fn call(address: &str, token: &str, text: &str, key: Option<&str>) -> std::io::Result<Reply> {
+    let authorization = format!("Bearer {token}");
+    let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+    try_request(address, "POST", &format!("/v1/tools/{ECHO}/call"), &headers, body(text, key).to_string().as_bytes())
+}
+
+/// Sends the call and goes away.
+fn call_and_leave(address: &str, token: &str, text: &str, key: Option<&str>) {
+    let body = body(text, key).to_string();
+    let head = format!(
+        "POST /v1/tools/{ECHO}/call HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).expect("the node listens");
+    stream.write_all(format!("{head}{body}").as_bytes()).expect("it is sent");
+    drop(stream.shutdown(Shutdown::Both));
+}
+
+/// What was said: the words of the upstream, or the kind of the problem.
+fn said(reply: &Reply) -> Result<String, String> {
+    let answer = reply.json();
+    match reply.status {
+        200 => Ok(answer["result"]["content"][0]["text"].as_str().unwrap_or_default().to_owned()),
+        _ => Err(answer["kind"].as_str().unwrap_or_default().to_owned()),
+    }
+}
+
+/// The same to compare with.
+fn heard(told: &Result<String, String>) -> Result<&str, &str> {
+    told.as_deref().map_err(String::as_str)
+}
+
+/// Every text from several callers at once; what each was told.
+fn all(work: impl Fn(&str) -> Result<String, String> + Sync) -> BTreeMap<String, Result<String, String>> {
+    let next = AtomicUsize::new(0);
+    let told = std::sync::Mutex::new(BTreeMap::new());
+    scope(|threads| {
+        for _ in 0..CALLERS {
+            threads.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= CALLS {
+                        return;
+                    }
+                    let text = format!("call {number}");
+                    let heard = work(&text);
+                    told.lock().expect("nobody panics with it").insert(text, heard);
+                }
+            });
+        }
+    });
+    told.into_inner().expect("all are done")
+}
+
+/// Stands before an HTTP upstream and cuts every third answer to a call off: the upstream has run it.
+fn cutting(upstream: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let server = TcpStream::connect(("127.0.0.1", upstream)).ok()?;
+                let (mut client, mut server) = (client, server);
+                loop {
+                    let request = message(&mut client)?;
+                    server.write_all(&request).ok()?;
+                    let answer = message(&mut server)?;
+                    let is_call = request.windows(12).any(|part| part == b"\"tools/call\"");
+                    if is_call && CALLS.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
+                        return client.shutdown(Shutdown::Both).ok();
+                    }
+                    client.write_all(&answer).ok()?;
+                }
+            });
+        }
+    });
+    port
+}
+
+/// One HTTP message whose body has a length.
+fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            if bytes.len() >= end + 4 + length.unwrap_or(0) {
+                return Some(bytes);
+            }
+        }
+        match stream.read(&mut part).ok()? {
+            0 => return None,
+            read => bytes.extend_from_slice(&part[..read]),
+        }
+    }
+}
+
+#[test]
+fn what_an_upstream_ran_and_did_not_answer_runs_no_second_time() {
+    let world = World::new();
+    let fixture = Fixture::new(&world, "papers");
+    let server = fixture.serve(&world, 0);
+    let url = format!("http://127.0.0.1:{}/mcp", cutting(server.port));
+    let node = world.node("node").zone("research").start();
+    node.aop(["register", "mcp", &url, "--as", "papers", "--json"]).ok();
+    let (address, token) = (node.address.clone(), node.token());
+    let told = all(|text| said(&call(&address, &token, text, None).expect("an answer")));
+    let ran = effects(&fixture);
+    assert!(ran.values().all(|count| *count == 1), "{ran:?}");
+    for (text, told) in &told {
+        match told {
+            Ok(words) => assert_eq!((words, ran.get(text)), (text, Some(&1))),
+            // It may have run; left alone for a while it has not.
+            Err(kind) => assert!(kind == "upstream_failed" || kind == "instance_down", "{text}: {kind}"),
+        }
+    }
+    assert!(told.values().any(Result::is_err) && told.values().any(Result::is_ok));
+    // Under a key that is known for ever, however often somebody asks.
+    let keyed = |text: &str| said(&call(&address, &token, &format!("keyed {text}"), Some(text)).expect("an answer"));
+    let first = all(keyed);
+    let again = all(keyed);
+    let ran = effects(&fixture);
+    assert!(ran.values().all(|count| *count == 1), "{ran:?}");
+    for (text, first) in &first {
+        match (heard(first), heard(&again[text])) {
+            (Ok(words), again) => assert_eq!(again, Ok(words)),
+            (Err("upstream_failed"), again) => assert_eq!(again, Err("may_have_run")),
+            // Not sent: it may run now.
+            (Err(kind), again) => assert!(kind == "instance_down" && again != Err("may_have_run"), "{text}: {again:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_caller_that_lost_its_answer_finds_it_under_its_key() {
+    let world = World::new();
+    let node = world.node("node").zone("research").start();
+    let fixture = Fixture::new(&world, "papers");
+    node.register("papers", &fixture.command());
+    let (address, token) = (node.address.clone(), node.token());
+    let told = all(|text| {
+        call_and_leave(&address, &token, &format!("unkeyed {text}"), None);
+        call_and_leave(&address, &token, text, Some(text));
+        said(&call(&address, &token, text, Some(text)).expect("an answer"))
+    });
+    for (text, told) in &told {
+        assert_eq!(heard(told), Ok(text.as_str()));
+    }
+    let ran = effects(&fixture);
+    assert!(ran.values().all(|count| *count == 1), "{ran:?}");
+    assert_eq!(ran.keys().filter(|text| !text.starts_with("unkeyed")).count(), CALLS);
+    // One key is for one call.
+    let other = call(&address, &token, "something else", Some("call 0")).expect("an answer");
+    assert_eq!((other.status, said(&other)), (422, Err("key_reused".to_owned())));
+}
+
+#[test]
+fn a_home_that_was_killed_repeats_nothing_and_knows_what_it_answered() {
+    let world = World::new();
+    let mut node = world.node("node").zone("research").start();
+    let fixture = Fixture::new(&world, "papers");
+    node.register("papers", &fixture.command());
+    let (address, token) = (node.address.clone(), node.token());
+    let asked = AtomicUsize::new(0);
+    let ask = |text: &str| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        match call(&address, &token, text, Some(text)) {
+            Ok(reply) => said(&reply),
+            Err(_) => Err("cut".to_owned()),
+        }
+    };
+    let first = scope(|threads| {
+        let first = threads.spawn(|| all(ask));
+        eventually("half of the calls are made", SOON, || {
+            let asked = asked.load(Ordering::Relaxed);
+            if asked >= CALLS / 2 { Ok(()) } else { Err(asked.to_string()) }
+        });
+        node.kill();
+        first.join().expect("the callers end")
+    });
+    node.start_again();
+    let again = eventually("every call has an end", PATIENT, || {
+        let again = all(ask);
+        let is_end =
+            |told: &Result<String, String>| !matches!(heard(told), Err("upstream_down" | "instance_down" | "cut"));
+        if again.values().all(is_end) { Ok(again) } else { Err(format!("{again:?}")) }
+    });
+    let ran = effects(&fixture);
+    assert!(ran.values().all(|count| *count == 1), "{ran:?}");
+    for (text, first) in &first {
+        match heard(&again[text]) {
+            Ok(words) => assert_eq!((words, ran.get(text)), (text.as_str(), Some(&1))),
+            Err(kind) => assert_eq!((kind, first.is_err()), ("may_have_run", true), "{text}"),
+        }
+    }
+    let unknown = again.values().filter(|told| told.is_err()).count();
+    assert!(unknown <= CALLERS, "no more than were under way: {unknown}");
+}
+
+#[test]
+fn calls_to_an_idempotent_tool_do_not_fail_with_one_of_its_instances() {
+    let world = World::new();
+    let config =
+        world.file("node.toml", "[call]\nbalance = \"round-robin\"\n[tools.\"echo.papers\"]\nidempotent = true\n");
+    let config = config.display().to_string();
+    let one = world.node("one").zone("research").args(["--config", &config]).start();
+    let mut other = world.node("other").zone("research").args(["--join", &one.address]).start();
+    let fixture = Fixture::new(&world, "papers");
+    one.try_register("papers", &fixture.command(), &["--replica"]).ok();
+    other.try_register("papers", &fixture.command(), &["--replica"]).ok();
+    eventually("both instances are known", PATIENT, || {
+        let hit = one.resolve(ECHO).first().cloned().unwrap_or_default();
+        if hit["instances"].as_array().is_some_and(|all| all.len() == 2) { Ok(()) } else { Err(hit.to_string()) }
+    });
+    let (address, token) = (one.address.clone(), one.token());
+    let served = AtomicUsize::new(0);
+    let told = scope(|threads| {
+        let told = threads.spawn(|| {
+            all(|text| {
+                let told = said(&call(&address, &token, text, None).expect("an answer"));
+                served.fetch_add(1, Ordering::Relaxed);
+                told
+            })
+        });
+        eventually("a third of the calls are made", SOON, || {
+            let served = served.load(Ordering::Relaxed);
+            if served >= CALLS / 3 { Ok(()) } else { Err(served.to_string()) }
+        });
+        other.kill();
+        told.join().expect("the callers end")
+    });
+    for (text, told) in &told {
+        assert_eq!(heard(told), Ok(text.as_str()));
+    }
+    let stats = one.aop(["stats", ECHO, "-o", "json"]).ok().json();
+    let nodes: Vec<&str> =
+        stats["endpoints"].as_array().into_iter().flatten().filter_map(|one| one["node"].as_str()).collect();
+    assert!(nodes.contains(&one.id.as_str()) && nodes.contains(&other.id.as_str()), "{stats}");
+}
+
+#[test]
+fn an_upstream_that_dies_in_the_middle_is_called_once_and_its_life_is_told() {
+    let world = World::new();
+    let node = world.node("node").zone("research").start();
+    let fixture = Fixture::new(&world, "papers");
+    node.register("papers", &fixture.command());
+    let lifecycle = |node: &Node| node.get("/v1/servers").is(200).json()["servers"][0]["lifecycle"].clone();
+    assert_eq!(lifecycle(&node), "ACTIVE");
+    let dead = node.try_call("die.papers.research", &json!({})).exits(1);
+    assert_eq!((dead.problem()["kind"].as_str(), fixture.calls("die")), (Some("upstream_failed"), 1), "{dead}");
+    node.eventually_says(ECHO, &json!({"text": "back"}), "back", PATIENT);
+    assert_eq!((lifecycle(&node), fixture.calls("die")), ("ACTIVE".into(), 1));
+}
+
+#[test]
+fn an_operator_holds_calls_back_and_lets_them_go() {
+    let world = World::new();
+    let config = world.file("node.toml", "[tools.\"*.papers\"]\nworkers = 1\nqueue = 1\n");
+    let config = config.display().to_string();
+    let node = world.node("node").zone("research").args(["--config", &config]).start();
+    let fixture = Fixture::new(&world, "papers");
+    node.register("papers", &fixture.command());
+    node.aop(["queue", "pause", ECHO]).ok();
+    let (address, token) = (node.address.clone(), node.token());
+    let ask = |text: &'static str| said(&call(&address, &token, text, None).expect("an answer"));
+    scope(|threads| {
+        let first = threads.spawn(|| ask("first"));
+        let ticket = eventually("it waits", SOON, || {
+            let queue = node.aop(["queue", "ls", ECHO, "-o", "json"]).wanted(0)?.json();
+            let ticket = queue["queues"][0]["calls"][0]["ticket"].as_u64();
+            ticket.ok_or_else(|| queue.to_string())
+        });
+        let full = call(&address, &token, "no room", None).expect("an answer");
+        assert_eq!((full.status, full.header("retry-after")), (503, Some("1")), "{}", full.text());
+        let status = node.aop(["status", "--json"]).ok().json();
+        assert_eq!((&status["queues"]["waiting"], &status["queues"]["paused"]), (&json!(1), &json!(1)));
+        let metrics = node.get("/metrics").is(200).text();
+        assert!(metrics.contains("aop_queue_calls{state=\"waiting\"} 1\n"), "{metrics}");
+        node.aop(["queue", "cancel", ECHO, &ticket.to_string()]).ok();
+        assert_eq!(first.join().expect("it ends"), Err("cancelled".to_owned()));
+        let second = threads.spawn(|| ask("second"));
+        eventually("it waits", SOON, || {
+            node.aop(["queue", "clear", ECHO, "--json"])
+                .wanted(0)
+                .and_then(|ran| if ran.json()["cleared"] == 1 { Ok(()) } else { Err(ran.to_string()) })
+        });
+        assert_eq!(second.join().expect("it ends"), Err("cancelled".to_owned()));
+        let third = threads.spawn(|| ask("third"));
+        node.aop(["queue", "resume", ECHO]).ok();
+        assert_eq!(third.join().expect("it ends"), Ok("third".to_owned()));
+    });
+    assert_eq!(effects(&fixture), BTreeMap::from([("third".to_owned(), 1)]));
+    node.aop(["queue", "pause", "nothing.papers.research"]).exits(6);
+}

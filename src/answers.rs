@@ -535,6 +535,15 @@ impl Answers {
         self.ready.put(&key, Arc::new(ready), bytes);
     }
 
+    /// Keeps what lies ready under `key` under another one as well.
+    pub fn say_as_well(&self, key: &str, other: &str) {
+        if let Some(ready) = self.ready.get(key) {
+            // The text is shared, but may outlive the other.
+            let bytes = other.len() + ready.bytes();
+            self.ready.put(other, ready, bytes);
+        }
+    }
+
     /// Drops everything.
     pub fn flush(&self) {
         self.kept.clear();

@@ -1,18 +1,19 @@
 //! Answers as the outside sees them: results with their health and remaining life, their JSON, and L1, the doors' own cache.
 //!
-//! It decides nothing: ranking, freshness and lifetimes come from the core; moka only bounds memory. An answer kept here ends when
+//! It decides nothing: ranking, freshness and lifetimes come from the core, and so does what goes first. An answer kept here ends when
 //! the zone changes or a newer tag of any zone was heard, so it is never older than it says (P7).
 
 mod json;
 mod ready;
+mod shared;
 mod usable;
 
 pub use ready::{Again, READY_BYTES_MAX, Ready, Said};
 pub use usable::Obstacle;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use aop_proto::access::Sight;
@@ -25,6 +26,8 @@ use aop_proto::search::{Found, Lost, Ranked, Why};
 use aop_proto::wire::message::{Form, Health, Instance};
 use bytes::Bytes;
 use serde_json::Value;
+
+use self::shared::Shared;
 
 /// Bytes of answers L1 may hold.
 pub const L1_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -442,21 +445,21 @@ fn trace_of(outcome: &Outcome) -> Vec<Step> {
 
 /// Things that can be made again from their key, a bounded number of them. Cheap to clone; clones share.
 #[derive(Debug, Clone)]
-pub struct Memo<V: Clone + Send + Sync + 'static>(moka::sync::Cache<String, V>);
+pub struct Memo<V>(Arc<Shared<Arc<OnceLock<V>>>>);
 
 /// Things one memo keeps.
-const MEMO_MAX: u64 = 1_000;
+const MEMO_MAX: usize = 1_000;
 
-impl<V: Clone + Send + Sync + 'static> Default for Memo<V> {
+impl<V: Clone> Default for Memo<V> {
     fn default() -> Self {
-        Self(moka::sync::Cache::new(MEMO_MAX))
+        Self(Arc::new(Shared::new(MEMO_MAX, usize::MAX)))
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> Memo<V> {
-    /// What is kept under `key`, made once when it is not.
+impl<V: Clone> Memo<V> {
+    /// What is kept under `key`, made once when it is not: who asks meanwhile waits for it.
     pub fn get_or_make(&self, key: &str, make: impl FnOnce() -> V) -> V {
-        self.0.get_with_by_ref(key, make)
+        self.0.get_or_put(key, Arc::default()).get_or_init(make).clone()
     }
 }
 
@@ -479,21 +482,16 @@ struct Kept {
 /// L1: one door's own answers.
 #[derive(Debug)]
 pub struct Answers {
-    kept: moka::sync::Cache<String, Kept>,
-    ready: moka::sync::Cache<String, Arc<Ready>>,
+    kept: Shared<Kept>,
+    ready: Shared<Arc<Ready>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
 impl Default for Answers {
     fn default() -> Self {
-        let weigh = |key: &String, kept: &Kept| {
-            let bytes: usize = kept.resolution.hits.iter().map(|hit| hit.definition.len() + 1024).sum();
-            u32::try_from(bytes + key.len() + 512).unwrap_or(u32::MAX)
-        };
-        let kept = moka::sync::Cache::builder().max_capacity(L1_BYTES_MAX as u64).weigher(weigh).build();
-        let weigh = |key: &String, ready: &Arc<Ready>| u32::try_from(key.len() + ready.bytes()).unwrap_or(u32::MAX);
-        let ready = moka::sync::Cache::builder().max_capacity(READY_BYTES_MAX as u64).weigher(weigh).build();
+        // Bytes bound both: the least that anything takes is counted.
+        let (kept, ready) = (Shared::new(usize::MAX, L1_BYTES_MAX), Shared::new(usize::MAX, READY_BYTES_MAX));
         Self { kept, ready, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 }
@@ -516,7 +514,9 @@ impl Answers {
     /// Keeps an answer for its life.
     pub fn put(&self, key: String, resolution: Arc<Resolution>, moment: Moment) {
         if !resolution.ttl.is_zero() {
-            self.kept.insert(key, Kept { resolution, moment, stored: Instant::now() });
+            let bytes: usize = resolution.hits.iter().map(|hit| hit.definition.len() + 1024).sum();
+            let bytes = bytes + key.len() + 512;
+            self.kept.put(&key, Kept { resolution, moment, stored: Instant::now() }, bytes);
         }
     }
 
@@ -531,20 +531,28 @@ impl Answers {
 
     /// Keeps an answer ready.
     pub fn make_ready(&self, key: String, ready: Ready) {
-        self.ready.insert(key, Arc::new(ready));
+        let bytes = key.len() + ready.bytes();
+        self.ready.put(&key, Arc::new(ready), bytes);
+    }
+
+    /// Keeps what lies ready under `key` under another one as well.
+    pub fn say_as_well(&self, key: &str, other: &str) {
+        if let Some(ready) = self.ready.get(key) {
+            // The text is shared, but may outlive the other.
+            let bytes = other.len() + ready.bytes();
+            self.ready.put(other, ready, bytes);
+        }
     }
 
     /// Drops everything.
     pub fn flush(&self) {
-        self.kept.invalidate_all();
-        self.ready.invalidate_all();
+        self.kept.clear();
+        self.ready.clear();
     }
 
-    /// About how many answers are kept.
+    /// How many answers are kept.
     pub fn kept(&self) -> usize {
-        // Until then what was just put is not counted yet.
-        self.kept.run_pending_tasks();
-        usize::try_from(self.kept.entry_count()).unwrap_or(usize::MAX)
+        self.kept.len()
     }
 
     /// Hits and misses so far.

@@ -273,6 +273,11 @@ impl Handle {
         Some(said)
     }
 
+    /// Says what lies ready under `key` under another key as well, on which all of the first depends.
+    pub fn say_as_well(&self, key: &str, other: &str) {
+        self.inner.answers.say_as_well(key, other);
+    }
+
     /// A fresh id for what a door does.
     pub fn trace_id(&self) -> String {
         self.inner.traces.next()

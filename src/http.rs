@@ -42,11 +42,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::entrance::{Entrance, PortSettings};
 pub use self::limits::{CONNECTION_RATE, CONNECTIONS, CONNECTIONS_PER_ADDRESS, RATE, STRANGER_RATE};
-pub(crate) use self::reply::{BODY_BYTES_MAX, BodyError, challenge, read_body};
+pub(crate) use self::reply::{BODY_BYTES_MAX, challenge, read_body};
 pub use self::tls::{TlsError, TlsFiles};
 
 use self::need::{Need, Routes};
 use self::ready::Ready;
+pub(crate) use self::ready::Repeats;
 use crate::{call::Calls, handle::Handle};
 
 /// What the doors of one node need. Cheap to clone.
@@ -64,7 +65,26 @@ pub struct Doors {
 
 type Shared = State<Arc<Doors>>;
 
-/// Serves clients on `listener`, with the routes of `others` beside its own, until `shutdown`, then stops accepting, lets what is in flight finish (at most
+/// Another door at the same port (MCP), which asks more of its callers itself.
+pub struct Other {
+    routes: Router,
+    repeats: Option<Arc<dyn Repeats>>,
+}
+
+impl From<Router> for Other {
+    fn from(routes: Router) -> Self {
+        Self { routes, repeats: None }
+    }
+}
+
+impl Other {
+    /// Routes of which some answers lie ready.
+    pub(crate) fn ready(routes: Router, repeats: Arc<dyn Repeats>) -> Self {
+        Self { routes, repeats: Some(repeats) }
+    }
+}
+
+/// Serves clients on `listener`, with the routes of `other` beside its own, until `shutdown`, then stops accepting, lets what is in flight finish (at most
 /// ten seconds) and returns when every connection is closed.
 ///
 /// # Errors
@@ -72,10 +92,11 @@ type Shared = State<Arc<Doors>>;
 pub async fn serve(
     listener: TcpListener,
     doors: Doors,
-    others: Router,
+    other: impl Into<Other>,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let (entrance, ready) = (Arc::clone(&doors.entrance), Ready::new(doors.handle.clone()));
+    let Other { routes: others, repeats } = other.into();
+    let (entrance, ready) = (Arc::clone(&doors.entrance), Ready::new(doors.handle.clone(), repeats));
     let routes = routes(doors, others);
     accept::run(listener, routes, ready, entrance, shutdown).await
 }

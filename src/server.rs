@@ -225,7 +225,7 @@ impl Running {
         let tcp = tokio::net::TcpListener::from_std(tcp).context("cannot open the client port")?;
         let door_stop = doors.clone();
         door_tasks.spawn(async move {
-            let mcp = McpDoor::new(shared.calls.clone(), shared.zone.clone(), &door_stop).routes();
+            let mcp = McpDoor::new(shared.calls.clone(), shared.zone.clone(), &door_stop).at_port();
             if let Err(error) = crate::http::serve(tcp, shared, mcp, door_stop).await {
                 tracing::error!(%error, "the client port failed");
             }

@@ -74,6 +74,7 @@ pub struct Shelf<K, V> {
     /// Where the hand stands, from the oldest to the newest.
     hand: u64,
     entries_max: usize,
+    bytes_max: usize,
     bytes: usize,
     count: Count,
 }
@@ -109,18 +110,31 @@ impl<K: Ord + Clone, V: Clone> Default for Shelf<K, V> {
 impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
     /// An empty shelf for at most so many entries.
     pub const fn new(entries_max: usize) -> Self {
-        let count = Count { hits: 0, misses: 0 };
-        Self { entries: BTreeMap::new(), by_age: BTreeMap::new(), next: 0, hand: 0, entries_max, bytes: 0, count }
+        Self::bounded(entries_max, CACHE_BYTES_MAX)
+    }
+
+    /// The same, of at most so many bytes together.
+    pub const fn bounded(entries_max: usize, bytes_max: usize) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            by_age: BTreeMap::new(),
+            next: 0,
+            hand: 0,
+            entries_max,
+            bytes_max,
+            bytes: 0,
+            count: Count { hits: 0, misses: 0 },
+        }
     }
 
     /// Keeps `value`, of about `bytes`, for `lifetime`; nothing is kept for no time.
     pub fn put(&mut self, key: K, value: V, bytes: usize, lifetime: Duration, now: Duration) {
         self.remove(&key);
-        if lifetime.is_zero() || bytes > CACHE_BYTES_MAX {
+        if lifetime.is_zero() || bytes > self.bytes_max {
             return;
         }
         while !self.entries.is_empty()
-            && (self.entries.len() >= self.entries_max || self.bytes + bytes > CACHE_BYTES_MAX)
+            && (self.entries.len() >= self.entries_max || self.bytes + bytes > self.bytes_max)
         {
             self.make_room();
         }
@@ -309,6 +323,9 @@ mod tests {
         assert_eq!(shelf.len(), 1, "what is heavy takes the room of many");
         shelf.put(2, (), CACHE_BYTES_MAX + 1, s(10), s(0));
         assert_eq!(shelf.len(), 1, "what is too heavy is not kept");
+        let mut small = Shelf::bounded(10, 100);
+        (0..10).for_each(|key| small.put(key, (), 30, s(10), s(0)));
+        assert_eq!(small.len(), 3, "bytes bound as well as numbers do");
     }
 
     /// The same requests, by Zipf's law, of a shelf and of a list that drops what was not used for longest.

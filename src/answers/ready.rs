@@ -3,6 +3,7 @@
 //! Writing an answer's JSON costs more than finding it, so what is asked again is copied (DESIGN D15). Only ages and lives change from
 //! one sending to the next; they are set in each time, so that no answer says it is younger than it is (P7).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -38,7 +39,7 @@ pub struct Ready {
     life: Duration,
     ttl: Duration,
     age: Duration,
-    etag: String,
+    etag: Arc<str>,
     is_partial: bool,
     is_empty: bool,
 }
@@ -61,7 +62,7 @@ pub struct Said {
     /// What remains of its life.
     pub ttl: Duration,
     /// Changes when anything but ages and lives does.
-    pub etag: String,
+    pub etag: Arc<str>,
     /// Somebody was silent.
     pub is_partial: bool,
     /// Nothing was found.
@@ -96,7 +97,7 @@ impl Ready {
             life: resolution.ttl.min(age_max.saturating_sub(resolution.age)),
             ttl: resolution.ttl,
             age: resolution.age,
-            etag: resolution.etag.clone(),
+            etag: resolution.etag.as_str().into(),
             is_partial: resolution.partial,
             is_empty: resolution.hits.is_empty(),
         })
@@ -114,7 +115,7 @@ impl Ready {
             body: self.filled(aged),
             age: self.age + aged,
             ttl: self.ttl.saturating_sub(aged),
-            etag: self.etag.clone(),
+            etag: Arc::clone(&self.etag),
             is_partial: self.is_partial,
             is_empty: self.is_empty,
             is_cached: self.again.ages,

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, response::Response};
+use axum::{Router, response::Response};
 use http::{HeaderValue, Request, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use super::{
-    entrance::{Entrance, Place},
+    entrance::{Arrival, Entrance, Place},
     guard::Asked,
     ready::Ready,
     tls::Tls,
@@ -265,14 +265,17 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response, hyper::Error> {
     let asked = Asked::of(&request);
-    let mut response = match entrance.admit(request, place).await {
+    let mut response = match entrance.admit(&request, place).await {
         Err(refusal) => refusal,
-        Ok(request) => match ready.answer(&request) {
-            Some(response) => response,
-            None => match routes.clone().oneshot(request.map(Body::new)).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            },
+        Ok(arrival) => match ready.answer(request, &arrival).await {
+            Ok(response) => response,
+            Err(mut request) => {
+                request.extensions_mut().insert::<Arrival>(arrival);
+                match routes.clone().oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
         },
     };
     entrance.challenge(&mut response, &asked);

@@ -154,8 +154,8 @@ impl Entrance {
         }
     }
 
-    /// Lets a request through with its caller among its extensions, or answers it.
-    pub(super) async fn admit<B>(&self, mut request: Request<B>, place: &Place) -> Result<Request<B>, Response> {
+    /// Who it is that asks, for the request's extensions if it goes on to the routes; or the answer to it.
+    pub(super) async fn admit<B>(&self, request: &Request<B>, place: &Place) -> Result<Arrival, Response> {
         let live = self.live.load();
         let (uri, headers) = (request.uri(), request.headers());
         let named = Named { uri, headers, local: place.local, secure: self.tls.is_some() };
@@ -169,8 +169,7 @@ impl Entrance {
         {
             place.held.prove();
         }
-        request.extensions_mut().insert::<Arrival>(arrival);
-        Ok(request)
+        Ok(arrival)
     }
 
     /// Whose the credentials are; nobody's where there are none.

@@ -4,6 +4,7 @@
 //! point here (DNS rebinding). So the name asked for must be ours and a page must be one of ours. It is not authentication; it is
 //! what must hold even where everything local is trusted, on every route, before anybody asks who calls.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -104,6 +105,9 @@ impl Named<'_> {
 pub(super) fn check_form(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let by_browser = headers.contains_key(header::ORIGIN) || headers.contains_key(FETCH_SITE);
+    if is_read || !by_browser {
+        return Ok(());
+    }
     let mut sent = headers.get_all(header::CONTENT_TYPE).iter().map(|value| value.to_str().unwrap_or_default());
     let media = |sent: &str| sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (is_json, says_nothing) = match (sent.next(), sent.next()) {
@@ -112,7 +116,7 @@ pub(super) fn check_form(method: &Method, headers: &HeaderMap) -> Result<(), Pro
         (None, _) => (false, *method == Method::DELETE),
         (Some(_), Some(_)) => (false, false),
     };
-    if is_read || !by_browser || is_json || says_nothing {
+    if is_json || says_nothing {
         return Ok(());
     }
     Err(Problem::new(Kind::Usage, "what changes something is sent from a page as application/json").hint("aop --help"))
@@ -123,9 +127,10 @@ fn foreign(message: impl Into<String>) -> Refusal {
 }
 
 /// A host in lower case and without brackets or final dot.
-fn bare(host: &str) -> String {
+fn bare(host: &str) -> Cow<'_, str> {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) { host.to_ascii_lowercase().into() } else { host.into() }
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -142,7 +147,7 @@ fn is_own_page(origin: &str, asked: &Authority, request: &Named<'_>) -> bool {
     }
     let (page_host, asked_host) = (bare(page.host()), bare(asked.host()));
     if is_loopback(&asked_host) {
-        return matches!(page_host.as_str(), "localhost" | "127.0.0.1" | "::1")
+        return matches!(page_host.as_ref(), "localhost" | "127.0.0.1" | "::1")
             || page_host.parse() == Ok(request.local);
     }
     let port = |authority: &Authority, secure: bool| authority.port_u16().unwrap_or(if secure { 443 } else { 80 });

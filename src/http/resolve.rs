@@ -3,6 +3,7 @@
 //! How old an answer is, how long it still holds and how long it took are headers; of these the body has each result's own age and life,
 //! which `ETag` leaves out.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,12 +167,13 @@ struct Times {
 /// Lifetime, age, cost and trace of an answer, as headers.
 fn tell(headers: &mut HeaderMap, times: Times, etag: Option<HeaderValue>, trace_id: &str) {
     // The remaining lifetime; a cache that subtracts `Age` once more only asks again earlier, it never serves older than promised.
-    headers.insert(header::CACHE_CONTROL, text(format!("private, max-age={}", times.ttl.as_secs())));
+    let mut line = Line::default();
+    headers.insert(header::CACHE_CONTROL, line.text(format_args!("private, max-age={}", times.ttl.as_secs())));
     // What one caller may see another may not.
     headers.insert(header::VARY, HeaderValue::from_static("authorization"));
     headers.insert(header::AGE, HeaderValue::from(times.age.as_secs()));
     let micros = times.took.as_micros();
-    headers.insert(SERVER_TIMING, text(format!("total;dur={}.{:03}", micros / 1000, micros % 1000)));
+    headers.insert(SERVER_TIMING, line.text(format_args!("total;dur={}.{:03}", micros / 1000, micros % 1000)));
     if let Some(etag) = etag {
         headers.insert(header::ETAG, etag);
     }
@@ -180,20 +182,28 @@ fn tell(headers: &mut HeaderMap, times: Times, etag: Option<HeaderValue>, trace_
     }
 }
 
-fn text(value: String) -> HeaderValue {
-    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
+/// Where header values are written, one after the other: each then takes the room it needs, in one piece.
+#[derive(Default)]
+struct Line(String);
+
+impl Line {
+    fn text(&mut self, value: fmt::Arguments<'_>) -> HeaderValue {
+        self.0.clear();
+        let written = self.0.write_fmt(value).ok().and_then(|()| HeaderValue::from_str(&self.0).ok());
+        written.unwrap_or_else(|| HeaderValue::from_static(""))
+    }
 }
 
 /// W3C trace context: the trace is the resolution's, and its own first span has the id's second half.
 fn traceparent(trace_id: &str) -> Option<HeaderValue> {
     let valid = trace_id.len() == 32 && trace_id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    valid.then(|| text(format!("00-{trace_id}-{}-01", &trace_id[16..])))
+    valid.then(|| Line::default().text(format_args!("00-{trace_id}-{}-01", &trace_id[16..])))
 }
 
 /// Weak: ages and lives are in the text too, and count for nothing.
 fn quoted(etag: &str) -> Option<HeaderValue> {
     let valid = !etag.is_empty() && etag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-    valid.then(|| text(format!("W/\"{etag}\"")))
+    valid.then(|| Line::default().text(format_args!("W/\"{etag}\"")))
 }
 
 /// `If-None-Match` compares weakly and takes a list (RFC 9110 §13.1.2).

@@ -3,6 +3,8 @@
 //! It looks into a message only as far as it must. `tools/list` and `tools/call` are answered from raw bytes; everything else,
 //! and everything that is no proper request, goes to rmcp with its body untouched.
 
+mod again;
+
 use std::sync::Arc;
 
 use aop_proto::{
@@ -28,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use self::again::repeated;
 use super::{
     envelope::{Answer, Envelope, Id, code, json_response},
     handler::NodeHandler,
@@ -42,7 +45,7 @@ use crate::{
     auth::Standing,
     call::Calls,
     handle::{Ask, Handle},
-    http::{BODY_BYTES_MAX, BodyError, challenge, read_body},
+    http::{BODY_BYTES_MAX, Other, challenge, read_body},
 };
 
 /// Origins rmcp itself lets through; the port's guard has refused all others before.
@@ -54,6 +57,9 @@ const ORIGINS: [&str; 6] = [
     "https://127.0.0.1:*",
     "https://[::1]:*",
 ];
+
+/// Where the node's own four tools are.
+const MENU_PATH: &str = "/mcp";
 
 /// Which tools a path shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +102,12 @@ impl McpDoor {
 
     /// The routes of the door; anything but POST is 405, as the current revision wants it.
     pub(crate) fn routes(self) -> Router {
-        Router::new().route("/mcp", post(at_menu)).route("/z/{zone}/mcp", post(at_zone)).with_state(self)
+        Router::new().route(MENU_PATH, post(at_menu)).route("/z/{zone}/mcp", post(at_zone)).with_state(self)
+    }
+
+    /// The routes, and before them what was asked of the menu word for word before.
+    pub(crate) fn at_port(self) -> Other {
+        Other::ready(self.clone().routes(), Arc::new(self))
     }
 }
 
@@ -117,12 +128,12 @@ impl McpDoor {
         let (parts, body) = request.into_parts();
         let body = match read_body(body).await {
             Ok(body) => body,
-            Err(error) => return unreadable(&error),
+            Err(error) => return error.into_response(),
         };
         match serde_json::from_slice::<Envelope<'_>>(&body) {
             Ok(envelope) => match (envelope.method.as_ref(), envelope.id()) {
                 ("tools/list", Some(id)) => self.list(&scope, &parts, &envelope, id).await,
-                ("tools/call", Some(id)) => self.call(&scope, &parts, &envelope, id).await,
+                ("tools/call", Some(id)) => self.call(&scope, &parts, (&body, &envelope), id).await,
                 _ => self.hand_on(scope, parts, body.clone()).await,
             },
             Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() => {
@@ -161,7 +172,13 @@ impl McpDoor {
         answer.into_response(&id, caller.modern)
     }
 
-    async fn call(&self, scope: &Scope, parts: &request::Parts, envelope: &Envelope<'_>, id: Id) -> Response {
+    async fn call(
+        &self,
+        scope: &Scope,
+        parts: &request::Parts,
+        (body, envelope): (&Bytes, &Envelope<'_>),
+        id: Id,
+    ) -> Response {
         let params = match read_params(envelope, &id) {
             Ok(params) => params,
             Err(refusal) => return refusal,
@@ -189,9 +206,15 @@ impl McpDoor {
         if *scope == Scope::Menu && progress.is_none() {
             let standing = parts.extensions.get::<Arc<Standing>>().cloned();
             call.ready_key = standing.map(|standing| (call.ready_key(&standing), standing));
-            let key = call.ready_key.as_ref();
-            let ready = key.and_then(|(key, standing)| self.inner.calls.handle().say(standing, key));
-            if let Some(said) = ready {
+            if let Some((key, standing)) = &call.ready_key
+                && let Some(said) = self.inner.calls.handle().say(standing, key)
+            {
+                // What says something else each time is not asked again word for word.
+                if !call.caller.varies
+                    && let Some(repeated) = repeated(standing, &parts.headers, body, envelope)
+                {
+                    self.inner.calls.handle().say_as_well(key, &repeated);
+                }
                 return Answer::Result(said.body).into_response(&id, modern);
             }
         }
@@ -311,15 +334,6 @@ fn read_params<'a>(envelope: &Envelope<'a>, id: &Id) -> Result<Members<'a>, Resp
         let answer = Answer::error(code::INVALID_PARAMS, &format!("params: {error}"), None);
         json_response(StatusCode::BAD_REQUEST, answer.message(id))
     })
-}
-
-fn unreadable(error: &BodyError) -> Response {
-    let status = match error {
-        BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        BodyError::Late => StatusCode::REQUEST_TIMEOUT,
-        BodyError::Broken => StatusCode::BAD_REQUEST,
-    };
-    (status, format!("{error}\n")).into_response()
 }
 
 #[cfg(test)]

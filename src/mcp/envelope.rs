@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use aop_proto::error::{Kind, Problem};
 use axum::{
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
 };
 use bytes::Bytes;
 use serde::Deserialize;
@@ -44,6 +45,14 @@ impl<'a> Envelope<'a> {
         let id = self.id?.get();
         let valid = id.starts_with('"') || id.starts_with('-') || id.starts_with(|c: char| c.is_ascii_digit());
         (self.jsonrpc == "2.0" && valid).then(|| Id(id.to_owned()))
+    }
+
+    /// What stands before and after the id in `text`, from which this was read.
+    pub(super) fn around_id<'t>(&self, text: &'t str) -> Option<(&'t str, &'t str)> {
+        let id = self.id?.get();
+        // The id borrows from `text`, so its place in it is the distance of the two addresses.
+        let start = (id.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+        Some((text.get(..start)?, text.get(start + id.len()..)?))
     }
 
     /// The parameters as text; none are the same as empty ones.
@@ -122,9 +131,18 @@ fn status(code: i64) -> StatusCode {
     }
 }
 
+/// Headers of an answer, and room for what the port adds: a table that grows is made twice.
+const HEADERS: usize = 6;
+
 /// A JSON-RPC message as a response. What a list may be cached for is said inside it.
 pub(super) fn json_response(status: StatusCode, message: Vec<u8>) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], message).into_response()
+    let mut response = Response::new(Body::from(message));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.reserve(HEADERS);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// A tool result that tells the model what went wrong and what to do, so that it can repair its next call.

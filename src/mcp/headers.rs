@@ -44,6 +44,8 @@ pub(super) struct Caller {
     pub(super) progress_token: Option<String>,
     /// The members of `_meta` that are meant for the tool, as a raw object.
     pub(super) own_meta: Option<Bytes>,
+    /// `_meta` says more than who speaks: a trace, for one, which is another with each call.
+    pub(super) varies: bool,
 }
 
 /// Refuses what cannot be talked to: the client has to take JSON and event streams, and to send JSON.
@@ -129,6 +131,7 @@ pub(super) fn read_caller(
         capabilities: capabilities.unwrap_or_default(),
         progress_token: meta.get("progressToken").map(|token| token.get().to_owned()),
         own_meta: own_meta(&meta),
+        varies: meta.iter().any(|(name, _)| !META_OURS.contains(&name) && name != META_CAPABILITIES),
     })
 }
 
@@ -204,6 +207,12 @@ fn check_standard(headers: &HeaderMap, method: &str, params: &Members<'_>) -> Re
         Some(said) if said != name => Err(format!("the Mcp-Name header says `{said}`, the body `{name}`")),
         Some(_) => Ok(()),
     }
+}
+
+/// Version, method and name as their headers say them, empty where one does not; nothing where that cannot be read.
+pub(super) fn read_standard(headers: &HeaderMap) -> Option<[&str; 3]> {
+    let [version, method, name] = [&VERSION, &METHOD, &NAME].map(|name| sole(headers, name).ok());
+    Some([version?.unwrap_or_default(), method?.unwrap_or_default(), name?.unwrap_or_default()])
 }
 
 /// The one value of a header. Two are an error even when equal: whoever routes on it may have read the other.

@@ -266,7 +266,7 @@ mod tests {
         let stop = CancellationToken::new();
         let doors = Doors::for_tests(&PortSettings::default());
         let door = crate::mcp::door::McpDoor::new(doors.calls.clone(), doors.zone.clone(), &stop);
-        tokio::spawn(crate::http::serve(listener, doors, door.routes(), stop.clone()));
+        tokio::spawn(crate::http::serve(listener, doors, door.at_port(), stop.clone()));
         (listen.to_string(), stop)
     }
 

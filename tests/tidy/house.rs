@@ -26,9 +26,8 @@ const TOP: [&str; 12] = [
 ];
 
 /// Libraries and the rooms that may name them: everything else goes through that room.
-const BEHIND: [(&str, &[&str]); 4] = [
+const BEHIND: [(&str, &[&str]); 3] = [
     ("rmcp", &["src/mcp", "src/upstream"]),
-    ("moka", &["src/answers"]),
     ("redb", &["src/store"]),
     ("anyhow", &["src/bin/", "src/cli", "src/server.rs", "src/server/", "tests/"]),
 ];

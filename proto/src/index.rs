@@ -17,15 +17,18 @@
 //! documents are counted nowhere, and no single change costs more than a bounded step, however large the zone is.
 
 mod filter;
+mod goal;
 mod levels;
 mod score;
 mod segment;
 mod snapshot;
 mod stem;
+mod synonyms;
 mod terms;
 mod words;
 
 pub use filter::{FILTER_BYTES_MAX, Filter};
+pub use goal::{Goal, GoalScorer};
 pub use levels::Index;
 pub use score::{QUERY_TERMS_MAX, Query, Scorer, Stats, score};
 pub use snapshot::IndexSnapshot;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::index::{Query, Scorer, Stats};
+use crate::index::{Goal, GoalScorer, Stats, Terms};
 use crate::name::{FullName, ZoneName};
 use crate::trust::answers::Checked;
 use crate::wire::message::{Form, Health, Instance, Question};
@@ -96,8 +96,8 @@ impl Found {
 /// are one, with the names of all. Deterministic.
 pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> + Clone) -> Ranked {
     // Only words are weighed.
-    let query = (question.form == Form::Words).then(|| Query::parse(&question.text));
-    let scorer = query.as_ref().map(|query| Scorer::new(query, &stats_of(answers.clone())));
+    let goal = (question.form == Form::Words).then(|| Goal::parse(&question.text));
+    let scorer = goal.as_ref().map(|goal| goal.scorer(&stats_of(answers.clone())));
     let asked = question.text.trim().to_lowercase();
     let mut best: BTreeMap<FullName, Found> = BTreeMap::new();
     let mut lost = Vec::new();
@@ -107,8 +107,8 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
             let Some(instance) = ToolInstance::read(signed) else { continue };
             let (name, zone, body) = (instance.name(), zone.clone(), instance.body());
             let exact = name.key() == asked || aliases(&name, &body).contains(&asked);
-            let score = scorer.as_ref().map_or(0.0, |scorer| scorer.score(&terms_of(&body)));
-            let ceiling = scorer.as_ref().map_or(0.0, Scorer::ceiling);
+            let score = scorer.as_ref().map_or(0.0, |scorer| scorer.whole.score(&terms_of(&body)));
+            let ceiling = scorer.as_ref().map_or(0.0, |scorer| scorer.whole.ceiling());
             let share = if score > 0.0 { score / ceiling } else { 0.0 };
             let (instances, clash) = (candidate.instances.clone(), candidate.clash);
             let (answer, also) = (at, Vec::new());
@@ -132,8 +132,8 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
             (b.exact, down(a)).cmp(&(a.exact, down(b))).then(b.score.total_cmp(&a.score)).then(a.name.cmp(&b.name))
         });
     }
-    if question.form == Form::Words {
-        ranked = grouped(ranked, &mut lost);
+    if let Some(scorer) = &scorer {
+        ranked = in_turns(grouped(ranked, &mut lost), scorer);
     }
     let limit = ranked.len().min(question.limit as usize);
     for (at, found) in ranked.drain(limit..).enumerate().take(LOST_MAX) {
@@ -144,6 +144,19 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
     lost.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| a.name.cmp(&b.name)));
     lost.truncate(LOST_MAX);
     Ranked { found: ranked, lost }
+}
+
+/// The same with the tools of a goal's clauses in turns. What goes by the very text, and what is down, stays where it is.
+fn in_turns(ranked: Vec<Found>, scorer: &GoalScorer<'_>) -> Vec<Found> {
+    let by_words = |found: &Found| !found.exact && found.health() != Health::Down;
+    let start = ranked.iter().take_while(|found| !by_words(found)).count();
+    let end = start + ranked[start..].iter().take(scorer.turned()).take_while(|found| by_words(found)).count();
+    let terms: Vec<(f32, Terms)> =
+        ranked[start..end].iter().map(|found| (found.score, terms_of(&found.instance.body()))).collect();
+    let mut slots: Vec<Option<Found>> = ranked.into_iter().map(Some).collect();
+    let order = scorer.turns(&terms).into_iter().map(|at| start + at);
+    let order: Vec<usize> = (0..start).chain(order).chain(end..slots.len()).collect();
+    order.into_iter().filter_map(|at| slots[at].take()).collect()
 }
 
 /// The counts of all zones together.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::DocId;
 use super::score::{Query, Scorer, Stats};
-use super::segment::{Posting, Removed, Segment};
+use super::segment::{Posting, Removed, Room, Segment};
 use super::terms::Terms;
 
 /// A segment and what was removed from it.
@@ -131,10 +131,12 @@ impl IndexSnapshot {
     ) -> Vec<(DocId, f32)> {
         let mut best = Best::new(limit);
         let mut sums = Vec::new();
+        let largest = self.parts.iter().map(|part| part.segment.len()).max().unwrap_or(0);
+        let mut room = Room::for_documents(largest);
         for (part, postings) in self.parts.iter().zip(postings) {
             sums.clear();
             sums.resize(part.segment.len(), 0.0);
-            part.segment.score(postings, scorer, &mut sums);
+            part.segment.score(postings, scorer, &mut sums, &mut room);
             for (&score, document) in sums.iter().zip(0u16..) {
                 if best.wants(score) && !part.removed.contains(document) {
                     let id = part.segment.id(document);

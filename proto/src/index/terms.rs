@@ -20,7 +20,7 @@ const WEIGHT_TEXT: u16 = 2;
 const WEIGHT_PARAMETER_TEXT: u16 = 1;
 
 /// Marks a term as a stem. No word contains it.
-const STEM_MARK: char = '~';
+pub(super) const STEM_MARK: char = '~';
 
 /// The searchable text of one tool, borrowed from wherever it lies.
 #[derive(Debug, Clone, Default)]

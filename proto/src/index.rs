@@ -16,6 +16,7 @@
 //! What must always hold: scores and statistics do not depend on how documents are spread over tail and segments, removed
 //! documents are counted nowhere, and no single change costs more than a bounded step, however large the zone is.
 
+mod confidence;
 mod filter;
 mod goal;
 mod levels;
@@ -27,6 +28,7 @@ mod synonyms;
 mod terms;
 mod words;
 
+pub use confidence::{CONFIDENCE_MIN, Evidence, RIVALS_MAX, confidences};
 pub use filter::{FILTER_BYTES_MAX, Filter};
 pub use goal::{Goal, GoalScorer};
 pub use levels::Index;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::synonyms::others;
-use super::terms::{STEM_MARK, Terms, push_terms};
+use super::terms::{STEM_MARK, Terms, counted, push_terms};
 use super::words::each_word;
 
 /// Further terms of a question are ignored (a word usually gives two: itself and its stem).
@@ -152,6 +152,23 @@ impl Query {
         starts.zip(self.ends.iter().copied()).map(|(start, end)| usize::from(start)..usize::from(end))
     }
 
+    /// How much of a stem it says: all of its own, half of one that may stand for another.
+    pub(super) fn says_stem(&self, stem: &str) -> f32 {
+        let Ok(at) = self.terms.binary_search_by(|term| (**term).cmp(stem)) else { return 0.0 };
+        let is_own = |member: &Member| usize::from(member.term) == at && !member.is_synonym();
+        if self.members.iter().any(is_own) { 1.0 } else { 0.5 }
+    }
+
+    /// A word for each concept, as the question says it.
+    pub fn words(&self) -> Vec<&str> {
+        let word = |members: std::ops::Range<usize>| {
+            let mut own = self.members[members].iter().filter(|member| !member.is_synonym());
+            let first = own.next().map_or("", |member| &*self.terms[usize::from(member.term)]);
+            first.trim_start_matches(STEM_MARK)
+        };
+        self.concepts().map(word).collect()
+    }
+
     /// The members of all concepts.
     pub(super) fn members(&self) -> &[Member] {
         &self.members
@@ -163,7 +180,7 @@ impl Query {
 pub struct Stats {
     /// Documents in the collection.
     pub documents: u64,
-    /// The sum of the documents' lengths.
+    /// The sum of the documents' lengths, long ones cut.
     pub total_length: u64,
     /// How many documents have each of the query's terms.
     pub document_frequency: Vec<u64>,
@@ -178,7 +195,7 @@ impl Stats {
     /// Adds one document to statistics of that query.
     pub fn count(&mut self, query: &Query, terms: &Terms) {
         self.documents += 1;
-        self.total_length += u64::from(terms.length());
+        self.total_length += counted(terms.length());
         for (count, term) in self.document_frequency.iter_mut().zip(query.terms()) {
             *count += u64::from(terms.weight(term) > 0);
         }
@@ -238,7 +255,20 @@ impl<'q> Scorer<'q> {
         self.each_part(terms).fold(0.0, |sum, part| sum + part)
     }
 
-    /// What each concept adds to the score of a document, in order; 0 where it has none of its words.
+    /// What each concept adds to the score of a document, in order; 0 where it has none of its words. The score is their sum.
+    pub fn parts(&self, terms: &Terms) -> Box<[f32]> {
+        self.each_part(terms).collect()
+    }
+
+    /// What each concept can bring at most.
+    pub fn worths(&self) -> Vec<f64> {
+        let worth = |members: std::ops::Range<usize>| {
+            let own = self.query.members[members.clone()].iter().zip(&self.rarities[members]);
+            own.filter(|(member, _)| !member.is_synonym()).map(|(_, rarity)| f64::from(*rarity)).sum()
+        };
+        self.query.concepts().map(worth).collect()
+    }
+
     fn each_part(&self, terms: &Terms) -> impl Iterator<Item = f32> {
         let saturation = self.saturation(terms.length());
         self.query.concepts().map(move |members| {

@@ -374,8 +374,8 @@ mod tests {
 
     #[test]
     fn words_of_a_line_stand_for_each_other_in_any_form() {
-        assert!(others("film").iter().any(|other| &**other == "movi"));
-        assert!(others("movi").iter().any(|other| &**other == "film"));
+        assert!(others("film").iter().any(|other| &**other == "movy"));
+        assert!(others("movy").iter().any(|other| &**other == "film"));
         assert!(others("nosuchword").is_empty());
     }
 

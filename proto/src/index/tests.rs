@@ -14,7 +14,7 @@ impl Model {
         let having = |term: &str| self.0.values().filter(|terms| terms.weight(term) > 0).count() as u64;
         Stats {
             documents: self.0.len() as u64,
-            total_length: self.0.values().map(|terms| u64::from(terms.length())).sum(),
+            total_length: self.0.values().map(|terms| terms::counted(terms.length())).sum(),
             document_frequency: query.terms().iter().map(|term| having(term)).collect(),
         }
     }
@@ -267,7 +267,7 @@ fn what_is_kept_is_bounded() {
     let forms = (0..200).map(|n| format!("{} word{n} ", common.split(' ').nth(n % 20).unwrap_or_default()));
     assert!(Query::parse(&forms.collect::<String>()).terms().len() <= QUERY_TERMS_MAX);
     let loud = "again ".repeat(100_000);
-    assert_eq!(Terms::of(&Document { name: &loud, ..Document::default() }).weight("again"), u16::MAX);
+    assert_eq!(Terms::of(&Document { name: &loud, ..Document::default() }).weight("again"), terms::TERM_WEIGHT_MAX);
 }
 
 #[test]

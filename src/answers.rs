@@ -68,6 +68,8 @@ pub struct Resolution {
     pub trace: Vec<Step>,
     /// What zones offered and is not shown, best first, for who wants to see the hops.
     pub lost: Vec<Lost>,
+    /// Where nothing is offered because nothing is likely, what comes nearest.
+    pub nearest: Vec<Lost>,
     /// Where to ask on, for who asked this node alone.
     pub referrals: Vec<Referral>,
     /// Tools held by the zones that answered.
@@ -133,6 +135,8 @@ fn why_lost(why: &Why) -> String {
         Why::Down { place } => format!("down, so it comes last: {place}th"),
         Why::Same(name) => format!("the same definition as {name}, and told with it"),
         Why::Shadowed(zone) => format!("{zone} owns its name"),
+        Why::Unlikely { missing } if missing.is_empty() => "too little of what it says was asked for".to_owned(),
+        Why::Unlikely { missing } => format!("it says nothing of {}", missing.join(", ")),
     }
 }
 
@@ -143,6 +147,10 @@ pub struct Hit {
     pub rank: usize,
     /// 0 to 1, for people; 1 for a tool found by its name.
     pub score: f32,
+    /// How likely it is what was sought, 0 to 1.
+    pub confidence: f32,
+    /// What each word of the question brings to the score, the most first.
+    pub parts: Vec<(String, f32)>,
     /// Found by its very name.
     pub exact: bool,
     /// `server/original`.
@@ -218,7 +226,7 @@ impl Hit {
         self.instances.iter().map(|instance| instance.health).min().unwrap_or(Health::Unknown)
     }
 
-    fn new(rank: usize, found: &Found, outcome: &Outcome, calls: Option<&Sight>) -> Self {
+    fn new(rank: usize, found: &Found, ranked: &Ranked, outcome: &Outcome, calls: Option<&Sight>) -> Self {
         let body = found.instance.body();
         let record = &found.instance.signed.record;
         let (source, checked) = &outcome.answers[found.answer];
@@ -229,6 +237,8 @@ impl Hit {
         let mut hit = Self {
             rank,
             score: if found.exact { 1.0 } else { found.share },
+            confidence: found.confidence,
+            parts: parts_of(found, ranked),
             exact: found.exact,
             id: format!("{}/{}", body.server, body.original),
             name: found.name.to_string(),
@@ -267,6 +277,14 @@ impl Hit {
     }
 }
 
+/// What each word of the question brings, as parts of what a tool could reach; they add up to the score.
+fn parts_of(found: &Found, ranked: &Ranked) -> Vec<(String, f32)> {
+    let parts = ranked.words.iter().zip(&found.parts).filter(|(_, part)| **part > 0.0);
+    let mut parts: Vec<(String, f32)> = parts.map(|(word, part)| (word.clone(), part / ranked.ceiling)).collect();
+    parts.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    parts
+}
+
 fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
@@ -293,7 +311,7 @@ impl Resolution {
         trace_id: String,
     ) -> Self {
         let found = (1..).zip(&ranked.found);
-        let hits: Vec<Hit> = found.map(|(rank, found)| Hit::new(rank, found, outcome, calls)).collect();
+        let hits: Vec<Hit> = found.map(|(rank, found)| Hit::new(rank, found, ranked, outcome, calls)).collect();
         let fresh = outcome.answers.iter().filter(|(source, _)| *source != Source::L3);
         let answered = u32::try_from(fresh.clone().count()).unwrap_or(u32::MAX);
         let silent: Vec<String> = outcome.silent.iter().map(|silent| silent.zone.clone()).collect();
@@ -318,6 +336,7 @@ impl Resolution {
             continues_after: continues_after(outcome),
             trace: trace_of(outcome),
             lost: ranked.lost.clone(),
+            nearest: ranked.nearest.clone(),
             referrals: Vec::new(),
             documents: fresh.clone().map(|(_, checked)| checked.answer.documents).sum(),
             took,
@@ -353,6 +372,7 @@ impl Resolution {
         }
         feed(&format!("{} {} {:?}", self.asked, self.skipped, self.denied_by));
         self.silent.iter().chain([&String::new()]).chain(&self.near).for_each(|text| feed(text));
+        self.nearest.iter().for_each(|near| feed(&format!("{} {}", near.name, near.confidence)));
         format!("{hash:016x}")
     }
 }
@@ -579,18 +599,24 @@ fn aged(resolution: &Resolution, age: Duration) -> Resolution {
 
 #[cfg(test)]
 mod tests {
+    use aop_proto::name::FullName;
+
     use super::*;
 
     #[test]
     fn whatever_a_reader_would_notice_changes_the_mark() {
         let hit = Hit { name: "echo.demo.lab".to_owned(), ..Hit::default() };
         let base = Resolution { hits: vec![hit.clone()], ..Resolution::default() };
+        let name = FullName::parse("echo.demo.lab").expect("a name");
+        let why = Why::Unlikely { missing: Vec::new() };
+        let unlikely = Lost { name, zone: ZoneName::parse("lab").expect("a zone"), share: 0.1, confidence: 0.01, why };
         let with = |hit: Hit| Resolution { hits: vec![hit], ..base.clone() };
         let changed = [
             with(Hit { also: vec!["echo.spare.lab".to_owned()], ..hit.clone() }),
             with(Hit { clash: true, ..hit.clone() }),
             with(Hit { stale: true, ..hit.clone() }),
             with(Hit { score: 0.5, ..hit }),
+            Resolution { nearest: vec![unlikely], ..base.clone() },
             Resolution { near: vec!["echo.demo.lib".to_owned()], ..base.clone() },
             Resolution { skipped: 1, ..base.clone() },
             Resolution { denied_by: Some("lab".to_owned()), ..base.clone() },

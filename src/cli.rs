@@ -12,6 +12,7 @@
 
 mod arguments;
 mod audit;
+mod bench;
 mod cache;
 mod call;
 mod client;
@@ -156,6 +157,7 @@ enum Command {
     Audit(audit::Audit),
     Export(transfer::Export),
     Import(transfer::Import),
+    Bench(bench::Bench),
     #[command(subcommand)]
     Token(tokens::Token),
     Mcp(mcp::Mcp),
@@ -228,6 +230,7 @@ async fn dispatch(command: Command, context: &mut Context) -> anyhow::Result<Exi
         Command::Audit(command) => command.run(context).await,
         Command::Export(command) => command.run(context).await,
         Command::Import(command) => command.run(context).await,
+        Command::Bench(command) => command.run(context).await,
         Command::Token(command) => command.run(context).await,
         Command::Mcp(command) => command.run(context).await,
         Command::Config(command) => command.run(context),

@@ -357,6 +357,7 @@ impl Handle {
         }
         let mut near = found.near.clone();
         near.extend(found.hits.iter().map(|hit| hit.name.clone()));
+        near.extend(found.nearest.iter().map(|near| near.name.to_string()));
         let mut offered = BTreeSet::new();
         near.retain(|name| offered.insert(name.clone()));
         near.truncate(NEAR_MAX);

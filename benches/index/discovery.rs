@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aop_proto::index::{DocId, Index, IndexSnapshot, Query, Scorer, Stats, Terms};
+use aop_proto::index::{DocId, Goal, Index, IndexSnapshot, Query, Stats, Terms};
 use serde_json::Value;
 
 /// What each zone answers when the collection is spread over several.
@@ -44,15 +44,15 @@ fn main() -> Result<(), Failure> {
         let own = catalogues.iter().find(|(_, tools)| asked[0].is_about(tools));
         let Some((_, own)) = own else { continue };
         let collection = Collection::of(own.iter().collect());
-        report("own", set, &collection, asked, |query| collection.best(query));
+        report("own", set, &collection, asked, |goal| collection.best(goal));
     }
     let joint = Collection::of(everything.clone());
     for (set, asked) in &questions {
-        report("joint", set, &joint, asked, |query| joint.best(query));
+        report("joint", set, &joint, asked, |goal| joint.best(goal));
     }
     let zones = by_zone(&everything);
     for (set, asked) in &questions {
-        report("8 zones", set, &joint, asked, |query| ask_zones(&zones, query));
+        report("8 zones", set, &joint, asked, |goal| ask_zones(&zones, goal));
     }
     speed(&everything, &questions);
     Ok(())
@@ -144,9 +144,8 @@ impl Collection {
         &self.ids[document.0 as usize]
     }
 
-    fn best(&self, query: &Query) -> Vec<&str> {
-        let found = self.snapshot.search(query, DEPTH, &|_| true);
-        found.into_iter().take(DEPTH).map(|(document, _)| self.id(document)).collect()
+    fn best(&self, goal: &Goal) -> Vec<&str> {
+        ask_zones(std::slice::from_ref(self), goal)
     }
 }
 
@@ -162,7 +161,8 @@ fn by_zone(tools: &[&Tool]) -> Vec<Collection> {
 }
 
 /// What an asker does: every zone ranks by what it knows itself, the asker scores the candidates again with merged statistics.
-fn ask_zones<'z>(zones: &'z [Collection], query: &Query) -> Vec<&'z str> {
+fn ask_zones<'z>(zones: &'z [Collection], goal: &Goal) -> Vec<&'z str> {
+    let query = goal.whole();
     let mut merged = Stats::default();
     let mut candidates = Vec::new();
     for zone in zones {
@@ -170,13 +170,15 @@ fn ask_zones<'z>(zones: &'z [Collection], query: &Query) -> Vec<&'z str> {
         let found = zone.snapshot.search(query, ZONE_CANDIDATES, &|_| true);
         candidates.extend(found.into_iter().take(ZONE_CANDIDATES).map(|(document, _)| (zone, document)));
     }
-    let scorer = Scorer::new(query, &merged);
-    let scored = candidates
-        .into_iter()
-        .map(|(zone, document)| (scorer.score(&zone.terms[document.0 as usize]), zone.id(document)));
-    let mut scored: Vec<(f32, &str)> = scored.collect();
+    let scorer = goal.scorer(&merged);
+    let scored = candidates.into_iter().map(|(zone, document)| {
+        let terms = &zone.terms[document.0 as usize];
+        (scorer.whole.score(terms), zone.id(document), terms)
+    });
+    let mut scored: Vec<(f32, &str, &Arc<Terms>)> = scored.collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    scored.into_iter().take(DEPTH).map(|(_, id)| id).collect()
+    let terms: Vec<(f32, Terms)> = scored.iter().map(|(score, _, terms)| (*score, Terms::clone(terms))).collect();
+    scorer.turns(&terms).into_iter().take(DEPTH).map(|at| scored[at].1).collect()
 }
 
 fn report<'c>(
@@ -184,11 +186,11 @@ fn report<'c>(
     set: &str,
     collection: &Collection,
     asked: &[Question],
-    best: impl Fn(&Query) -> Vec<&'c str>,
+    best: impl Fn(&Goal) -> Vec<&'c str>,
 ) {
     let mut sums = [0.0; 4];
     for question in asked {
-        let found = best(&Query::parse(&question.text));
+        let found = best(&Goal::parse(&question.text));
         for (sum, figure) in sums.iter_mut().zip(figures(&found, &question.groups)) {
             *sum += figure;
         }

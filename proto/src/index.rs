@@ -16,16 +16,21 @@
 //! What must always hold: scores and statistics do not depend on how documents are spread over tail and segments, removed
 //! documents are counted nowhere, and no single change costs more than a bounded step, however large the zone is.
 
+mod confidence;
 mod filter;
+mod goal;
 mod levels;
 mod score;
 mod segment;
 mod snapshot;
 mod stem;
+mod synonyms;
 mod terms;
 mod words;
 
+pub use confidence::{CONFIDENCE_MIN, Evidence, RIVALS_MAX, confidences};
 pub use filter::{FILTER_BYTES_MAX, Filter};
+pub use goal::{Goal, GoalScorer};
 pub use levels::Index;
 pub use score::{QUERY_TERMS_MAX, Query, Scorer, Stats, score};
 pub use snapshot::IndexSnapshot;

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::index::{Query, Scorer, Stats};
+use crate::index::{CONFIDENCE_MIN, Evidence, Goal, GoalScorer, Query, Stats, Terms, confidences};
 use crate::name::{FullName, ZoneName};
+use crate::params::CANDIDATES_MIN;
 use crate::trust::answers::Checked;
 use crate::wire::message::{Form, Health, Instance, Question};
 use crate::zone::{ToolInstance, aliases, terms_of};
@@ -25,6 +26,10 @@ pub struct Found {
     pub score: f32,
     /// The same as a part of what a tool could reach with this question, 0 to 1; for people.
     pub share: f32,
+    /// How likely it is what was sought, 0 to 1; 1 for what was found by its very name.
+    pub confidence: f32,
+    /// What each word of the question brings to the score; parallel to [`Ranked::words`].
+    pub parts: Box<[f32]>,
     /// Found by its very name.
     pub exact: bool,
     /// Everybody who serves it.
@@ -44,7 +49,19 @@ pub struct Ranked {
     pub found: Vec<Found>,
     /// The best of the others, at most [`LOST_MAX`].
     pub lost: Vec<Lost>,
+    /// Where nothing was found that is likely enough, the best [`NEAREST_MAX`] of what was not offered.
+    pub nearest: Vec<Lost>,
+    /// The telling words of a question in words.
+    pub words: Vec<String>,
+    /// What a tool could reach with the question.
+    pub ceiling: f32,
 }
+
+/// Those told of where nothing is offered.
+pub const NEAREST_MAX: usize = 3;
+
+/// Words that are named as missing in one of them.
+const MISSING_MAX: usize = 5;
 
 /// Those told of that were not shown.
 pub const LOST_MAX: usize = 20;
@@ -58,6 +75,8 @@ pub struct Lost {
     pub zone: ZoneName,
     /// Its part of what a tool could reach with the question, 0 to 1.
     pub share: f32,
+    /// How likely it is what was sought, 0 to 1.
+    pub confidence: f32,
     /// Why.
     pub why: Why,
 }
@@ -79,6 +98,11 @@ pub enum Why {
     Same(FullName),
     /// A deeper zone owns its name.
     Shadowed(ZoneName),
+    /// It is not likely to be what was sought; nothing is.
+    Unlikely {
+        /// Words of the question that it says nothing of, the rarest first.
+        missing: Vec<String>,
+    },
 }
 
 impl Found {
@@ -88,7 +112,7 @@ impl Found {
     }
 
     fn lost(self, why: Why) -> Lost {
-        Lost { name: self.name, zone: self.zone, share: self.share, why }
+        Lost { name: self.name, zone: self.zone, share: self.share, confidence: self.confidence, why }
     }
 }
 
@@ -96,8 +120,9 @@ impl Found {
 /// are one, with the names of all. Deterministic.
 pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> + Clone) -> Ranked {
     // Only words are weighed.
-    let query = (question.form == Form::Words).then(|| Query::parse(&question.text));
-    let scorer = query.as_ref().map(|query| Scorer::new(query, &stats_of(answers.clone())));
+    let goal = (question.form == Form::Words).then(|| Goal::parse(&question.text));
+    let scorer = goal.as_ref().map(|goal| goal.scorer(&stats_of(answers.clone())));
+    let ceiling = scorer.as_ref().map_or(0.0, |scorer| scorer.whole.ceiling());
     let asked = question.text.trim().to_lowercase();
     let mut best: BTreeMap<FullName, Found> = BTreeMap::new();
     let mut lost = Vec::new();
@@ -107,13 +132,26 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
             let Some(instance) = ToolInstance::read(signed) else { continue };
             let (name, zone, body) = (instance.name(), zone.clone(), instance.body());
             let exact = name.key() == asked || aliases(&name, &body).contains(&asked);
-            let score = scorer.as_ref().map_or(0.0, |scorer| scorer.score(&terms_of(&body)));
-            let ceiling = scorer.as_ref().map_or(0.0, Scorer::ceiling);
+            let parts = scorer.as_ref().map_or_else(Box::default, |scorer| scorer.whole.parts(&terms_of(&body)));
+            let score = parts.iter().fold(0.0, |sum, part| sum + part);
             let share = if score > 0.0 { score / ceiling } else { 0.0 };
             let (instances, clash) = (candidate.instances.clone(), candidate.clash);
             let (answer, also) = (at, Vec::new());
-            let found =
-                Found { name: name.clone(), zone, instance, score, share, exact, instances, clash, answer, also };
+            let confidence = if exact { 1.0 } else { 0.0 };
+            let found = Found {
+                name: name.clone(),
+                zone,
+                instance,
+                score,
+                share,
+                confidence,
+                parts,
+                exact,
+                instances,
+                clash,
+                answer,
+                also,
+            };
             // A name can stand in a parent and in a child of it only while a delegation is young: the deeper zone owns it.
             let shadowed = match best.get(&name) {
                 Some(known) if known.zone.depth() >= found.zone.depth() => Some((found, known.zone.clone())),
@@ -132,18 +170,71 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
             (b.exact, down(a)).cmp(&(a.exact, down(b))).then(b.score.total_cmp(&a.score)).then(a.name.cmp(&b.name))
         });
     }
-    if question.form == Form::Words {
-        ranked = grouped(ranked, &mut lost);
+    // One zone offers no more than this: what several offer must not be looked at any deeper, or they would answer otherwise than one.
+    let exact = ranked.iter().filter(|found| found.exact).count();
+    let offered = match question.form {
+        Form::Words => (question.limit as usize).max(CANDIDATES_MIN).saturating_add(exact).min(ranked.len()),
+        Form::Exact | Form::List => ranked.len(),
+    };
+    let beyond = ranked.split_off(offered);
+    let (mut nearest, mut words) = (Vec::new(), Vec::new());
+    if let (Some(goal), Some(scorer)) = (&goal, &scorer) {
+        words = goal.whole().words().into_iter().map(str::to_owned).collect();
+        weigh(&mut ranked, goal.whole(), scorer);
+        if ranked.iter().all(|found| found.confidence < CONFIDENCE_MIN) {
+            let unlikely = |found: Found| {
+                let missing = missing(&found, &words, scorer);
+                found.lost(Why::Unlikely { missing })
+            };
+            nearest = ranked.drain(..).take(NEAREST_MAX).map(unlikely).collect();
+        }
+        ranked = in_turns(grouped(ranked, &mut lost), scorer);
     }
     let limit = ranked.len().min(question.limit as usize);
-    for (at, found) in ranked.drain(limit..).enumerate().take(LOST_MAX) {
+    for (at, found) in ranked.drain(limit..).chain(beyond).enumerate().take(LOST_MAX) {
         let place = limit + at + 1;
         let is_down = found.health() == Health::Down;
         lost.push(found.lost(if is_down { Why::Down { place } } else { Why::Worse { place } }));
     }
     lost.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| a.name.cmp(&b.name)));
     lost.truncate(LOST_MAX);
-    Ranked { found: ranked, lost }
+    Ranked { found: ranked, lost, nearest, words, ceiling }
+}
+
+/// Says of each how likely it is what was sought, held against the best by score.
+fn weigh(ranked: &mut [Found], query: &Query, scorer: &GoalScorer<'_>) {
+    let mut order: Vec<usize> = (0..ranked.len()).filter(|at| !ranked[*at].exact).collect();
+    order.sort_by(|a, b| ranked[*b].score.total_cmp(&ranked[*a].score).then(a.cmp(b)));
+    let evidence = order.iter().map(|at| {
+        let found = &ranked[*at];
+        Evidence { parts: &found.parts, named: query.says(found.instance.body().original) }
+    });
+    let likely = confidences(&scorer.whole, &evidence.collect::<Vec<_>>());
+    for (at, confidence) in order.into_iter().zip(likely) {
+        ranked[at].confidence = confidence;
+    }
+}
+
+/// The words of the question that a tool says nothing of, the rarest first.
+fn missing(found: &Found, words: &[String], scorer: &GoalScorer<'_>) -> Vec<String> {
+    let worths = scorer.whole.worths();
+    let mut missing: Vec<usize> =
+        (0..words.len()).filter(|at| found.parts.get(*at).is_none_or(|part| *part <= 0.0)).collect();
+    missing.sort_by(|a, b| worths[*b].total_cmp(&worths[*a]).then(a.cmp(b)));
+    missing.into_iter().take(MISSING_MAX).map(|at| words[at].clone()).collect()
+}
+
+/// The same with the tools of a goal's clauses in turns. What goes by the very text, and what is down, stays where it is.
+fn in_turns(ranked: Vec<Found>, scorer: &GoalScorer<'_>) -> Vec<Found> {
+    let by_words = |found: &Found| !found.exact && found.health() != Health::Down;
+    let start = ranked.iter().take_while(|found| !by_words(found)).count();
+    let end = start + ranked[start..].iter().take(scorer.turned()).take_while(|found| by_words(found)).count();
+    let terms: Vec<(f32, Terms)> =
+        ranked[start..end].iter().map(|found| (found.score, terms_of(&found.instance.body()))).collect();
+    let mut slots: Vec<Option<Found>> = ranked.into_iter().map(Some).collect();
+    let order = scorer.turns(&terms).into_iter().map(|at| start + at);
+    let order: Vec<usize> = (0..start).chain(order).chain(end..slots.len()).collect();
+    order.into_iter().filter_map(|at| slots[at].take()).collect()
 }
 
 /// The counts of all zones together.

@@ -533,3 +533,65 @@ fn among_honest_nodes_nothing_is_refused() {
         assert_eq!(world.view(host).unwrap().counts.refused, 0, "{host:?}");
     }
 }
+
+/// No score travels, and every asker has the same counts and texts: it makes no difference over how many zones tools are spread.
+#[test]
+fn eight_zones_answer_what_one_zone_that_holds_everything_answers() {
+    const ZONES: [&str; 8] = ["arts", "bank", "city", "desk", "earth", "food", "games", "health"];
+    let things =
+        ["invoice", "glacier", "recipe", "violin", "passport", "volcano", "tulip", "novel", "meteor", "engine"];
+    let tool = |n: usize| {
+        let (verb, thing) = (["find", "create", "measure", "translate", "book"][n % 5], things[n / 5 % 10]);
+        let more =
+            ["by its place", "of this year with all its parts", "and say what it costs", "for a friend"][n / 7 % 4];
+        (format!("{verb}_{thing}"), format!("Lets you {verb} the {thing} {more}."))
+    };
+    let tools: Vec<(String, String)> = (0..200).map(tool).collect();
+    let written = |part: usize, of: usize| {
+        let of_part = tools.iter().enumerate().filter(move |(n, _)| n % of == part);
+        let by_server = |server: usize| of_part.clone().filter(move |(n, _)| n / 50 == server);
+        (0..4)
+            .map(|at| by_server(at).map(|(_, (name, text))| (name.as_str(), text.as_str())).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
+    let servers = ["alpha", "beta", "gamma", "delta"];
+    let mut one = World::new(31);
+    let whole = one.boot(Spec::new("whole", 1));
+    let mut eight = World::new(32);
+    let root = eight.boot(Spec::new(".", 1));
+    let zones: Vec<HostId> = (2..).zip(ZONES).map(|(host, zone)| eight.boot(Spec::new(zone, host).parent(1))).collect();
+    one.run_for(SETTLED);
+    eight.run_for(SETTLED);
+    for (server_name, tools) in servers.iter().zip(written(0, 1)) {
+        one.write_through(whole, server(server_name, &tools)).unwrap();
+    }
+    for (at, zone) in zones.iter().enumerate() {
+        for (server_name, tools) in servers.iter().zip(written(at, ZONES.len())).filter(|(_, tools)| !tools.is_empty())
+        {
+            eight.write_through(*zone, server(server_name, &tools)).unwrap();
+        }
+    }
+    one.run_for(SETTLED);
+    eight.run_for(SETTLED);
+    let ids = |answered: &Answered| {
+        assert!(!answered.outcome.is_partial(), "{:?}", answered.outcome.silent);
+        let found = answered.found.iter().map(|found| {
+            let body = found.instance.body();
+            (format!("{}/{}", body.server, body.original), found.score.to_bits(), found.confidence.to_bits())
+        });
+        found.collect::<Vec<_>>()
+    };
+    for asked in [
+        "measure a glacier",
+        "which film costs what it says",
+        "find the volcano by its place. Then translate a novel for a friend, and create a recipe",
+        "a book about violins",
+        "passport",
+    ] {
+        let expected = ids(&one.resolve(whole, words(asked)));
+        assert!(!expected.is_empty(), "{asked}");
+        for host in [root, zones[0], zones[7]] {
+            assert_eq!(ids(&eight.resolve(host, words(asked))), expected, "{asked}");
+        }
+    }
+}

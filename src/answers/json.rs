@@ -24,6 +24,9 @@ impl Resolution {
             },
             "results": self.hits.iter().map(|hit| hit.to_json(with)).collect::<Vec<_>>(),
         });
+        if !self.nearest.is_empty() {
+            object["nearest"] = self.nearest_json();
+        }
         if self.hits.is_empty() && !self.near.is_empty() {
             object["did_you_mean"] = json!(self.near);
         }
@@ -35,7 +38,7 @@ impl Resolution {
         }
         if with.trace {
             let lost = self.lost.iter().map(|lost| {
-                let score = (f64::from(lost.share) * 1000.0).round() / 1000.0;
+                let score = thousandths(lost.share);
                 json!({"name": lost.name.as_str(), "zone": lost.zone.as_str(), "score": score, "why": why_lost(&lost.why)})
             });
             object["lost"] = lost.collect();
@@ -49,6 +52,22 @@ impl Resolution {
         }
         object
     }
+
+    /// What comes nearest where nothing is offered, and why it is not.
+    pub fn nearest_json(&self) -> Value {
+        let near = self.nearest.iter().map(|near| {
+            json!({
+                "name": near.name.as_str(), "zone": near.zone.as_str(), "score": thousandths(near.share),
+                "confidence": thousandths(near.confidence), "why": why_lost(&near.why),
+            })
+        });
+        near.collect()
+    }
+}
+
+/// As it is told: nobody needs more than three digits.
+fn thousandths(share: f32) -> f64 {
+    (f64::from(share) * 1000.0).round() / 1000.0
 }
 
 impl Referral {
@@ -73,7 +92,8 @@ impl Hit {
             "server": self.server,
             "title": self.title,
             "description": self.description,
-            "score": (f64::from(self.score) * 1000.0).round() / 1000.0,
+            "score": thousandths(self.score),
+            "confidence": thousandths(self.confidence),
             "exact": self.exact,
             "source": self.source,
             "authoritative": self.authoritative,
@@ -88,6 +108,10 @@ impl Hit {
         });
         if !self.obstacles.is_empty() {
             object["why_not"] = self.obstacles.iter().map(Obstacle::to_json).collect();
+        }
+        if with.trace && !self.parts.is_empty() {
+            let parts = self.parts.iter().map(|(word, part)| (word.clone(), json!(thousandths(*part))));
+            object["score_parts"] = parts.collect::<Map<String, Value>>().into();
         }
         if self.clash {
             object["clash"] = json!(true);
@@ -109,7 +133,8 @@ impl Hit {
         let mut object = Map::new();
         object.insert("schema".into(), "aop.tool/1".into());
         if let Value::Object(result) = self.to_json(Show { trace: false, schema: true }) {
-            object.extend(result.into_iter().filter(|(key, _)| key != "rank" && key != "score"));
+            object
+                .extend(result.into_iter().filter(|(key, _)| !["rank", "score", "confidence"].contains(&key.as_str())));
         }
         let definition = self.definition_json();
         object.insert("annotations".into(), definition.get("annotations").cloned().unwrap_or(Value::Null));

@@ -134,7 +134,7 @@ impl Resolve {
                 .param_opt("mode", mode)
                 .param_opt("max_stale", self.max_stale.map(duration))
                 .param_opt("timeout", timeout.map(duration))
-                .flag("trace", self.trace)
+                .flag("trace", self.trace || self.explain)
                 .flag("schema", self.schema)
                 .flag("no_cache", self.no_cache)
                 .flag("no_recurse", self.no_recurse);
@@ -146,7 +146,7 @@ impl Resolve {
             }
             request
         } else {
-            let mut body = json!({"q": query, "tag": self.tag, "capability": self.capability, "trace": self.trace,
+            let mut body = json!({"q": query, "tag": self.tag, "capability": self.capability, "trace": self.trace || self.explain,
                 "schema": self.schema, "no_cache": self.no_cache, "no_recurse": self.no_recurse});
             let optional = [
                 ("n", self.limit.map(Value::from)),
@@ -199,6 +199,14 @@ impl Resolve {
         if value["results"].as_array().is_none_or(Vec::is_empty) {
             let problem = Problem::new(Kind::NameNotFound, format!("nothing found for `{}`", text::cut(query, 80)));
             let on = referrals(value).iter().find_map(|referral| referral["gateways"][0].as_str());
+            let nearest = names_of(&value["nearest"]);
+            let problem = match nearest.is_empty() {
+                true => problem,
+                false => problem.did_you_mean(nearest),
+            };
+            if out.for_people() {
+                value["nearest"].as_array().into_iter().flatten().for_each(|near| out.talk(&nearest_line(near)));
+            }
             out.problem(&problem.hint(match on {
                 Some(gateway) => format!("aop resolve {} @{}", text::shell_word(query), text::clean(gateway)),
                 None if self.exact => "aop resolve --search <words>".to_owned(),
@@ -388,6 +396,18 @@ fn lost(value: &Value) -> Table {
         table.row(vec![name(word("name")), plain(word("zone")), plain(score), plain(word("why"))]);
     }
     table
+}
+
+/// One of those that come nearest where nothing is offered, and why it is not.
+fn nearest_line(near: &Value) -> String {
+    let word = |key: &str| text::clean(near[key].as_str().unwrap_or("–"));
+    let confidence = near["confidence"].as_f64().unwrap_or_default();
+    format!("nearest: {} ({:.0} in 100), but {}", word("name"), confidence * 100.0, word("why"))
+}
+
+fn names_of(tools: &Value) -> Vec<String> {
+    let names = tools.as_array().into_iter().flatten().filter_map(|tool| tool["name"].as_str());
+    names.map(str::to_owned).collect()
 }
 
 fn referrals(value: &Value) -> &[Value] {

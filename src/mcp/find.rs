@@ -130,6 +130,9 @@ fn answer(query: &str, resolution: &Resolution, telling: Telling) -> Value {
     let tools: Vec<Value> = resolution.hits.iter().map(|hit| found(hit, telling.detail)).collect();
     let mut answer =
         json!({"query": query, "tools": tools, "partial": resolution.partial, "ttl_ms": millis(resolution.ttl)});
+    if !resolution.nearest.is_empty() {
+        answer["nearest"] = resolution.nearest_json();
+    }
     if !resolution.silent.is_empty() {
         answer["silent_zones"] = json!(resolution.silent);
     }
@@ -158,7 +161,7 @@ fn found(hit: &Hit, detail: Detail) -> Value {
             _ => clipped(&hit.description, SUMMARY_CHARS).into(),
         },
     );
-    for key in ["score", "title", "inputSchema", "outputSchema", "def_hash"] {
+    for key in ["score", "confidence", "title", "inputSchema", "outputSchema", "def_hash"] {
         if matches!(key, "def_hash") && detail != Detail::Schema {
             continue;
         }
@@ -182,6 +185,10 @@ fn found(hit: &Hit, detail: Detail) -> Value {
 fn tell(text: &mut String, query: &str, resolution: &Resolution, detail: Detail) {
     if resolution.hits.is_empty() {
         text.push_str(&format!("no tool found for \"{query}\"; try other words or list_zones\n"));
+        if !resolution.nearest.is_empty() {
+            let near: Vec<&str> = resolution.nearest.iter().map(|near| near.name.as_str()).collect();
+            text.push_str(&format!("nearest, but probably something else: {}\n", near.join(", ")));
+        }
     } else {
         text.push_str(&format!("{} found for \"{query}\":\n", count(resolution.hits.len(), "tool")));
     }
@@ -279,7 +286,8 @@ async fn look_up(handle: &Handle, by: &Caller, name: &str) -> Result<Arc<Resolut
         let words = name.replace(['.', '_', '-', '/'], " ");
         let near = Ask { query: words, mode: Mode::Search, limit: NEAR, ..Ask::default() };
         if let Ok(resolution) = handle.resolve(by, near).await {
-            problem.did_you_mean = resolution.hits.iter().map(|hit| hit.name.clone()).collect();
+            let nearest = resolution.nearest.iter().map(|near| near.name.to_string());
+            problem.did_you_mean = resolution.hits.iter().map(|hit| hit.name.clone()).chain(nearest).collect();
         }
     }
     Err(problem)

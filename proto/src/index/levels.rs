@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use super::DocId;
 use super::segment::{Merge, Removed, SEGMENT_DOCUMENTS_MAX, Segment, can_merge};
 use super::snapshot::{IndexSnapshot, Part};
-use super::terms::Terms;
+use super::terms::{Terms, counted};
 
 /// Documents that wait to be sealed. Each costs every search a few lookups.
 const TAIL_MAX: usize = 32;
@@ -70,7 +70,7 @@ impl Index {
         let terms = terms.into();
         let work = MERGE_POSTINGS_PER_CHANGE + MERGE_POSTINGS_PER_TERM * terms.len();
         self.documents += 1;
-        self.total_length += u64::from(terms.length());
+        self.total_length += counted(terms.length());
         self.tail.push((id, terms));
         if self.tail.len() >= TAIL_MAX {
             let segment = Segment::seal(&self.tail);
@@ -128,7 +128,7 @@ impl Index {
             part.segment.length(document)
         };
         self.documents -= 1;
-        self.total_length -= u64::from(length);
+        self.total_length -= counted(length);
         true
     }
 

@@ -50,6 +50,20 @@ impl Posting {
     }
 }
 
+/// Where the parts of one concept are gathered: what its own words bring to each document, and what others that stand for it do.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    parts: Vec<[f32; 2]>,
+    touched: Vec<u16>,
+}
+
+impl Room {
+    /// For segments of so many documents.
+    pub(super) fn for_documents(documents: usize) -> Self {
+        Self { parts: vec![[0.0; 2]; documents], touched: Vec::new() }
+    }
+}
+
 impl Segment {
     /// Turns fresh documents into a segment.
     pub(super) fn seal(fresh: &[(DocId, Arc<Terms>)]) -> Self {
@@ -125,12 +139,39 @@ impl Segment {
         found.collect()
     }
 
-    /// Adds every document's score to `sums`, which has a zero for each. The order of additions is that of [`Scorer::score`].
-    pub(super) fn score(&self, postings: &[&[Posting]], scorer: &Scorer<'_>, sums: &mut [f32]) {
-        for (postings, &rarity) in postings.iter().zip(scorer.rarities()) {
-            for posting in *postings {
-                let document = usize::from(posting.document);
-                sums[document] += part(rarity, posting.weight, scorer.saturation(self.lengths[document]));
+    /// Adds every document's score to `sums`, which has a zero for each; the order of additions is that of [`Scorer::score`].
+    /// `room` is as long, and is left as it was.
+    pub(super) fn score(&self, postings: &[&[Posting]], scorer: &Scorer<'_>, sums: &mut [f32], room: &mut Room) {
+        let part_of = |posting: &Posting, rarity: f32| {
+            part(rarity, posting.weight, scorer.saturation(self.lengths[posting.document()]))
+        };
+        for range in scorer.query().concepts() {
+            let members = scorer.query().members()[range.clone()].iter().zip(&scorer.rarities()[range]);
+            let found = members.map(|(member, &rarity)| (*member, rarity, postings[usize::from(member.term)]));
+            let mut found = found.filter(|(_, _, postings)| !postings.is_empty());
+            let Some((first, rarity, its)) = found.next() else { continue };
+            let Some(second) = found.next() else {
+                its.iter().for_each(|posting| sums[posting.document()] += part_of(posting, rarity));
+                continue;
+            };
+            for (member, rarity, postings) in [(first, rarity, its), second].into_iter().chain(found) {
+                for posting in postings {
+                    let part = part_of(posting, rarity);
+                    let [own, other] = &mut room.parts[posting.document()];
+                    if *own == 0.0 && *other == 0.0 {
+                        room.touched.push(posting.document);
+                    }
+                    if member.is_synonym() {
+                        *other = other.max(part);
+                    } else {
+                        *own += part;
+                    }
+                }
+            }
+            for document in room.touched.drain(..) {
+                let document = usize::from(document);
+                let [own, other] = std::mem::take(&mut room.parts[document]);
+                sums[document] += own.max(other);
             }
         }
     }

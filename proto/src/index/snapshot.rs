@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::DocId;
 use super::score::{Query, Scorer, Stats};
-use super::segment::{Posting, Removed, Segment};
-use super::terms::Terms;
+use super::segment::{Posting, Removed, Room, Segment};
+use super::terms::{Terms, counted};
 
 /// A segment and what was removed from it.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ impl IndexSnapshot {
         self.documents == 0
     }
 
-    /// The sum of the documents' lengths.
+    /// The sum of the documents' lengths, long ones cut.
     pub const fn total_length(&self) -> u64 {
         self.total_length
     }
@@ -71,7 +71,7 @@ impl IndexSnapshot {
                 .collect();
             for (&passes, document) in passes.iter().zip(0u16..) {
                 stats.documents += u64::from(passes);
-                stats.total_length += if passes { u64::from(part.segment.length(document)) } else { 0 };
+                stats.total_length += if passes { counted(part.segment.length(document)) } else { 0 };
             }
             for (count, postings) in stats.document_frequency.iter_mut().zip(part.segment.look_up(query)) {
                 *count += postings.iter().filter(|posting| passes[posting.document()]).count() as u64;
@@ -131,10 +131,12 @@ impl IndexSnapshot {
     ) -> Vec<(DocId, f32)> {
         let mut best = Best::new(limit);
         let mut sums = Vec::new();
+        let largest = self.parts.iter().map(|part| part.segment.len()).max().unwrap_or(0);
+        let mut room = Room::for_documents(largest);
         for (part, postings) in self.parts.iter().zip(postings) {
             sums.clear();
             sums.resize(part.segment.len(), 0.0);
-            part.segment.score(postings, scorer, &mut sums);
+            part.segment.score(postings, scorer, &mut sums, &mut room);
             for (&score, document) in sums.iter().zip(0u16..) {
                 if best.wants(score) && !part.removed.contains(document) {
                     let id = part.segment.id(document);

@@ -20,7 +20,11 @@ pub(super) fn push_stem(word: &str, out: &mut String) {
             }
         }
     }
-    if out.len() >= start + 4 && out.ends_with('e') {
+    if out.len() >= start + 5 && out.ends_with("ie") {
+        // Its plural has become `movy`.
+        out.truncate(out.len() - 2);
+        out.push('y');
+    } else if out.len() >= start + 4 && out.ends_with('e') {
         out.pop();
     }
 }
@@ -67,6 +71,7 @@ mod tests {
         for forms in [
             &["create", "creates", "created", "creating"][..],
             &["query", "queries"],
+            &["movie", "movies"],
             &["run", "running", "runs"],
             &["search", "searches", "searched", "searching"],
             &["list", "lists", "listing"],

@@ -19,8 +19,20 @@ const WEIGHT_NAME: u16 = 4;
 const WEIGHT_TEXT: u16 = 2;
 const WEIGHT_PARAMETER_TEXT: u16 = 1;
 
+/// What a term counts at most in one document: as much as its name, its title and six mentions. Saying it more often only makes the document
+/// longer, so that nobody gains by stuffing a description with words.
+pub(super) const TERM_WEIGHT_MAX: u16 = 16;
+
+/// What a document counts at most in the length of its collection: nobody makes others look short by telling a novel.
+const COUNTED_LENGTH_MAX: u32 = 256;
+
+/// What a document of this length adds to the length of its collection.
+pub(super) fn counted(length: u32) -> u64 {
+    u64::from(length.min(COUNTED_LENGTH_MAX))
+}
+
 /// Marks a term as a stem. No word contains it.
-const STEM_MARK: char = '~';
+pub(super) const STEM_MARK: char = '~';
 
 /// The searchable text of one tool, borrowed from wherever it lies.
 #[derive(Debug, Clone, Default)]
@@ -276,7 +288,7 @@ impl Collected {
         let entries = terms.iter().map(|term| {
             kept.push_str(text_of(term));
             // At most DOCUMENT_TERMS_MAX terms of 65 bytes: far below u32::MAX.
-            Entry { end: kept.len() as u32, weight: term.weight }
+            Entry { end: kept.len() as u32, weight: term.weight.min(TERM_WEIGHT_MAX) }
         });
         let entries = entries.collect();
         let length = terms.iter().fold(0_u32, |sum, term| sum.saturating_add(term.length));

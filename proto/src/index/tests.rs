@@ -14,7 +14,7 @@ impl Model {
         let having = |term: &str| self.0.values().filter(|terms| terms.weight(term) > 0).count() as u64;
         Stats {
             documents: self.0.len() as u64,
-            total_length: self.0.values().map(|terms| u64::from(terms.length())).sum(),
+            total_length: self.0.values().map(|terms| terms::counted(terms.length())).sum(),
             document_frequency: query.terms().iter().map(|term| having(term)).collect(),
         }
     }
@@ -262,9 +262,12 @@ fn what_is_kept_is_bounded() {
     let terms = Terms::of(&Document { name: "kept", description: &many, ..Document::default() });
     assert_eq!(terms.len(), DOCUMENT_TERMS_MAX);
     assert!(terms.weight("kept") > 0 && terms.weight("word8999") == 0);
-    assert_eq!(Query::parse(&many).terms().len(), QUERY_TERMS_MAX);
+    assert_eq!(Query::parse(&many).terms().len(), score::OWN_TERMS_MAX);
+    let common = "movie trip food stock rain music house job doctor car photo paper news email website file bug test error chart ".repeat(9);
+    let forms = (0..200).map(|n| format!("{} word{n} ", common.split(' ').nth(n % 20).unwrap_or_default()));
+    assert!(Query::parse(&forms.collect::<String>()).terms().len() <= QUERY_TERMS_MAX);
     let loud = "again ".repeat(100_000);
-    assert_eq!(Terms::of(&Document { name: &loud, ..Document::default() }).weight("again"), u16::MAX);
+    assert_eq!(Terms::of(&Document { name: &loud, ..Document::default() }).weight("again"), terms::TERM_WEIGHT_MAX);
 }
 
 #[test]
@@ -274,6 +277,19 @@ fn stop_words_count_only_in_names_and_lonely_questions() {
     assert_eq!(Query::parse("please get the weather"), Query::parse("WEATHER"));
     assert!(Query::parse("get").terms().iter().any(|term| &**term == "get"));
     assert!(Query::parse(" … ").is_empty());
+}
+
+#[test]
+fn a_word_that_may_stand_for_another_finds_it_and_counts_for_less() {
+    let tool = |description: &str| Terms::of(&Document { description, ..Document::default() });
+    let (very, other, both) = (tool("watch movie"), tool("watch film"), tool("watch movie film"));
+    let query = Query::parse("movie");
+    let mut stats = Stats::none(&query);
+    [&very, &other, &both].into_iter().for_each(|terms| stats.count(&query, terms));
+    let scores = [&very, &other, &both, &tool("read book")].map(|terms| score(&query, terms, &stats));
+    assert!(scores[0] > scores[1] && scores[1] > 0.0, "{scores:?}");
+    assert!(scores[2] < scores[0], "saying it twice in other words brings nothing: {scores:?}");
+    assert_eq!(scores[3], 0.0);
 }
 
 #[test]

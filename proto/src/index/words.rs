@@ -189,13 +189,22 @@ const STOP_PREFIXES: [u128; STOP_WORDS.len()] = {
 
 #[rustfmt::skip]
 const STOP_WORDS: &[&str] = &[
-    "a", "about", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "d",
-    "did", "do", "does", "don", "find", "for", "from", "get", "give", "had", "has", "have", "he", "help", "her", "his", "how",
-    "i", "if", "in", "interested", "into", "is", "it", "just", "know", "let", "like", "ll", "looking", "m", "me", "more", "my",
-    "need", "not", "of", "on", "or", "our", "out", "please", "provide", "re", "s", "she", "should", "show", "so", "some",
-    "such", "t", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "to", "up", "us",
-    "use", "used", "using", "ve", "via", "want", "was", "we", "were", "what", "when", "where", "which", "who", "will", "with",
-    "would", "you", "your",
+    "a", "about", "again", "against", "ain", "all", "almost", "along", "already", "also", "although", "always", "am",
+    "among", "an", "and", "another", "any", "anybody", "anyone", "anything", "are", "aren", "around", "as", "at", "be",
+    "because", "been", "being", "beside", "besides", "both", "but", "by", "can", "cannot", "could", "couldn", "d", "did",
+    "didn", "do", "does", "doesn", "doing", "don", "each", "either", "else", "even", "ever", "every", "everybody",
+    "everyone", "everything", "few", "find", "for", "from", "get", "give", "had", "hadn", "has", "hasn", "have", "haven",
+    "he", "hello", "help", "hence", "her", "here", "hers", "herself", "hey", "hi", "himself", "his", "how", "however", "i",
+    "if", "in", "instead", "interested", "into", "is", "isn", "it", "itself", "just", "kindly", "know", "let", "like", "ll",
+    "looking", "lot", "lots", "m", "may", "maybe", "me", "might", "more", "must", "my", "myself", "need", "neither",
+    "never", "nor", "not", "nothing", "of", "often", "okay", "on", "onto", "or", "other", "others", "our", "ours",
+    "ourselves", "out", "own", "perhaps", "please", "provide", "quite", "rather", "re", "really", "s", "same", "shall",
+    "she", "should", "shouldn", "show", "so", "some", "someone", "something", "sometimes", "still", "such", "t", "tell",
+    "than", "thank", "thanks", "that", "the", "their", "theirs", "them", "themselves", "then", "there", "these", "they",
+    "this", "though", "through", "throughout", "thus", "to", "too", "toward", "towards", "unless", "up", "upon", "us",
+    "use", "used", "using", "usually", "ve", "very", "via", "want", "was", "wasn", "we", "were", "weren", "what", "when",
+    "where", "whether", "which", "while", "who", "whom", "whose", "why", "will", "with", "won", "would", "wouldn", "yes",
+    "yet", "you", "your", "yours", "yourself",
 ];
 
 #[cfg(test)]

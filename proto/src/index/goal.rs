@@ -1,0 +1,186 @@
+//! Long goals: "find papers on X. Then mail me the list" wants two tools, and one score cannot rank both first.
+//!
+//! A question is cut into clauses. The tool that answers the whole of it best stays first; after it, tools are chosen one by one, by
+//! what they score for the whole and for the clause they answer best, and a clause that a chosen tool answers counts less from then on.
+//! Everything is computed from the documents' own terms and the whole question's statistics, so that it is the same for every asker.
+
+use super::score::{Query, Scorer, Stats};
+use super::terms::Terms;
+
+/// Further clauses are not looked at.
+const CLAUSES_MAX: usize = 8;
+
+/// Terms a clause has at least; two words have that many, each with its stem.
+const CLAUSE_TERMS_MIN: usize = 4;
+
+/// What is left of a clause's weight for each tool that was chosen for it.
+const ANSWERED: f32 = 0.7;
+
+/// Places that are given in turns; what comes after them stays in order of score.
+const TURNS_MAX: usize = 20;
+
+/// A question and what its clauses ask for, none where it has only one.
+#[derive(Debug, Clone, Default)]
+pub struct Goal {
+    whole: Query,
+    clauses: Vec<Query>,
+}
+
+impl Goal {
+    /// Reads a question in plain words.
+    pub fn parse(text: &str) -> Self {
+        let mut clauses: Vec<Query> = Vec::new();
+        each_clause(text, |clause| {
+            let query = Query::parse(clause);
+            if clauses.len() < CLAUSES_MAX && query.own_terms() >= CLAUSE_TERMS_MIN {
+                clauses.push(query);
+            }
+        });
+        if clauses.len() < 2 {
+            clauses.clear();
+        }
+        Self { whole: Query::parse(text), clauses }
+    }
+
+    /// The question as one.
+    pub const fn whole(&self) -> &Query {
+        &self.whole
+    }
+
+    /// Made ready against statistics of the whole question.
+    pub fn scorer(&self, stats: &Stats) -> GoalScorer<'_> {
+        let clause = |clause| Scorer::new(clause, &stats.of_part(&self.whole, clause));
+        GoalScorer { whole: Scorer::new(&self.whole, stats), clauses: self.clauses.iter().map(clause).collect() }
+    }
+}
+
+/// A [`Scorer`] for a question and its clauses.
+#[derive(Debug, Clone)]
+pub struct GoalScorer<'q> {
+    /// Of the whole.
+    pub whole: Scorer<'q>,
+    clauses: Vec<Scorer<'q>>,
+}
+
+impl GoalScorer<'_> {
+    /// How many of the best documents are told in turns: 0 for a question of one clause.
+    pub const fn turned(&self) -> usize {
+        if self.clauses.is_empty() { 0 } else { TURNS_MAX }
+    }
+
+    /// In which order documents are told that stand in order of their score for the whole, best first: places in `documents`.
+    /// A question of one clause leaves them as they are.
+    pub fn turns(&self, documents: &[(f32, Terms)]) -> Vec<usize> {
+        let mut left: Vec<usize> = (0..documents.len()).collect();
+        if self.clauses.is_empty() {
+            return left;
+        }
+        let mut later = left.split_off(left.len().min(TURNS_MAX));
+        let parts = |at: &usize| self.clauses.iter().map(|clause| clause.score(&documents[*at].1)).collect();
+        let parts: Vec<Vec<f32>> = left.iter().map(parts).collect();
+        let mut weights = vec![1.0_f32; self.clauses.len()];
+        let mut order = Vec::with_capacity(documents.len());
+        while !left.is_empty() {
+            let worth = |at: usize| {
+                let clause =
+                    parts[at].iter().zip(&weights).fold(0.0, |most: f32, (part, weight)| most.max(part * weight));
+                documents[at].0 + if order.is_empty() { 0.0 } else { clause }
+            };
+            // Of equals the first: the order by score stands.
+            let best =
+                (1..left.len()).fold(0, |best, next| if worth(left[next]) > worth(left[best]) { next } else { best });
+            let chosen = left.remove(best);
+            let strongest = |best, next| if parts[chosen][next] > parts[chosen][best] { next } else { best };
+            let answered = (1..weights.len()).fold(0, strongest);
+            weights[answered] *= ANSWERED;
+            order.push(chosen);
+        }
+        order.append(&mut later);
+        order
+    }
+}
+
+/// Cuts at the ends of sentences and lines, and before an "and" or a "then" after which something else is asked for.
+fn each_clause(text: &str, mut each: impl FnMut(&str)) {
+    for line in text.split(['\n', '。', '！', '？', '；']) {
+        let mut start = 0;
+        let mut before = "";
+        for (at, token) in tokens(line) {
+            let is_joined = JOINING.contains(&bare(before).to_lowercase().as_str());
+            if before.ends_with(['.', '!', '?', ';'])
+                || is_joined && ASKING.contains(&bare(token).to_lowercase().as_str())
+            {
+                each(&line[start..at]);
+                start = at;
+            }
+            before = token;
+        }
+        each(&line[start..]);
+    }
+}
+
+/// The words of a line between white space, and where they start.
+fn tokens(line: &str) -> impl Iterator<Item = (usize, &str)> {
+    let start = line.as_ptr() as usize;
+    line.split_whitespace().map(move |token| (token.as_ptr() as usize - start, token))
+}
+
+fn bare(token: &str) -> &str {
+    token.trim_matches(|c: char| !c.is_alphanumeric())
+}
+
+/// After which another request may begin.
+const JOINING: &[&str] = &["and", "then", "also"];
+
+/// How another request begins.
+#[rustfmt::skip]
+const ASKING: &[&str] = &[
+    "then", "also", "i", "please", "could", "can", "get", "find", "give", "provide", "tell", "show", "create", "send", "check", "list",
+    "fetch", "retrieve", "calculate", "what", "how",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::terms::Document;
+    use super::*;
+
+    fn clauses(text: &str) -> Vec<String> {
+        let mut clauses = Vec::new();
+        each_clause(text, |clause| clauses.push(clause.trim().to_owned()));
+        clauses
+    }
+
+    #[test]
+    fn goals_are_cut_where_another_request_begins() {
+        assert_eq!(
+            clauses("Find papers on swarms. Mail me the list, and then check version 3.5!"),
+            ["Find papers on swarms.", "Mail me the list, and", "then", "check version 3.5!"]
+        );
+        assert_eq!(clauses("bread and butter"), ["bread and butter"]);
+        assert_eq!(clauses("查天气。发邮件"), ["查天气", "发邮件"]);
+        assert_eq!(clauses(""), [""]);
+    }
+
+    #[test]
+    fn every_clause_gets_its_turn_and_the_best_stays_first() {
+        let describe = |description| Terms::of(&Document { description, ..Document::default() });
+        let documents = ["search scientific papers", "search recent papers", "mail a letter to somebody"].map(describe);
+        let goal = Goal::parse("Search scientific papers about swarms. Mail somebody the letter.");
+        let mut stats = Stats::none(goal.whole());
+        documents.iter().for_each(|terms| stats.count(goal.whole(), terms));
+        let scorer = goal.scorer(&stats);
+        let scored: Vec<(f32, Terms)> =
+            documents.into_iter().map(|terms| (scorer.whole.score(&terms), terms)).collect();
+        let one = Goal::parse("search scientific papers");
+        let order = [0, 1, 2];
+        assert_eq!(one.scorer(&stats).turns(&scored), order, "one clause takes no turns");
+        let mut scored = scored;
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let first = scored[0].1.clone();
+        let turns = scorer.turns(&scored);
+        assert_eq!(scored[turns[0]].1, first);
+        assert_eq!(turns.len(), 3);
+        let last = &scored[turns[2]].1;
+        assert_eq!(last, &describe("search recent papers"), "two papers wait for the letter");
+    }
+}

@@ -28,9 +28,9 @@ use std::time::Duration;
 pub use asker::{Asker, Terms, Who};
 pub use exports::{BadExport, Exports};
 pub use outcome::{Freshness, Outcome, Source};
-use outside::{Outside, accept, weight};
+use outside::{Outside, accept, behind, weight};
 use pace::Pace;
-use pending::{Asked, Heard, Pending, Via, Waiting, millis};
+use pending::{Aside, Asked, Heard, Pending, Via, Waiting, millis};
 pub use proofs::Proofs;
 pub use route::{Route, Routes};
 
@@ -388,21 +388,27 @@ impl Resolver {
             Via::Fellow => Source::L2,
         };
         let parent = around.routes.parent.as_ref();
+        let reached_all = answer.silent.is_empty();
+        let is_behind =
+            waiting.via != Via::Fellow && answer.zones.iter().any(|zone| zone.behind && zone.zone == waiting.zone);
         let may_be_better = match waiting.via {
             // What the owner did not reach, this replica may.
-            Via::Fellow => !answer.silent.is_empty() && parent.is_some_and(|parent| !parent.peers.is_empty()),
+            Via::Fellow => !reached_all && parent.is_some_and(|parent| !parent.peers.is_empty()),
             // What a new replica does not hold yet, its fellow does.
-            Via::Child | Via::Parent => answer.zones.iter().any(|zone| zone.behind && zone.zone == waiting.zone),
+            Via::Child | Via::Parent => is_behind,
         };
         let took = around.now.saturating_sub(asked.at);
-        let reached_all = answer.silent.is_empty();
-        let outside = accept(answer, &waiting, took, around, &mut self.refused);
+        let mut outside = accept(answer, &waiting, took, around, &mut self.refused);
+        if is_behind {
+            // Nobody is told of it that something is not there.
+            outside.silent.push(behind(&waiting.zone));
+        }
         let mut acts = Vec::new();
         if may_be_better && pending.elsewhere(&mut waiting, &self.pace, around, &mut acts) {
             let outside =
                 if self.held + outside.weight() <= QUERIES_BYTES_MAX { outside } else { outside.without_answers() };
             let before = pending.bytes;
-            pending.put_aside(query, peer, outside, source, around.now);
+            pending.put_aside(query, peer, Aside { outside, source, at: around.now });
             self.held = self.held - before + pending.bytes;
             return acts;
         }
@@ -441,7 +447,8 @@ impl Resolver {
         let outside =
             if self.held + outside.weight() <= QUERIES_BYTES_MAX { outside } else { outside.without_answers() };
         let before = pending.bytes;
-        pending.absorb(outside, source, around.now);
+        let last = Aside { outside, source, at: around.now };
+        pending.absorb_with(last, waiting.aside);
         self.held = self.held - before + pending.bytes;
         self.settle(id, around)
     }

@@ -8,8 +8,9 @@ use aop_proto::access::{Action, Caller, Glob, Policy, Rule, Sight};
 use aop_proto::name::ZoneName;
 use aop_proto::node::Output;
 use aop_proto::params::TTL_L2;
+use aop_proto::record::NodeId;
 use aop_proto::resolver::{Source, Terms};
-use aop_proto::wire::message::{Message, Question};
+use aop_proto::wire::message::{Message, Question, Silent};
 use aop_simulations::scenario::server;
 use aop_simulations::world::{HostId, Spec, name, words};
 use aop_simulations::{Answered, World};
@@ -245,8 +246,10 @@ fn what_a_replica_said_that_is_behind_counts_when_no_other_answers() {
         world
             .doctor_frames(research[1 - behind], |message| (!matches!(message, Message::Answer(_))).then_some(message));
         let answered = uncached(&mut world, root, words("papers on arxiv"));
-        assert_eq!((answered.silent(), answered.names()), (vec![], vec![PAPERS.to_owned()]), "{behind}");
-        assert!(answered.outcome.answers.iter().any(|(_, checked)| checked.answer.behind));
+        // It is found, and what is not found is not denied.
+        assert_eq!((answered.silent(), answered.names()), (vec!["research"], vec![PAPERS.to_owned()]), "{behind}");
+        let nothing = uncached(&mut world, root, name("nothing.arxiv.research"));
+        assert!(nothing.outcome.is_partial() && nothing.found.is_empty());
         research.iter().for_each(|host| world.undoctor(*host));
     }
 }
@@ -259,21 +262,36 @@ fn what_a_fellow_heard_counts_when_the_parent_does_not_answer() {
     world.run_for(SETTLED);
     world.slow(&[writing], &[deep], (Duration::from_secs(4), Duration::from_secs(4)));
     let deaf = world.id(research[0]);
+    // The parent answers nobody, or says only that it has too much to do.
+    for is_busy in [false, true] {
+        what_a_fellow_heard_counts(&mut world, root, deaf, research[0], is_busy);
+    }
+}
+
+fn what_a_fellow_heard_counts(world: &mut World, root: HostId, deaf: NodeId, asker: HostId, is_busy: bool) {
     world.doctor_saying(root, move |output| match output {
-        Output::Send { peer, ref bytes, .. }
-            if peer == deaf && matches!(Message::decode(bytes), Ok(Message::Answer(_))) =>
-        {
-            None
-        }
+        Output::Send { peer, bytes, class } if peer == deaf => match Message::decode(&bytes) {
+            Ok(Message::Answer(mut answer)) => {
+                answer.zones.clear();
+                answer.silent = vec![Silent { zone: "writing".into(), reason: "too many questions".into() }];
+                let bytes = Message::Answer(answer).try_encode()?.into();
+                is_busy.then_some(Output::Send { peer, bytes, class })
+            }
+            _ => Some(Output::Send { peer, bytes, class }),
+        },
         other => Some(other),
     });
     let mut by_fellow = 0;
     for number in 0..20 {
-        let answered = world.resolve(research[0], words(&format!("a letter {number}")));
+        let answered = world.resolve(asker, words(&format!("a letter {number} {is_busy}")));
         let found = answered.names().contains(&"write_letter.post.writing".to_owned());
         // What this replica owns itself, it asks nobody but the parent.
-        let silent = if found { vec!["deep.writing"] } else { vec!["."] };
-        assert_eq!(answered.silent(), silent, "{number}");
+        let silent = match (found, is_busy) {
+            (true, _) => "deep.writing",
+            (false, true) => "writing",
+            (false, false) => ".",
+        };
+        assert_eq!(answered.silent(), [silent], "{number}");
         by_fellow += u32::from(found);
     }
     assert!((4..=16).contains(&by_fellow), "{by_fellow} of 20 were the fellow's");

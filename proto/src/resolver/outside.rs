@@ -90,7 +90,26 @@ pub(super) fn too_many(zone: String) -> Silent {
     Silent { zone, reason: "this node holds too many answers".to_owned() }
 }
 
+/// A zone of which only a node answered that does not hold all of it yet.
+pub(super) fn behind(zone: &str) -> Silent {
+    Silent { zone: zone.to_owned(), reason: "the node that answered is behind".to_owned() }
+}
+
 impl Outside {
+    /// Takes what another answer has beside this one: each zone's word once, and no zone as silent that spoke to the other.
+    pub(super) fn take_beside(&mut self, other: Self) {
+        let spoke = |answers: &[Checked], zone: &str| answers.iter().any(|checked| checked.answer.zone == zone);
+        self.silent.retain(|silent| spoke(&self.answers, &silent.zone) || !spoke(&other.answers, &silent.zone));
+        self.silent.extend(other.silent.into_iter().filter(|silent| !spoke(&self.answers, &silent.zone)));
+        for checked in other.answers {
+            if !spoke(&self.answers, &checked.answer.zone) {
+                self.answers.push(checked);
+            }
+        }
+        self.skipped = self.skipped.min(other.skipped);
+        self.proofs.extend(other.proofs);
+    }
+
     /// About the bytes of what was answered.
     pub(super) fn weight(&self) -> usize {
         self.answers.iter().map(weight).sum()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::outside::{Outside, too_many, weight};
 use super::{Act, Around, Asker, Outcome, Pace, Proofs, Route, Source, Terms, bounds, shown};
 use crate::access::Sight;
+use crate::cache::grow_older;
 use crate::name::ZoneName;
 use crate::params::{HOP_MARGIN, QUERY_DEADLINE, RESULTS, TTL_L2};
 use crate::record::{NodeId, ZoneProof};
@@ -63,6 +64,17 @@ pub(super) struct Aside {
     pub(super) outside: Outside,
     pub(super) source: Source,
     pub(super) at: Duration,
+}
+
+impl Aside {
+    /// The same, and what another answer has that this one has not.
+    fn beside(mut self, mut other: Self) -> Self {
+        for checked in &mut other.outside.answers {
+            grow_older(&mut checked.answer, self.at.saturating_sub(other.at));
+        }
+        self.outside.take_beside(other.outside);
+        self
+    }
 }
 
 /// One node that has the question.
@@ -246,14 +258,29 @@ impl Pending {
         waits
     }
 
-    /// Keeps what a node answered while another is asked, instead of what was kept before.
-    pub(super) fn put_aside(&mut self, query: u64, peer: NodeId, outside: Outside, source: Source, at: Duration) {
+    /// Keeps what a node answered while another is asked, with what was kept before.
+    pub(super) fn put_aside(&mut self, query: u64, peer: NodeId, aside: Aside) {
         let Some(waiting) = self.waiting.get_mut(&query) else { return };
         // It has said what it has to say.
         waiting.asked.retain(|asked| asked.peer != peer);
-        let bytes = outside.weight();
-        waiting.aside = Some(Aside { outside, source, at });
-        self.bytes += bytes;
+        let before = waiting.aside.take();
+        self.bytes -= before.as_ref().map_or(0, |before| before.outside.weight());
+        let aside = match before {
+            Some(before) => aside.beside(before),
+            None => aside,
+        };
+        self.bytes += aside.outside.weight();
+        waiting.aside = Some(aside);
+    }
+
+    /// Takes in the last answer to a query, and what was put aside for it where that is not all there is to know.
+    pub(super) fn absorb_with(&mut self, last: Aside, before: Option<Aside>) {
+        self.bytes -= before.as_ref().map_or(0, |before| before.outside.weight());
+        let Aside { outside, source, at } = match before {
+            Some(before) if !last.outside.is_complete() => last.beside(before),
+            _ => last,
+        };
+        self.absorb(outside, source, at);
     }
 
     /// Says that a zone is silent, or what somebody of it had said before.

@@ -499,6 +499,15 @@ struct Kept {
     stored: Instant,
 }
 
+impl Resolution {
+    /// About the bytes it takes.
+    fn bytes(&self) -> usize {
+        let of_hit = |hit: &Hit| 1024 + hit.definition.len() + 48 * hit.parts.len() + 64 * hit.also.len();
+        let told = self.trace.len() + self.lost.len() + self.nearest.len() + self.silent.len() + self.referrals.len();
+        2048 + self.hits.iter().map(of_hit).sum::<usize>() + 256 * told
+    }
+}
+
 /// L1: one door's own answers.
 #[derive(Debug)]
 pub struct Answers {
@@ -534,8 +543,7 @@ impl Answers {
     /// Keeps an answer for its life.
     pub fn put(&self, key: String, resolution: Arc<Resolution>, moment: Moment) {
         if !resolution.ttl.is_zero() {
-            let bytes: usize = resolution.hits.iter().map(|hit| hit.definition.len() + 1024).sum();
-            let bytes = bytes + key.len() + 512;
+            let bytes = key.len() + resolution.bytes();
             self.kept.put(&key, Kept { resolution, moment, stored: Instant::now() }, bytes);
         }
     }

@@ -127,21 +127,24 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
         }
     }
 
-    /// Keeps `value`, of about `bytes`, for `lifetime`; nothing is kept for no time.
-    pub fn put(&mut self, key: K, value: V, bytes: usize, lifetime: Duration, now: Duration) {
-        self.remove(&key);
+    /// Keeps `value`, of about `bytes`, for `lifetime`; nothing is kept for no time. Hands out what had to go for it: whoever holds a lock
+    /// may clear it away later.
+    pub fn put(&mut self, key: K, value: V, bytes: usize, lifetime: Duration, now: Duration) -> Vec<V> {
+        let mut gone: Vec<V> = self.remove(&key).into_iter().collect();
         if lifetime.is_zero() || bytes > self.bytes_max {
-            return;
+            gone.push(value);
+            return gone;
         }
         while !self.entries.is_empty()
             && (self.entries.len() >= self.entries_max || self.bytes + bytes > self.bytes_max)
         {
-            self.make_room();
+            gone.extend(self.make_room());
         }
         self.bytes += bytes;
         self.by_age.insert(self.next, key.clone());
         self.entries.insert(key, Entry { value, bytes, stored: now, lifetime, number: self.next, is_wanted: false });
         self.next += 1;
+        gone
     }
 
     /// What is kept under `key` and still alive. Counts a hit or a miss.
@@ -174,17 +177,18 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
     }
 
     /// Takes the next one away that was not asked for since the hand went by.
-    fn make_room(&mut self) {
+    fn make_room(&mut self) -> Option<V> {
         // Once round, every mark is gone.
         for _ in 0..=self.entries.len() {
             let next = self.by_age.range(self.hand..).next().or_else(|| self.by_age.iter().next());
-            let Some((number, key)) = next.map(|(number, key)| (*number, key.clone())) else { return };
+            let (number, key) = next.map(|(number, key)| (*number, key.clone()))?;
             self.hand = number + 1;
             let is_wanted = self.entries.get_mut(&key).is_some_and(|entry| std::mem::take(&mut entry.is_wanted));
             if !is_wanted {
                 return self.remove(&key);
             }
         }
+        None
     }
 
     /// Keys from `first` on, ended ones included.
@@ -192,11 +196,11 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
         self.entries.range(first..).map(|(key, _)| key)
     }
 
-    fn remove(&mut self, key: &K) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.by_age.remove(&entry.number);
-            self.bytes -= entry.bytes;
-        }
+    fn remove(&mut self, key: &K) -> Option<V> {
+        let entry = self.entries.remove(key)?;
+        self.by_age.remove(&entry.number);
+        self.bytes -= entry.bytes;
+        Some(entry.value)
     }
 
     /// Drops what `keep` does not want.
@@ -324,8 +328,8 @@ mod tests {
         shelf.put(2, (), CACHE_BYTES_MAX + 1, s(10), s(0));
         assert_eq!(shelf.len(), 1, "what is too heavy is not kept");
         let mut small = Shelf::bounded(10, 100);
-        (0..10).for_each(|key| small.put(key, (), 30, s(10), s(0)));
-        assert_eq!(small.len(), 3, "bytes bound as well as numbers do");
+        let gone: usize = (0..10).map(|key| small.put(key, (), 30, s(10), s(0)).len()).sum();
+        assert_eq!((small.len(), gone), (3, 7), "bytes bound as well as numbers do, and what goes is handed out");
     }
 
     /// The same requests, by Zipf's law, of a shelf and of a list that drops what was not used for longest.
@@ -353,7 +357,7 @@ mod tests {
                 let counts = request >= 100_000;
                 match shelf.get(&name, s(0)) {
                     Some(_) => hits[0] += u32::from(counts),
-                    None => shelf.put(name, (), 1, s(10), s(0)),
+                    None => drop(shelf.put(name, (), 1, s(10), s(0))),
                 }
                 now += 1;
                 if let Some(before) = used.insert(name, now) {

@@ -47,7 +47,8 @@ impl<V: Clone> Shared<V> {
     pub(super) fn put(&self, name: &str, value: V, bytes: usize) {
         let hash = self.hasher.hash_one(name);
         let named = Arc::new(Named { name: name.into(), value });
-        self.locked().put(hash, named, bytes, Duration::MAX, NOW);
+        let gone = self.locked().put(hash, named, bytes, Duration::MAX, NOW);
+        drop(gone);
     }
 
     /// What is kept under that name, or this from now on, as of no weight.
@@ -57,7 +58,9 @@ impl<V: Clone> Shared<V> {
         if let Some(found) = shelf.get(&hash, NOW).filter(|found| *found.value.name == *name) {
             return found.value.value.clone();
         }
-        shelf.put(hash, Arc::new(Named { name: name.into(), value: value.clone() }), 0, Duration::MAX, NOW);
+        let gone = shelf.put(hash, Arc::new(Named { name: name.into(), value: value.clone() }), 0, Duration::MAX, NOW);
+        drop(shelf);
+        drop(gone);
         value
     }
 

@@ -130,7 +130,7 @@ impl McpDoor {
             Ok(body) => body,
             Err(error) => return error.into_response(),
         };
-        match serde_json::from_slice::<Envelope<'_>>(&body) {
+        match Envelope::read(&body) {
             Ok(envelope) => match (envelope.method.as_ref(), envelope.id()) {
                 ("tools/list", Some(id)) => self.list(&scope, &parts, &envelope, id).await,
                 ("tools/call", Some(id)) => self.call(&scope, &parts, (&body, &envelope), id).await,

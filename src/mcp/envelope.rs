@@ -40,6 +40,18 @@ pub(super) struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// It is no JSON object, or has not the members of one.
+    pub(super) fn read(text: &'a [u8]) -> serde_json::Result<Self> {
+        // Of a list the parts of a struct are read by their places.
+        match text.trim_ascii_start().first() {
+            Some(b'{') => serde_json::from_slice(text),
+            _ => Err(serde::de::Error::custom("a message is a JSON object")),
+        }
+    }
+
     /// The id to answer with, as it was written: `None` for a notification, or where the message is not a valid request.
     pub(super) fn id(&self) -> Option<Id> {
         let id = self.id?.get();
@@ -218,9 +230,10 @@ mod tests {
 
     #[test]
     fn ids_come_back_as_they_were_written() {
-        let id = |text: &str| serde_json::from_str::<Envelope<'_>>(text).expect("envelope").id().map(|id| id.0);
+        let id = |text: &str| Envelope::read(text.as_bytes()).expect("envelope").id().map(|id| id.0);
         assert_eq!(id(r#"{"jsonrpc":"2.0","id":1.0,"method":"a"}"#).as_deref(), Some("1.0"));
         assert_eq!(id(r#"{"jsonrpc":"2.0","id":"\u0061","method":"a"}"#).as_deref(), Some(r#""\u0061""#));
+        assert!(Envelope::read(br#" ["2.0",1,"a",{}]"#).is_err(), "a list is no message");
         for none in [
             r#"{"jsonrpc":"2.0","method":"a"}"#,
             r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#,

@@ -209,10 +209,13 @@ fn check_standard(headers: &HeaderMap, method: &str, params: &Members<'_>) -> Re
     }
 }
 
-/// Version, method and name as their headers say them, empty where one does not; nothing where that cannot be read.
+/// Version, method and name as their headers say them, empty where there is none; nothing where one says nothing or cannot be read.
 pub(super) fn read_standard(headers: &HeaderMap) -> Option<[&str; 3]> {
-    let [version, method, name] = [&VERSION, &METHOD, &NAME].map(|name| sole(headers, name).ok());
-    Some([version?.unwrap_or_default(), method?.unwrap_or_default(), name?.unwrap_or_default()])
+    let read = |name| match sole(headers, name) {
+        Ok(Some("")) | Err(_) => None,
+        Ok(said) => Some(said.unwrap_or_default()),
+    };
+    Some([read(&VERSION)?, read(&METHOD)?, read(&NAME)?])
 }
 
 /// The one value of a header. Two are an error even when equal: whoever routes on it may have read the other.

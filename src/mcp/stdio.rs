@@ -148,7 +148,7 @@ impl Bridge {
         let Ok(text) = String::from_utf8(line) else {
             return self.refuse(code::PARSE, "Parse error: not UTF-8").await;
         };
-        let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(&text) else {
+        let Ok(envelope) = Envelope::read(text.as_bytes()) else {
             return self.on_other(&text).await;
         };
         let Ok(params) = Members::read(envelope.params()) else {

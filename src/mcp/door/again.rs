@@ -23,10 +23,11 @@ impl Repeats for McpDoor {
     }
 
     fn repeat(&self, standing: &Standing, headers: &HeaderMap, body: &Bytes) -> Option<Response> {
-        let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
+        let envelope = Envelope::read(body).ok()?;
+        let id = envelope.id()?;
         let key = repeated(standing, headers, body, &envelope)?;
         let said = self.inner.calls.handle().say(standing, &key)?;
-        Some(json_response(StatusCode::OK, Answer::Result(said.body).message(&envelope.id()?)))
+        Some(json_response(StatusCode::OK, Answer::Result(said.body).message(&id)))
     }
 }
 
@@ -163,6 +164,9 @@ mod tests {
             let mut twice = headers();
             twice.append(name, headers()[name].clone());
             assert_eq!(known.again(&twice, &echo(id)).await, None, "{name} twice");
+            let mut empty = headers();
+            empty.insert(name, HeaderValue::from_static(""));
+            assert_eq!(known.again(&empty, &echo(id)).await, None, "{name} empty");
         }
         let traced = body(id, &json!({"name": ECHO}), r#""traceparent":"00-1","#);
         for _ in 0..3 {

@@ -20,6 +20,7 @@ mod confidence;
 mod filter;
 mod goal;
 mod levels;
+mod prune;
 mod score;
 mod segment;
 mod snapshot;

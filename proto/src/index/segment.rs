@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::DocId;
 use super::score::{Query, Scorer, part};
-use super::terms::Terms;
+use super::terms::{TERM_WEIGHT_MAX, Terms};
 use super::words::{is_same, prefix, sort_by_word};
 
 /// Documents of one segment: their numbers fit 16 bits.
@@ -28,6 +28,8 @@ pub(super) struct Segment {
     text: String,
     entries: Vec<Entry>,
     postings: Vec<Posting>,
+    /// The least of the lengths.
+    shortest: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,19 +50,10 @@ impl Posting {
     pub(super) fn document(self) -> usize {
         usize::from(self.document)
     }
-}
 
-/// Where the parts of one concept are gathered: what its own words bring to each document, and what others that stand for it do.
-#[derive(Debug, Default)]
-pub(super) struct Room {
-    parts: Vec<[f32; 2]>,
-    touched: Vec<u16>,
-}
-
-impl Room {
-    /// For segments of so many documents.
-    pub(super) fn for_documents(documents: usize) -> Self {
-        Self { parts: vec![[0.0; 2]; documents], touched: Vec::new() }
+    /// The same, as it is kept.
+    pub(super) const fn number(self) -> u16 {
+        self.document
     }
 }
 
@@ -139,41 +132,14 @@ impl Segment {
         found.collect()
     }
 
-    /// Adds every document's score to `sums`, which has a zero for each; the order of additions is that of [`Scorer::score`].
-    /// `room` is as long, and is left as it was.
-    pub(super) fn score(&self, postings: &[&[Posting]], scorer: &Scorer<'_>, sums: &mut [f32], room: &mut Room) {
-        let part_of = |posting: &Posting, rarity: f32| {
-            part(rarity, posting.weight, scorer.saturation(self.lengths[posting.document()]))
-        };
-        for range in scorer.query().concepts() {
-            let members = scorer.query().members()[range.clone()].iter().zip(&scorer.rarities()[range]);
-            let found = members.map(|(member, &rarity)| (*member, rarity, postings[usize::from(member.term)]));
-            let mut found = found.filter(|(_, _, postings)| !postings.is_empty());
-            let Some((first, rarity, its)) = found.next() else { continue };
-            let Some(second) = found.next() else {
-                its.iter().for_each(|posting| sums[posting.document()] += part_of(posting, rarity));
-                continue;
-            };
-            for (member, rarity, postings) in [(first, rarity, its), second].into_iter().chain(found) {
-                for posting in postings {
-                    let part = part_of(posting, rarity);
-                    let [own, other] = &mut room.parts[posting.document()];
-                    if *own == 0.0 && *other == 0.0 {
-                        room.touched.push(posting.document);
-                    }
-                    if member.is_synonym() {
-                        *other = other.max(part);
-                    } else {
-                        *own += part;
-                    }
-                }
-            }
-            for document in room.touched.drain(..) {
-                let document = usize::from(document);
-                let [own, other] = std::mem::take(&mut room.parts[document]);
-                sums[document] += own.max(other);
-            }
-        }
+    /// What a posting brings.
+    pub(super) fn part(&self, posting: Posting, rarity: f32, scorer: &Scorer<'_>) -> f32 {
+        part(rarity, posting.weight, scorer.saturation(self.lengths[posting.document()]))
+    }
+
+    /// What no posting of a term of that rarity can bring more than.
+    pub(super) fn part_at_most(&self, rarity: f32, scorer: &Scorer<'_>) -> f32 {
+        part(rarity, TERM_WEIGHT_MAX, scorer.saturation(self.shortest))
     }
 
     fn term(&self, at: usize) -> &str {
@@ -197,6 +163,7 @@ impl Segment {
         // The documents were numbered in order, below SEGMENT_DOCUMENTS_MAX.
         self.by_id = (0..self.documents.len()).map(|number| number as u16).collect();
         self.by_id.sort_by_key(|&document| self.documents[usize::from(document)]);
+        self.shortest = self.lengths.iter().copied().min().unwrap_or(0);
         self.text.shrink_to_fit();
         self.entries.shrink_to_fit();
         self.postings.shrink_to_fit();

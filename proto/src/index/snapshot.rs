@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use super::DocId;
+use super::prune::Room;
 use super::score::{Query, Scorer, Stats};
-use super::segment::{Posting, Removed, Room, Segment};
+use super::segment::{Posting, Removed, Segment};
 use super::terms::{Terms, counted};
 
 /// A segment and what was removed from it.
@@ -130,22 +131,18 @@ impl IndexSnapshot {
         filter: &dyn Fn(DocId) -> bool,
     ) -> Vec<(DocId, f32)> {
         let mut best = Best::new(limit);
-        let mut sums = Vec::new();
         let largest = self.parts.iter().map(|part| part.segment.len()).max().unwrap_or(0);
-        let mut room = Room::for_documents(largest);
-        for (part, postings) in self.parts.iter().zip(postings) {
-            sums.clear();
-            sums.resize(part.segment.len(), 0.0);
-            part.segment.score(postings, scorer, &mut sums, &mut room);
-            for (&score, document) in sums.iter().zip(0u16..) {
-                if best.wants(score) && !part.removed.contains(document) {
-                    let id = part.segment.id(document);
-                    if filter(id) {
-                        best.push(id, score);
+        Room::lend(largest, |room| {
+            for (part, postings) in self.parts.iter().zip(postings) {
+                let is_wanted = |document| !part.removed.contains(document) && filter(part.segment.id(document));
+                room.search((&part.segment, postings), scorer, (limit, best.bar), &is_wanted, |document, score| {
+                    if best.wants(score) {
+                        best.push(part.segment.id(document), score);
                     }
-                }
+                });
+                best.raise_bar();
             }
-        }
+        });
         for (id, terms) in &self.tail {
             let score = scorer.score(terms);
             if best.wants(score) && filter(*id) {

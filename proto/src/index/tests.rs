@@ -308,3 +308,40 @@ fn a_peer_s_absurd_statistics_are_only_numbers() {
 fn snapshot_is_shared<T: Send + Sync>(_: &T) -> bool {
     true
 }
+
+/// A wide vocabulary, so that most documents can be left aside; whatever is left aside, it is none of the best.
+#[test]
+fn what_is_left_aside_is_none_of_the_best() {
+    let mut dice = Dice(11);
+    let word = |dice: &mut Dice| {
+        let rank = dice.below(30) * dice.below(30) * dice.below(3) / 3;
+        ["movie", "film", "trip", "stock", "price", "rain"]
+            .get(rank as usize)
+            .map_or_else(|| format!("w{rank}s"), |w| (*w).to_owned())
+    };
+    let text = |dice: &mut Dice, most: u64| (0..dice.below(most) + 1).map(|_| word(dice)).collect::<Vec<_>>().join(" ");
+    let (mut index, mut model) = (Index::default(), Model::default());
+    for id in 0..2_500 {
+        let (name, description) = (text(&mut dice, 2), text(&mut dice, 40));
+        let terms = Arc::new(Terms::of(&Document { name: &name, description: &description, ..Document::default() }));
+        index.insert(DocId(id), Arc::clone(&terms));
+        model.0.insert(DocId(id), terms);
+    }
+    for id in (0..2_500).step_by(7) {
+        assert!(index.remove(DocId(id)) && model.0.remove(&DocId(id)).is_some());
+    }
+    let snapshot = index.snapshot();
+    for _ in 0..60 {
+        let query = Query::parse(&text(&mut dice, 6));
+        let stats = model.stats(&query);
+        for (limit, every) in [(1, 1), (3, 2), (10, 1), (10, 5), (40, 1)] {
+            let wanted = |id: DocId| id.0.is_multiple_of(every);
+            let some = Model(
+                model.0.iter().filter(|(id, _)| wanted(**id)).map(|(id, terms)| (*id, Arc::clone(terms))).collect(),
+            );
+            let found = snapshot.search(&query, limit, &wanted);
+            let found: Vec<_> = found.into_iter().map(|(id, score)| (id, score.to_bits())).collect();
+            assert_eq!(found, some.search(&query, &stats, limit), "limit {limit} of every {every}");
+        }
+    }
+}

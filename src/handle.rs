@@ -8,6 +8,7 @@ mod ask;
 mod audited;
 mod cache;
 mod callers;
+mod hints;
 mod keys;
 mod referral;
 mod servers;

@@ -450,6 +450,12 @@ fn spec_of(entry: &ServerEntry) -> ServerSpec {
     };
     let transport = match &entry.transport {
         Transport::Http { url, headers } => TransportSpec::Http { url: url.clone(), headers: all(headers) },
+        Transport::Agent { url, headers, tool, description } => TransportSpec::Agent {
+            url: url.clone(),
+            headers: all(headers),
+            tool: tool.clone(),
+            description: description.clone(),
+        },
         Transport::Stdio { command, env, cwd } => {
             TransportSpec::Stdio { command: command.clone(), env: all(env), cwd: cwd.clone() }
         }

@@ -14,7 +14,7 @@ mod disk;
 mod error;
 mod memory;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::path::Path;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  Upstreams ── Supervisor (one task each) ── Link ── rmcp service ── StdioTransport ── Child
-//!      │              │ events                  │            └─────── TapHttp (Streamable HTTP)
+//!      │              │ events                  │            ├─────── TapHttp (Streamable HTTP)
+//!      │              │                         │            └─────── StdioTransport ── agent (plain HTTP)
 //!      └── call ──────┴──── Board ── Live ──────┘   raw bytes go through Taps, beside rmcp
 //! ```
 //!
@@ -10,9 +11,11 @@
 //! What must always hold: one bad server never delays another, every error says whether the call can have begun, and nothing
 //! outlives [`Upstreams::shutdown`].
 
+mod agent;
 mod child;
 mod connection;
 mod egress;
+mod exchange;
 mod failure;
 mod frame;
 mod link;

@@ -335,3 +335,84 @@ fn an_operator_holds_calls_back_and_lets_them_go() {
     assert_eq!(effects(&fixture), BTreeMap::from([("third".to_owned(), 1)]));
     node.aop(["queue", "pause", "nothing.papers.research"]).exits(6);
 }
+
+/// A plain HTTP agent: describes itself, counts what it is told, fails on request.
+fn agent(told: std::sync::Arc<std::sync::Mutex<Vec<Value>>>) -> (u16, std::sync::Arc<std::sync::atomic::AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let gone = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_gone = gone.clone();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            if is_gone.load(Ordering::Relaxed) {
+                return;
+            }
+            let (told, is_gone) = (told.clone(), is_gone.clone());
+            std::thread::spawn(move || {
+                while let Some(request) = message(&mut client).filter(|_| !is_gone.load(Ordering::Relaxed)) {
+                    let text = String::from_utf8_lossy(&request);
+                    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+                    let answer = match (head.starts_with("GET /texts/ "), head.starts_with("POST /texts/invoke ")) {
+                        (true, _) => {
+                            json!({"agent_id": "summariser", "capabilities": ["summarise"], "description": "Makes texts short"})
+                        }
+                        (_, true) => {
+                            let envelope: Value = serde_json::from_str(body).unwrap_or_default();
+                            told.lock().expect("nobody panics with it").push(envelope.clone());
+                            match envelope["goal"].as_str() {
+                                Some("cut") => return client.shutdown(Shutdown::Both).ok(),
+                                Some("fail") => json!({"error": "no cheese"}),
+                                goal => {
+                                    json!({"result": format!("{} in short", goal.unwrap_or_default()), "handoff": null})
+                                }
+                            }
+                        }
+                        _ => json!({"error": "nothing is here"}),
+                    };
+                    let answer = answer.to_string();
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                        answer.len()
+                    );
+                    client.write_all(format!("{head}{answer}").as_bytes()).ok()?;
+                }
+                Some(())
+            });
+        }
+    });
+    (port, gone)
+}
+
+#[test]
+fn a_plain_agent_is_a_tool_and_is_called_once() {
+    let world = World::new();
+    let node = world.node("node").zone("research").start();
+    let told = std::sync::Arc::default();
+    let (port, gone) = agent(std::sync::Arc::clone(&told));
+    let url = format!("http://127.0.0.1:{port}/texts");
+    let registered = node.aop(["register", "agent", &url, "--as", "texts", "--json"]).ok().json();
+    assert_eq!(registered["tools"][0]["name"], "summariser.texts.research", "{registered}");
+    let name = "summariser.texts.research";
+    let card = node.aop(["show", name, "--json"]).ok().json();
+    assert!(card["description"].as_str().is_some_and(|text| text.starts_with("Makes texts short")), "{card}");
+    let result = node.call(name, &json!({"task": "a long text", "img": "a.png"}));
+    assert_eq!(result["structuredContent"], json!({"result": "a long text in short", "success": true, "error": null}));
+    let failed = node.try_call(name, &json!({"task": "fail"})).exits(5).json();
+    assert_eq!(failed["result"]["content"][0]["text"], "no cheese", "{failed}");
+    // Arguments are checked before anything is sent, and what may have run does not run again.
+    node.try_call(name, &json!({"text": "no task"})).exits(2);
+    let cut = node.try_call(name, &json!({"task": "cut"})).exits(1);
+    assert_eq!(cut.problem()["kind"], "upstream_failed", "{cut}");
+    let goals: Vec<Value> =
+        told.lock().expect("nobody panics with it").iter().map(|one: &Value| one["goal"].clone()).collect();
+    assert_eq!(goals, ["a long text", "fail", "cut"]);
+    assert_eq!(told.lock().expect("nobody panics with it")[0]["memory"], json!({"img": "a.png"}));
+    // One that is gone was provably not called.
+    gone.store(true, Ordering::Relaxed);
+    drop(TcpStream::connect(("127.0.0.1", port)));
+    eventually("it is known to be gone", PATIENT, || {
+        let ran = node.try_call(name, &json!({"task": "again"})).wanted(1)?;
+        if ran.problem()["kind"] == "upstream_down" { Ok(()) } else { Err(ran.to_string()) }
+    });
+    assert_eq!(told.lock().expect("nobody panics with it").len(), 3);
+}

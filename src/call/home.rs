@@ -17,6 +17,9 @@ use super::{Calls, Failure, Served, changed};
 use crate::handle::{BroughtCall, no_tool_here};
 use crate::upstream::{UpstreamCall, UpstreamError};
 
+/// Notifications of progress that wait to be sent on.
+const PROGRESS_MAX: usize = 64;
+
 /// A call to an upstream of this node.
 pub(super) struct Own {
     pub(super) server: String,
@@ -57,9 +60,39 @@ impl Calls {
         let place = self.queues.turn(&tool, &caller, priority, policy, call.timeout).await;
         let mut place = place.map_err(Failure::refused)?;
         call.timeout = call.timeout.saturating_sub(self.handle.clock().now().mono.saturating_sub(came));
-        let outcome = self.handle.upstreams().call(&server, call).await;
+        let outcome = match policy.idle_timeout {
+            None => self.handle.upstreams().call(&server, call).await,
+            Some(idle) => self.call_watched(&server, call, idle).await,
+        };
         place.ended(outcome.is_ok());
         outcome.map_err(|error| Failure::said(upstream_problem(&server, &tool, &error), error.not_sent()))
+    }
+
+    /// Calls, and gives up once there was no sign of progress for so long. The signs go on to the caller.
+    async fn call_watched(&self, server: &str, call: UpstreamCall, idle: Duration) -> Result<Bytes, UpstreamError> {
+        let (signs, mut heard) = mpsc::channel(PROGRESS_MAX);
+        let caller = call.progress.clone();
+        let call = UpstreamCall { progress: Some(signs), ..call };
+        let outcome = self.handle.upstreams().call(server, call);
+        tokio::pin!(outcome);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut outcome => {
+                    while let (Some(caller), Ok(sign)) = (&caller, heard.try_recv()) {
+                        // Steps that do not fit are lost, the result is not.
+                        let _ = caller.try_send(sign);
+                    }
+                    return outcome;
+                }
+                Some(sign) = heard.recv() => {
+                    if let Some(caller) = &caller {
+                        let _ = caller.try_send(sign);
+                    }
+                }
+                () = tokio::time::sleep(idle) => return Err(UpstreamError::TimedOut { after: idle }),
+            }
+        }
     }
 
     /// Carries out a call that a peer brought for this node.

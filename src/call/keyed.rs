@@ -226,6 +226,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::store::tests::faults::Machine;
 
     fn call(key: u8) -> Keyed {
         Keyed::new(&[key; 32], "research", b"{}")
@@ -331,6 +332,32 @@ mod tests {
         store.close();
         assert_eq!(told(&ledgers.once(call(1), upstream.run(answer())).await), Err(Kind::StoreFailed));
         assert_eq!((upstream.ran(), ledgers.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn under_one_key_an_upstream_is_called_once_whenever_the_power_fails() {
+        let mut ends = std::collections::BTreeSet::new();
+        for seed in 0..60 {
+            let (mut machine, upstream) = (Machine::new(seed), counting());
+            for round in 0..5 {
+                let power = if round == 4 { u64::MAX } else { machine.below(50) };
+                let before = upstream.ran();
+                let once = async |store: Store| open(&store).once(call(1), upstream.run(answer())).await;
+                let outcome = machine.run(power, once).await;
+                assert!(upstream.ran() <= 1, "seed {seed}: it ran twice");
+                let Some(outcome) = outcome else { continue };
+                match told(&outcome) {
+                    Ok(answer) => assert_eq!((answer, upstream.ran()), (&b"42"[..], 1)),
+                    // Also where the intent was kept and the power failed before anything was sent: nobody can know.
+                    Err(kind) => assert!(matches!(kind, Kind::MayHaveRun | Kind::StoreFailed), "{kind:?}"),
+                }
+                ends.insert((told(&outcome).is_ok(), before, upstream.ran()));
+            }
+        }
+        // It ran at once, was replayed, may have run, and could not be kept.
+        for end in [(true, 0, 1), (true, 1, 1), (false, 1, 1), (false, 0, 0)] {
+            assert!(ends.contains(&end), "{end:?} of {ends:?}");
+        }
     }
 
     #[test]

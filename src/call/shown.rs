@@ -5,6 +5,7 @@ use aop_proto::error::{Kind, Problem};
 use serde_json::{Value, json};
 
 use super::Calls;
+use crate::answers::Hit;
 
 /// What an operator does to a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,21 @@ impl Calls {
         Ok(json!({
             "schema": "aop.stats/1", "zone": zone, "calls": calls, "keyed": keyed, "tools": tools, "endpoints": endpoints,
         }))
+    }
+
+    /// `calls` of a tool's card: whether its calls may be repeated from here, and how its instances fared with those made from here.
+    pub fn about(&self, hit: &Hit) -> Value {
+        let policy = self.policies.of(&hit.name);
+        let service = format!("{}.{}", hit.server, hit.zone);
+        let mut endpoints = self.endpoints.to_json();
+        endpoints.retain(|one| one["service"] == service.as_str());
+        let serves =
+            |one: &Value| hit.instances.iter().any(|instance| one["node"] == instance.node.to_string().as_str());
+        endpoints.retain(serves);
+        json!({
+            "read_only": policy.read_only, "idempotent": policy.idempotent, "balance": policy.balance.name(),
+            "timeout_ms": policy.timeout.as_millis() as u64, "endpoints": endpoints,
+        })
     }
 
     /// `queues` and `breakers` of `aop.status/1`.

@@ -25,7 +25,16 @@ const EXAMPLES: &str = "\
 Examples:
   aop register stdio --as everything -- npx -y @modelcontextprotocol/server-everything
   aop register mcp http://127.0.0.1:3001/mcp --header Authorization=env:UPSTREAM_AUTH
+  aop register agent http://127.0.0.1:3002
   aop register file ~/.cursor/mcp.json";
+
+const EXAMPLES_AGENT: &str = "\
+Examples:
+  aop register agent http://127.0.0.1:3002
+  aop register agent https://agents.example/summarise --as texts --tool summarise
+
+GET at the address describes the agent, POST below it at /invoke executes. Its
+tool takes a task, and perhaps img, imgs and correct_answer.";
 
 const EXAMPLES_MCP: &str = "\
 Examples:
@@ -53,6 +62,9 @@ pub(crate) enum Register {
     /// An MCP server that answers over HTTP
     #[command(after_help = EXAMPLES_MCP)]
     Mcp(Http),
+    /// A plain HTTP agent, as one tool
+    #[command(after_help = EXAMPLES_AGENT)]
+    Agent(Agent),
     /// An MCP server the node starts and talks to over its standard streams
     #[command(after_help = EXAMPLES_STDIO, override_usage = "aop register stdio [OPTIONS] -- <CMD>...")]
     Stdio(Stdio),
@@ -78,6 +90,19 @@ pub(crate) struct Http {
     /// It may be at a private address; without this only public ones are reached, and those of this machine from a node that listens on loopback
     #[arg(long)]
     allow_private: bool,
+}
+
+/// `aop register agent`.
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    #[command(flatten)]
+    http: Http,
+    /// The tool's name, instead of what the agent calls itself
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
+    /// The tool's description, instead of the agent's
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
 }
 
 /// `aop register stdio`.
@@ -107,6 +132,7 @@ impl Register {
         let body = match self {
             Self::File(file) => return file.run(context).await,
             Self::Mcp(http) => http.body(&base)?,
+            Self::Agent(agent) => agent.body(&base)?,
             Self::Stdio(stdio) => stdio.body(&base)?,
         };
         let reply = context.client.send(&request(&body)).await?;
@@ -125,6 +151,17 @@ impl Http {
         let transport = Transport::Http { url, headers: secrets("--header", &self.header, base)? };
         let mut body = body_of(&transport, self.name.as_deref(), self.replica);
         grant(&mut body, self.allow_private);
+        Ok(body)
+    }
+}
+
+impl Agent {
+    fn body(&self, base: &Path) -> Result<Value, Problem> {
+        let Http { url, header, name, replica, allow_private } = &self.http;
+        let (headers, tool) = (secrets("--header", header, base)?, self.tool.clone());
+        let transport = Transport::Agent { url: check_url(url)?, headers, tool, description: self.description.clone() };
+        let mut body = body_of(&transport, name.as_deref(), *replica);
+        grant(&mut body, *allow_private);
         Ok(body)
     }
 }

@@ -96,6 +96,7 @@ fn heading(card: &Value) -> String {
             ("usable", usable(card)),
             ("answer", freshness(card)),
             ("served by", instances.join(", ")),
+            ("calls", calls(&card["calls"])),
             ("behaviour", behaviour(&card["definition"]["annotations"])),
             ("tags", list(&card["tags"])),
             ("capabilities", list(&card["capabilities"])),
@@ -119,6 +120,32 @@ fn health(card: &Value) -> String {
         parts.push(format!("last error: {}", text::cut(&text::clean(error), 120)));
     }
     parts.join(" · ")
+}
+
+/// Whether a call may be repeated, and how the node fared with each instance: `may be repeated (idempotent); n7f3a closed, 12 ms`.
+fn calls(calls: &Value) -> String {
+    let is_so = |key: &str| calls[key] == Value::Bool(true);
+    let repeat = match (is_so("read_only"), is_so("idempotent")) {
+        (true, _) => Some("may be repeated (read-only)".to_owned()),
+        (_, true) => Some("may be repeated (idempotent)".to_owned()),
+        _ => None,
+    };
+    let one = |endpoint: &Value| {
+        let node = text::cut(&text::clean(endpoint["node"].as_str().unwrap_or("?")), 12);
+        let mut line = format!("{node} {}", text::clean(endpoint["breaker"].as_str().unwrap_or("?")));
+        if let Some(latency) = endpoint["latency_ms"].as_f64() {
+            line.push_str(&format!(", {}", text::took(latency)));
+        }
+        if let Some(last_ok) = endpoint["last_ok"].as_str() {
+            line.push_str(&format!(", last ok {}", text::clean(last_ok)));
+        }
+        if let Some(error) = endpoint["last_error"].as_str() {
+            line.push_str(&format!(", last error: {}", text::cut(&text::clean(error), 80)));
+        }
+        line
+    };
+    let endpoints = calls["endpoints"].as_array().into_iter().flatten().map(one);
+    repeat.into_iter().chain(endpoints).collect::<Vec<_>>().join("; ")
 }
 
 /// Why it cannot be used, nothing where it can.
@@ -214,14 +241,15 @@ mod tests {
         let card = json!({"schema": "aop.tool/1", "name": "get_forecast.met.weather", "id": "met/get_forecast", "wire_name": "met__get_forecast",
             "zone": "weather", "title": "Forecast", "description": "Weather\u{1b}[2J for days.\nNot for nights.", "authoritative": true,
             "freshness": "fresh", "source": "local", "ttl_ms": 60_000, "health": {"state": "ok", "latency_ms": 3, "last_ok": "2026-11-21T09:03:00Z", "last_error": null},
-            "instances": [{"node": "n7f3a", "state": "ACTIVE"}], "tags": ["geo"], "def_hash": "sha256:ab",
+            "instances": [{"node": "n7f3a", "state": "ACTIVE"}],
+            "calls": {"idempotent": true, "endpoints": [{"node": "n7f3a", "breaker": "closed", "latency_ms": 3.0, "last_ok": null, "last_error": null}]}, "tags": ["geo"], "def_hash": "sha256:ab",
             "definition": {"name": "get_forecast", "annotations": {"readOnlyHint": true},
                 "inputSchema": {"type": "object", "required": ["city"], "properties": {"city": {"type": "string", "description": "City name"}}}}});
         assert_eq!(
             heading(&card),
             "get_forecast.met.weather\n  Forecast\n  Weather[2J for days.\n  Not for nights.\n\n  id          met/get_forecast\n  wire name   met__get_forecast\n  \
              zone        weather\n  health      ● 3.0 ms · last ok 2026-11-21T09:03:00Z\n  answer      authoritative · fresh · via local · ttl 1m\n  \
-             served by   n7f3a ACTIVE\n  behaviour   read-only (as its server says)\n  tags        geo\n  definition  sha256:ab\n"
+             served by   n7f3a ACTIVE\n  calls       may be repeated (idempotent); n7f3a closed, 3.0 ms\n  behaviour   read-only (as its server says)\n  tags        geo\n  definition  sha256:ab\n"
         );
         assert_eq!(
             fields("ARGUMENT", input_schema(&card)).render(Look::default()),

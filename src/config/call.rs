@@ -20,6 +20,7 @@ use super::{ConfigError, NodeConfig, Sources};
 #[serde(deny_unknown_fields)]
 pub(super) struct Section {
     pub(super) timeout: Option<Text>,
+    pub(super) idle_timeout: Option<Text>,
     pub(super) retries: Option<Text>,
     pub(super) backoff: Option<Text>,
     pub(super) backoff_max: Option<Text>,
@@ -33,8 +34,9 @@ pub(super) struct Section {
 }
 
 /// Where each key of `[call]` may stand besides.
-const VARIABLES: [(&str, &str); 8] = [
+const VARIABLES: [(&str, &str); 9] = [
     ("call.timeout", "AOP_CALL__TIMEOUT"),
+    ("call.idle_timeout", "AOP_CALL__IDLE_TIMEOUT"),
     ("call.retries", "AOP_CALL__RETRIES"),
     ("call.backoff", "AOP_CALL__BACKOFF"),
     ("call.backoff_max", "AOP_CALL__BACKOFF_MAX"),
@@ -48,6 +50,7 @@ impl Section {
     fn text(&self, key: &str) -> Option<Text> {
         let text = match key.trim_start_matches("call.") {
             "timeout" => &self.timeout,
+            "idle_timeout" => &self.idle_timeout,
             "retries" => &self.retries,
             "backoff" => &self.backoff,
             "backoff_max" => &self.backoff_max,
@@ -70,6 +73,7 @@ fn take(policy: &mut Policy, key: &str, text: &str) -> Result<(), Wrong> {
     };
     match key.trim_start_matches("call.") {
         "timeout" => policy.timeout = value::parse_time(text, CALL_TIMEOUT)?,
+        "idle_timeout" => policy.idle_timeout = Some(value::parse_time(text, CALL_TIMEOUT)?),
         "retries" => policy.retries = small(RETRIES)?,
         "backoff" => policy.backoff.first = value::parse_time(text, RETRY_BACKOFF)?,
         "backoff_max" => policy.backoff.most = value::parse_time(text, RETRY_BACKOFF_MAX)?,
@@ -164,11 +168,12 @@ fn special_policy(from: &Sources<'_>, usual: &Policy, section: &Section) -> Resu
 
 impl NodeConfig {
     /// Key and value of `[call]`.
-    pub(super) fn call_settings(&self) -> [(&'static str, String); 8] {
+    pub(super) fn call_settings(&self) -> [(&'static str, String); 9] {
         let usual = &self.policies.usual;
         let Backoff { first, most } = usual.backoff;
         let values = [
             duration_text(usual.timeout),
+            usual.idle_timeout.map_or_else(|| "–".to_owned(), duration_text),
             usual.retries.to_string(),
             duration_text(first),
             duration_text(most),
@@ -193,6 +198,7 @@ impl NodeConfig {
                 policy.read_only.then(|| "read-only".to_owned()),
                 policy.idempotent.then(|| "idempotent".to_owned()),
                 time("timeout", policy.timeout, usual.timeout),
+                policy.idle_timeout.and_then(|idle| time("idle_timeout", idle, usual.idle_timeout.unwrap_or_default())),
                 number("retries", policy.retries.into(), usual.retries.into()),
                 time("backoff", policy.backoff.first, usual.backoff.first),
                 time("backoff_max", policy.backoff.most, usual.backoff.most),

@@ -95,6 +95,9 @@ pub(super) struct Mcp {
 struct Server {
     name: String,
     url: Option<String>,
+    agent: Option<String>,
+    tool: Option<String>,
+    description: Option<String>,
     headers: Option<BTreeMap<String, Secret>>,
     command: Option<Vec<String>>,
     env: Option<BTreeMap<String, Secret>>,
@@ -190,9 +193,24 @@ impl Server {
             };
             secrets.iter().flatten().map(|(key, secret)| (key.clone(), absolute(secret))).collect()
         };
+        if let Some(url) = &self.agent {
+            if self.url.is_some() || self.command.is_some() || self.env.is_some() || self.cwd.is_some() {
+                return Err(
+                    "has an `agent`; `url`, `command`, `env` and `cwd` are for servers that speak MCP".to_owned()
+                );
+            }
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                return Err(format!("has an `agent` that is not http:// or https://: {url}"));
+            }
+            let (headers, tool) = (from_here(&self.headers), self.tool.clone());
+            return Ok(Transport::Agent { url: url.clone(), headers, tool, description: self.description.clone() });
+        }
+        if self.tool.is_some() || self.description.is_some() {
+            return Err("has a `tool` or a `description`, which are for an `agent`".to_owned());
+        }
         match (&self.url, &self.command) {
             (Some(_), Some(_)) => Err("has both `url` and `command`; it is one or the other".to_owned()),
-            (None, None) => Err("has neither `url` nor `command`".to_owned()),
+            (None, None) => Err("has neither `url` nor `agent` nor `command`".to_owned()),
             (Some(_), None) if self.env.is_some() || self.cwd.is_some() => {
                 Err("has a `url`; `env` and `cwd` are for a `command`".to_owned())
             }

@@ -34,6 +34,19 @@ pub enum Transport {
         /// Sent with every request.
         headers: BTreeMap<String, Secret>,
     },
+    /// A plain HTTP agent.
+    Agent {
+        /// Where it describes itself; it executes below, at `invoke`.
+        url: String,
+        /// Sent with every request.
+        headers: BTreeMap<String, Secret>,
+        /// The tool's name, instead of the agent's own.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tool: Option<String>,
+        /// The tool's description, instead of the agent's own.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
+    },
     /// A child process that speaks on its standard streams.
     Stdio {
         /// The program, absolute, and its arguments.

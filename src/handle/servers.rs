@@ -18,11 +18,10 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Handle;
+use super::hints::{register_hint, upstream_problem};
 use crate::audit::{Entry, Event};
 use crate::store::{Op, StoreError, Table};
-use crate::upstream::{
-    Dialled, LeftOut, Secret, ServerSpec, ServerStatus, TransportSpec, UpstreamError, UpstreamEvent,
-};
+use crate::upstream::{Dialled, LeftOut, ServerSpec, ServerStatus, UpstreamEvent};
 
 /// Time a server has to be reached and listed when it is registered.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -583,57 +582,6 @@ fn store_problem(error: StoreError) -> Problem {
     Problem::new(Kind::StoreFailed, error.to_string()).hint("aop status")
 }
 
-/// A taken name is solved by registering the same thing under another, or as a replica where it is one.
-fn register_hint(problem: Problem, spec: &ServerSpec) -> Problem {
-    if problem.kind != Kind::NameTaken {
-        return problem;
-    }
-    let same = problem.detail.as_ref().is_some_and(|detail| detail["same_definition"] == json!(true));
-    let rename = if same { format!("--as {} --replica", spec.name) } else { format!("--as {}-2", spec.name) };
-    let hint = match &spec.transport {
-        TransportSpec::Http { .. } => format!("aop register mcp {} {rename}", spec.transport.target()),
-        TransportSpec::Stdio { .. } => format!("aop register stdio {rename} -- {}", spec.transport.target()),
-    };
-    problem.hint(hint)
-}
-
-fn upstream_problem(spec: &ServerSpec, error: &UpstreamError) -> Problem {
-    let kind = match error {
-        UpstreamError::Invalid { .. } | UpstreamError::Secret { .. } | UpstreamError::Exposed { .. } => Kind::Usage,
-        UpstreamError::Address { .. } => Kind::Forbidden,
-        UpstreamError::NameTaken { .. } => Kind::NameTaken,
-        _ => Kind::UpstreamDown,
-    };
-    let target = spec.transport.target();
-    let hint = match error {
-        UpstreamError::Address { class, .. } if class.can_be_granted() => granting(spec),
-        _ => "aop register --help".to_owned(),
-    };
-    Problem::new(kind, format!("`{target}` cannot be registered: {error}")).hint(hint).detail(json!({"target": target}))
-}
-
-/// The same registration with the grant it needs. A literal secret is not repeated.
-fn granting(spec: &ServerSpec) -> String {
-    let mut command = format!("aop register mcp {}", spec.transport.target());
-    if let TransportSpec::Http { headers, .. } = &spec.transport {
-        for (name, secret) in headers {
-            let value = match secret {
-                Secret::Literal(_) => "…".to_owned(),
-                Secret::Env { env } => format!("env:{env}"),
-                Secret::File { file } => format!("@{}", file.display()),
-            };
-            command.push_str(&format!(" --header {name}={value}"));
-        }
-    }
-    if !spec.name.is_empty() {
-        command.push_str(&format!(" --as {}", spec.name));
-    }
-    if spec.replica {
-        command.push_str(" --replica");
-    }
-    command + " --allow-private"
-}
-
 /// Of a tool's full name the server, with what stands between it and the zone.
 fn server_of(tool: &str, view: &View) -> String {
     let behind = tool.split_once('.').map_or("", |(_, behind)| behind);
@@ -644,7 +592,6 @@ fn server_of(tool: &str, view: &View) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::AddressClass;
 
     #[test]
     fn a_line_keeps_the_tools_own_members_and_no_others() {
@@ -663,32 +610,6 @@ mod tests {
         assert_eq!(labels("azure", "azure"), "");
         assert_eq!(labels("weather", "azure"), "weather");
         assert_eq!(labels("weather", "."), "weather");
-    }
-
-    #[test]
-    fn the_hint_of_a_refused_address_is_the_same_registration_with_its_grant() {
-        let headers = [
-            ("authorization", Secret::Literal("hunter2".into())),
-            ("x-env", Secret::Env { env: "KEY".into() }),
-            ("x-file", Secret::File { file: "/run/key".into() }),
-        ];
-        let headers = headers.map(|(name, secret)| (name.to_owned(), secret)).into();
-        let transport = TransportSpec::Http { url: "https://10.0.0.7/mcp".into(), headers };
-        let spec = ServerSpec { name: "papers".into(), transport, replica: true, allow_private: false };
-        let refused = |class| {
-            let error = UpstreamError::Address { host: "h".into(), address: [10, 0, 0, 7].into(), class };
-            upstream_problem(&spec, &error)
-        };
-        let problem = refused(AddressClass::Private);
-        assert_eq!(problem.kind, Kind::Forbidden);
-        assert_eq!(
-            problem.hint.as_deref(),
-            Some(
-                "aop register mcp https://10.0.0.7/mcp --header authorization=… --header x-env=env:KEY \
-                 --header x-file=@/run/key --as papers --replica --allow-private"
-            )
-        );
-        assert_eq!(refused(AddressClass::LinkLocal).hint.as_deref(), Some("aop register --help"), "nothing helps");
     }
 
     #[test]

@@ -42,6 +42,26 @@ struct HttpBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct AgentBody {
+    #[serde(rename = "kind")]
+    _kind: String,
+    url: String,
+    #[serde(rename = "as", default)]
+    name: Option<String>,
+    #[serde(default)]
+    replica: bool,
+    #[serde(default)]
+    allow_private: bool,
+    #[serde(default)]
+    headers: BTreeMap<String, Secret>,
+    #[serde(default)]
+    tool: Option<String>,
+    #[serde(default)]
+    description: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StdioBody {
     #[serde(rename = "kind")]
     _kind: String,
@@ -138,12 +158,16 @@ fn spec(body: Value) -> Result<ServerSpec, Problem> {
     match kind {
         "mcp" => {
             let body: HttpBody = fields(body)?;
-            if !(body.url.starts_with("http://") || body.url.starts_with("https://")) {
-                return Err(Problem::new(Kind::Usage, format!("`{}` is not an http(s) address", body.url))
-                    .hint("aop register mcp http://127.0.0.1:3001/mcp"));
-            }
+            check_url(&body.url, "aop register mcp http://127.0.0.1:3001/mcp")?;
             let transport = TransportSpec::Http { url: body.url, headers: body.headers };
             let HttpBody { name, replica, allow_private, .. } = body;
+            Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private })
+        }
+        "agent" => {
+            let body: AgentBody = fields(body)?;
+            check_url(&body.url, "aop register agent http://127.0.0.1:3002")?;
+            let AgentBody { url, headers, tool, description, name, replica, allow_private, .. } = body;
+            let transport = TransportSpec::Agent { url, headers, tool, description };
             Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private })
         }
         "stdio" => {
@@ -156,10 +180,17 @@ fn spec(body: Value) -> Result<ServerSpec, Problem> {
             let StdioBody { name, replica, .. } = body;
             Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private: false })
         }
-        other => Err(Problem::new(Kind::Usage, format!("`kind` is one of mcp, stdio, not `{other}`"))
+        other => Err(Problem::new(Kind::Usage, format!("`kind` is one of mcp, agent, stdio, not `{other}`"))
             .hint("aop register --help")
-            .did_you_mean(did_you_mean(other, ["mcp", "stdio"].into_iter()))),
+            .did_you_mean(did_you_mean(other, ["mcp", "agent", "stdio"].into_iter()))),
     }
+}
+
+fn check_url(url: &str, hint: &str) -> Result<(), Problem> {
+    if url.starts_with("http://") || url.starts_with("https://") {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Usage, format!("`{url}` is not an http(s) address")).hint(hint))
 }
 
 fn fields<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, Problem> {

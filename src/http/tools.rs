@@ -61,7 +61,10 @@ pub(super) async fn show(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Reply {
-    Ok(reply::ok(&doors.handle.find(&caller, &name, Action::Discover).await?.card()))
+    let hit = doors.handle.find(&caller, &name, Action::Discover).await?;
+    let mut card = hit.card();
+    card["calls"] = doors.calls.about(&hit);
+    Ok(reply::ok(&card))
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 //! The promises of the store under power loss, rot and misuse.
 
-mod faults;
+pub(crate) mod faults;
 
 use std::collections::BTreeMap;
 use std::fs;

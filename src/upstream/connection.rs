@@ -29,7 +29,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    LeftOut, UpstreamCall,
+    LeftOut, UpstreamCall, agent,
     child::printable,
     failure::UpstreamError,
     frame,
@@ -104,6 +104,8 @@ pub(crate) struct Live {
     pub(crate) protocol: String,
     pub(crate) server_info: Option<String>,
     pub(crate) tells_changes: bool,
+    /// A plain HTTP agent answers, through a bridge of ours.
+    is_agent: bool,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +135,7 @@ impl Live {
         taps: Arc<Taps>,
         http: Option<TapHttp>,
         story: watch::Receiver<Option<String>>,
+        is_agent: bool,
     ) -> Self {
         let info = peer.peer_info();
         let version = info.as_ref().map(|info| info.protocol_version.clone()).unwrap_or_default();
@@ -151,6 +154,7 @@ impl Live {
             taps,
             http,
             story,
+            is_agent,
         }
     }
 
@@ -206,7 +210,7 @@ impl Live {
             Answer::Error(raw) => {
                 guard.settled();
                 settle(&mut handle).await;
-                Err(rpc(raw))
+                Err(if self.is_agent { of_agent(raw) } else { rpc(raw) })
             }
             Answer::Failed(error) => {
                 if error.not_sent() {
@@ -440,6 +444,15 @@ fn said(error: &ServiceError) -> String {
 fn rpc(raw: Bytes) -> UpstreamError {
     let said = serde_json::from_slice::<RpcError>(&raw).unwrap_or(RpcError { code: 0, message: String::new() });
     UpstreamError::Rpc { code: said.code, message: printable(&said.message), raw }
+}
+
+/// What the bridge before an agent says of a call that the agent did not answer.
+fn of_agent(raw: Bytes) -> UpstreamError {
+    match rpc(raw) {
+        UpstreamError::Rpc { code: agent::NOT_SENT, message, .. } => UpstreamError::NotSent { reason: message },
+        UpstreamError::Rpc { code: agent::LOST, message, .. } => UpstreamError::Lost { reason: message },
+        other => other,
+    }
 }
 
 /// Tells the server that nobody waits any more, unless the request was settled.

@@ -28,6 +28,7 @@ use tokio_util::{
 };
 
 use super::{
+    agent::{self, Ends, Said},
     child::{Child, Pipes, printable},
     connection::{CALLS_MAX, Listener, Live},
     egress::Egress,
@@ -72,6 +73,8 @@ pub(crate) struct Link {
     cancel: RunningServiceCancellationToken,
     closed: DropGuard,
     child: Option<Child>,
+    /// Before a plain HTTP agent.
+    _bridge: Option<AbortOnDropHandle<()>>,
     story: watch::Sender<Option<String>>,
     follower: Option<AbortOnDropHandle<()>>,
 }
@@ -139,7 +142,21 @@ impl Link {
                     Ok(Err(e)) => return Err(failed(&e).into()),
                     Err(_) => return Err(connect("no answer to the handshake in time".to_owned(), false)),
                 };
-                Ok(Self::new(service, parts, guard, None, Some(http)))
+                Ok(Self::new(service, parts, guard, None, Some(http), None))
+            }
+            TransportSpec::Agent { url, headers: _, tool, description } => {
+                let site = Site::new(url, &values, egress, spec.allow_private)?;
+                let said = Said { tool: tool.as_deref(), description: description.as_deref() };
+                let opened = timeout_at(deadline, agent::open(site, said)).await;
+                let late = || connect("no answer in time".to_owned(), false);
+                let Ends { output, input, bridge } = opened.map_err(|_| late())??;
+                let transport = StdioTransport::new(output, input, parts.taps.clone(), Arc::default());
+                let serve = parts.listener().serve_with_lifecycle(transport, mode(Some(Era::Initialize)));
+                match timeout_at(deadline, serve).await {
+                    Ok(Ok(service)) => Ok(Self::new(service, parts, guard, None, None, Some(bridge))),
+                    Ok(Err(e)) => Err(failed(&e).into()),
+                    Err(_) => Err(late()),
+                }
             }
             TransportSpec::Stdio { command, env: _, cwd } => {
                 let (child, Pipes { stdin, stdout }) = Child::spawn(command, &values, cwd.as_deref(), mask)?;
@@ -147,7 +164,7 @@ impl Link {
                 let transport = StdioTransport::new(stdout, stdin, parts.taps.clone(), noise.clone());
                 let serve = parts.listener().serve_with_lifecycle(transport, mode(era));
                 let (why, how) = match timeout_at(deadline, serve).await {
-                    Ok(Ok(service)) => return Ok(Self::new(service, parts, guard, Some(child), None)),
+                    Ok(Ok(service)) => return Ok(Self::new(service, parts, guard, Some(child), None, None)),
                     Ok(Err(e)) => (explain(&e), Handshake { closed: is_closed(&e), spoken: true }),
                     Err(_) => {
                         ("no answer to the handshake in time".to_owned(), Handshake { closed: false, spoken: false })
@@ -166,9 +183,10 @@ impl Link {
         closed: DropGuard,
         child: Option<Child>,
         http: Option<TapHttp>,
+        bridge: Option<AbortOnDropHandle<()>>,
     ) -> Self {
         let (story, told) = watch::channel(None);
-        let live = Arc::new(Live::new(service.peer().clone(), parts.taps, http, told));
+        let live = Arc::new(Live::new(service.peer().clone(), parts.taps, http, told, bridge.is_some()));
         let follows = live.modern && live.tells_changes;
         let follower = follows.then(|| own(live.clone().follow(parts.changed.clone())));
         let cancel = service.cancellation_token();
@@ -176,7 +194,8 @@ impl Link {
             // However it ended, it ended.
             let _ = service.waiting().await;
         });
-        Self { live, changed: parts.changed, suspect: parts.suspect, ended, cancel, closed, child, story, follower }
+        let (changed, suspect) = (parts.changed, parts.suspect);
+        Self { live, changed, suspect, ended, cancel, closed, child, _bridge: bridge, story, follower }
     }
 
     pub(crate) fn era(&self) -> Era {
@@ -185,7 +204,7 @@ impl Link {
 
     /// Ends the connection, whatever state it is in, and tells how it ended.
     pub(crate) async fn close(self, why: &str) -> String {
-        let Self { live, ended, cancel, closed, child, story, follower, .. } = self;
+        let Self { live, ended, cancel, closed, child, story, follower, _bridge, .. } = self;
         drop(follower);
         if child.is_none() {
             story.send_replace(Some(why.to_owned()));

@@ -72,8 +72,31 @@ impl fmt::Display for HttpFailure {
 impl std::error::Error for HttpFailure {}
 
 impl HttpFailure {
-    fn new(reason: impl Into<String>, not_sent: bool) -> Self {
+    pub(super) fn new(reason: impl Into<String>, not_sent: bool) -> Self {
         Self { reason: reason.into(), not_sent, refusal: None }
+    }
+
+    /// Without the URL: it may carry a token in its query.
+    pub(super) fn of(error: &reqwest::Error) -> Self {
+        let not_sent = error.is_connect() || error.is_builder();
+        if let Some(refusal) = refusal_in(error) {
+            return Self { reason: refusal.to_string(), not_sent, refusal: Some(refusal.clone()) };
+        }
+        let lead = if not_sent { "cannot connect" } else { "the connection broke" };
+        Self::new(format!("{lead}: {}", causes(error)), not_sent)
+    }
+
+    /// Whether the server cannot have begun the request.
+    pub(super) const fn not_sent(&self) -> bool {
+        self.not_sent
+    }
+
+    /// As the end of an attempt to connect.
+    pub(super) fn as_dial(&self) -> UpstreamError {
+        match &self.refusal {
+            Some(refusal) => refusal.as_upstream(),
+            None => UpstreamError::Connect { reason: self.reason.clone() },
+        }
     }
 
     fn as_upstream(&self) -> UpstreamError {
@@ -94,8 +117,8 @@ type Events = BoxStream<'static, Result<Sse, SseError>>;
 /// The one address a registration's requests go to, with the secrets that go there.
 #[derive(Clone)]
 pub(crate) struct Site {
-    url: Url,
-    headers: HeaderMap,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
     gate: Gate,
 }
 
@@ -121,6 +144,20 @@ impl Site {
         gate.check_literal(&url).map_err(|refusal| refusal.as_upstream())?;
         Ok(Self { url, headers: map, gate })
     }
+
+    /// A client that reaches what this address may stand for, follows nothing and asks no proxy.
+    pub(super) fn client(&self) -> Result<reqwest::Client, UpstreamError> {
+        reqwest::Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .dns_resolver(Arc::new(Screen::new(self.gate)))
+            .connect_timeout(DIAL_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_keepalive(KEEPALIVE)
+            .user_agent(concat!("aop-node/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| UpstreamError::Connect { reason: format!("no HTTP client: {e}") })
+    }
 }
 
 /// One upstream's HTTP client. Cheap to clone.
@@ -142,16 +179,7 @@ impl TapHttp {
         suspect: Arc<Notify>,
         closed: CancellationToken,
     ) -> Result<Self, UpstreamError> {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .dns_resolver(Arc::new(Screen::new(site.gate)))
-            .connect_timeout(DIAL_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .tcp_keepalive(KEEPALIVE)
-            .user_agent(concat!("aop-node/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| UpstreamError::Connect { reason: format!("no HTTP client: {e}") })?;
+        let client = site.client()?;
         Ok(Self { client, site, taps, suspect, closed })
     }
 
@@ -183,13 +211,7 @@ impl TapHttp {
 
     fn broken(&self, error: &reqwest::Error) -> HttpFailure {
         self.suspect.notify_one();
-        // Without the URL: it may carry a token in its query.
-        let not_sent = error.is_connect() || error.is_builder();
-        if let Some(refusal) = refusal_in(error) {
-            return HttpFailure { reason: refusal.to_string(), not_sent, refusal: Some(refusal.clone()) };
-        }
-        let lead = if not_sent { "cannot connect" } else { "the connection broke" };
-        HttpFailure::new(format!("{lead}: {}", causes(error)), not_sent)
+        HttpFailure::of(error)
     }
 
     /// A request to the registered address: secrets go there or nowhere, whatever address a library or a server names.

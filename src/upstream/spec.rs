@@ -64,6 +64,20 @@ pub enum TransportSpec {
         #[serde(default)]
         headers: BTreeMap<String, Secret>,
     },
+    /// A plain HTTP agent: `GET` at the address describes it, `POST` below it at `invoke` executes.
+    Agent {
+        /// `http` or `https`, without credentials in it.
+        url: String,
+        /// Sent with every request.
+        #[serde(default)]
+        headers: BTreeMap<String, Secret>,
+        /// The tool's name, instead of what the agent calls itself.
+        #[serde(default)]
+        tool: Option<String>,
+        /// The tool's description, instead of the agent's.
+        #[serde(default)]
+        description: Option<String>,
+    },
     /// A child process that speaks MCP on its standard input and output.
     Stdio {
         /// The program and its arguments; never a shell line.
@@ -113,7 +127,10 @@ impl ServerSpec {
     /// [`UpstreamError::Invalid`], naming the field.
     pub fn validate(&self) -> Result<(), UpstreamError> {
         match &self.transport {
-            TransportSpec::Http { url, headers } => {
+            TransportSpec::Agent { tool: Some(tool), .. } if tool.trim().is_empty() => {
+                Err(invalid("the tool's name is empty"))
+            }
+            TransportSpec::Http { url, headers } | TransportSpec::Agent { url, headers, .. } => {
                 let parsed = url.parse::<reqwest::Url>().map_err(|e| invalid(format!("the url is not a URL: {e}")))?;
                 if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
                     return Err(invalid("the url must start with http:// or https://"));
@@ -153,10 +170,11 @@ impl ServerSpec {
 }
 
 impl TransportSpec {
-    /// `mcp` or `stdio`, as in a registration.
+    /// `mcp`, `agent` or `stdio`, as in a registration.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Http { .. } => "mcp",
+            Self::Agent { .. } => "agent",
             Self::Stdio { .. } => "stdio",
         }
     }
@@ -164,7 +182,7 @@ impl TransportSpec {
     /// What may be shown of it: the URL without its query, or the command line.
     pub fn target(&self) -> String {
         match self {
-            Self::Http { url, .. } => match url.split_once('?') {
+            Self::Http { url, .. } | Self::Agent { url, .. } => match url.split_once('?') {
                 Some((base, _)) => format!("{base}?…"),
                 None => url.clone(),
             },
@@ -175,7 +193,7 @@ impl TransportSpec {
     /// Reads every reference now. The mask knows the values, so that they can be kept out of what the server says.
     pub(crate) async fn resolve(&self) -> Result<(BTreeMap<String, String>, Mask), UpstreamError> {
         let (what, named) = match self {
-            Self::Http { headers, .. } => ("header", headers),
+            Self::Http { headers, .. } | Self::Agent { headers, .. } => ("header", headers),
             Self::Stdio { env, .. } => ("environment variable", env),
         };
         let mut values = BTreeMap::new();

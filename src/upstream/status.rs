@@ -22,7 +22,7 @@ use super::{connection::Live, failure::UpstreamError, spec::ServerSpec};
 pub struct ServerStatus {
     /// Its name on this node.
     pub name: String,
-    /// `mcp` or `stdio`.
+    /// `mcp`, `agent` or `stdio`.
     pub kind: &'static str,
     /// The URL without its query, or the command line.
     pub target: String,

@@ -230,7 +230,12 @@ mod tests {
         for at in 0..100 {
             ended(&mut rare, BREAKER_SLOT * BREAKER_SLOTS as u32 * at, Verdict::Bad);
         }
-        assert_eq!(rare.circuit(now), Circuit::Closed);
+        let late = BREAKER_SLOT * BREAKER_SLOTS as u32 * 100;
+        assert_eq!(rare.circuit(late), Circuit::Closed);
+        for _ in 0..BREAKER_FAILURES {
+            ended(&mut rare, late, Verdict::Bad);
+        }
+        assert_eq!(rare.circuit(late), Circuit::Open);
     }
 
     #[test]

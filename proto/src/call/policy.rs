@@ -16,6 +16,8 @@ pub struct Policy {
     pub idempotent: bool,
     /// Time for a call that does not say how much it has; one that had as much and got no answer speaks against the endpoint.
     pub timeout: Duration,
+    /// Time without a sign of progress after which a call is given up at its home; nothing for as long as it has.
+    pub idle_timeout: Option<Duration>,
     /// Attempts beyond the first, other instances that were provably not sent to not counted.
     pub retries: u32,
     /// Pauses before an instance is tried again.
@@ -38,6 +40,7 @@ impl Default for Policy {
             read_only: false,
             idempotent: false,
             timeout: CALL_TIMEOUT.0,
+            idle_timeout: None,
             retries: RETRIES.0,
             backoff: Backoff { first: RETRY_BACKOFF.0, most: RETRY_BACKOFF_MAX.0 },
             retry_share: RETRY_SHARE.0,

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::super::Store;
+use super::super::disk::Disk;
+
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: u64 = 512;
 
@@ -130,5 +133,43 @@ impl redb::StorageBackend for FaultyDisk {
             platters.unsynced.insert(sector, bytes);
         }
         Ok(())
+    }
+}
+
+/// A machine whose power fails, for what other rooms keep in their store.
+pub(crate) struct Machine {
+    chance: Chance,
+    content: Vec<u8>,
+}
+
+impl Machine {
+    /// One with an empty store, made in peace.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let made = FaultyDisk::new(Vec::new(), u64::MAX);
+        drop(Disk::on(made.clone()).unwrap());
+        Self { content: made.after_power_loss(&mut chance), chance }
+    }
+
+    /// Any number below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.chance.below(bound)
+    }
+
+    /// Runs `work` on the store as it is found, until the power fails after so many writes and syncs. Nothing where it fails while the
+    /// store is opened.
+    pub(crate) async fn run<T>(&mut self, operations: u64, work: impl AsyncFnOnce(Store) -> T) -> Option<T> {
+        let disk = FaultyDisk::new(self.content.clone(), operations);
+        let done = match Disk::on(disk.clone()) {
+            Ok(opened) => {
+                let store = Store::over(Arc::new(opened));
+                let done = work(store.clone()).await;
+                store.close();
+                Some(done)
+            }
+            Err(_) => None,
+        };
+        self.content = disk.after_power_loss(&mut self.chance);
+        done
     }
 }

@@ -1,0 +1,348 @@
+//! A plain HTTP agent as an MCP server with one tool: `GET /` describes it, `POST /invoke` executes.
+//!
+//! ```text
+//!  rmcp ── StdioTransport ── pipe in memory ── Bridge ── HTTP ── agent
+//!            (as with a child's streams)       initialize, tools/list, tools/call
+//! ```
+//!
+//! Name, description and schemas are defaulted as in the AOP paper (algorithm 1, §4.3). What must hold: an agent that was not reached
+//! was provably not called, and what it answers is bounded.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aop_proto::error::plain;
+use reqwest::{Method, StatusCode};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::exchange::Exchange;
+use super::failure::UpstreamError;
+use super::frame::MESSAGE_BYTES_MAX;
+use super::mcp_http::Site;
+
+/// JSON-RPC codes between the bridge and this node's end of the pipe; no other server's are read so.
+pub(crate) const NOT_SENT: i64 = -32_951;
+/// It may have run.
+pub(crate) const LOST: i64 = -32_952;
+
+/// Bytes on their way between both ends of the pipe.
+const PIPE_BYTES: usize = 64 * 1024;
+/// What an agent says of itself, bytes.
+const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
+/// It is looked at this often, so that one that is gone is known to be before somebody calls it.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How long an agent may take to describe itself.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers that wait to be written.
+const ANSWERS_MAX: usize = 256;
+/// Characters of a description that an agent gives.
+const DESCRIPTION_CHARS_MAX: usize = 4_000;
+
+/// What an operator says of the tool instead of the agent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said<'a> {
+    pub(crate) tool: Option<&'a str>,
+    pub(crate) description: Option<&'a str>,
+}
+
+/// The node's end of the pipe, and what lives as long as it.
+pub(crate) struct Ends {
+    pub(crate) output: ReadHalf<DuplexStream>,
+    pub(crate) input: WriteHalf<DuplexStream>,
+    pub(crate) bridge: AbortOnDropHandle<()>,
+}
+
+/// What an agent is, once it was asked.
+struct Bridge {
+    agent: Exchange,
+    name: String,
+    tool: Value,
+}
+
+/// Asks the agent who it is, and stands before it as an MCP server.
+///
+/// # Errors
+/// It cannot be reached. One that answers and describes nothing is taken as it is.
+pub(crate) async fn open(site: Site, said: Said<'_>) -> Result<Ends, UpstreamError> {
+    let agent = Exchange::new(site)?;
+    let asked = agent.ask(Method::GET, "", None, DESCRIPTION_BYTES_MAX);
+    let answer = tokio::time::timeout(LOOK_TIMEOUT, asked).await;
+    let answer = answer.map_err(|_| connect(format!("no answer to GET within {LOOK_TIMEOUT:?}")))?;
+    let (status, body) = answer.map_err(|failure| failure.as_dial())?;
+    let told: Value = match status.is_success() {
+        true => serde_json::from_slice(&body).unwrap_or_default(),
+        false => Value::Null,
+    };
+    let name = told["agent_id"].as_str().map(|name| plain(name, 64)).filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| agent.host());
+    let tool = definition(&name, &told, &said, &agent.host());
+    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+    let (output, input) = tokio::io::split(ours);
+    let bridge = AbortOnDropHandle::new(tokio::spawn(Bridge { agent, name, tool }.serve(theirs)));
+    Ok(Ends { output, input, bridge })
+}
+
+fn connect(reason: String) -> UpstreamError {
+    UpstreamError::Connect { reason }
+}
+
+/// The tool, as MCP lists it. Source: AOP paper §4.3, the default schemas.
+fn definition(name: &str, told: &Value, said: &Said<'_>, host: &str) -> Value {
+    let described = told["description"].as_str().map(|text| plain(text, DESCRIPTION_CHARS_MAX));
+    let mut description = match said.description {
+        Some(description) => description.to_owned(),
+        None => described.filter(|text| !text.is_empty()).unwrap_or_else(|| format!("The agent {name} at {host}")),
+    };
+    let abilities: Vec<String> = told["capabilities"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(|one| plain(one, 100))
+        .collect();
+    if said.description.is_none() && !abilities.is_empty() {
+        description.push_str(&format!(" (capabilities: {})", plain(&abilities.join(", "), DESCRIPTION_CHARS_MAX)));
+    }
+    json!({
+        "name": said.tool.unwrap_or(name),
+        "description": description,
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "task": {"type": "string", "description": "Primary task"},
+                "img": {"type": "string", "description": "Single image path"},
+                "imgs": {"type": "array", "items": {"type": "string"}, "description": "Multiple images"},
+                "correct_answer": {"type": "string"},
+            },
+            "required": ["task"],
+        },
+        "outputSchema": {
+            "type": "object",
+            "properties": {
+                "result": {"type": "string", "description": "Agent response"},
+                "success": {"type": "boolean"},
+                "error": {"type": ["string", "null"]},
+            },
+        },
+    })
+}
+
+#[derive(serde::Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(default)]
+    method: String,
+    #[serde(default)]
+    params: Value,
+}
+
+impl Bridge {
+    /// Answers until the pipe closes or the agent cannot be reached any more; both end the connection.
+    async fn serve(self, pipe: DuplexStream) {
+        let (output, mut input) = tokio::io::split(pipe);
+        let mut lines = BufReader::new(output).lines();
+        let (answers, mut ready) = mpsc::channel::<String>(ANSWERS_MAX);
+        let (mut calls, mut running): (JoinSet<String>, BTreeMap<String, AbortHandle>) = Default::default();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.reset();
+        loop {
+            let line = tokio::select! {
+                line = lines.next_line() => match line {
+                    Ok(Some(line)) => line,
+                    Ok(None) | Err(_) => return,
+                },
+                Some(answer) = ready.recv() => {
+                    if input.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                Some(ended) = calls.join_next() => {
+                    if let Ok(id) = ended {
+                        running.remove(&id);
+                    }
+                    continue;
+                }
+                _ = look.tick() => {
+                    let asked = self.agent.ask(Method::GET, "", None, DESCRIPTION_BYTES_MAX);
+                    match tokio::time::timeout(LOOK_TIMEOUT, asked).await {
+                        Ok(Err(failure)) if failure.not_sent() && calls.is_empty() => return,
+                        _ => continue,
+                    }
+                }
+            };
+            let Ok(message) = serde_json::from_str::<Message<'_>>(&line) else { continue };
+            let id = message.id.map(|id| id.get().to_owned());
+            match (message.method.as_str(), id) {
+                ("notifications/cancelled", _) => {
+                    if let Some(call) = running.remove(&message.params["requestId"].to_string()) {
+                        call.abort();
+                    }
+                }
+                ("tools/call", Some(id)) => {
+                    let (call, answers) = (self.call(message.params), answers.clone());
+                    let of = id.clone();
+                    let handle = calls.spawn(async move {
+                        let line = answered(&of, call.await);
+                        // The pipe may be closed by now.
+                        let _ = answers.send(line).await;
+                        of
+                    });
+                    running.insert(id, handle);
+                }
+                (method, Some(id)) => {
+                    let line = answered(&id, self.answer(method, &message.params));
+                    if input.write_all(line.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+                (_, None) => {}
+            }
+        }
+    }
+
+    /// What needs no agent.
+    fn answer(&self, method: &str, params: &Value) -> Result<Value, (i64, String)> {
+        match method {
+            "initialize" => Ok(json!({
+                "protocolVersion": params["protocolVersion"],
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": self.name, "version": "0"},
+            })),
+            "ping" => Ok(json!({})),
+            "tools/list" => Ok(json!({"tools": [self.tool]})),
+            other => Err((-32_601, format!("an agent knows no {other}"))),
+        }
+    }
+
+    /// One task for the agent, as the envelope that agents of the Open Agent Protocol know.
+    fn call(&self, params: Value) -> impl Future<Output = Result<Value, (i64, String)>> + use<> {
+        let (agent, tool) = (self.agent.clone(), self.tool["name"].clone());
+        async move {
+            if params["name"] != tool {
+                return Err((-32_602, format!("the agent has one tool, {tool}")));
+            }
+            let arguments = params["arguments"].as_object().cloned().unwrap_or_default();
+            let envelope = envelope(arguments, params["_meta"]["aop/idempotency-key"].as_str());
+            let body = envelope.to_string();
+            let asked = agent.ask(Method::POST, "invoke", Some(body), MESSAGE_BYTES_MAX / 4).await;
+            let (status, body) =
+                asked.map_err(|failure| (if failure.not_sent() { NOT_SENT } else { LOST }, failure.to_string()))?;
+            let said = || plain(&String::from_utf8_lossy(&body), 300);
+            match status {
+                status if status.is_success() => {
+                    result(&body).ok_or_else(|| (LOST, format!("its answer is no JSON object: {}", said())))
+                }
+                // It read what it was sent and refuses it, or its router does: the same again would end the same.
+                status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
+                    Err((-32_000, format!("the agent answers HTTP {status}: {}", said())))
+                }
+                status => Err((LOST, format!("the agent answers HTTP {status}: {}", said()))),
+            }
+        }
+    }
+}
+
+/// Source: open-agent-protocol 0.3.0, `TaskEnvelope`.
+fn envelope(mut arguments: Map<String, Value>, key: Option<&str>) -> Value {
+    let goal = arguments.shift_remove("task").unwrap_or_default();
+    let id = key.map_or_else(
+        || uuid(getrandom::u64().unwrap_or_default(), getrandom::u64().unwrap_or_default()),
+        str::to_owned,
+    );
+    json!({
+        "id": id, "version": "0.1", "goal": goal, "memory": arguments, "steps_taken": [],
+        "constraints": {"max_cost_usd": null, "allowed_tools": null, "deadline_ms": null}, "handoff": null,
+    })
+}
+
+/// RFC 9562, version 4.
+fn uuid(high: u64, low: u64) -> String {
+    let (high, low) = ((high & !0xF000) | 0x4000, (low & !(0b11 << 62)) | (0b10 << 62));
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xFFFF,
+        high & 0xFFFF,
+        low >> 48,
+        low & 0xFFFF_FFFF_FFFF
+    )
+}
+
+/// What the agent answered, as a result of MCP: `result`, `success`, `error` (AOP paper §4.3).
+fn result(body: &[u8]) -> Option<Value> {
+    let told: Value = serde_json::from_slice(body).ok()?;
+    let told = told.as_object()?;
+    let text = match told.get("result") {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => String::new(),
+        Some(other) => other.to_string(),
+    };
+    let error = told.get("error").filter(|error| !error.is_null());
+    let error = error.map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned));
+    let success = told.get("success").and_then(Value::as_bool).unwrap_or(error.is_none());
+    let shown = if success { &text } else { error.as_ref().unwrap_or(&text) };
+    Some(json!({
+        "content": [{"type": "text", "text": shown}],
+        "structuredContent": {"result": text, "success": success, "error": error},
+        "isError": !success,
+    }))
+}
+
+fn answered(id: &str, answer: Result<Value, (i64, String)>) -> String {
+    match answer {
+        Ok(result) => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n"),
+        Err((code, message)) => {
+            let error = json!({"code": code, "message": message});
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}\n")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_is_named_and_described_by_its_agent_or_by_who_registers_it() {
+        let told = json!({"agent_id": "summariser", "description": "Makes\ntexts short", "capabilities": ["summarise", "translate"]});
+        let own = definition("summariser", &told, &Said::default(), "127.0.0.1");
+        assert_eq!(own["name"], "summariser");
+        assert_eq!(own["description"], "Makes texts short (capabilities: summarise, translate)");
+        assert_eq!(own["inputSchema"]["required"], json!(["task"]));
+        let said = Said { tool: Some("short"), description: Some("Shortens") };
+        let other = definition("summariser", &told, &said, "127.0.0.1");
+        assert_eq!((&other["name"], &other["description"]), (&json!("short"), &json!("Shortens")));
+        let silent = definition("127.0.0.1", &Value::Null, &Said::default(), "127.0.0.1");
+        assert_eq!(silent["description"], "The agent 127.0.0.1 at 127.0.0.1");
+    }
+
+    #[test]
+    fn what_an_agent_answers_is_a_result_or_an_error_of_the_tool() {
+        let of = |body: &str| result(body.as_bytes());
+        let well = of(r#"{"result":"ok","memory":{}}"#).expect("a result");
+        assert_eq!(well["structuredContent"], json!({"result": "ok", "success": true, "error": null}));
+        assert_eq!((&well["isError"], &well["content"][0]["text"]), (&json!(false), &json!("ok")));
+        let failed = of(r#"{"result":null,"error":"no cheese"}"#).expect("a result");
+        assert_eq!((&failed["isError"], &failed["content"][0]["text"]), (&json!(true), &json!("no cheese")));
+        assert_eq!(of(r#"{"result":{"a":1}}"#).expect("a result")["content"][0]["text"], r#"{"a":1}"#);
+        assert!(of("[1]").is_none() && of("ok").is_none());
+    }
+
+    #[test]
+    fn the_task_is_the_goal_and_the_rest_its_memory() {
+        let arguments = json!({"task": "say hi", "img": "a.png"}).as_object().cloned().expect("an object");
+        let sent = envelope(arguments, Some("order-17"));
+        assert_eq!(
+            (&sent["goal"], &sent["memory"], &sent["id"]),
+            (&json!("say hi"), &json!({"img": "a.png"}), &json!("order-17"))
+        );
+        assert_eq!(uuid(u64::MAX, u64::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+}

@@ -72,7 +72,7 @@ fn main() -> tantivy::Result<()> {
         })
         .collect();
     let mut dice = Dice(42);
-    let mut pick = |dice: &mut Dice| {
+    let pick = |dice: &mut Dice| {
         let at = dice.next() as f64 / u64::MAX as f64 * sum;
         cumulated.partition_point(|reached| *reached < at).min(VOCABULARY - 1)
     };

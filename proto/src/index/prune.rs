@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use super::score::{Member, Scorer};
-use super::segment::{Posting, Segment};
+use super::segment::{Listed, Posting, Segment};
 
 /// More than what sums of the same parts in another order can differ by: 256 terms, half of 2^-23 for each addition.
 const MARGIN: f32 = 1e-4;
@@ -58,7 +58,7 @@ impl Room {
     /// Only documents that `is_wanted` count.
     pub(super) fn search(
         &mut self,
-        (segment, postings): (&Segment, &[&[Posting]]),
+        (segment, postings): (&Segment, &[Listed<'_>]),
         scorer: &Scorer<'_>,
         (limit, bar): (usize, f32),
         is_wanted: &dyn Fn(u16) -> bool,
@@ -83,7 +83,7 @@ impl Room {
                 self.go_through(segment, found, scorer);
             }
             if closed || self.met.len() > limit {
-                bar = bar.max(self.last_place(limit, is_wanted) * (1.0 - MARGIN));
+                bar = bar.max(self.last_place(limit, bar, is_wanted) * (1.0 - MARGIN));
             }
         }
         for document in std::mem::take(&mut self.met) {
@@ -100,6 +100,27 @@ impl Room {
             for posting in postings {
                 self.add(posting.number(), segment.part(*posting, rarity, scorer));
             }
+            return;
+        }
+        if let [(_, rarity, mut one), (other, its_rarity, mut two)] = found.members[..]
+            && !other.is_synonym()
+        {
+            // A word and its stem: mostly the same documents.
+            while let (Some(a), Some(b)) = (one.first(), two.first()) {
+                let (from_one, from_two) = (a.number() <= b.number(), b.number() <= a.number());
+                let mut sum = 0.0;
+                if from_one {
+                    sum += segment.part(*a, rarity, scorer);
+                    one = &one[1..];
+                }
+                if from_two {
+                    sum += segment.part(*b, its_rarity, scorer);
+                    two = &two[1..];
+                }
+                self.add(if from_one { a.number() } else { b.number() }, sum);
+            }
+            one.iter().for_each(|posting| self.add(posting.number(), segment.part(*posting, rarity, scorer)));
+            two.iter().for_each(|posting| self.add(posting.number(), segment.part(*posting, its_rarity, scorer)));
             return;
         }
         for (member, rarity, postings) in &found.members {
@@ -137,13 +158,13 @@ impl Room {
         }
     }
 
-    /// The sum of the last of the best `limit` documents that are wanted; 0 where there are fewer.
-    fn last_place(&self, limit: usize, is_wanted: &dyn Fn(u16) -> bool) -> f32 {
+    /// The sum of the last of the best `limit` documents that are wanted; 0 where fewer reach `bar`.
+    fn last_place(&self, limit: usize, bar: f32, is_wanted: &dyn Fn(u16) -> bool) -> f32 {
         if limit == 0 || self.met.len() < limit {
             return 0.0;
         }
-        let mut best: Vec<(f32, u16)> =
-            self.met.iter().map(|document| (self.sums[usize::from(*document)], *document)).collect();
+        let sums = self.met.iter().map(|document| (self.sums[usize::from(*document)], *document));
+        let mut best: Vec<(f32, u16)> = sums.filter(|(sum, _)| *sum >= bar).collect();
         let looked_at = limit.saturating_add(SPARE);
         if best.len() > looked_at {
             best.select_nth_unstable_by(looked_at, |a, b| b.0.total_cmp(&a.0));
@@ -155,21 +176,22 @@ impl Room {
 }
 
 /// Every concept of the question, in its order.
-fn found<'a>(segment: &Segment, postings: &[&'a [Posting]], scorer: &Scorer<'_>) -> Vec<Found<'a>> {
+fn found<'a>(segment: &Segment, postings: &[Listed<'a>], scorer: &Scorer<'_>) -> Vec<Found<'a>> {
     let query = scorer.query();
     let concept = |range: std::ops::Range<usize>| {
         let members = query.members()[range.clone()].iter().zip(&scorer.rarities()[range]);
         let members = members.map(|(member, &rarity)| (*member, rarity, postings[usize::from(member.term)]));
-        let members: Vec<_> = members.filter(|(_, _, postings)| !postings.is_empty()).collect();
+        let members: Vec<_> = members.filter(|(_, _, found)| !found.postings.is_empty()).collect();
         let (mut own, mut other) = (0.0, 0.0_f32);
-        for (member, rarity, _) in &members {
-            let at_most = segment.part_at_most(*rarity, scorer);
+        for (member, rarity, found) in &members {
+            let at_most = segment.part_at_most(found.most, *rarity, scorer);
             if member.is_synonym() {
                 other = other.max(at_most);
             } else {
                 own += at_most;
             }
         }
+        let members = members.into_iter().map(|(member, rarity, found)| (member, rarity, found.postings)).collect();
         Found { members, at_most: own.max(other) }
     };
     query.concepts().map(concept).collect()

@@ -27,6 +27,8 @@ pub(super) struct Segment {
     /// All terms in order, one after the other.
     text: String,
     entries: Vec<Entry>,
+    /// The greatest weight of each term.
+    most: Vec<u8>,
     postings: Vec<Posting>,
     /// The least of the lengths.
     shortest: u32,
@@ -43,6 +45,13 @@ struct Entry {
 pub(super) struct Posting {
     document: u16,
     weight: u16,
+}
+
+/// The documents that have a term, and its greatest weight in any of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Listed<'a> {
+    pub(super) postings: &'a [Posting],
+    pub(super) most: u8,
 }
 
 impl Posting {
@@ -111,7 +120,7 @@ impl Segment {
     }
 
     /// The postings of each of the query's terms, in the query's order.
-    pub(super) fn look_up(&self, query: &Query) -> Vec<&[Posting]> {
+    pub(super) fn look_up(&self, query: &Query) -> Vec<Listed<'_>> {
         // Both are sorted: each search starts where the one before ended.
         let mut low = 0;
         let found = query.terms().iter().map(|term| {
@@ -123,11 +132,11 @@ impl Segment {
                     std::cmp::Ordering::Greater => high = middle,
                     std::cmp::Ordering::Equal => {
                         low = middle;
-                        return self.postings_at(middle);
+                        return Listed { postings: self.postings_at(middle), most: self.most[middle] };
                     }
                 }
             }
-            &[][..]
+            Listed::default()
         });
         found.collect()
     }
@@ -137,9 +146,9 @@ impl Segment {
         part(rarity, posting.weight, scorer.saturation(self.lengths[posting.document()]))
     }
 
-    /// What no posting of a term of that rarity can bring more than.
-    pub(super) fn part_at_most(&self, rarity: f32, scorer: &Scorer<'_>) -> f32 {
-        part(rarity, TERM_WEIGHT_MAX, scorer.saturation(self.shortest))
+    /// What no posting of a term can bring more than, of that rarity and weight at most.
+    pub(super) fn part_at_most(&self, most: u8, rarity: f32, scorer: &Scorer<'_>) -> f32 {
+        part(rarity, u16::from(most), scorer.saturation(self.shortest))
     }
 
     fn term(&self, at: usize) -> &str {
@@ -155,6 +164,9 @@ impl Segment {
     /// Ends a term whose postings were just pushed.
     fn close_term(&mut self, term: &str) {
         self.text.push_str(term);
+        let start = self.entries.last().map_or(0, |entry| entry.postings_end as usize);
+        let most = self.postings[start..].iter().map(|posting| posting.weight).max().unwrap_or(0);
+        self.most.push(most.min(TERM_WEIGHT_MAX) as u8);
         // Both are held below u32::MAX by `can_merge`, and by the bounds of a document where a segment is sealed.
         self.entries.push(Entry { text_end: self.text.len() as u32, postings_end: self.postings.len() as u32 });
     }
@@ -166,6 +178,7 @@ impl Segment {
         self.shortest = self.lengths.iter().copied().min().unwrap_or(0);
         self.text.shrink_to_fit();
         self.entries.shrink_to_fit();
+        self.most.shrink_to_fit();
         self.postings.shrink_to_fit();
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::DocId;
 use super::prune::Room;
 use super::score::{Query, Scorer, Stats};
-use super::segment::{Posting, Removed, Segment};
+use super::segment::{Listed, Removed, Segment};
 use super::terms::{Terms, counted};
 
 /// A segment and what was removed from it.
@@ -75,7 +75,7 @@ impl IndexSnapshot {
                 stats.total_length += if passes { counted(part.segment.length(document)) } else { 0 };
             }
             for (count, postings) in stats.document_frequency.iter_mut().zip(part.segment.look_up(query)) {
-                *count += postings.iter().filter(|posting| passes[posting.document()]).count() as u64;
+                *count += postings.postings.iter().filter(|posting| passes[posting.document()]).count() as u64;
             }
         }
         for (_, terms) in self.tail.iter().filter(|(id, _)| filter(*id)) {
@@ -106,13 +106,14 @@ impl IndexSnapshot {
     }
 
     /// The postings of every part, which both statistics and ranking read.
-    fn look_up(&self, query: &Query) -> Vec<Vec<&[Posting]>> {
+    fn look_up(&self, query: &Query) -> Vec<Vec<Listed<'_>>> {
         self.parts.iter().map(|part| part.segment.look_up(query)).collect()
     }
 
-    fn stats_of(&self, query: &Query, postings: &[Vec<&[Posting]>]) -> Stats {
+    fn stats_of(&self, query: &Query, postings: &[Vec<Listed<'_>>]) -> Stats {
         let frequency = |at: usize| {
-            let sealed = self.parts.iter().zip(postings).map(|(part, postings)| part.removed.count_live(postings[at]));
+            let sealed =
+                self.parts.iter().zip(postings).map(|(part, postings)| part.removed.count_live(postings[at].postings));
             let tail = self.tail.iter().filter(|(_, terms)| terms.weight(&query.terms()[at]) > 0).count() as u64;
             sealed.sum::<u64>() + tail
         };
@@ -126,7 +127,7 @@ impl IndexSnapshot {
     fn rank(
         &self,
         scorer: &Scorer<'_>,
-        postings: &[Vec<&[Posting]>],
+        postings: &[Vec<Listed<'_>>],
         limit: usize,
         filter: &dyn Fn(DocId) -> bool,
     ) -> Vec<(DocId, f32)> {

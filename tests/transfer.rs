@@ -55,11 +55,16 @@ fn import(node: &Node, file: &Path) -> Value {
 /// A second replica of the node's zone that has been certified by it.
 fn replica(world: &World, name: &str, of: &Node) -> Node {
     let node = world.node(name).zone(&of.zone).args(["--join", &of.address]).start();
-    eventually("it is admitted and has heard of the other", SOON, || {
+    // What a node has not made durable, it tells nobody: once both know a record of each other, a kill takes nothing back.
+    let knows = |node: &Node| {
         let nodes = node.get("/v1/nodes").is(200).json();
-        let known = nodes["nodes"].as_array().map_or(0, Vec::len);
+        let all = nodes["nodes"].as_array().cloned().unwrap_or_default();
+        let told = all.iter().filter(|one| one["through"].as_u64().is_some_and(|through| through > 0)).count();
+        if told >= 2 { Ok(()) } else { Err(nodes.to_string()) }
+    };
+    eventually("it is admitted, and both have heard of each other", SOON, || {
         let admitted = node.get("/v1/keys").is(200).json()["admitted"] == true;
-        if admitted && known >= 2 { Ok(()) } else { Err(nodes.to_string()) }
+        knows(&node).and(knows(of)).and(if admitted { Ok(()) } else { Err("not admitted".to_owned()) })
     });
     node
 }

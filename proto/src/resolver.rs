@@ -28,7 +28,7 @@ use std::time::Duration;
 pub use asker::{Asker, Terms, Who};
 pub use exports::{BadExport, Exports};
 pub use outcome::{Freshness, Outcome, Source};
-use outside::{Outside, accept, behind, weight};
+use outside::{Outside, accept, weight};
 use pace::Pace;
 use pending::{Aside, Asked, Heard, Pending, Via, Waiting, millis};
 pub use proofs::Proofs;
@@ -400,8 +400,7 @@ impl Resolver {
         let took = around.now.saturating_sub(asked.at);
         let mut outside = accept(answer, &waiting, took, around, &mut self.refused);
         if is_behind {
-            // Nobody is told of it that something is not there.
-            outside.silent.push(behind(&waiting.zone));
+            outside.believe_no_denial(&waiting.zone);
         }
         let mut acts = Vec::new();
         if may_be_better && pending.elsewhere(&mut waiting, &self.pace, around, &mut acts) {

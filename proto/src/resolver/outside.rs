@@ -90,12 +90,17 @@ pub(super) fn too_many(zone: String) -> Silent {
     Silent { zone, reason: "this node holds too many answers".to_owned() }
 }
 
-/// A zone of which only a node answered that does not hold all of it yet.
-pub(super) fn behind(zone: &str) -> Silent {
-    Silent { zone: zone.to_owned(), reason: "the node that answered is behind".to_owned() }
-}
-
 impl Outside {
+    /// Of a node that does not hold all of its zone yet, nobody learns that something is not there: then it has said nothing.
+    pub(super) fn believe_no_denial(&mut self, zone: &str) {
+        let denies = |checked: &Checked| checked.answer.zone == zone && checked.answer.candidates.is_empty();
+        if self.answers.iter().any(denies) {
+            self.answers.retain(|checked| !denies(checked));
+            let reason = "the node that answered is behind".to_owned();
+            self.silent.push(Silent { zone: zone.to_owned(), reason });
+        }
+    }
+
     /// Takes what another answer has beside this one: each zone's word once, and no zone as silent that spoke to the other.
     pub(super) fn take_beside(&mut self, other: Self) {
         let spoke = |answers: &[Checked], zone: &str| answers.iter().any(|checked| checked.answer.zone == zone);

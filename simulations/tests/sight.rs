@@ -182,15 +182,16 @@ fn what_others_said_is_cut_for_whom_it_is_hidden() {
     assert!(company.ask(lab, words("read the pay")).0.contains(&"read_pay.pay.hr.acme".to_owned()));
 }
 
-/// A word that only hidden tools have, or texts of another length, move no number of what is seen.
+/// A word that only hidden tools have, or texts of another length, move no number of what is seen. Words that no other may stand for:
+/// these would be looked for as well.
 #[test]
 fn the_words_of_hidden_tools_cannot_be_read_from_the_scores_of_others() {
     let mut company = Company::new(7, hidden());
     let Company { partner, lab, hr, .. } = company;
     company.serve(lab, "files", &OPEN);
-    company.serve(lab, "vault", &[("quixotic", "The quixotic formula of the merger, at length and in detail")]);
+    company.serve(lab, "vault", &[("quixotic", "The quixotic formalism of the merger, at length and in detail")]);
     company.serve(hr, "pay", &[("payroll", "Pay the quixotic people")]);
-    for (has, has_not) in [("quixotic", "quixotac"), ("formula", "formulo"), ("payroll", "poyrall")] {
+    for (has, has_not) in [("quixotic", "quixotac"), ("formalism", "formolism"), ("payroll", "poyrall")] {
         let mut scores = |word: &str| {
             let asked = Question { zone: None, ..words(&format!("read a file {word}")) };
             let answered = company.world.resolve_as(partner, asked, |terms| Terms { cached: false, ..terms });

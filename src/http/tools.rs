@@ -63,7 +63,7 @@ pub(super) async fn show(
 ) -> Reply {
     let hit = doors.handle.find(&caller, &name, Action::Discover).await?;
     let mut card = hit.card();
-    card["calls"] = doors.calls.about(&hit);
+    card["calls"] = doors.calls.about(&caller, &hit);
     Ok(reply::ok(&card))
 }
 

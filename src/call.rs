@@ -36,7 +36,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 pub use self::arguments::{Checked, Schemas};
-use self::endpoints::Endpoints;
+use self::endpoints::{Attempt, Endpoints};
 use self::home::Own;
 use self::keyed::{Keyed, Ledgers};
 use self::noted::Noted;
@@ -50,6 +50,8 @@ use crate::upstream::UpstreamCall;
 /// Where a client of MCP puts its idempotency key among the `_meta` of a call, and the call's priority.
 const META_KEY: &str = "aop/idempotency-key";
 const META_PRIORITY: &str = "aop/priority";
+/// Where the home of a call that got no answer in time says how many milliseconds its upstream was given.
+const GIVEN: &str = "given_ms";
 
 /// A call as a door makes it.
 #[derive(Debug)]
@@ -243,17 +245,18 @@ impl Calls {
             let (step, attempt) = self.endpoints.next(&mut plan, &service, policy, here, chance);
             match step {
                 Step::Done(ended) => {
-                    let why = || self.endpoints.last_error(&service);
+                    let why = || self.endpoints.last_error(&service).map(|kind| kind.name().to_owned());
                     return Err(ending(asked.hit, ended, last, why, clock.now().mono));
                 }
                 Step::Wait(until) => tokio::time::sleep_until(clock.instant(until).into()).await,
                 Step::Try(instance) => {
                     let tried = self.attempt(asked, &instance).await;
-                    let verdict = verdict(&tried, attempt.as_ref().is_some_and(|one| one.took() >= policy.timeout));
+                    let took = attempt.as_ref().map(Attempt::took).unwrap_or_default();
+                    let verdict = verdict(&tried, took, policy.timeout);
                     if let Some(attempt) = attempt {
                         attempt.end(
                             verdict,
-                            tried.as_ref().err().map(|failure| failure.problem.message.clone()),
+                            tried.as_ref().err().map(|failure| (failure.problem.kind, failure.problem.message.clone())),
                             chance,
                         );
                     }
@@ -295,7 +298,10 @@ impl Calls {
                 server: hit.server.clone(),
                 tool: hit.name.clone(),
                 caller: request.caller.principal.to_string(),
-                key: asked.key.map(|key| Keyed::new(&key, &hit.zone, &call.arguments)),
+                key: asked.key.map(|key| {
+                    let caller = request.caller.principal.to_string();
+                    Keyed::new(&key, &hit.zone, &caller, &call.arguments, asked.policy.may_repeat())
+                }),
                 priority: asked.priority,
                 call,
             };
@@ -357,10 +363,17 @@ impl Meant {
     }
 }
 
-fn verdict(tried: &Result<Served, Failure>, had_time: bool) -> Verdict {
+/// What an attempt says of its endpoint. What the upstream was given is told by its home, which knows how long the call waited for its
+/// turn; where nobody answers it is the time the attempt took.
+fn verdict(tried: &Result<Served, Failure>, took: Duration, usual: Duration) -> Verdict {
     match tried {
         Ok(_) => Verdict::Good,
-        Err(failure) => Verdict::of(failure.problem.kind, failure.failed == Failed::Answered, had_time),
+        Err(failure) => {
+            let told = failure.problem.detail.as_ref().and_then(|detail| detail.get(GIVEN)?.as_u64());
+            let given = told.map_or(took, Duration::from_millis);
+            let had_time = given >= usual / 10 * 9;
+            Verdict::of(failure.problem.kind, failure.failed == Failed::Answered, had_time)
+        }
     }
 }
 
@@ -425,11 +438,30 @@ fn ending(hit: &Hit, ended: Ended, last: Option<Problem>, why: impl Fn() -> Opti
         (Ended::CircuitOpen(until), _) => {
             let seconds = until.saturating_sub(now).as_secs() + 1;
             let why = why().map(|error| format!("; the last: {error}")).unwrap_or_default();
-            let message = format!("`{name}` is left alone for {seconds} s, as too many of its calls failed{why}");
+            let message =
+                format!("`{name}` is left alone for {seconds} s, as too many calls of its server failed{why}");
             Problem::new(Kind::InstanceDown, message).detail(json!({"retry_after_s": seconds})).hint("aop stats")
         }
         (_, None) => {
             Problem::new(Kind::InstanceDown, format!("no instance of `{name}` took the call")).hint("aop status")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_time_that_the_upstream_had_speaks_against_it() {
+        let usual = Duration::from_secs(30);
+        let of = |given: Option<u64>, took| {
+            let problem = Problem::new(Kind::CallTimedOut, "late");
+            let problem = given.map_or(problem.clone(), |given| problem.detail(json!({GIVEN: given})));
+            verdict(&Err(Failure::lost(problem)), took, usual)
+        };
+        assert_eq!(of(Some(1_000), usual), Verdict::Nothing, "it waited for its turn");
+        assert_eq!(of(Some(29_999), usual), Verdict::Bad, "a moment went by before it was sent");
+        assert_eq!((of(None, usual), of(None, usual / 2)), (Verdict::Bad, Verdict::Nothing));
     }
 }

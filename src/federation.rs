@@ -1,13 +1,15 @@
 //! What peers ask of this node on streams of their own: calls. Questions and gossip are messages and go to the driver.
 //!
 //! What must always hold: a call that is not taken is answered, so that its caller may turn to another node; one that is taken
-//! ends with its deadline, whatever the peer does, and with the drain when the node stops.
+//! ends with its deadline, whatever the peer does, and with the drain when the node stops. One peer does not take the room of all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aop_proto::record::NodeId;
 use aop_proto::wire::message::Message;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,13 +19,40 @@ use crate::driver::{PeerRequest, Refusals};
 
 /// Calls of peers under way at once; one more is refused.
 const CALLS_MAX: usize = 512;
+/// The same of one peer, also of those that it passes on.
+const PEER_CALLS_MAX: usize = CALLS_MAX / 8;
 /// How long calls under way may take after the stop.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// The places of calls under way; a place is free again when it is dropped.
+struct Room {
+    all: Arc<Semaphore>,
+    /// Of peers with calls under way, and of some that had.
+    of_peers: BTreeMap<NodeId, Arc<Semaphore>>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { all: Arc::new(Semaphore::new(CALLS_MAX)), of_peers: BTreeMap::new() }
+    }
+}
+
+impl Room {
+    /// A place for a call of that peer; nothing where its share or the whole is taken.
+    fn enter(&mut self, peer: NodeId) -> Option<[OwnedSemaphorePermit; 2]> {
+        if self.of_peers.len() > CALLS_MAX {
+            self.of_peers.retain(|_, share| share.available_permits() < PEER_CALLS_MAX);
+        }
+        let share = self.of_peers.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(PEER_CALLS_MAX)));
+        let of_peer = share.clone().try_acquire_owned().ok()?;
+        Some([of_peer, self.all.clone().try_acquire_owned().ok()?])
+    }
+}
 
 /// Carries out what peers ask until told to stop, then lets what is under way finish within the drain.
 pub async fn serve(calls: Calls, mut requests: mpsc::Receiver<PeerRequest>, stop: CancellationToken) {
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
-    let (room, refusals) = (Arc::new(Semaphore::new(CALLS_MAX)), Refusals::default());
+    let (mut room, refusals) = (Room::default(), Refusals::default());
     let me = calls.handle().view().node;
     loop {
         let request = tokio::select! {
@@ -34,13 +63,13 @@ pub async fn serve(calls: Calls, mut requests: mpsc::Receiver<PeerRequest>, stop
             tracing::debug!(peer = %request.peer.short(), "a request that is no call");
             continue;
         };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
+        let Some(place) = room.enter(request.peer) else {
             refusals.tell(me, request, "too many calls of peers are under way");
             continue;
         };
         let (calls, cut, peer) = (calls.clone(), cut.clone(), request.peer);
         tasks.spawn(async move {
-            let _permit = permit;
+            let _place = place;
             tokio::select! {
                 () = cut.cancelled() => {}
                 () = calls.serve(peer, call, request.stream) => {}
@@ -69,6 +98,26 @@ mod tests {
     use crate::entropy::NodeKey;
     use crate::handle::Handle;
     use crate::peer::{PeerEvent, Peers};
+
+    #[test]
+    fn one_peer_does_not_take_the_room_of_all() {
+        let mut room = Room::default();
+        let mut places = Vec::new();
+        for peer in 0..8 {
+            places.extend((0..=PEER_CALLS_MAX).map_while(|_| room.enter(NodeId([peer; 32]))));
+            assert_eq!(places.len(), PEER_CALLS_MAX * (usize::from(peer) + 1));
+        }
+        assert!(room.enter(NodeId([9; 32])).is_none());
+        places.pop();
+        assert!(room.enter(NodeId([9; 32])).is_some() && room.enter(NodeId([0; 32])).is_none());
+        drop(places);
+        for number in 0..2_000_u32 {
+            let mut peer = [0; 32];
+            peer[..4].copy_from_slice(&number.to_le_bytes());
+            assert!(room.enter(NodeId(peer)).is_some());
+        }
+        assert!(room.of_peers.len() <= CALLS_MAX + 1, "who had calls is not remembered for ever");
+    }
 
     #[tokio::test]
     async fn a_call_that_is_not_taken_is_answered_so_that_its_caller_may_turn_elsewhere() {

@@ -349,8 +349,10 @@ pub const KEY_CHARS_MAX: usize = 255;
 pub const LEDGER_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Calls remembered so.
 pub const LEDGER_ENTRIES_MAX: usize = 65_536;
-/// The same, of one zone's callers.
-pub const LEDGER_OWNER_MAX: usize = LEDGER_ENTRIES_MAX / 4;
+/// The part of one zone's callers in them, and in the bytes of their answers: one in so many.
+pub const LEDGER_ZONE_PART: usize = 4;
+/// The part of one caller.
+pub const LEDGER_CALLER_PART: usize = 8;
 /// Bytes of one answer that is kept for replay; of a larger one only that there was one is.
 pub const LEDGER_ANSWER_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of all of them.

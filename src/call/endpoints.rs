@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aop_proto::call::{Breaker, Budget, Circuit, Load, Pass, Plan, Policy, Standing, Step, Verdict};
+use aop_proto::error::Kind;
 use aop_proto::params::ENDPOINTS_MAX;
 use aop_proto::record::NodeId;
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ struct Endpoint {
     calls: u64,
     failed: u64,
     last_good_ms: Option<u64>,
-    last_error: Option<(u64, String)>,
+    last_error: Option<(u64, Kind, String)>,
 }
 
 /// See the module. Cheap to clone.
@@ -109,16 +110,18 @@ impl Endpoints {
         Some(Attempt { endpoints: self.clone(), key, pass, began: now, is_over: false })
     }
 
-    /// Why nothing goes to `service` now: the last error of the one that was called last.
-    pub(super) fn last_error(&self, service: &str) -> Option<String> {
+    /// Why nothing goes to `service` now: what kind the last error was of the one that was called last. Its words may be of a tool that
+    /// not everybody may find.
+    pub(super) fn last_error(&self, service: &str) -> Option<Kind> {
         let known = self.lock();
         let of_service = known.endpoints.range((service.to_owned(), NodeId([0; 32]))..);
-        let errors = of_service.take_while(|((of, _), _)| of == service).filter_map(|(_, one)| one.last_error.clone());
-        errors.max().map(|(_, error)| error)
+        let errors = of_service.take_while(|((of, _), _)| of == service).filter_map(|(_, one)| one.last_error.as_ref());
+        errors.max_by_key(|(at, _, _)| *at).map(|(_, kind, _)| *kind)
     }
 
-    /// Every endpoint, by service: breaker, load, and when it was last good.
-    pub(super) fn to_json(&self) -> Vec<Value> {
+    /// Every endpoint, by service: breaker, load, and when it was last good. The words of its last error are for those who may find every
+    /// tool, for others only what kind it was.
+    pub(super) fn to_json(&self, in_words: bool) -> Vec<Value> {
         let (now, known) = (self.clock.now().mono, self.lock());
         let time = |ms: u64| rfc3339(ms / 1000);
         let shown = known.endpoints.iter().map(|((service, node), endpoint)| {
@@ -131,8 +134,8 @@ impl Endpoints {
                 "calls": endpoint.calls,
                 "failed": endpoint.failed,
                 "last_ok": endpoint.last_good_ms.map(time),
-                "last_error": endpoint.last_error.as_ref().map(|(_, error)| error),
-                "last_error_at": endpoint.last_error.as_ref().map(|(at, _)| time(*at)),
+                "last_error": endpoint.last_error.as_ref().map(|(_, kind, error)| if in_words { error } else { kind.name() }),
+                "last_error_at": endpoint.last_error.as_ref().map(|(at, _, _)| time(*at)),
                 "repeats_left": known.budgets.get(service).map(Budget::left),
             })
         });
@@ -160,12 +163,12 @@ impl Attempt {
     }
 
     /// It ended, with this to say of its endpoint and why.
-    pub(super) fn end(mut self, verdict: Verdict, error: Option<String>, chance: u64) {
+    pub(super) fn end(mut self, verdict: Verdict, error: Option<(Kind, String)>, chance: u64) {
         self.is_over = true;
         self.settle(verdict, error, chance);
     }
 
-    fn settle(&self, verdict: Verdict, error: Option<String>, chance: u64) {
+    fn settle(&self, verdict: Verdict, error: Option<(Kind, String)>, chance: u64) {
         let now = self.endpoints.clock.now();
         let mut known = self.endpoints.lock();
         let Some(endpoint) = known.endpoints.get_mut(&self.key) else { return };
@@ -176,7 +179,7 @@ impl Attempt {
             Verdict::Good => endpoint.last_good_ms = Some(now.wall_ms),
             Verdict::Bad => {
                 endpoint.failed += 1;
-                endpoint.last_error = error.map(|error| (now.wall_ms, error));
+                endpoint.last_error = error.map(|(kind, error)| (now.wall_ms, kind, error));
             }
             Verdict::Nothing => {}
         }

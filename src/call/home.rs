@@ -5,7 +5,7 @@ use std::time::Duration;
 use aop_proto::access::Principal;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::FullName;
-use aop_proto::params::CALL_TIMEOUT;
+use aop_proto::params::{CALL_TIMEOUT, PRIORITY};
 use aop_proto::wire::message::Call;
 use bytes::Bytes;
 use serde_json::json;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::keyed::Keyed;
 use super::noted::Noted;
-use super::{Calls, Failure, Served, changed};
+use super::{Calls, Failure, GIVEN, Served, changed};
 use crate::handle::{BroughtCall, no_tool_here};
 use crate::upstream::{UpstreamCall, UpstreamError};
 
@@ -46,7 +46,9 @@ impl Calls {
                     Ok(outcome) => outcome,
                     Err(_) => {
                         let message = format!("no answer to `{tool}` within {within:?}; it still runs under its key");
-                        Err(Failure::lost(Problem::new(Kind::CallTimedOut, message).hint("aop call --timeout 2m …")))
+                        // How much of it was waiting for its turn is not known here.
+                        let problem = Problem::new(Kind::CallTimedOut, message).detail(json!({GIVEN: 0}));
+                        Err(Failure::lost(problem.hint("aop call --timeout 2m …")))
                     }
                 }
             }
@@ -150,12 +152,21 @@ impl Calls {
             server: own.body().server.to_owned(),
             tool: call.name.clone(),
             caller: brought.caller.principal.to_string(),
-            key: call.key.map(|key| Keyed::new(&key, zone, &arguments)),
-            priority: call.priority,
+            key: call.key.map(|key| {
+                let caller = brought.caller.principal.to_string();
+                Keyed::new(&key, zone, &caller, &arguments, self.policies.of(&call.name).may_repeat())
+            }),
+            priority: priority_of(call.priority, zone == view.zone.as_str()),
             call: UpstreamCall { tool: own.body().original.to_owned(), arguments, extra, timeout, progress },
         };
         self.call_here(own).await
     }
+}
+
+/// Only nodes of the own zone say that a call goes first; of others it may only say that it has time.
+const fn priority_of(wanted: u8, is_fellow: bool) -> u8 {
+    let (usual, _, _) = PRIORITY;
+    if is_fellow || wanted < usual { wanted } else { usual }
 }
 
 fn upstream_problem(server: &str, tool: &str, error: &UpstreamError) -> Problem {
@@ -165,8 +176,21 @@ fn upstream_problem(server: &str, tool: &str, error: &UpstreamError) -> Problem 
             let rpc: serde_json::Value = serde_json::from_slice(raw).unwrap_or_default();
             Problem::new(Kind::UpstreamFailed, message).detail(json!({"rpc": rpc}))
         }
-        UpstreamError::TimedOut { .. } => Problem::new(Kind::CallTimedOut, message).hint("aop call --timeout 2m …"),
+        UpstreamError::TimedOut { after } => Problem::new(Kind::CallTimedOut, message)
+            .detail(json!({GIVEN: after.as_millis() as u64}))
+            .hint("aop call --timeout 2m …"),
         error if error.not_sent() => Problem::new(Kind::UpstreamDown, message).hint("aop status"),
         _ => Problem::new(Kind::UpstreamFailed, message).hint(format!("aop show {tool}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_other_zones_do_not_go_before_the_own_ones() {
+        assert_eq!([0, 5, 9, 255].map(|wanted| priority_of(wanted, false)), [0, 5, 5, 5]);
+        assert_eq!([0, 5, 9].map(|wanted| priority_of(wanted, true)), [0, 5, 9]);
     }
 }

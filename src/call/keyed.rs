@@ -1,12 +1,13 @@
 //! Calls under an idempotency key, at their home: the ledger of `aop_proto::call::ledger`, made durable and acted on.
 //!
 //! ```text
-//!  first ─▶ intent, fsync ─▶ upstream ─▶ end, fsync ─▶ told to all who ask under the key
+//!  first ─▶ intent, fsync ─▶ upstream ─▶ end, fsync ─▶ told to all who wait under the key
 //!  again ─▶ wait for the first, or hear what it ended with
 //! ```
 //!
 //! What runs under a key runs on when its caller goes away: whoever comes back finds its answer. What must hold: nothing is sent before
-//! the intent is durable, and nothing is sent twice.
+//! the intent is durable, and nothing is sent twice. An end that the store did not take is told all the same: after a restart it is a call
+//! that may have run.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,13 +36,15 @@ pub(super) struct Keyed {
     key: Hash,
     arguments: Hash,
     owner: String,
+    /// The home's operator says that it may run again.
+    may_repeat: bool,
 }
 
 impl Keyed {
-    /// A call that `zone` brings under what its node made of its caller's key. Of two zones nobody comes upon the other's.
-    pub(super) fn new(key: &Hash, zone: &str, arguments: &[u8]) -> Self {
+    /// A call of `caller` that `zone` brings under what its node made of its caller's key. Of two zones nobody comes upon the other's.
+    pub(super) fn new(key: &Hash, zone: &str, caller: &str, arguments: &[u8], may_repeat: bool) -> Self {
         let key = Sha256::new_with_prefix(key).chain_update(zone).finalize().into();
-        Self { key, arguments: Sha256::digest(arguments).into(), owner: zone.to_owned() }
+        Self { key, arguments: Sha256::digest(arguments).into(), owner: format!("{zone} {caller}"), may_repeat }
     }
 }
 
@@ -70,6 +73,8 @@ pub(super) struct Ledgers {
 
 struct Shared {
     state: Mutex<State>,
+    /// Who begins: what expired is queued to be deleted before anything comes in its place.
+    begins: tokio::sync::Mutex<()>,
     store: Store,
     clock: Clock,
     tasks: TaskTracker,
@@ -94,15 +99,27 @@ impl Ledgers {
             ledger.restore(key, Entry::decode(&value).map_err(|error| damaged(&error))?);
         }
         let state = Mutex::new(State { ledger, running: BTreeMap::new() });
-        Ok(Self { shared: Arc::new(Shared { state, store, clock, tasks: TaskTracker::new() }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                state,
+                begins: tokio::sync::Mutex::default(),
+                store,
+                clock,
+                tasks: TaskTracker::new(),
+            }),
+        })
     }
 
     /// Does `work` once for its key, or tells what became of it.
     pub(super) async fn once(&self, call: Keyed, work: impl Future<Output = Outcome> + Send + 'static) -> Outcome {
-        let wall_ms = self.shared.clock.now().wall_ms;
-        let (begun, expired, waiting) = {
+        let (begun, waiting) = {
+            let _begins = self.shared.begins.lock().await;
+            let wall_ms = self.shared.clock.now().wall_ms;
+            self.shared.forget(wall_ms).await;
             let mut state = self.shared.lock();
-            let expired = state.ledger.expire(wall_ms);
+            if call.may_repeat {
+                state.ledger.repeat(call.key, call.arguments);
+            }
             let begun = state.ledger.begin(wall_ms, call.key, call.arguments, &call.owner);
             let waiting = match &begun {
                 Begun::First(entry) => {
@@ -115,13 +132,8 @@ impl Ledgers {
                 Begun::Running => state.running.get(&call.key).cloned(),
                 _ => None,
             };
-            (begun, expired, waiting)
+            (begun, waiting)
         };
-        if !expired.is_empty() {
-            let ops = expired.into_iter().map(|key| Op::Delete { table: Table::Calls, key: key.to_vec() }).collect();
-            // Where they are not gone yet at the next start, they are gone a moment after it.
-            let _ = self.shared.store.queue(ops, drop).await;
-        }
         match begun {
             Begun::First(_) | Begun::Running => heard(waiting).await,
             Begun::Ended(end) => replayed(end),
@@ -150,6 +162,16 @@ impl Ledgers {
 }
 
 impl Shared {
+    /// Forgets what expired, here and in the store, where it is gone before any later change is made.
+    async fn forget(&self, wall_ms: u64) {
+        let expired = self.lock().ledger.expire(wall_ms);
+        if !expired.is_empty() {
+            let ops = expired.into_iter().map(|key| Op::Delete { table: Table::Calls, key: key.to_vec() }).collect();
+            // Where they are not gone yet at the next start, they are gone a moment after it.
+            let _ = self.store.queue(ops, drop).await;
+        }
+    }
+
     async fn run(
         self: Arc<Self>,
         key: Hash,
@@ -162,25 +184,27 @@ impl Shared {
             Ok(()) => work.await,
             Err(error) => Err(Failure::refused(Problem::new(Kind::StoreFailed, error.to_string()))),
         };
-        let op = {
-            let mut state = self.lock();
-            match &outcome {
-                Ok(answer) => state.ledger.end(key, false, Some(answer)).as_ref().map(put),
-                Err(failure) if failure.failed.not_sent() => {
-                    state.ledger.not_sent(key);
-                    Some(Op::Delete { table: Table::Calls, key: key.to_vec() })
-                }
-                Err(failure) => {
-                    let answer = (failure.failed == Failed::Answered).then(|| failure.problem.to_json().to_string());
-                    state.ledger.end(key, true, answer.as_deref().map(str::as_bytes)).as_ref().map(put)
-                }
+        let not_sent = matches!(&outcome, Err(failure) if failure.failed.not_sent());
+        let op = match &outcome {
+            Ok(answer) => self.lock().ledger.end(key, false, Some(answer)).as_ref().map(put),
+            // It is taken until that is durable: otherwise the intent of whoever comes next could be deleted with it.
+            Err(_) if not_sent => Some(Op::Delete { table: Table::Calls, key: key.to_vec() }),
+            Err(failure) => {
+                let answer = (failure.failed == Failed::Answered).then(|| failure.problem.to_json().to_string());
+                self.lock().ledger.end(key, true, answer.as_deref().map(str::as_bytes)).as_ref().map(put)
             }
         };
         if let Err(error) = self.store.commit(op.into_iter().collect()).await {
             // After a restart the call is one that may have run: it does not run again, and that is what counts.
             tracing::error!(%error, "the end of a call under a key could not be kept");
         }
-        self.lock().running.remove(&key);
+        {
+            let mut state = self.lock();
+            if not_sent {
+                state.ledger.not_sent(key);
+            }
+            state.running.remove(&key);
+        }
         // Nobody may be waiting any more.
         let _ = told.send(Some(outcome));
     }
@@ -207,7 +231,7 @@ fn replayed(end: End) -> Outcome {
             Err(problem.map_or_else(may_have_run, |problem| Failure { problem, failed: Failed::Answered }))
         }
         End { failed: false, answer: None } => {
-            let message = "the call under this idempotency key ran, and its answer was too large to be kept";
+            let message = "the call under this idempotency key ran, and there was no room to keep its answer";
             Err(Failure { problem: Problem::new(Kind::MayHaveRun, message), failed: Failed::MayHaveRun })
         }
         End { failed: true, answer: None } => Err(may_have_run()),
@@ -229,7 +253,7 @@ mod tests {
     use crate::store::tests::faults::Machine;
 
     fn call(key: u8) -> Keyed {
-        Keyed::new(&[key; 32], "research", b"{}")
+        Keyed::new(&[key; 32], "research", "token:a", b"{}", false)
     }
 
     fn open(store: &Store) -> Ledgers {
@@ -276,11 +300,11 @@ mod tests {
             assert_eq!(told(&open(&store).once(call(1), upstream.run(answer())).await), Ok(&b"42"[..]));
         }
         assert_eq!(told(&open(&store).once(call(1), upstream.run(lost())).await), Ok(&b"42"[..]));
-        let other = Keyed::new(&[1; 32], "research", b"{\"a\":1}");
+        let other = Keyed::new(&[1; 32], "research", "token:a", b"{\"a\":1}", false);
         assert_eq!(told(&open(&store).once(other, upstream.run(answer())).await), Err(Kind::KeyReused));
         assert_eq!(upstream.ran(), 1);
         // The same words of another zone are another key.
-        assert!(open(&store).once(Keyed::new(&[1; 32], "lab", b"{}"), upstream.run(answer())).await.is_ok());
+        assert!(open(&store).once(Keyed::new(&[1; 32], "lab", "", b"{}", false), upstream.run(answer())).await.is_ok());
         assert_eq!(upstream.ran(), 2);
     }
 
@@ -296,6 +320,54 @@ mod tests {
         assert_eq!(told(&open(&store).once(call(2), upstream.run(down())).await), Err(Kind::UpstreamDown));
         assert_eq!(told(&open(&store).once(call(2), upstream.run(answer())).await), Ok(&b"42"[..]));
         assert_eq!(upstream.ran(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_may_be_repeated_is_not_held_up_by_an_answer_that_was_lost() {
+        let (store, upstream) = (Store::memory(), counting());
+        let repeatable = || Keyed { may_repeat: true, ..call(1) };
+        for _ in 0..2 {
+            let outcome = open(&store).once(repeatable(), upstream.run(lost())).await;
+            assert_eq!(told(&outcome), Err(Kind::UpstreamFailed));
+        }
+        assert_eq!(told(&open(&store).once(repeatable(), upstream.run(answer())).await), Ok(&b"42"[..]));
+        assert_eq!(told(&open(&store).once(repeatable(), upstream.run(lost())).await), Ok(&b"42"[..]));
+        assert_eq!(upstream.ran(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_key_is_taken_until_it_is_durable_that_nothing_was_sent() {
+        let (store, upstream) = (Store::memory(), counting());
+        let ledgers = open(&store);
+        let key = call(1).key;
+        let down = || Err(Failure::refused(Problem::new(Kind::UpstreamDown, "down")));
+        let seen = ledgers.clone();
+        // While it ends, whoever looks finds it either taken and running, or neither.
+        let watch = tokio::spawn(async move {
+            for _ in 0..10_000 {
+                {
+                    let state = seen.shared.lock();
+                    assert_eq!(state.ledger.len(), state.running.len());
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        for _ in 0..50 {
+            assert_eq!(told(&ledgers.once(call(1), upstream.run(down())).await), Err(Kind::UpstreamDown));
+        }
+        watch.await.unwrap();
+        assert!(!ledgers.shared.lock().running.contains_key(&key));
+    }
+
+    #[tokio::test]
+    async fn what_expired_is_deleted_before_what_comes_in_its_place_is_kept() {
+        let (store, upstream) = (Store::memory(), counting());
+        let expired = Entry { arguments: call(1).arguments, owner: String::new(), expires_ms: 1, end: None };
+        let put = Op::Put { table: Table::Calls, key: call(1).key.to_vec(), value: expired.encode().into() };
+        store.commit(vec![put]).await.unwrap();
+        assert_eq!(told(&open(&store).once(call(1), upstream.run(answer())).await), Ok(&b"42"[..]));
+        assert_eq!(told(&open(&store).once(call(1), upstream.run(lost())).await), Ok(&b"42"[..]));
+        assert_eq!(upstream.ran(), 1);
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
 //! Queues, statistics and breakers as operators see and move them.
 
+use aop_proto::access::Caller;
 use aop_proto::call::queue::Ticket;
 use aop_proto::error::{Kind, Problem};
+use aop_proto::name::ZoneName;
 use serde_json::{Value, json};
 
 use super::Calls;
@@ -65,12 +67,22 @@ impl Calls {
         Ok(done)
     }
 
-    /// `aop.stats/1`: what became of calls, tool by tool at their home and endpoint by endpoint from here.
+    /// `aop.stats/1`: what became of calls, tool by tool at their home and endpoint by endpoint from here, as far as `caller` may find
+    /// those tools.
     ///
     /// # Errors
     /// `NameNotFound`: no call to that tool came here, and none went from here to its server.
-    pub fn stats(&self, name: Option<&str>) -> Result<Value, Problem> {
-        let (mut tools, mut endpoints) = (self.queues.to_json(), self.endpoints.to_json());
+    pub fn stats(&self, caller: &Caller, name: Option<&str>) -> Result<Value, Problem> {
+        let sight = self.handle.sight(caller);
+        let (mut tools, mut endpoints) = (self.queues.to_json(), self.endpoints.to_json(sight.is_none()));
+        if let Some(sight) = sight {
+            let own = &self.handle.view().zone;
+            tools.retain(|tool| tool["name"].as_str().is_some_and(|name| sight.sees(own, name)));
+            // Which of its tools were called is not kept: it is shown to whoever may find them all.
+            let zone = |service: &str| ZoneName::parse(service.split_once('.').map_or(".", |(_, zone)| zone)).ok();
+            let sees_all = |service: &str| zone(service).is_some_and(|zone| sight.sees_all_of(&zone));
+            endpoints.retain(|one| one["service"].as_str().is_some_and(sees_all));
+        }
         if let Some(name) = name {
             let name = self.own_name(name);
             let of = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
@@ -89,10 +101,10 @@ impl Calls {
     }
 
     /// `calls` of a tool's card: whether its calls may be repeated from here, and how its instances fared with those made from here.
-    pub fn about(&self, hit: &Hit) -> Value {
+    pub fn about(&self, caller: &Caller, hit: &Hit) -> Value {
         let policy = self.policies.of(&hit.name);
         let service = format!("{}.{}", hit.server, hit.zone);
-        let mut endpoints = self.endpoints.to_json();
+        let mut endpoints = self.endpoints.to_json(self.handle.sight(caller).is_none());
         endpoints.retain(|one| one["service"] == service.as_str());
         let serves =
             |one: &Value| hit.instances.iter().any(|instance| one["node"] == instance.node.to_string().as_str());

@@ -44,7 +44,8 @@ pub(crate) struct Call {
     /// All arguments as one JSON object
     #[arg(long, value_name = "JSON", conflicts_with = "arguments")]
     args: Option<String>,
-    /// A text of your own for this call: repeated under it, it is answered as before and never run again, for 24 hours
+    /// A text of your own for this call: repeated under it, it is answered as before and never run again, for 24 hours, while the same
+    /// nodes serve the tool
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     /// Its turn among calls that wait: 0 to 9, the highest first

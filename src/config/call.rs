@@ -1,4 +1,7 @@
 //! `[call]`, `[tools."PATTERN"]` and `call` of a `[[server]]`: how tools are called.
+//!
+//! A pattern is `TOOL` or `TOOL.SERVER` of the own zone, or `TOOL.SERVER.ZONE` of the zone that it names. What must hold: what is said
+//! without a zone is said of no other one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -129,15 +132,16 @@ pub(super) fn read(from: &mut Sources<'_>, zone: &ZoneName) -> Result<Policies, 
             }
         }
     }
-    let of_zone = |pattern: &str| match zone.is_root() {
-        true => pattern.to_owned(),
-        false => format!("{pattern}.{zone}"),
+    let of_zone = |pattern: &str| match (pattern.matches('.').count(), zone.is_root()) {
+        (0, true) => format!("{pattern}.*"),
+        (0, false) => format!("{pattern}.*.{zone}"),
+        (1, false) => format!("{pattern}.{zone}"),
+        // A tool and a server have no dots in their names: this one names its zone.
+        _ => pattern.to_owned(),
     };
     let mut special = Vec::new();
     for (pattern, section) in &file.settings.tools {
         let policy = special_policy(from, &usual, section)?;
-        // As it stands, or as a name inside the own zone.
-        special.push((Glob::new(pattern), policy.clone()));
         special.push((Glob::new(&of_zone(pattern)), policy));
     }
     for (server, section) in file.server_calls() {
@@ -252,6 +256,23 @@ mod tests {
         assert!(!of("send.mail.writing").idempotent);
         let lines = config.tool_lines();
         assert!(lines.contains(&("tools.*.mail.research".to_owned(), "idempotent, workers 1".to_owned())), "{lines:?}");
+    }
+
+    #[test]
+    fn what_is_said_without_a_zone_is_said_of_the_own_one_alone() {
+        for (zone, of_zone) in [("research", ".research"), (".", "")] {
+            let text = format!(
+                "zone = '{zone}'\n[tools.'*.papers']\nidempotent = true\n[tools.'pay*']\nread_only = true\n\
+                 [tools.'*.till.acme']\nretries = 0\n"
+            );
+            let config = read(&text).expect("fits");
+            let of = |name: &str| config.policies.of(name);
+            assert!(of(&format!("get.papers{of_zone}")).idempotent && of(&format!("pay.till{of_zone}")).read_only);
+            for other in ["pay.till.papers", "pay.till.papers.research", "pay.papers.other", "pay.till.lab.research"] {
+                assert!(!of(other).may_repeat(), "{zone}: {other}");
+            }
+            assert_eq!((of("pay.till.acme").retries, of("pay.till.lab.acme").retries), (0, 7));
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `/v1/queues` and `/v1/stats`: calls that wait at this node, what became of others, and whom it leaves alone.
 
+use aop_proto::access::Caller;
 use aop_proto::error::{Kind, Problem};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 
 use super::{
     Shared,
@@ -39,11 +40,11 @@ pub(super) async fn cancel(State(doors): Shared, Path((name, ticket)): Path<(Str
 }
 
 /// `GET /v1/stats`
-pub(super) async fn all(State(doors): Shared) -> Reply {
-    Ok(reply::ok(&doors.calls.stats(None)?))
+pub(super) async fn all(State(doors): Shared, Extension(caller): Extension<Caller>) -> Reply {
+    Ok(reply::ok(&doors.calls.stats(&caller, None)?))
 }
 
 /// `GET /v1/stats/{name}`: of one tool, by its full name, or of one server, by `server.zone`.
-pub(super) async fn of(State(doors): Shared, Path(name): Path<String>) -> Reply {
-    Ok(reply::ok(&doors.calls.stats(Some(&name))?))
+pub(super) async fn of(State(doors): Shared, Extension(caller): Extension<Caller>, Path(name): Path<String>) -> Reply {
+    Ok(reply::ok(&doors.calls.stats(&caller, Some(&name))?))
 }

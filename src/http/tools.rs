@@ -63,7 +63,7 @@ pub(super) async fn show(
 ) -> Reply {
     let hit = doors.handle.find(&caller, &name, Action::Discover).await?;
     let mut card = hit.card();
-    card["calls"] = doors.calls.about(&hit);
+    card["calls"] = doors.calls.about(&caller, &hit);
     Ok(reply::ok(&card))
 }
 
@@ -128,7 +128,7 @@ pub(super) async fn call(
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Reply {
-    let key = request.headers().get(KEY_HEADER).and_then(|key| key.to_str().ok()).map(unquoted);
+    let key = request.headers().get(KEY_HEADER).map(key_in).transpose()?;
     let bytes = read_body(request.into_body()).await?;
     let mut body: CallBody<'_> = reply::from_json(&bytes)?;
     body.idempotency_key = body.idempotency_key.take().or(key);
@@ -157,9 +157,11 @@ pub(super) async fn call(
     }))
 }
 
-/// The header is a string of RFC 8941, in quotes; most send it without.
-fn unquoted(key: &str) -> String {
-    key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key).to_owned()
+/// The header is a string of RFC 8941, in quotes; most send it without. A call whose key cannot be read is not made without one.
+fn key_in(header: &header::HeaderValue) -> Result<String, Problem> {
+    let key = std::str::from_utf8(header.as_bytes())
+        .map_err(|_| Problem::new(Kind::Usage, "the header Idempotency-Key is not UTF-8").hint("aop call --help"))?;
+    Ok(key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key).to_owned())
 }
 
 fn call_request(caller: Caller, name: String, body: CallBody<'_>) -> Result<CallRequest, Problem> {
@@ -190,5 +192,17 @@ fn untouched(called: &Called<'_>) -> Response {
         Err(error) => {
             reply::problem(&Problem::new(Kind::Internal, format!("the result could not be written: {error}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_or_refused_and_never_left_out() {
+        let of = |bytes: &[u8]| key_in(&header::HeaderValue::from_bytes(bytes).unwrap()).map_err(|error| error.kind);
+        assert_eq!((of(b"order-17"), of(b"\"order-17\"")), (Ok("order-17".to_owned()), Ok("order-17".to_owned())));
+        assert_eq!((of("bücher".as_bytes()), of(b"b\xfccher")), (Ok("bücher".to_owned()), Err(Kind::Usage)));
     }
 }

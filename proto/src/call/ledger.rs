@@ -1,21 +1,24 @@
 //! What became of calls that carry an idempotency key, as their home knows it.
 //!
 //! ```text
-//!            begin: durable before anything is sent          answered: durable before it is told
+//!            begin: durable before anything is sent          answered: made durable, then told
 //!  unknown ─────────────────────────────────────▶ Begun ──────────────────────────────────▶ Answered, replayed
 //!     ▲                                            │ │ lost, or the node died
 //!     └───────── provably not sent ────────────────┘ └──────────────────────────────────▶ MayHaveRun, told, never run again
 //! ```
 //!
 //! What must always hold: between the first call under a key and its expiry the upstream is called at most once under it, whatever
-//! dies in between; a ledger that is full refuses, it never forgets early. Source: DESIGN D10; the IETF draft
+//! dies in between; a ledger that is full refuses, it never forgets early. An end that could not be made durable is told all the same: after a
+//! restart it is a call that may have run. Source: DESIGN D10; the IETF draft
 //! *The Idempotency-Key HTTP Header Field*.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::codec::{WireRead, WireWrite};
-use crate::params::{LEDGER_ANSWER_BYTES_MAX, LEDGER_BYTES_MAX, LEDGER_ENTRIES_MAX, LEDGER_KEPT, LEDGER_OWNER_MAX};
+use crate::params::{
+    LEDGER_ANSWER_BYTES_MAX, LEDGER_BYTES_MAX, LEDGER_CALLER_PART, LEDGER_ENTRIES_MAX, LEDGER_KEPT, LEDGER_ZONE_PART,
+};
 use crate::record::Hash;
 
 /// What is kept of one call.
@@ -23,7 +26,7 @@ use crate::record::Hash;
 pub struct Entry {
     /// SHA-256 of its arguments: a key is for one call.
     pub arguments: Hash,
-    /// Who made it, for shares of the room.
+    /// Who made it, for shares of the room: its zone, then a space and the caller.
     pub owner: String,
     /// Until when it is kept, milliseconds since the Unix epoch.
     pub expires_ms: u64,
@@ -60,8 +63,15 @@ pub enum Begun {
 pub struct Ledger {
     entries: BTreeMap<Hash, Entry>,
     by_age: BTreeSet<(u64, Hash)>,
-    owned: BTreeMap<String, usize>,
+    owned: BTreeMap<String, Share>,
     /// Of answers.
+    bytes: usize,
+}
+
+/// What a zone, or one caller, has of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    entries: usize,
     bytes: usize,
 }
 
@@ -70,6 +80,14 @@ impl Ledger {
     pub fn restore(&mut self, key: Hash, mut entry: Entry) {
         entry.end.get_or_insert(End { failed: true, answer: None });
         self.insert(key, entry);
+    }
+
+    /// A call under `key` that may be repeated comes: where nobody knows how the one before ended, it is forgotten.
+    pub fn repeat(&mut self, key: Hash, arguments: Hash) {
+        let is_lost = |entry: &&Entry| entry.arguments == arguments && entry.end.as_ref().is_some_and(End::is_unknown);
+        if self.entries.get(&key).filter(is_lost).is_some() {
+            self.remove(&key);
+        }
     }
 
     /// A call under `key` comes.
@@ -82,8 +100,8 @@ impl Ledger {
             };
         }
         self.remove(&key);
-        let is_full = self.entries.len() >= LEDGER_ENTRIES_MAX || self.bytes >= LEDGER_BYTES_MAX;
-        if is_full || self.owned.get(owner).is_some_and(|owned| *owned >= LEDGER_OWNER_MAX) {
+        let is_used_up = |(owner, part): (&str, usize)| self.share(owner).entries >= LEDGER_ENTRIES_MAX / part;
+        if self.entries.len() >= LEDGER_ENTRIES_MAX || owners(owner).any(is_used_up) {
             let first = self.by_age.first().map_or(wall_ms, |(expires_ms, _)| *expires_ms);
             return Begun::Full(Duration::from_millis(first.saturating_sub(wall_ms).max(1_000)));
         }
@@ -93,14 +111,14 @@ impl Ledger {
         Begun::First(entry)
     }
 
-    /// A call ended, or may have run and nobody will know: this has to be durable before it is told. Of an answer too large to be kept only
-    /// that there was one is. Nothing when no such call runs.
+    /// A call ended, or may have run and nobody will know: this has to be durable before it is told. Of an answer too large to be kept, or
+    /// beyond the share of its caller or zone, or the whole, only that there was one is. Nothing when no such call runs.
     pub fn end(&mut self, key: Hash, failed: bool, answer: Option<&[u8]>) -> Option<Entry> {
-        let entry = self.entries.get_mut(&key).filter(|entry| entry.end.is_none())?;
-        let answer = answer.filter(|answer| answer.len() <= LEDGER_ANSWER_BYTES_MAX).map(<[u8]>::to_vec);
-        self.bytes += answer.as_ref().map_or(0, Vec::len);
+        let mut entry = self.entries.get(&key).filter(|entry| entry.end.is_none()).cloned()?;
+        let answer = answer.filter(|answer| self.has_room(&entry.owner, answer.len())).map(<[u8]>::to_vec);
         entry.end = Some(End { failed, answer });
-        Some(entry.clone())
+        self.insert(key, entry.clone());
+        Some(entry)
     }
 
     /// A call was provably not sent: its key may be used again. False when no such call runs.
@@ -137,25 +155,55 @@ impl Ledger {
         self.entries.is_empty()
     }
 
+    fn has_room(&self, owner: &str, bytes: usize) -> bool {
+        let fits = |(owner, part): (&str, usize)| self.share(owner).bytes + bytes <= LEDGER_BYTES_MAX / part;
+        bytes <= LEDGER_ANSWER_BYTES_MAX && self.bytes + bytes <= LEDGER_BYTES_MAX && owners(owner).all(fits)
+    }
+
+    fn share(&self, owner: &str) -> Share {
+        self.owned.get(owner).copied().unwrap_or_default()
+    }
+
     fn insert(&mut self, key: Hash, entry: Entry) {
         self.remove(&key);
+        let bytes = answer_bytes(&entry);
         self.by_age.insert((entry.expires_ms, key));
-        *self.owned.entry(entry.owner.clone()).or_default() += 1;
-        self.bytes += answer_bytes(&entry);
+        for (owner, _) in owners(&entry.owner) {
+            let share = self.owned.entry(owner.to_owned()).or_default();
+            *share = Share { entries: share.entries + 1, bytes: share.bytes + bytes };
+        }
+        self.bytes += bytes;
         self.entries.insert(key, entry);
     }
 
     fn remove(&mut self, key: &Hash) {
         let Some(entry) = self.entries.remove(key) else { return };
         self.by_age.remove(&(entry.expires_ms, *key));
-        self.bytes -= answer_bytes(&entry);
-        if let Some(count) = self.owned.get_mut(&entry.owner) {
-            *count -= 1;
-            if *count == 0 {
-                self.owned.remove(&entry.owner);
+        let bytes = answer_bytes(&entry);
+        self.bytes -= bytes;
+        for (owner, _) in owners(&entry.owner) {
+            let share = self.share(owner);
+            if share.entries <= 1 {
+                self.owned.remove(owner);
+            } else {
+                self.owned.insert(owner.to_owned(), Share { entries: share.entries - 1, bytes: share.bytes - bytes });
             }
         }
     }
+}
+
+impl End {
+    /// Whether there is nothing to tell but that it may have run.
+    const fn is_unknown(&self) -> bool {
+        self.answer.is_none()
+    }
+}
+
+/// Whose room an entry takes, each with the part that it may have: the zone's and the caller's.
+fn owners(owner: &str) -> impl Iterator<Item = (&str, usize)> {
+    let zone = owner.split(' ').next().unwrap_or_default();
+    let caller = (owner != zone).then_some((owner, LEDGER_CALLER_PART));
+    [(zone, LEDGER_ZONE_PART)].into_iter().chain(caller)
 }
 
 fn answer_bytes(entry: &Entry) -> usize {
@@ -226,25 +274,67 @@ mod tests {
             key[..8].copy_from_slice(&number.to_le_bytes());
             key
         };
-        for number in 0..LEDGER_OWNER_MAX {
+        for number in 0..LEDGER_ENTRIES_MAX / LEDGER_ZONE_PART {
             first(&mut ledger, key(number));
         }
         assert!(matches!(ledger.begin(NOW, KEY, [1; 32], "lab"), Begun::Full(_)));
         assert_eq!(ledger.begin(NOW, key(0), [1; 32], "lab"), Begun::Running);
-        assert!(matches!(ledger.begin(NOW, KEY, [1; 32], "other"), Begun::First(_)), "it is not one caller's");
-        let mut heavy = Ledger::default();
-        let answer = vec![b'a'; LEDGER_ANSWER_BYTES_MAX];
-        for number in 0..=LEDGER_BYTES_MAX / LEDGER_ANSWER_BYTES_MAX {
-            if let Begun::First(_) = heavy.begin(NOW, key(number), [1; 32], "lab") {
-                heavy.end(key(number), false, Some(&answer));
-            }
+        assert!(matches!(ledger.begin(NOW, KEY, [1; 32], "lab token:a"), Begun::Full(_)), "its zone has no more");
+        assert!(matches!(ledger.begin(NOW, KEY, [1; 32], "other"), Begun::First(_)), "it is not one zone's");
+        let mut ledger = Ledger::default();
+        for number in 0..LEDGER_ENTRIES_MAX / LEDGER_CALLER_PART {
+            assert!(matches!(ledger.begin(NOW, key(number), [1; 32], "lab token:a"), Begun::First(_)));
         }
-        assert_eq!(heavy.bytes, LEDGER_BYTES_MAX);
-        assert!(matches!(heavy.begin(NOW, KEY, [1; 32], "lab"), Begun::Full(_)));
+        assert!(matches!(ledger.begin(NOW, KEY, [1; 32], "lab token:a"), Begun::Full(_)));
+        assert!(matches!(ledger.begin(NOW, KEY, [1; 32], "lab token:b"), Begun::First(_)), "it is not one caller's");
         let mut ledger = Ledger::default();
         first(&mut ledger, KEY);
         ledger.end(KEY, false, Some(&vec![0; LEDGER_ANSWER_BYTES_MAX + 1]));
         assert_eq!(ledger.begin(NOW, KEY, [1; 32], "lab"), Begun::Ended(End { failed: false, answer: None }));
+    }
+
+    #[test]
+    fn answers_fill_no_more_than_their_callers_share_and_what_is_not_kept_ran_all_the_same() {
+        let mut ledger = Ledger::default();
+        let answer = vec![b'a'; LEDGER_ANSWER_BYTES_MAX - 1];
+        let kept = |ledger: &mut Ledger, owner: &str, number: u8, count: usize| {
+            let mut kept = 0;
+            for at in 0..=count {
+                let key = [number, at as u8].repeat(16).try_into().expect("32");
+                assert!(matches!(ledger.begin(NOW, key, [1; 32], owner), Begun::First(_)), "bytes refuse nobody");
+                let end = ledger.end(key, false, Some(&answer)).and_then(|entry| entry.end).expect("it ran");
+                assert_eq!(ledger.begin(NOW, key, [1; 32], owner), Begun::Ended(end.clone()));
+                kept += usize::from(end.answer.is_some());
+            }
+            kept
+        };
+        let all = LEDGER_BYTES_MAX / LEDGER_ANSWER_BYTES_MAX;
+        assert_eq!(kept(&mut ledger, "lab token:a", 1, all), all / LEDGER_CALLER_PART);
+        assert_eq!(kept(&mut ledger, "lab token:b", 2, all), all / LEDGER_CALLER_PART);
+        assert_eq!(kept(&mut ledger, "lab token:c", 3, all), 0, "the zone's is used up");
+        for zone in 4..=8 {
+            kept(&mut ledger, &format!("zone{zone}"), zone, all);
+        }
+        assert!(ledger.bytes <= LEDGER_BYTES_MAX && ledger.bytes > LEDGER_BYTES_MAX - LEDGER_ANSWER_BYTES_MAX);
+        ledger.expire(u64::MAX);
+        assert!(ledger.bytes == 0 && ledger.owned.is_empty());
+    }
+
+    #[test]
+    fn what_may_be_repeated_is_where_nobody_knows_how_it_ended() {
+        let mut ledger = Ledger::default();
+        first(&mut ledger, KEY);
+        ledger.repeat(KEY, [1; 32]);
+        assert_eq!(ledger.begin(NOW, KEY, [1; 32], "lab"), Begun::Running);
+        ledger.end(KEY, true, None);
+        ledger.repeat(KEY, [2; 32]);
+        assert_eq!(ledger.begin(NOW, KEY, [2; 32], "lab"), Begun::Differs);
+        ledger.repeat(KEY, [1; 32]);
+        first(&mut ledger, KEY);
+        ledger.end(KEY, false, Some(b"42"));
+        ledger.repeat(KEY, [1; 32]);
+        let end = End { failed: false, answer: Some(b"42".to_vec()) };
+        assert_eq!(ledger.begin(NOW, KEY, [1; 32], "lab"), Begun::Ended(end));
     }
 
     /// A node that dies between any two steps, a disk that keeps what was said to be durable, and an upstream that counts.

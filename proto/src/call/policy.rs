@@ -69,12 +69,13 @@ impl Policy {
 pub struct Policies {
     /// Where nothing else is said.
     pub usual: Policy,
-    /// For tools of such full names.
+    /// For tools of such full names, `TOOL.SERVER.ZONE` or in the root zone `TOOL.SERVER`.
     special: Vec<(Glob, Policy)>,
 }
 
 impl Policies {
     /// Of patterns that match a name, one without wildcards holds, then the one with the most characters that are none; of equals the first.
+    /// Tool, server and zone are matched each for itself: what is said of a server says nothing of a zone of the same name.
     pub fn new(usual: Policy, mut special: Vec<(Glob, Policy)>) -> Self {
         let letters = |glob: &Glob| glob.as_str().bytes().filter(|byte| !matches!(byte, b'*' | b'?')).count();
         special.sort_by_key(|(glob, _)| {
@@ -86,7 +87,7 @@ impl Policies {
 
     /// What holds for the tool of that full name.
     pub fn of(&self, name: &str) -> &Policy {
-        self.special.iter().find(|(glob, _)| glob.matches(name)).map_or(&self.usual, |(_, policy)| policy)
+        self.special.iter().find(|(glob, _)| fits(glob, name)).map_or(&self.usual, |(_, policy)| policy)
     }
 
     /// Every pattern with what holds for it, in the order in which they are asked.
@@ -95,9 +96,31 @@ impl Policies {
     }
 }
 
+/// Whether tool, server and zone fit, each for itself: a wildcard reaches over no dot but those inside the zone.
+fn fits(glob: &Glob, name: &str) -> bool {
+    let (mut said, mut named) = (glob.as_str().splitn(3, '.'), name.splitn(3, '.'));
+    loop {
+        match (said.next(), named.next()) {
+            (None, None) => return true,
+            (Some(said), Some(named)) if Glob::new(said).matches(named) => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_server_says_nothing_of_a_zone_of_that_name() {
+        let of = |glob: &str, name| fits(&Glob::new(glob), name);
+        assert!(of("*.papers", "search.papers") && !of("*.papers", "pay.till.papers"));
+        assert!(of("*.papers.research", "search.Papers.research"));
+        assert!(!of("*.papers.research", "pay.till.papers.research"));
+        assert!(of("*.*.*.research", "pay.till.papers.research") && !of("*.*.*.research", "search.papers.research"));
+        assert!(of("*.*.*", "pay.till.papers.research") && !of("*", "search.papers"));
+    }
 
     #[test]
     fn the_pattern_that_says_most_holds() {

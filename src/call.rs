@@ -39,7 +39,7 @@ pub use self::arguments::{Checked, Schemas};
 use self::endpoints::{Attempt, Endpoints};
 use self::home::Own;
 use self::keyed::{Keyed, Ledgers};
-use self::noted::Noted;
+pub(crate) use self::noted::Noted;
 use self::queues::Queues;
 pub use self::shown::QueueAct;
 use crate::answers::Hit;

@@ -3,6 +3,7 @@
 //! ```text
 //! POST /mcp            four tools: search_tools, describe_tool, call_tool, list_zones      menu
 //! POST /z/{zone}/mcp   every tool of one zone under its own definition                     zone
+//!      /s/{server}/mcp  one server of this node, whatever it speaks, passed through        server
 //!        │
 //!      door ── tools/list, tools/call ──▶ answered here from raw bytes: results and definitions are never re-written
 //!        └──── everything else ─────────▶ rmcp, with the one `ServerHandler` of the node     handler
@@ -21,5 +22,6 @@ mod menu;
 mod node;
 mod raw;
 mod running;
+mod server;
 pub mod stdio;
 mod zone;

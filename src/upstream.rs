@@ -4,7 +4,8 @@
 //!  Upstreams ── Supervisor (one task each) ── Link ── rmcp service ── StdioTransport ── Child
 //!      │              │ events                  │            ├─────── TapHttp (Streamable HTTP)
 //!      │              │                         │            └─────── StdioTransport ── agent (plain HTTP)
-//!      └── call ──────┴──── Board ── Live ──────┘   raw bytes go through Taps, beside rmcp
+//!      ├── call ──────┴──── Board ── Live ──────┘   raw bytes go through Taps, beside rmcp
+//!      └── pass ── Passages ── processes of clients, or TapHttp: their own messages, without rmcp
 //! ```
 //!
 //! It decides nothing about names, zones, retries or trust: it says what a server listed and what a call gave, byte for byte.
@@ -21,6 +22,8 @@ mod frame;
 mod link;
 mod mcp_http;
 mod mirror;
+mod passages;
+mod passing;
 mod spec;
 mod status;
 mod stdio;
@@ -43,17 +46,20 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::passing::{Asked, Said, SaidBody, Way};
+use self::{
+    connection::Live,
+    link::Link,
+    passages::Passages,
+    status::Board,
+    supervisor::{Command, Supervisor, listing},
+};
 pub use self::{
     egress::{AddressClass, Egress},
     failure::UpstreamError,
     mirror::{MirrorError, check_mirror},
     spec::{Secret, ServerSpec, TransportSpec},
     status::ServerStatus,
-};
-use self::{
-    link::Link,
-    status::Board,
-    supervisor::{Command, Supervisor, listing},
 };
 
 /// Commands waiting for one supervisor; a full queue means that it is being asked for the same thing again.
@@ -145,6 +151,7 @@ struct Servers {
 struct Entry {
     board: Arc<Board>,
     commands: mpsc::Sender<Command>,
+    passages: Arc<Passages>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -152,6 +159,7 @@ struct Entry {
 impl Entry {
     async fn end(self) {
         self.stop.cancel();
+        self.passages.close().await;
         if let Err(e) = self.task.await {
             tracing::error!("a supervisor failed: {e}");
         }
@@ -268,6 +276,15 @@ impl Upstreams {
         timeout_at(deadline, asked).await.unwrap_or(Err(UpstreamError::TimedOut { after: timeout }))
     }
 
+    /// The server of that name, as it is spelled here.
+    pub fn named(&self, name: &str) -> Option<String> {
+        let servers = self.servers();
+        if servers.by_name.contains_key(name) {
+            return Some(name.to_owned());
+        }
+        servers.by_name.keys().find(|known| known.eq_ignore_ascii_case(name)).cloned()
+    }
+
     /// Every server, by name.
     pub fn states(&self) -> Vec<ServerStatus> {
         self.servers().by_name.values().map(|entry| entry.board.snapshot()).collect()
@@ -280,18 +297,23 @@ impl Upstreams {
     /// [`UpstreamError::not_sent`] says whether it may be repeated.
     pub async fn call(&self, server: &str, call: UpstreamCall) -> Result<Bytes, UpstreamError> {
         let deadline = Instant::now() + call.timeout;
-        let (board, commands) = self.find(server, |entry| (entry.board.clone(), entry.commands.clone()))?;
-        let live = match board.connection(deadline).await {
-            Ok(live) => live,
-            Err(e) => {
-                // A full queue pokes well enough.
-                let _ = commands.try_send(Command::Poke);
-                return Err(e);
-            }
-        };
+        let (board, live) = self.live(server, deadline).await?;
         let outcome = live.call(call, deadline).await;
         board.noted(outcome.as_ref().map(drop));
         outcome
+    }
+
+    /// The server's connection, waiting for one that is being made.
+    async fn live(&self, server: &str, deadline: Instant) -> Result<(Arc<Board>, Arc<Live>), UpstreamError> {
+        let (board, commands) = self.find(server, |entry| (entry.board.clone(), entry.commands.clone()))?;
+        match board.connection(deadline).await {
+            Ok(live) => Ok((board, live)),
+            Err(e) => {
+                // A full queue pokes well enough.
+                let _ = commands.try_send(Command::Poke);
+                Err(e)
+            }
+        }
     }
 
     /// Ends every server: SIGTERM to children, SIGKILL two seconds later. Nothing can be registered afterwards.
@@ -344,6 +366,7 @@ impl Upstreams {
             board.listed(last.as_ref().map_or(0, Vec::len));
         }
         let (commands, receiver) = mpsc::channel(COMMANDS);
+        let passages = Arc::new(Passages::new(spec.clone()));
         let supervisor = Supervisor {
             era: link.as_ref().map(Link::era),
             spec,
@@ -355,7 +378,7 @@ impl Upstreams {
             last,
         };
         let task = tokio::spawn(supervisor.run(link));
-        servers.by_name.insert(name, Entry { board, commands, stop, task });
+        servers.by_name.insert(name, Entry { board, commands, passages, stop, task });
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::audit::{Entry, Event, Slot};
 use crate::handle::Handle;
 
 /// A call under way. Dropped before its end it is written down as cancelled.
-pub(super) struct Noted {
+pub(crate) struct Noted {
     started: Instant,
     /// Until it is written down.
     open: Option<(Slot, Entry)>,
@@ -17,19 +17,19 @@ pub(super) struct Noted {
 
 impl Noted {
     /// A call begins, once there is room to write down its end.
-    pub(super) async fn begin(handle: &Handle, principal: &Principal, name: &str) -> Self {
+    pub(crate) async fn begin(handle: &Handle, principal: &Principal, name: &str) -> Self {
         let slot = handle.audit().reserve().await;
         let entry = Entry::by(principal, Event::Called).name(name);
         Self { started: Instant::now(), open: Some((slot, entry)) }
     }
 
     /// Its tool was found.
-    pub(super) fn found(&mut self, name: &str, zone: &str, def_hash: &str) {
+    pub(crate) fn found(&mut self, name: &str, zone: &str, def_hash: &str) {
         self.open = self.open.take().map(|(slot, entry)| (slot, entry.name(name).zone(zone).def_hash(def_hash)));
     }
 
     /// It ended: served by that node, or with such a problem.
-    pub(super) fn end(mut self, ended: Result<&str, Kind>) {
+    pub(crate) fn end(mut self, ended: Result<&str, Kind>) {
         self.write(|entry| match ended {
             Ok(node) => entry.node(node),
             Err(kind) => entry.failed(kind),
@@ -37,7 +37,7 @@ impl Noted {
     }
 
     /// It was none.
-    pub(super) fn forget(mut self) {
+    pub(crate) fn forget(mut self) {
         self.open = None;
     }
 

@@ -38,6 +38,7 @@ use super::{
     menu::{self, Menu},
     raw::Members,
     running::{PROGRESS_MAX, Progress, Running},
+    server::{self, Servers},
     zone::Lists,
 };
 use crate::{
@@ -81,6 +82,7 @@ struct Inner {
     menu: Menu,
     lists: Lists,
     rmcp: StreamableHttpService<NodeHandler, NeverSessionManager>,
+    servers: Servers,
 }
 
 impl McpDoor {
@@ -97,12 +99,15 @@ impl McpDoor {
         let handler = NodeHandler::new(calls.handle().clone(), zone.into());
         let rmcp =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
-        Self { inner: Arc::new(Inner { menu: Menu::new(), lists: Lists::default(), calls, rmcp }) }
+        let servers = Servers::new(calls.clone(), shutdown.clone());
+        Self { inner: Arc::new(Inner { menu: Menu::new(), lists: Lists::default(), calls, rmcp, servers }) }
     }
 
-    /// The routes of the door; anything but POST is 405, as the current revision wants it.
+    /// The routes of the door; anything but POST is 405 where this node itself answers, as the current revision wants it.
     pub(crate) fn routes(self) -> Router {
-        Router::new().route(MENU_PATH, post(at_menu)).route("/z/{zone}/mcp", post(at_zone)).with_state(self)
+        let servers = Router::new().route("/s/{server}/mcp", server::methods()).with_state(self.inner.servers.clone());
+        let own = Router::new().route(MENU_PATH, post(at_menu)).route("/z/{zone}/mcp", post(at_zone));
+        own.with_state(self).merge(servers)
     }
 
     /// The routes, and before them what was asked of the menu word for word before.
@@ -314,13 +319,13 @@ impl ToolCall {
 }
 
 /// Who calls, as the port's entrance found out; nobody, where nobody asked.
-fn who(parts: &request::Parts) -> access::Caller {
+pub(super) fn who(parts: &request::Parts) -> access::Caller {
     parts.extensions.get().cloned().unwrap_or_else(access::Caller::anonymous)
 }
 
 /// A refusal in both tongues: an MCP error for whoever reads it, and the status and challenge with which a client finds the token, or
 /// the scope, that it lacks (MCP 2026-07-28, "Authorization").
-fn refused(problem: &Problem, id: &Id) -> Response {
+pub(super) fn refused(problem: &Problem, id: &Id) -> Response {
     let status = StatusCode::from_u16(problem.kind.http_status()).unwrap_or(StatusCode::FORBIDDEN);
     let mut response = json_response(status, Answer::refusal(problem).message(id));
     if let Some(challenge) = challenge(problem) {

@@ -24,6 +24,7 @@ pub(super) mod code {
     pub(in crate::mcp) const HEADER_MISMATCH: i64 = -32020;
     pub(in crate::mcp) const MISSING_CAPABILITY: i64 = -32021;
     pub(in crate::mcp) const UNSUPPORTED_VERSION: i64 = -32022;
+    pub(in crate::mcp) const SESSION_NOT_FOUND: i64 = -32001;
 }
 
 /// A JSON-RPC request or notification with its parts untouched.
@@ -132,6 +133,20 @@ impl Answer {
         };
         json_response(status, self.message(id))
     }
+}
+
+/// The status of an answer that somebody else wrote, for a modern caller.
+pub(super) fn status_of(message: &[u8]) -> StatusCode {
+    #[derive(Deserialize)]
+    struct Failed {
+        error: Option<Coded>,
+    }
+    #[derive(Deserialize)]
+    struct Coded {
+        code: i64,
+    }
+    let error = serde_json::from_slice::<Failed>(message).ok().and_then(|failed| failed.error);
+    error.map_or(StatusCode::OK, |error| status(error.code))
 }
 
 /// The status rmcp gives the same errors, so that both halves of the door speak alike.

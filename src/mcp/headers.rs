@@ -93,6 +93,20 @@ pub(super) fn read_caller(
     params: &Members<'_>,
     id: &Id,
 ) -> Result<Caller, Response> {
+    read_caller_of(headers, method, params, id, |version| VERSIONS.contains(&version))
+}
+
+/// The same for whoever answers in revisions of his own.
+///
+/// # Errors
+/// As [`read_caller`].
+pub(super) fn read_caller_of(
+    headers: &HeaderMap,
+    method: &str,
+    params: &Members<'_>,
+    id: &Id,
+    speaks: impl Fn(&str) -> bool,
+) -> Result<Caller, Response> {
     let meta = match params.get("_meta").map(|meta| Members::read(meta.get())) {
         None => Members::default(),
         Some(Ok(meta)) => meta,
@@ -101,7 +115,7 @@ pub(super) fn read_caller(
     let named = sole(headers, &VERSION).map_err(|why| mismatch(id, &why))?;
     let inline = meta.text(META_VERSION);
     if let (Some(named), None) = (named, &inline)
-        && !VERSIONS.contains(&named)
+        && !speaks(named)
     {
         return Err(unsupported(id, named));
     }
@@ -118,7 +132,7 @@ pub(super) fn read_caller(
             let why = format!("the MCP-Protocol-Version header says {named}, _meta says {inline}");
             return Err(mismatch(id, &why));
         }
-        (_, Some(inline)) if !VERSIONS.contains(&inline) => return Err(unsupported(id, inline)),
+        (_, Some(inline)) if !speaks(inline) => return Err(unsupported(id, inline)),
         (named, Some(_)) => named,
     };
     let modern = version.is_some_and(|version| version >= MODERN);
@@ -206,6 +220,17 @@ fn check_standard(headers: &HeaderMap, method: &str, params: &Members<'_>) -> Re
         None => Err("the Mcp-Name header is not valid base64".into()),
         Some(said) if said != name => Err(format!("the Mcp-Name header says `{said}`, the body `{name}`")),
         Some(_) => Ok(()),
+    }
+}
+
+/// What headers say of a message has to be true of it, where they say it: somebody on the way may have believed them.
+///
+/// # Errors
+/// Which header says something else.
+pub(super) fn check_named(headers: &HeaderMap, method: &str, params: &Members<'_>) -> Result<(), String> {
+    match sole(headers, &METHOD)? {
+        Some(_) => check_standard(headers, method, params),
+        None => Ok(()),
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
 /// Progress notifications that may wait for a slow reader; the call itself waits when there are more.
 pub(super) const PROGRESS_MAX: usize = 32;
 /// A comment in the stream, so that nobody in between takes a long call for a dead connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A call, its caller's id and, where progress is wanted, the token and the source of it.

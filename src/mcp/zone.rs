@@ -190,7 +190,7 @@ fn renamed(definition: &[u8], wire_name: &str) -> Option<String> {
 }
 
 /// The input schema of a tool that wants some of its arguments as headers too.
-fn header_schema(definition: &[u8]) -> Option<Value> {
+pub(super) fn header_schema(definition: &[u8]) -> Option<Value> {
     let definition = std::str::from_utf8(definition).ok()?;
     if !definition.contains("x-mcp-header") {
         return None;

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, Semaphore, oneshot, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::task::TaskTracker;
@@ -35,6 +35,7 @@ use super::{
     frame,
     mcp_http::{TapHttp, words},
     mirror::check_mirror,
+    passing::{Asked, Said},
     tap::{Answer, Lane, Slot, Taps, garbage, has_header_annotation},
 };
 
@@ -177,6 +178,14 @@ impl Live {
         request.extensions.insert(slot.clone());
         let request = ClientRequest::CallToolRequest(request);
         self.ask(request, slot, answer, deadline, after).await.map(|(raw, _)| raw)
+    }
+
+    /// One message of somebody else's client, to an HTTP server.
+    pub(crate) async fn pass(&self, asked: Asked, permit: OwnedSemaphorePermit) -> Result<Said, UpstreamError> {
+        match &self.http {
+            Some(http) => http.pass(asked, permit).await,
+            None => Err(UpstreamError::NotSent { reason: "the server is not reached over HTTP".to_owned() }),
+        }
     }
 
     /// Sends a request that carries a slot and waits for the raw answer; rmcp's view of it where it came in time.

@@ -5,6 +5,8 @@
 //! its gate (`egress`); no body is read past its limit; a request is called "not
 //! sent" only when no connection was made or the server refused it with a status that is given before anything runs.
 
+mod passing;
+
 use std::{
     collections::{BTreeMap, HashMap},
     error::Error as _,

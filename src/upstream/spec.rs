@@ -272,6 +272,11 @@ fn forms(value: &str) -> Vec<String> {
 pub(crate) struct Mask(Arc<[String]>);
 
 impl Mask {
+    #[cfg(test)]
+    pub(crate) fn of(values: &[&str]) -> Self {
+        Self(values.iter().map(|value| (*value).to_owned()).collect())
+    }
+
     pub(crate) fn apply(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "[hidden]"))
     }

@@ -208,14 +208,14 @@ async fn write_frame(stdin: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io:
 
 /// One line of a child's standard output, without its line break.
 #[derive(Debug, PartialEq, Eq)]
-enum Line {
+pub(super) enum Line {
     Whole(Bytes),
     TooLong { answers: Option<i64> },
 }
 
 /// Cuts a stream into lines in bounded space.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     buffer: BytesMut,
     /// How much of `buffer` is known to hold no line break.
     scanned: usize,
@@ -224,12 +224,12 @@ struct Lines {
 }
 
 impl Lines {
-    fn room(&mut self) -> &mut BytesMut {
+    pub(super) fn room(&mut self) -> &mut BytesMut {
         self.buffer.reserve(READ_BYTES);
         &mut self.buffer
     }
 
-    fn next(&mut self) -> Option<Line> {
+    pub(super) fn next(&mut self) -> Option<Line> {
         match self.buffer[self.scanned..].iter().position(|byte| *byte == b'\n') {
             Some(at) => {
                 let line = self.buffer.split_to(self.scanned + at);

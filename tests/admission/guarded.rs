@@ -12,7 +12,7 @@ use crate::support::{Node, NodeBuilder, World};
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
 /// Every route there is, with what it asks: nothing, to find, to call, to register, to administer.
-pub(crate) const ROUTES: [(&str, &str, &str); 36] = [
+pub(crate) const ROUTES: [(&str, &str, &str); 39] = [
     ("GET", "/livez", ""),
     ("GET", "/readyz", ""),
     ("GET", "/.well-known/oauth-protected-resource", ""),
@@ -31,6 +31,9 @@ pub(crate) const ROUTES: [(&str, &str, &str); 36] = [
     ("POST", "/v1/resolve", "read"),
     ("POST", "/mcp", "read"),
     ("POST", "/z/research/mcp", "read"),
+    ("POST", "/s/none/mcp", "read"),
+    ("GET", "/s/none/mcp", "read"),
+    ("DELETE", "/s/none/mcp", "read"),
     ("POST", "/v1/tools/none.none.research/call", "call"),
     ("POST", "/v1/servers", "register"),
     ("POST", "/v1/servers/none/refresh", "register"),

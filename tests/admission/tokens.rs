@@ -128,6 +128,66 @@ fn bounds_cut_answers_lists_and_calls_alike() {
     assert_eq!(refused.json()["error"]["data"]["kind"], "forbidden");
 }
 
+/// Through `/s/` a server hears of a caller what he may do there, and he hears of it what he may know.
+#[test]
+fn bounds_hold_where_a_server_is_passed_through() {
+    let world = World::new();
+    let guarded = Guarded::start(&world, "");
+    let fixture = Fixture::new(&world, "papers");
+    guarded.node.register("papers", &fixture.command());
+    guarded.node.register("secrets", &Fixture::new(&world, "secrets").command());
+    let token = |name: &str, flags: &[&str]| guarded.token(name, flags);
+    let some = token("some", &["--role", "caller", "--tool", "echo.papers.research"]);
+    let whole = token("whole", &["--role", "caller", "--tool", "*papers.research"]);
+    let reader = token("reader", &["--role", "reader"]);
+    let path = "/s/papers/mcp";
+    let post = |token: &str, session: &str, method: &str, params: serde_json::Value| {
+        let headers = [("accept", "application/json, text/event-stream"), ("mcp-session-id", session)];
+        let headers = if session.is_empty() { &headers[..1] } else { &headers[..] };
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        guarded.with(token).send("POST", path, headers, &message)
+    };
+    let begin = |token: &str| {
+        let hello = post(token, "", "initialize", json!({"protocolVersion": "2025-11-25"})).is(200);
+        hello.header("mcp-session-id").to_owned()
+    };
+    let (mine, his) = (begin(&some), begin(&whole));
+    let listed = post(&some, &mine, "tools/list", json!({})).is(200).json();
+    assert_eq!(listed["result"]["tools"].as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!(listed["result"]["tools"][0]["name"], "echo");
+    // The other three of this page, and where the next one begins, are as the server said them.
+    assert_eq!(listed["result"]["nextCursor"], "4", "{listed}");
+    let listed = post(&whole, &his, "tools/list", json!({})).is(200).json();
+    assert_eq!(listed["result"]["tools"].as_array().map(Vec::len), Some(4), "{listed}");
+    post(&some, &mine, "tools/call", json!({"name": "echo", "arguments": {"text": "a"}})).is(200);
+    let refused = post(&some, &mine, "tools/call", json!({"name": "add", "arguments": {}})).is(403);
+    assert!(refused.header("www-authenticate").contains("scope=\"aop:call\""));
+    assert_eq!(refused.json()["error"]["data"]["kind"], "forbidden");
+    // What is no tool's is the server's as a whole, known or not.
+    for method in ["resources/read", "prompts/get", "made/up"] {
+        post(&some, &mine, method, json!({})).is(403);
+        assert_eq!(post(&whole, &his, method, json!({})).is(200).json()["error"]["code"], -32601, "{method}");
+    }
+    let read = begin(&reader);
+    post(&reader, &read, "tools/list", json!({})).is(200);
+    post(&reader, &read, "tools/call", json!({"name": "echo", "arguments": {"text": "a"}})).is(403);
+    // A session is of who began it, and without a token it is nobody's.
+    post(&whole, &mine, "tools/list", json!({})).is(404);
+    let nobody = guarded.client().send("POST", path, &[("mcp-session-id", &mine)], "{}");
+    assert_eq!(nobody.status, 401);
+    // A server of which he may see nothing is as one that is not there.
+    let told = |server: &str| {
+        let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}).to_string();
+        let accept = [("accept", "application/json, text/event-stream")];
+        let answer = guarded.with(&some).send("POST", &format!("/s/{server}/mcp"), &accept, &hello).is(404);
+        answer.text.replace(server, "SERVER")
+    };
+    assert_eq!(told("secrets"), told("secret"));
+    let journal = fixture.journal();
+    let asked = |method: &str| journal.iter().filter(|entry| entry["method"] == method).count();
+    assert_eq!((asked("resources/read"), fixture.calls("add"), fixture.calls("echo")), (1, 0, 1));
+}
+
 /// A secret that was forgotten is nobody's: not an empty one, and not the one whose hash stands in the configuration.
 #[test]
 fn an_empty_token_is_nobodys_and_its_hash_is_refused() {

@@ -15,6 +15,7 @@ use super::{World, eventually, in_tests, tools};
 
 /// One fixture server's files; what runs it is a node (stdio) or [`Fixture::serve`] (HTTP).
 pub(crate) struct Fixture {
+    script: &'static str,
     tools: PathBuf,
     journal: PathBuf,
     options: Vec<String>,
@@ -25,9 +26,16 @@ impl Fixture {
     pub(crate) fn new(world: &World, name: &str) -> Self {
         let tools = world.path(&format!("{name}.tools.json"));
         let journal = world.path(&format!("{name}.journal"));
-        let fixture = Self { tools, journal, options: Vec::new() };
+        let options = vec!["--tools".to_owned(), tools.display().to_string()];
+        let fixture = Self { script: "fixtures/fixture_mcp.py", tools, journal, options };
         fixture.list(&behaviours());
         fixture
+    }
+
+    /// The server that the official conformance suite asks for, in all revisions.
+    pub(crate) fn of_the_suite(world: &World, name: &str) -> Self {
+        let journal = world.path(&format!("{name}.journal"));
+        Self { script: "fixtures/conformance_server.py", tools: PathBuf::new(), journal, options: Vec::new() }
     }
 
     /// Lists these tools instead, now and at every later `tools/list`; a running server notices and says so.
@@ -44,8 +52,7 @@ impl Fixture {
 
     /// The command that runs it over stdio.
     pub(crate) fn command(&self) -> Vec<String> {
-        let mut command = vec![python(), in_tests("fixtures/fixture_mcp.py").display().to_string()];
-        command.extend(["--tools".into(), self.tools.display().to_string()]);
+        let mut command = vec![python(), in_tests(self.script).display().to_string()];
         command.extend(["--journal".into(), self.journal.display().to_string()]);
         command.extend(self.options.iter().cloned());
         command

@@ -74,9 +74,14 @@ impl Tools {
         self.names.find(name).filter_map(|number| self.document(DocId(number)))
     }
 
+    /// All tools, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Tool> {
+        self.documents.iter().flat_map(|piece| piece.iter().flatten())
+    }
+
     /// All tools, by name.
     pub fn all(&self) -> Vec<&Tool> {
-        let mut all: Vec<&Tool> = self.documents.iter().flat_map(|piece| piece.iter().flatten()).collect();
+        let mut all: Vec<&Tool> = self.iter().collect();
         all.sort_by(|a, b| order_of_names(a.name(), b.name()));
         all
     }

@@ -1,0 +1,433 @@
+//! Clients of their own at a server behind pipes: a process for each that begins with `initialize`, one for all that need no such
+//! beginning.
+//!
+//! A program that speaks over its pipes takes whoever is there for its one client: what that client can do, its subscriptions and
+//! its answers are of the whole process. So nobody shares one with another, and none is shared with the node's own connection. What
+//! must always hold: a process ends when its client says so, when nobody has used it for [`IDLE_MAX`], or with the registration; and
+//! what one client does holds back no other.
+
+mod routes;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http::{Method, StatusCode};
+use sse_stream::Sse;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    process::ChildStdout,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
+
+use self::routes::{Opened, Routes, error_message, session_error};
+use super::{
+    child::{Child, Pipes},
+    failure::UpstreamError,
+    passing::{Asked, Events, LISTENING_MAX, PASSING_MAX, Said, SaidBody},
+    spec::{Mask, ServerSpec, TransportSpec},
+    stdio::{Line, Lines},
+};
+
+/// Processes of one server for clients that began with `initialize`; who comes when there are more takes the place of whoever has
+/// been silent for longest, or is refused.
+const SESSIONS_MAX: usize = 32;
+/// A silent client keeps its place for this long at least.
+const KEPT_MIN: Duration = Duration::from_secs(60);
+/// A process that nobody waits for or listens to is ended after this.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// Messages waiting for a process that reads slowly.
+const OUTBOX_MESSAGES: usize = 256;
+/// How long a process may take to end by itself.
+const DYING: Duration = Duration::from_millis(500);
+/// The process of clients that need no beginning.
+const SHARED: &str = "";
+
+/// See the module. One for each registration.
+pub(crate) struct Passages {
+    spec: ServerSpec,
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    messages: Arc<Semaphore>,
+    listeners: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// One process and who speaks with it.
+struct Session {
+    outbox: mpsc::Sender<Bytes>,
+    routes: Mutex<Routes>,
+    used: Mutex<Instant>,
+    stop: CancellationToken,
+}
+
+impl Session {
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Since when nobody has used it; nothing while somebody waits or listens.
+    fn idle_since(&self) -> Option<Instant> {
+        (!self.routes().is_busy()).then(|| *self.used.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Passages {
+    pub(super) fn new(spec: ServerSpec) -> Self {
+        Self {
+            spec,
+            sessions: Mutex::default(),
+            messages: Arc::new(Semaphore::new(PASSING_MAX)),
+            listeners: Arc::new(Semaphore::new(LISTENING_MAX)),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    pub(super) const fn transport(&self) -> &TransportSpec {
+        &self.spec.transport
+    }
+
+    /// A place for one message, or for one who listens.
+    ///
+    /// # Errors
+    /// `NotSent` where there are too many.
+    pub(super) fn permit(&self, listens: bool) -> Result<OwnedSemaphorePermit, UpstreamError> {
+        let (places, reason) = match listens {
+            true => {
+                (&self.listeners, format!("{LISTENING_MAX} clients listen to this server, and there is no more room"))
+            }
+            false => (&self.messages, format!("{PASSING_MAX} messages are with this server and none has ended")),
+        };
+        places.clone().try_acquire_owned().map_err(|_| UpstreamError::NotSent { reason })
+    }
+
+    /// Ends every process.
+    pub(super) async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends one message of a client, or gives it its stream, or ends its session.
+    pub(super) async fn pass(self: &Arc<Self>, asked: Asked) -> Result<Said, UpstreamError> {
+        let permit = self.permit(asked.listens)?;
+        let session = match &asked.session {
+            Some(name) => match self.sessions().get(name).cloned() {
+                Some(session) => session,
+                None => return Ok(no_session(&asked.body)),
+            },
+            None if asked.method != Method::POST => return Ok(said(StatusCode::METHOD_NOT_ALLOWED)),
+            None if asked.begins => {
+                let name = new_name()?;
+                let session = self.start(&name).await?;
+                let said = exchange(session.clone(), &asked, permit).await?;
+                let is_begun = !matches!(&said.body, SaidBody::Json(answer) if routes::is_error(answer));
+                if !is_begun {
+                    session.stop.cancel();
+                }
+                return Ok(Said { session: is_begun.then_some(name), ..said });
+            }
+            None => self.start(SHARED).await?,
+        };
+        session.touch();
+        if asked.method == Method::DELETE {
+            self.forget(asked.session.as_deref().unwrap_or(SHARED), &session);
+            session.stop.cancel();
+            return Ok(said(StatusCode::OK));
+        }
+        if asked.method == Method::GET {
+            let messages = session.routes().listen();
+            let events = stream::unfold((messages, session, permit), |(mut messages, session, permit)| async move {
+                let message = messages.recv().await?;
+                Some((Ok(event(message)), (messages, session, permit)))
+            });
+            return Ok(Said { body: SaidBody::Events(events.boxed()), ..said(StatusCode::OK) });
+        }
+        exchange(session, &asked, permit).await
+    }
+
+    /// The process of that name, started if there is none.
+    async fn start(self: &Arc<Self>, name: &str) -> Result<Arc<Session>, UpstreamError> {
+        if let Some(session) = self.sessions().get(name) {
+            return Ok(session.clone());
+        }
+        let TransportSpec::Stdio { command, cwd, .. } = &self.spec.transport else {
+            return Err(UpstreamError::Invalid { reason: "the server is not behind pipes".to_owned() });
+        };
+        let (values, mask) = self.spec.transport.resolve().await?;
+        let mut sessions = self.sessions();
+        if self.stop.is_cancelled() {
+            return Err(UpstreamError::UnknownServer);
+        }
+        if let Some(session) = sessions.get(name) {
+            return Ok(session.clone());
+        }
+        let others = sessions.keys().filter(|other| *other != SHARED).count();
+        if name != SHARED && others >= SESSIONS_MAX {
+            let idle = |session: &Arc<Session>| session.idle_since().filter(|since| since.elapsed() >= KEPT_MIN);
+            let silent = sessions.values().filter_map(|session| Some((idle(session)?, session)));
+            let Some((_, longest)) = silent.min_by_key(|(since, _)| *since) else {
+                let reason = format!("{SESSIONS_MAX} clients have a process of this server and all use it");
+                return Err(UpstreamError::NotSent { reason });
+            };
+            longest.stop.cancel();
+        }
+        let (child, pipes) = Child::spawn(command, &values, cwd.as_deref(), mask.clone())?;
+        let (outbox, frames) = mpsc::channel(OUTBOX_MESSAGES);
+        let session = Arc::new(Session {
+            outbox,
+            routes: Mutex::new(Routes::new(name == SHARED)),
+            used: Mutex::new(Instant::now()),
+            stop: self.stop.child_token(),
+        });
+        sessions.insert(name.to_owned(), session.clone());
+        let (this, name, kept) = (Arc::clone(self), name.to_owned(), session.clone());
+        self.tasks.spawn(async move {
+            let Pipes { stdin, stdout } = pipes;
+            let writer = AbortOnDropHandle::new(tokio::spawn(write(stdin, frames)));
+            let why = kept.serve(stdout, &mask).await;
+            this.forget(&name, &kept);
+            drop(writer);
+            let story = child.end(if kept.stop.is_cancelled() { Duration::ZERO } else { DYING }).await;
+            kept.routes().close(why.unwrap_or(&story));
+        });
+        Ok(session)
+    }
+
+    /// Unless another has taken its place.
+    fn forget(&self, name: &str, session: &Arc<Session>) {
+        let mut sessions = self.sessions();
+        if sessions.get(name).is_some_and(|kept| Arc::ptr_eq(kept, session)) {
+            sessions.remove(name);
+        }
+    }
+}
+
+impl Session {
+    /// Hands on what the process says until it ends, or is to end; why, where that is no story of its own.
+    async fn serve(&self, mut stdout: ChildStdout, mask: &Mask) -> Option<&'static str> {
+        let mut lines = Lines::default();
+        loop {
+            while let Some(line) = lines.next() {
+                self.hear(line, mask);
+            }
+            let idle_until = self.idle_since().unwrap_or_else(Instant::now) + IDLE_MAX;
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Some("the session was ended"),
+                read = stdout.read_buf(lines.room()) => match read {
+                    Ok(read) if read > 0 => {}
+                    _ => return None,
+                },
+                () = tokio::time::sleep_until(idle_until) => {
+                    if self.idle_since().is_some_and(|since| since.elapsed() >= IDLE_MAX) {
+                        return Some("nobody has used it for ten minutes");
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&self, line: Line, mask: &Mask) {
+        let refusal = match line {
+            Line::Whole(line) if line.iter().all(u8::is_ascii_whitespace) => None,
+            Line::Whole(line) => self.routes().route(&line, mask),
+            Line::TooLong { answers } => {
+                self.routes().fail(answers, "the answer is larger than a message may be");
+                None
+            }
+        };
+        if let Some(refusal) = refusal {
+            // A process that does not read waits in vain, and so would anybody for it.
+            let _ = self.outbox.try_send(refusal);
+        }
+    }
+}
+
+/// One message of a client, and what is said to it before the answer.
+async fn exchange(session: Arc<Session>, asked: &Asked, permit: OwnedSemaphorePermit) -> Result<Said, UpstreamError> {
+    let opened = session.routes().open(&asked.body, asked.is_call);
+    let Opened { frame, waiting } = opened.map_err(|reason| UpstreamError::NotSent { reason })?;
+    let mut pending = waiting.map(|(key, own_id, notes, answer)| Pending {
+        session: session.clone(),
+        key,
+        own_id,
+        notes,
+        answer: Some(answer),
+        is_handshake: asked.begins,
+        _permit: permit,
+    });
+    session.outbox.try_send(frame).map_err(|_| {
+        if let Some(pending) = &mut pending {
+            pending.answer = None;
+        }
+        UpstreamError::NotSent { reason: "the server does not read its input".to_owned() }
+    })?;
+    let Some(mut pending) = pending else { return Ok(said(StatusCode::ACCEPTED)) };
+    match pending.next().await {
+        Some(answer) if pending.answer.is_none() => Ok(Said { body: SaidBody::Json(answer), ..said(StatusCode::OK) }),
+        Some(first) => {
+            let rest: Events = stream::unfold(pending, |mut pending| async move {
+                let message = pending.next().await?;
+                Some((Ok(event(message)), pending))
+            })
+            .boxed();
+            let first = stream::once(async move { Ok(event(first)) });
+            Ok(Said { body: SaidBody::Events(first.chain(rest).boxed()), ..said(StatusCode::OK) })
+        }
+        None => Ok(said(StatusCode::OK)),
+    }
+}
+
+/// A request that is with the process. Dropped before its answer, the process is told that nobody waits.
+struct Pending {
+    session: Arc<Session>,
+    /// Its id at the process, raw.
+    key: String,
+    /// Its id at the client, raw.
+    own_id: String,
+    notes: mpsc::Receiver<Bytes>,
+    /// Until it is answered.
+    answer: Option<oneshot::Receiver<Bytes>>,
+    /// It begins the session, and cannot be taken back.
+    is_handshake: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pending {
+    /// The next message for the client, the answer last.
+    async fn next(&mut self) -> Option<Bytes> {
+        let answer = self.answer.as_mut()?;
+        let answered = tokio::select! {
+            biased;
+            Some(note) = self.notes.recv() => return Some(note),
+            answered = answer => answered,
+        };
+        self.session.touch();
+        self.answer = None;
+        Some(answered.unwrap_or_else(|_| {
+            let why = self.session.routes().why_closed();
+            error_message(&self.own_id, &format!("the server's process went away, the call may have run: {why}"))
+        }))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.answer.is_none() || !self.session.routes().forget(&self.key) || self.is_handshake {
+            return;
+        }
+        let key = &self.key;
+        let notice = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{key},\"reason\":\"the client went away\"}}}}\n"
+        );
+        // A full queue is of a process that does not read.
+        let _ = self.session.outbox.try_send(notice.into());
+    }
+}
+
+async fn write(mut stdin: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Bytes>) {
+    while let Some(frame) = frames.recv().await {
+        if stdin.write_all(&frame).await.is_err() || stdin.flush().await.is_err() {
+            // Its end shows on its other pipe.
+            return;
+        }
+    }
+}
+
+fn event(message: Bytes) -> Sse {
+    Sse::default().data(String::from_utf8_lossy(&message))
+}
+
+fn said(status: StatusCode) -> Said {
+    Said { status, session: None, body: SaidBody::Empty }
+}
+
+/// A client that is told so begins anew.
+fn no_session(message: &[u8]) -> Said {
+    Said { body: SaidBody::Json(session_error(message)), ..said(StatusCode::NOT_FOUND) }
+}
+
+/// 128 bits nobody guesses.
+fn new_name() -> Result<String, UpstreamError> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits)
+        .map_err(|e| UpstreamError::NotSent { reason: format!("no name for the session: {e}") })?;
+    Ok(bits.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use http::HeaderMap;
+
+    use super::*;
+
+    /// A server that answers every line as the first request.
+    const YES: &str = r#"while read -r line; do echo '{"jsonrpc":"2.0","id":1,"result":{}}'; done"#;
+
+    fn passages() -> Arc<Passages> {
+        let command = ["sh", "-c", YES].map(str::to_owned).to_vec();
+        let transport = TransportSpec::Stdio { command, env: BTreeMap::new(), cwd: None };
+        Arc::new(Passages::new(ServerSpec { name: "yes".into(), transport, replica: false, allow_private: false }))
+    }
+
+    fn asked(method: Method, session: Option<&str>, begins: bool) -> Asked {
+        let listens = method == Method::GET;
+        let body = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"a"}"#);
+        let session = session.map(str::to_owned);
+        Asked { method, headers: HeaderMap::new(), session, begins, body, listens, is_call: false }
+    }
+
+    #[tokio::test]
+    async fn sessions_have_room_until_all_are_in_use_and_end_with_the_registration() {
+        let passages = passages();
+        let mut streams = Vec::new();
+        for _ in 0..SESSIONS_MAX {
+            let begun = passages.pass(asked(Method::POST, None, true)).await.expect("room");
+            let name = begun.session.expect("a session");
+            streams.push(passages.pass(asked(Method::GET, Some(&name), false)).await.expect("a stream"));
+        }
+        let refused = passages.pass(asked(Method::POST, None, true)).await;
+        assert!(refused.err().is_some_and(|error| error.not_sent()), "all are in use");
+        // Whoever needs no session has his place beside them.
+        assert!(passages.start(SHARED).await.is_ok());
+        let name = passages.sessions().keys().find(|name| *name != SHARED).cloned().expect("one");
+        let ended = passages.pass(asked(Method::DELETE, Some(&name), false)).await.expect("it ends");
+        assert_eq!(ended.status, StatusCode::OK);
+        assert_eq!(passages.pass(asked(Method::POST, Some(&name), false)).await.expect("told").status, 404);
+        assert!(passages.pass(asked(Method::POST, None, true)).await.is_ok(), "its place is free");
+        passages.close().await;
+        assert!(passages.sessions().is_empty());
+        assert!(passages.pass(asked(Method::POST, None, true)).await.is_err(), "nothing begins afterwards");
+    }
+
+    #[tokio::test]
+    async fn listeners_and_messages_have_places_of_their_own() {
+        let passages = passages();
+        let held: Vec<_> = (0..LISTENING_MAX).map(|_| passages.permit(true).expect("a place")).collect();
+        assert!(passages.permit(true).is_err() && passages.permit(false).is_ok());
+        drop(held);
+        assert!(passages.permit(true).is_ok());
+        passages.close().await;
+    }
+}

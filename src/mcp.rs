@@ -1,7 +1,7 @@
 //! The MCP door: the federation's tools for models, in every protocol revision that is spoken today.
 //!
 //! ```text
-//! POST /mcp            four tools: search_tools, describe_tool, call_tool, list_zones      menu
+//! POST /mcp            search_tools, describe_tool, call_tool, list_zones, what is pinned  menu, pins
 //! POST /z/{zone}/mcp   every tool of one zone under its own definition                     zone
 //!      /s/{server}/mcp  one server of this node, whatever it speaks, passed through        server
 //!        │
@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Not here: what is found, whether a call may run and where; that is behind [`crate::handle::Handle`]. Always true: the list of a
-//! path is the same for every caller; an upstream's result leaves as the bytes it arrived as; a caller that goes away takes its
-//! call with it; there are no sessions, in no era.
+//! path is the same for every caller who may see all of it; an upstream's result leaves as the bytes it arrived as; a caller that goes
+//! away takes its call with it; there are no sessions, in no era, but those of servers that are passed through.
 
 pub(crate) mod door;
 mod envelope;
@@ -20,6 +20,7 @@ mod handler;
 mod headers;
 mod menu;
 mod node;
+mod pins;
 mod raw;
 mod running;
 mod server;

@@ -225,7 +225,7 @@ impl Running {
         let tcp = tokio::net::TcpListener::from_std(tcp).context("cannot open the client port")?;
         let door_stop = doors.clone();
         door_tasks.spawn(async move {
-            let mcp = McpDoor::new(shared.calls.clone(), shared.zone.clone(), &door_stop).at_port();
+            let mcp = McpDoor::new(shared.calls.clone(), setup.pinned, &door_stop).at_port();
             if let Err(error) = crate::http::serve(tcp, shared, mcp, door_stop).await {
                 tracing::error!(%error, "the client port failed");
             }
@@ -580,6 +580,7 @@ mod tests {
             offer: None,
             audit: audit::Settings::default(),
             policies: Default::default(),
+            pinned: Vec::new(),
         };
         let mut running = Running::start(setup).await.unwrap();
         running.handle.set_started();

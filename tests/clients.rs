@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "clients/hops.rs"]
+mod hops;
 #[path = "clients/passing.rs"]
 mod passing;
 

@@ -35,7 +35,8 @@ use super::{
     envelope::{Answer, Envelope, Id, code, json_response},
     handler::NodeHandler,
     headers::{Caller, check_media_types, read_caller},
-    menu::{self, Menu},
+    menu::Menu,
+    pins::Pins,
     raw::Members,
     running::{PROGRESS_MAX, Progress, Running},
     server::{self, Servers},
@@ -80,14 +81,15 @@ pub(crate) struct McpDoor {
 struct Inner {
     calls: Calls,
     menu: Menu,
-    lists: Lists,
+    lists: Arc<Lists>,
     rmcp: StreamableHttpService<NodeHandler, NeverSessionManager>,
     servers: Servers,
 }
 
 impl McpDoor {
-    /// The door of the node behind `calls`, whose own zone is `zone`. `shutdown` ends subscriptions.
-    pub(crate) fn new(calls: Calls, zone: String, shutdown: &CancellationToken) -> Self {
+    /// The door of the node behind `calls`, with these tools pinned. `shutdown` ends subscriptions.
+    pub(crate) fn new(calls: Calls, pinned: Vec<String>, shutdown: &CancellationToken) -> Self {
+        let (pins, lists) = (Arc::new(Pins::new(pinned)), Arc::<Lists>::default());
         let config = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
             .with_json_response(true)
@@ -96,11 +98,11 @@ impl McpDoor {
             // The port's guard has checked the name, and knows the bound address besides.
             .disable_allowed_hosts()
             .with_cancellation_token(shutdown.child_token());
-        let handler = NodeHandler::new(calls.handle().clone(), zone.into());
+        let handler = NodeHandler::new(calls.handle().clone(), Arc::clone(&pins), Arc::clone(&lists));
         let rmcp =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
         let servers = Servers::new(calls.clone(), shutdown.clone());
-        Self { inner: Arc::new(Inner { menu: Menu::new(), lists: Lists::default(), calls, rmcp, servers }) }
+        Self { inner: Arc::new(Inner { menu: Menu::new(pins), lists, calls, rmcp, servers }) }
     }
 
     /// The routes of the door; anything but POST is 405 where this node itself answers, as the current revision wants it.
@@ -170,7 +172,7 @@ impl McpDoor {
             Answer::error(code::INVALID_PARAMS, "there is no such page: this list is complete in one", None)
         } else {
             match scope {
-                Scope::Menu => self.inner.menu.list(caller.modern),
+                Scope::Menu => self.inner.menu.list(self.inner.calls.handle(), &by, caller.modern).await,
                 Scope::Zone(zone) => self.inner.lists.list(self.inner.calls.handle(), &by, zone, caller.modern).await,
             }
         };
@@ -204,7 +206,7 @@ impl McpDoor {
             Ok(call) => call,
             Err(answer) => return answer.into_response(&id, modern),
         };
-        let action = if *scope == Scope::Menu { menu::action_of(&call.name) } else { Action::Call };
+        let action = if *scope == Scope::Menu { self.inner.menu.action_of(&call.name) } else { Action::Call };
         if let Err(problem) = self.require(&call.by, action) {
             return refused(&problem, &id);
         }
@@ -226,7 +228,10 @@ impl McpDoor {
         let door = Arc::clone(&self.inner);
         let span = tracing::debug_span!("mcp.call", tool = %call.name);
         let running = match scope {
-            Scope::Menu => async move { door.menu.call(&door.calls, call).await }.instrument(span).boxed(),
+            Scope::Menu => {
+                let headers = parts.headers.clone();
+                async move { door.menu.call(&door.calls, &headers, call).await }.instrument(span).boxed()
+            }
             Scope::Zone(zone) => {
                 let (zone, headers) = (zone.clone(), parts.headers.clone());
                 async move { door.lists.call(&door.calls, &zone, &headers, call).await }.instrument(span).boxed()

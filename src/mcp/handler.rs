@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aop_proto::access::Caller;
+use bytes::Bytes;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -15,13 +17,17 @@ use rmcp::{
     },
     service::{RequestContext, SubscriptionContext},
 };
-use tokio::{sync::watch, time::sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::door::Scope;
+use super::{door::Scope, pins::Pins, zone::Lists};
 use crate::handle::Handle;
 
 /// Changes within this time are told once.
 const COALESCE: Duration = Duration::from_millis(250);
+/// Lists of other zones are looked at this often, also where nothing is told of them.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// What is written for a subscriber takes a fifth of the time at most.
+const WRITING_SHARE: u32 = 4;
 /// What discovery says holds for as long as the program runs.
 pub(super) const CONSTANT_TTL: Duration = Duration::from_secs(3600);
 
@@ -35,13 +41,13 @@ they hold (ttl_ms) and whether a zone did not answer (partial).";
 #[derive(Clone)]
 pub(super) struct NodeHandler {
     handle: Handle,
-    /// The node's own zone: the only one whose changes it is told of.
-    zone: Arc<str>,
+    pins: Arc<Pins>,
+    lists: Arc<Lists>,
 }
 
 impl NodeHandler {
-    pub(super) fn new(handle: Handle, zone: Arc<str>) -> Self {
-        Self { handle, zone }
+    pub(super) fn new(handle: Handle, pins: Arc<Pins>, lists: Arc<Lists>) -> Self {
+        Self { handle, pins, lists }
     }
 }
 
@@ -69,15 +75,14 @@ impl ServerHandler for NodeHandler {
             .extensions
             .get::<http::request::Parts>()
             .and_then(|p| p.extensions.get::<Scope>());
-        let own = matches!(scope, Some(Scope::Zone(zone)) if zone.eq_ignore_ascii_case(&self.zone));
-        if own && context.accepted().tools_list_changed == Some(true) {
-            tokio::select! {
+        let scope = scope.cloned().filter(|scope| *scope != Scope::Menu || !self.pins.is_empty());
+        match scope.filter(|_| context.accepted().tools_list_changed == Some(true)) {
+            Some(scope) => tokio::select! {
                 () = context.cancelled() => {}
-                () = tell_changes(self.handle.changes(), &context) => {}
-            }
-        } else {
-            // The list of `/mcp` never changes, and of another zone's changes this node is not told: its `ttlMs` is short instead.
-            context.cancelled().await;
+                () = self.tell_changes(&scope, &context) => {}
+            },
+            // The list of `/mcp` alone never changes.
+            None => context.cancelled().await,
         }
         Ok(())
     }
@@ -125,15 +130,42 @@ impl ServerHandler for NodeHandler {
     }
 }
 
-/// Tells a subscriber of every change of the own zone, several within a moment as one. Ends when the node or the client does.
-async fn tell_changes(mut changes: watch::Receiver<u64>, context: &SubscriptionContext) {
-    // What is there now was listed already; only what comes after is news.
-    changes.mark_unchanged();
-    while changes.changed().await.is_ok() {
-        sleep(COALESCE).await;
+impl NodeHandler {
+    /// Tells a subscriber whenever the list is another, several changes within a moment as one. What this node may not be told of it
+    /// looks for itself. Ends when the node or the client does.
+    async fn tell_changes(&self, scope: &Scope, context: &SubscriptionContext) {
+        let mut changes = self.handle.changes();
+        // What is there now was listed already; only what comes after is news.
         changes.mark_unchanged();
-        if context.sink().notify_tool_list_changed().await.is_err() {
-            return;
+        let mut last = self.written(scope).await;
+        let own = matches!(scope, Scope::Zone(zone) if zone.eq_ignore_ascii_case(self.handle.view().zone.as_str()));
+        let look_every = if own { Duration::MAX } else { LOOK_EVERY };
+        loop {
+            match timeout(look_every, changes.changed()).await {
+                Ok(Ok(())) => sleep(COALESCE).await,
+                Ok(Err(_)) => return,
+                Err(_) => {}
+            }
+            changes.mark_unchanged();
+            let since = Instant::now();
+            let now = self.written(scope).await;
+            // A long list is not written all the time because something in it changes all the time.
+            sleep((since.elapsed() * WRITING_SHARE).min(LOOK_EVERY)).await;
+            // Of a zone that is silent now nothing is known.
+            let Some(now) = now else { continue };
+            if last.replace(now.clone()).is_some_and(|last| last == now) {
+                continue;
+            }
+            if context.sink().notify_tool_list_changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn written(&self, scope: &Scope) -> Option<Bytes> {
+        match scope {
+            Scope::Menu => Some(self.pins.list(&self.handle, &Caller::operator()).await.tools()),
+            Scope::Zone(zone) => self.lists.written(&self.handle, zone).await,
         }
     }
 }

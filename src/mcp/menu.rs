@@ -1,12 +1,14 @@
 //! The four tools of `/mcp`: what a model needs to use a whole federation, and no more.
 //!
-//! The list is a constant (`menu.json`): it never varies by caller, time or content, so that a host's prompt cache holds. Whatever
+//! The list is a constant (`menu.json`), but for what the operator pinned: it never varies by caller, time or content, so that a
+//! host's prompt cache holds. Whatever
 //! goes wrong inside one of the four is told as a tool result, because only that reaches the model.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use aop_proto::access::Action;
+use aop_proto::access::{Action, Caller};
 use aop_proto::error::{Kind, Problem, did_you_mean};
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use serde_json::{Value, value::RawValue};
 
@@ -15,41 +17,58 @@ use super::{
     envelope::{Answer, failed, passed_through},
     find,
     handler::CONSTANT_TTL,
+    pins::Pins,
     raw::{self, Members},
 };
-use crate::call::{CallRequest, Calls};
+use crate::{
+    call::{CallRequest, Calls},
+    handle::Handle,
+};
 
 const MENU: &str = include_str!("menu.json");
 const NAMES: [&str; 4] = ["search_tools", "describe_tool", "call_tool", "list_zones"];
 
-/// What one of the four does; `call_tool` asks again for the tool it calls.
-pub(super) fn action_of(name: &str) -> Action {
-    if name == "call_tool" { Action::Call } else { Action::Discover }
-}
-
 /// The list, written once for each era.
 pub(super) struct Menu {
+    tools: Bytes,
     modern: Bytes,
     initialize: Bytes,
+    pins: Arc<Pins>,
 }
 
 impl Menu {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(pins: Arc<Pins>) -> Self {
         let tools: Value = serde_json::from_str(MENU).expect("menu.json is part of the program and valid JSON");
         let ttl = CONSTANT_TTL.as_millis();
         Self {
             modern: format!(r#"{{"resultType":"complete","tools":{tools},"ttlMs":{ttl},"cacheScope":"public"}}"#)
                 .into(),
             initialize: format!(r#"{{"tools":{tools}}}"#).into(),
+            tools: tools.to_string().into(),
+            pins,
         }
     }
 
-    pub(super) fn list(&self, modern: bool) -> Answer {
+    /// The four, and what is pinned, as far as `by` may see it.
+    pub(super) async fn list(&self, handle: &Handle, by: &Caller, modern: bool) -> Answer {
+        if self.pins.is_empty() {
+            return self.constant(modern);
+        }
+        self.pins.list(handle, by).await.answer(handle, &self.tools, modern)
+    }
+
+    fn constant(&self, modern: bool) -> Answer {
         Answer::Result(if modern { self.modern.clone() } else { self.initialize.clone() })
     }
 
-    /// Runs one of the four. Any other name is a protocol error: nothing is routed there.
-    pub(super) async fn call(&self, calls: &Calls, call: ToolCall) -> Answer {
+    /// What a call of that name does; `call_tool` asks again for the tool it calls.
+    pub(super) fn action_of(&self, name: &str) -> Action {
+        let is_pinned = || !self.pins.is_empty() && !NAMES.contains(&name);
+        if name == "call_tool" || is_pinned() { Action::Call } else { Action::Discover }
+    }
+
+    /// Runs one of the four, or calls what is pinned. Any other name is a protocol error: nothing is routed there.
+    pub(super) async fn call(&self, calls: &Calls, headers: &HeaderMap, call: ToolCall) -> Answer {
         let modern = call.caller.modern;
         match call.name.as_str() {
             "search_tools" => find::search(calls.handle(), &call).await,
@@ -59,8 +78,18 @@ impl Menu {
                 Ok(request) => forward(calls, request, &call).await,
                 Err(problem) => failed(&problem, modern),
             },
-            other => Answer::refusal(&unknown(other)),
+            other => match self.call_pinned(calls, headers, &call).await {
+                Some(answer) => answer,
+                None => Answer::refusal(&unknown(other)),
+            },
         }
+    }
+
+    async fn call_pinned(&self, calls: &Calls, headers: &HeaderMap, call: &ToolCall) -> Option<Answer> {
+        if self.pins.is_empty() {
+            return None;
+        }
+        self.pins.list(calls.handle(), &call.by).await.call(calls, headers, call).await
     }
 }
 
@@ -126,12 +155,12 @@ fn arguments(raw: Option<&RawValue>) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp::headers::Caller;
+    use crate::mcp::headers;
 
     fn call(arguments: &str) -> ToolCall {
         ToolCall {
             by: aop_proto::access::Caller::anonymous(),
-            caller: Caller::default(),
+            caller: headers::Caller::default(),
             name: "call_tool".into(),
             arguments: Bytes::copy_from_slice(arguments.as_bytes()),
             extra: vec![("requestState".into(), Bytes::from_static(b"\"s\""))],
@@ -142,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_menu_is_complete_annotated_and_short() {
-        let Answer::Result(list) = Menu::new().list(true) else { panic!("a list") };
+        let Answer::Result(list) = Menu::new(Arc::default()).constant(true) else { panic!("a list") };
         let list: Value = serde_json::from_slice(&list).expect("json");
         let tools = list["tools"].as_array().expect("tools");
         assert_eq!(tools.iter().filter_map(|tool| tool["name"].as_str()).collect::<Vec<_>>(), NAMES);
@@ -153,7 +182,7 @@ mod tests {
         }
         assert_eq!((&list["ttlMs"], &list["cacheScope"]), (&3_600_000.into(), &"public".into()));
         assert!(MENU.len() < 8_000);
-        let Answer::Result(old) = Menu::new().list(false) else { panic!("a list") };
+        let Answer::Result(old) = Menu::new(Arc::default()).constant(false) else { panic!("a list") };
         assert!(!String::from_utf8_lossy(&old).contains("ttlMs"));
     }
 

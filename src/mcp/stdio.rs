@@ -265,7 +265,7 @@ mod tests {
         let listen = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();
         let doors = Doors::for_tests(&PortSettings::default());
-        let door = crate::mcp::door::McpDoor::new(doors.calls.clone(), doors.zone.clone(), &stop);
+        let door = crate::mcp::door::McpDoor::new(doors.calls.clone(), Vec::new(), &stop);
         tokio::spawn(crate::http::serve(listener, doors, door.at_port(), stop.clone()));
         (listen.to_string(), stop)
     }

@@ -33,14 +33,14 @@ const TOOLS_MAX: usize = 1_000_000;
 /// Zones whose lists are kept at once; the oldest makes room.
 const LISTS_MAX: usize = 16;
 /// The most a client is told to keep a list: what changes has to be seen soon, also by clients that subscribe to nothing.
-const TTL_MAX: Duration = Duration::from_secs(10);
+pub(super) const TTL_MAX: Duration = Duration::from_secs(10);
 
 /// The written lists of the zones asked for lately.
 #[derive(Default)]
 pub(super) struct Lists(Mutex<HashMap<String, Arc<List>>>);
 
-/// One zone's list, as of one state of this node's view.
-struct List {
+/// A list of tools, as of one state of this node's view.
+pub(super) struct List {
     /// The raw JSON array.
     tools: Bytes,
     by_wire_name: BTreeMap<String, Listed>,
@@ -62,19 +62,7 @@ impl Lists {
             Ok(list) => list,
             Err(problem) => return Answer::refusal(&problem),
         };
-        let mut result = Vec::with_capacity(list.tools.len() + 80);
-        result.extend_from_slice(if modern { br#"{"resultType":"complete","tools":"# } else { br#"{"tools":"# });
-        result.extend_from_slice(&list.tools);
-        if modern {
-            // The remaining lifetime, not a fresh one each time it is asked for.
-            let ttl = list.expires.saturating_duration_since(Instant::now()).as_millis();
-            // Nobody in between may hand on what was shown to somebody.
-            let is_for_all = handle.auth().is_open() && handle.sight(&Caller::anonymous()).is_none();
-            let scope = if is_for_all { "public" } else { "private" };
-            result.extend_from_slice(format!(r#","ttlMs":{ttl},"cacheScope":"{scope}""#).as_bytes());
-        }
-        result.push(b'}');
-        Answer::Result(result.into())
+        list.answer(handle, b"", modern)
     }
 
     /// `tools/call` in `zone`, by wire name.
@@ -83,30 +71,15 @@ impl Lists {
             Ok(list) => list,
             Err(problem) => return Answer::refusal(&problem),
         };
-        let Some(tool) = list.by_wire_name.get(&call.name) else {
-            return Answer::refusal(&unknown(&call.name, zone, &list));
-        };
-        if call.caller.modern
-            && let Some(schema) = &tool.schema
-        {
-            let arguments = serde_json::from_slice(&call.arguments).unwrap_or_default();
-            if let Err(why) = check_params(headers, schema, &arguments) {
-                return Answer::error(code::HEADER_MISMATCH, &why, None);
-            }
+        match list.call(calls, headers, &call).await {
+            Some(answer) => answer,
+            None => Answer::refusal(&unknown(&call.name, zone, &list)),
         }
-        let request = CallRequest {
-            caller: call.by.clone(),
-            name: tool.full_name.clone(),
-            arguments: call.arguments.clone(),
-            extra: call.extra.clone(),
-            timeout: None,
-            key: None,
-            priority: None,
-            def_hash: None,
-            dry_run: false,
-            progress: call.progress.clone(),
-        };
-        forward(calls, request, &call).await
+    }
+
+    /// The whole list of `zone` as it is now; nothing where the zone does not say.
+    pub(super) async fn written(&self, handle: &Handle, zone: &str) -> Option<Bytes> {
+        Some(self.current(handle, zone).await.ok()?.tools())
     }
 
     /// What `by` may see of the list: the whole one, or what is written for him and kept for nobody.
@@ -123,7 +96,7 @@ impl Lists {
     async fn current(&self, handle: &Handle, zone: &str) -> Result<Arc<List>, Problem> {
         let change = *handle.changes().borrow();
         let key = zone.to_ascii_lowercase();
-        if let Some(list) = self.kept(&key).filter(|list| list.change == change && list.expires > Instant::now()) {
+        if let Some(list) = self.kept(&key).filter(|list| list.is_true(change, Instant::now())) {
             return Ok(list);
         }
         let resolution = handle.resolve(&Caller::operator(), whole(zone)).await?;
@@ -152,12 +125,17 @@ fn whole(zone: &str) -> Ask {
 
 impl List {
     fn write(resolution: &Resolution, change: u64) -> Self {
+        // By name, so that the order never depends on how the answer was put together.
+        let mut hits: Vec<&Hit> = resolution.hits.iter().collect();
+        hits.sort_by(|a, b| a.name.cmp(&b.name));
+        Self::of(hits.into_iter(), resolution.ttl.min(TTL_MAX), change)
+    }
+
+    /// The list of these, in this order, for that long.
+    pub(super) fn of<'h>(hits: impl Iterator<Item = &'h Hit>, ttl: Duration, change: u64) -> Self {
         let mut tools = String::from("[");
         let mut by_wire_name = BTreeMap::new();
-        // By name, so that the order never depends on how the answer was put together.
-        let mut hits: Vec<&Hit> = resolution.hits.iter().filter(|hit| !is_down(hit)).collect();
-        hits.sort_by(|a, b| a.name.cmp(&b.name));
-        for hit in hits {
+        for hit in hits.filter(|hit| !is_down(hit)) {
             let Some(definition) =
                 renamed(&hit.definition, &hit.wire_name).filter(|_| !by_wire_name.contains_key(&hit.wire_name))
             else {
@@ -173,8 +151,68 @@ impl List {
             );
         }
         tools.push(']');
-        let expires = Instant::now() + resolution.ttl.min(TTL_MAX);
-        Self { tools: tools.into(), by_wire_name, change, expires }
+        Self { tools: tools.into(), by_wire_name, change, expires: Instant::now() + ttl }
+    }
+
+    /// Whether it says what there is, at that count of view changes.
+    pub(super) fn is_true(&self, change: u64, now: Instant) -> bool {
+        self.change == change && self.expires > now
+    }
+
+    /// The raw JSON array.
+    pub(super) fn tools(&self) -> Bytes {
+        self.tools.clone()
+    }
+
+    /// As the answer to `tools/list`, after those of `first`, a raw JSON array too, or nothing.
+    pub(super) fn answer(&self, handle: &Handle, first: &[u8], modern: bool) -> Answer {
+        let mut result = Vec::with_capacity(first.len() + self.tools.len() + 80);
+        result.extend_from_slice(if modern { br#"{"resultType":"complete","tools":"# } else { br#"{"tools":"# });
+        match first.strip_suffix(b"]") {
+            Some(first) if self.tools.len() > 2 => {
+                result.extend_from_slice(first);
+                result.push(b',');
+                result.extend_from_slice(&self.tools[1..]);
+            }
+            Some(_) => result.extend_from_slice(first),
+            None => result.extend_from_slice(&self.tools),
+        }
+        if modern {
+            // The remaining lifetime, not a fresh one each time it is asked for.
+            let ttl = self.expires.saturating_duration_since(Instant::now()).as_millis();
+            // Nobody in between may hand on what was shown to somebody.
+            let is_for_all = handle.auth().is_open() && handle.sight(&Caller::anonymous()).is_none();
+            let scope = if is_for_all { "public" } else { "private" };
+            result.extend_from_slice(format!(r#","ttlMs":{ttl},"cacheScope":"{scope}""#).as_bytes());
+        }
+        result.push(b'}');
+        Answer::Result(result.into())
+    }
+
+    /// Calls one of its tools, by wire name; nothing where it has none of that name.
+    pub(super) async fn call(&self, calls: &Calls, headers: &HeaderMap, call: &ToolCall) -> Option<Answer> {
+        let tool = self.by_wire_name.get(&call.name)?;
+        if call.caller.modern
+            && let Some(schema) = &tool.schema
+        {
+            let arguments = serde_json::from_slice(&call.arguments).unwrap_or_default();
+            if let Err(why) = check_params(headers, schema, &arguments) {
+                return Some(Answer::error(code::HEADER_MISMATCH, &why, None));
+            }
+        }
+        let request = CallRequest {
+            caller: call.by.clone(),
+            name: tool.full_name.clone(),
+            arguments: call.arguments.clone(),
+            extra: call.extra.clone(),
+            timeout: None,
+            key: None,
+            priority: None,
+            def_hash: None,
+            dry_run: false,
+            progress: call.progress.clone(),
+        };
+        Some(forward(calls, request, call).await)
     }
 }
 

@@ -74,6 +74,7 @@ async fn start(zone: &str, parents: &[String], listen: SocketAddr, resolve: &Res
         resolve,
         audit: Default::default(),
         policies: Default::default(),
+        pinned: Vec::new(),
         joining: aop_proto::node::Admission::Local,
         admission: Admission::default(),
         offer: None,

@@ -24,6 +24,8 @@ pub(super) struct Setup {
     pub(super) audit: audit::Settings,
     /// How tools are called.
     pub(super) policies: Policies,
+    /// Tools that stand on `/mcp` besides the node's own.
+    pub(super) pinned: Vec<String>,
     /// Who may become a replica or a child without an invite.
     pub(super) joining: node::Admission,
     /// Who may come in at the client port.
@@ -44,6 +46,7 @@ impl Setup {
             resolve: config.resolve.clone(),
             audit: config.audit,
             policies: config.policies.clone(),
+            pinned: config.mcp.pinned.clone(),
             joining: config.joining(),
             admission: config.admission.clone(),
             offer: config.invite.clone(),

@@ -105,7 +105,7 @@ mod tests {
     impl Known {
         async fn with_echo() -> Self {
             let doors = Doors::for_tests(&PortSettings::default());
-            let door = McpDoor::new(doors.calls.clone(), doors.zone.clone(), &CancellationToken::new());
+            let door = McpDoor::new(doors.calls.clone(), Vec::new(), &CancellationToken::new());
             let mut changes = doors.handle.changes();
             let tool = json!({"server": "demo", "name": "echo", "description": "says it again"});
             doors.handle.register_tools(&Caller::operator(), vec![tool]).await.expect("registered");

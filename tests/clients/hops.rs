@@ -1,0 +1,147 @@
+//! What a call is besides its result, over one hop between nodes and over two: steps, questions, its end before its end, and the news
+//! that a list is another.
+
+use std::io::BufReader;
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::passing::{journals, next, open};
+use crate::support::fixture::tool;
+use crate::support::{Fixture, Node, SOON, World};
+use crate::{answer, messages, modern, modern_parts};
+
+/// A root, the zone below it that has the servers, and another that has none: root is one hop away from the servers, shop two.
+struct Federation {
+    root: Node,
+    lab: Node,
+    shop: Node,
+    suite: Fixture,
+    papers: Fixture,
+}
+
+impl Federation {
+    #[track_caller]
+    fn start(world: &World) -> Self {
+        let root = world.node("root").zone(".").start();
+        let lab = world.node("lab").zone("lab").parent(&root).start();
+        let shop = world.node("shop").zone("shop").parent(&root).start();
+        let suite = Fixture::of_the_suite(world, "suite");
+        let papers = Fixture::new(world, "papers");
+        lab.register("suite", &suite.command());
+        lab.register("papers", &papers.command());
+        for node in [&root, &shop] {
+            node.eventually_says("echo.papers.lab", &json!({"text": "ready"}), "ready", SOON);
+        }
+        Self { root, lab, shop, suite, papers }
+    }
+
+    /// Every way to a tool of the suite's server: the node that is asked, the path, and the call there.
+    fn ways(&self, tool: &str, more: &Value) -> Vec<(&Node, &'static str, Value)> {
+        let nodes = [&self.root, &self.shop];
+        let ways = nodes.into_iter().flat_map(|node| {
+            let through =
+                json!({"name": "call_tool", "arguments": {"name": format!("{tool}.suite.lab"), "arguments": {}}});
+            let plain = json!({"name": format!("suite__{tool}"), "arguments": {}});
+            [(node, "/mcp", through), (node, "/z/lab/mcp", plain)]
+        });
+        let with = |mut call: Value| {
+            for (key, value) in more.as_object().into_iter().flatten() {
+                call[key] = value.clone();
+            }
+            call
+        };
+        ways.map(|(node, path, call)| (node, path, with(call))).collect()
+    }
+}
+
+/// A request of the current revision that is not waited for.
+fn begin(node: &Node, path: &str, method: &str, params: Value) -> BufReader<TcpStream> {
+    let (headers, body) = modern_parts(method, params);
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    open(&node.address, &format!("POST {path}"), &headers, &body)
+}
+
+#[test]
+fn steps_questions_and_the_end_of_a_call_cross_one_hop_and_two() {
+    let world = World::new();
+    let federation = Federation::start(&world);
+    let token = json!({"_meta": {"progressToken": "mine"}});
+    for (node, path, call) in federation.ways("test_tool_with_progress", &token) {
+        let all = messages(&modern(node, path, "tools/call", call).is(200));
+        let steps: Vec<f64> = all.iter().filter_map(|message| message["params"]["progress"].as_f64()).collect();
+        assert_eq!(steps, [0.0, 50.0, 100.0], "{path}: {all:?}");
+        assert!(all[..3].iter().all(|step| step["params"]["progressToken"] == "mine"), "{path}: {all:?}");
+    }
+    let able = json!({"_meta": {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}});
+    for (node, path, call) in federation.ways("test_input_required_result_request_state", &able) {
+        let asked = answer(&modern(node, path, "tools/call", call.clone()).is(200));
+        assert_eq!(asked["result"]["resultType"], "input_required", "{path}: {asked}");
+        let mut again = call;
+        again["inputResponses"] = json!({"confirm": {"action": "accept", "content": {"ok": true}}});
+        again["requestState"] = asked["result"]["requestState"].clone();
+        let done = answer(&modern(node, path, "tools/call", again).is(200));
+        assert_eq!(done["result"]["content"][0]["text"], "state-ok", "{path}: {done}");
+    }
+    for (number, (node, path, call)) in federation.ways("hang", &token).into_iter().enumerate() {
+        let mut stream = begin(node, path, "tools/call", call);
+        assert_eq!(next(&mut stream)["params"]["progress"], 1, "{path}");
+        drop(stream);
+        let heard = || federation.suite.journal().iter().filter(|entry| entry["method"] == "(gone)").count();
+        journals(&federation.suite, "the server hears that nobody waits", |_| heard() > number);
+    }
+}
+
+#[test]
+fn who_listens_to_a_zone_hears_of_its_changes_over_one_hop_and_two() {
+    let world = World::new();
+    let federation = Federation::start(&world);
+    let listen = json!({"notifications": {"toolsListChanged": true}});
+    let nodes = [&federation.lab, &federation.root, &federation.shop];
+    let mut streams = nodes.map(|node| {
+        // What is there already is no news.
+        modern(node, "/z/lab/mcp", "tools/list", json!({})).is(200);
+        let mut stream = begin(node, "/z/lab/mcp", "subscriptions/listen", listen.clone());
+        assert_eq!(next(&mut stream)["method"], "notifications/subscriptions/acknowledged");
+        stream
+    });
+    federation.papers.list(&[tool("shelve", "Puts a paper away", json!({}))]);
+    for (node, stream) in nodes.into_iter().zip(&mut streams) {
+        assert_eq!(next(stream)["method"], "notifications/tools/list_changed", "{}", node.zone);
+        let listed = answer(&modern(node, "/z/lab/mcp", "tools/list", json!({})).is(200));
+        let tools = listed["result"]["tools"].to_string();
+        assert!(tools.contains("papers__shelve") && !tools.contains("papers__echo"), "{}: {tools}", node.zone);
+    }
+}
+
+#[test]
+fn what_is_pinned_stands_on_the_short_list() {
+    let world = World::new();
+    let root = world.node("root").zone(".").start();
+    let lab = world.node("lab").zone("lab").parent(&root).start();
+    let file =
+        world.file("shop.toml", "[mcp]\npinned = [\"echo.papers.lab\", \"none.papers.lab\", \"add.papers.lab\"]\n");
+    let shop = world.node("shop").zone("shop").parent(&root).args(["--config", &file.display().to_string()]).start();
+    let names = |node: &Node| -> Vec<String> {
+        let listed = answer(&modern(node, "/mcp", "tools/list", json!({})).is(200));
+        let tools = listed["result"]["tools"].as_array().cloned().unwrap_or_default();
+        tools.iter().filter_map(|tool| Some(tool["name"].as_str()?.to_owned())).collect()
+    };
+    let four = ["search_tools", "describe_tool", "call_tool", "list_zones"];
+    assert_eq!(names(&shop), four);
+    let mut stream = begin(&shop, "/mcp", "subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
+    assert_eq!(next(&mut stream)["method"], "notifications/subscriptions/acknowledged");
+    let papers = Fixture::new(&world, "papers");
+    lab.register("papers", &papers.command());
+    assert_eq!(next(&mut stream)["method"], "notifications/tools/list_changed");
+    crate::support::eventually("both are listed", SOON, || match names(&shop) {
+        names if names[4..] == ["papers__echo", "papers__add"] => Ok(()),
+        names => Err(format!("{names:?}")),
+    });
+    let echo = json!({"name": "papers__echo", "arguments": {"text": "pinned"}});
+    let said = answer(&modern(&shop, "/mcp", "tools/call", echo.clone()).is(200));
+    assert_eq!(said["result"]["content"][0]["text"], "pinned", "{said}");
+    // Where nothing is pinned the list is a constant, and nothing else is routed there.
+    assert_eq!(names(&root), four);
+    assert_eq!(answer(&modern(&root, "/mcp", "tools/call", echo))["error"]["code"], -32602);
+}

@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "clients/faces.rs"]
+mod faces;
 #[path = "clients/hops.rs"]
 mod hops;
 #[path = "clients/passing.rs"]

@@ -11,16 +11,22 @@ tools=${AOP_TEST_TOOLS:-$root/target/tools}
 npm_packages=(
   node@22.23.3
   @modelcontextprotocol/server-everything@2026.8.31
+  @modelcontextprotocol/server-filesystem@2026.8.31
+  @modelcontextprotocol/server-memory@2026.8.31
+  @modelcontextprotocol/server-sequential-thinking@2026.8.31
+  @modelcontextprotocol/sdk@1.32.2
+  @modelcontextprotocol/client@2.3.1
   @modelcontextprotocol/conformance@0.2.0-alpha.12
   @modelcontextprotocol/inspector@2.12.0
 )
 
-# One environment each: the servers' and the two clients' wishes for `mcp` differ.
+# Servers and clients that wish for the same `mcp` share an environment where that costs nothing; most wishes differ.
 python_environments=(
   "mcp-server-time mcp-server-time==2026.10.19 mcp==2.3.0 tzdata"
   "mcp-server-git mcp-server-git==2026.10.19 mcp==2.3.0"
-  "mcp1 mcp==1.30.0"
-  "mcp2 mcp==2.3.0"
+  "mcp1 mcp==1.30.0 mcp-server-sqlite==2025.4.25"
+  "mcp2 mcp==2.3.0 mcp-server-fetch==2026.10.24"
+  "fastmcp fastmcp==4.1.2"
 )
 
 say() { echo "install-tools: $*" >&2; }

@@ -53,6 +53,17 @@ impl Tools {
         vec![self.show("py/mcp-server-git/bin/mcp-server-git"), "--repository".into(), repository.display().to_string()]
     }
 
+    /// A server that is a Python program of that environment.
+    pub(crate) fn server(&self, environment: &str, name: &str, words: &[&str]) -> Vec<String> {
+        let program = self.show(&format!("py/{environment}/bin/{name}"));
+        std::iter::once(program).chain(words.iter().map(|word| (*word).to_owned())).collect()
+    }
+
+    /// Where the npm packages are.
+    pub(crate) fn packages(&self) -> String {
+        self.show("npm")
+    }
+
     /// The interpreter of an environment that has `mcp` 1.x (`mcp1`) or 2.x (`mcp2`).
     pub(crate) fn python(&self, environment: &str) -> String {
         self.show(&format!("py/{environment}/bin/python"))

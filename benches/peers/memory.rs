@@ -32,8 +32,10 @@ const TOOLS: usize = 100_000;
 const ZONE: &str = "research";
 /// Memory varies less than time, and every round fills everything anew.
 const ROUNDS_MAX: usize = 3;
-/// What was freed is given back a moment later.
-const REST: Duration = Duration::from_secs(1);
+/// What was freed is given back a moment later: the allocator waits a second, and a node makes it look every other second.
+const REST: Duration = Duration::from_secs(5);
+/// So large an allocation has a page of its own, and freeing one is when the allocator looks. Nobody writes to it.
+const PAGE_OF_ITS_OWN: usize = 1024 * 1024;
 const BYTES: &str = "bytes";
 
 /// Rows, in their order.
@@ -147,6 +149,7 @@ pub(crate) fn run(what: &str, encoded: usize) -> Result<()> {
     let before = resident(me)?;
     let held = |_: &dyn std::any::Any| -> Result<f64> {
         std::thread::sleep(REST);
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(PAGE_OF_ITS_OWN)));
         Ok((resident(me)? - before) as f64 / TOOLS as f64)
     };
     let weight = match what {

@@ -166,6 +166,13 @@ impl Done {
         self.answers as f64 / self.took.as_secs_f64()
     }
 
+    /// This and another that followed it.
+    pub(crate) fn and(mut self, next: Self) -> Self {
+        self.times.extend(next.times);
+        self.times.sort_unstable();
+        Self { answers: self.answers + next.answers, took: self.took + next.took, times: self.times }
+    }
+
     /// The time within which that share of the answers came, µs.
     pub(crate) fn within_us(&self, share: f64) -> f64 {
         let at = (self.times.len() as f64 * share).ceil() as usize;

@@ -2,8 +2,9 @@
 //!
 //! Requests are spread over all replicas of a zone, sixteen connections each, and the processor time of all of them counts, gossip and
 //! all; what they take while nobody asks stands beside it. Everybody holds the whole zone, so a request should cost the same wherever it
-//! goes. On one machine it does not even for floors, which know nothing of each other: several processes take turns on few
-//! processors. What that adds is shown by as many bare endpoints.
+//! goes. Asked all at once on one machine it does not even for floors, which know nothing of each other: several processes take turns
+//! on few processors, and fewer requests wait whenever one of them wakes. What that adds is shown by as many bare endpoints. So the
+//! replicas are asked one after the other as well, as if each had a machine of its own, and that is what counts.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,9 +29,10 @@ const SIZES: [usize; 2] = [1, 4];
 const SIZE_LARGE: usize = 16;
 /// Processor time of all processes while nobody asks, ms a second.
 const IDLE: &str = "idle_ms";
-/// Rows of one process, in their order; from then on a zone and as many floors take turns.
+/// Rows of one process, in their order; from then on each size has a zone in turns, a zone at once and as many floors.
 const ONE: usize = 0;
 const FLOOR_ONE: usize = 2;
+const ROWS_OF_SIZE: usize = 3;
 /// How long they are left alone before a visit.
 const REST: Duration = Duration::from_millis(300);
 
@@ -53,9 +55,13 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
     for (size, (nodes, floors)) in sizes.iter().zip(zones.iter().zip(&endpoints)) {
         let nodes = || Served::several(nodes.iter().map(|node| (&node.process, node.address)), &of_node);
         let floors = Served::several(floors.iter().map(|floor| (&floor.process, floor.address)), &of_floor);
-        contestants.push(contestant(format!("aop-node, replicas: {size}"), nodes(), arguments.slice));
+        let name = format!("aop-node, replicas: {size}");
         if *size == 1 {
+            contestants.push(contestant(name, nodes(), arguments.slice));
             contestants.push(contestant("the same again (A/A)".to_owned(), nodes(), arguments.slice));
+        } else {
+            contestants.push(contestant(format!("{name}, in turns"), nodes().in_turns(), arguments.slice));
+            contestants.push(contestant(format!("{name}, at once"), nodes(), arguments.slice));
         }
         contestants.push(contestant(format!("axum, processes: {size}"), floors, arguments.slice));
     }
@@ -71,10 +77,12 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
         ..Sheet::default()
     };
     for (at, size) in sizes.iter().enumerate().skip(1) {
-        let row = FLOOR_ONE + 2 * at - 1;
-        let (cpu, bare) = (sheet.ratio(row, ONE, CPU), sheet.ratio(row + 1, FLOOR_ONE, CPU));
-        sheet.aim(&format!("CPU a request, {size} replicas ÷ 1"), cpu, Bound::AtMost(1.1), None);
-        sheet.notes.push(format!("bare endpoints, {size} ÷ 1: {:.2}", bare.unwrap_or(f64::NAN)));
+        let row = FLOOR_ONE + 1 + ROWS_OF_SIZE * (at - 1);
+        let ratio = |row, one| sheet.ratio(row, one, CPU);
+        let (turns, once, bare) = (ratio(row, ONE), ratio(row + 1, ONE), ratio(row + 2, FLOOR_ONE));
+        let [once, bare] = [once, bare].map(|ratio| ratio.unwrap_or(f64::NAN));
+        sheet.aim(&format!("CPU a request, {size} replicas in turns ÷ 1"), turns, Bound::AtMost(1.1), None);
+        sheet.notes.push(format!("{size} at once ÷ 1: {once:.2}; bare endpoints at once, {size} ÷ 1: {bare:.2}"));
     }
     Ok(sheet)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
-use crate::load::{Load, Question};
+use crate::load::{Done, Load, Question};
 use crate::process::Process;
 use crate::sheet::{Column, Sample};
 
@@ -22,6 +22,8 @@ pub(crate) struct Served<'a> {
     questions: Arc<[Question]>,
     /// What one answer counts for.
     worth: usize,
+    /// Whether the processes are asked one after the other.
+    in_turns: bool,
 }
 
 /// Answers a second, or what they are worth.
@@ -59,7 +61,8 @@ impl<'a> Served<'a> {
     ) -> Self {
         let (processes, addresses): (Vec<_>, Vec<_>) = served.into_iter().unzip();
         let connections = CONNECTIONS * processes.len();
-        Self { processes, addresses, connections, questions: Arc::clone(questions), worth: 1 }
+        let in_turns = false;
+        Self { processes, addresses, connections, questions: Arc::clone(questions), worth: 1, in_turns }
     }
 
     /// The same where an answer counts for several.
@@ -67,16 +70,29 @@ impl<'a> Served<'a> {
         Self { worth, ..self }
     }
 
+    /// The same processes, asked one after the other: as if each had a machine of its own.
+    pub(crate) fn in_turns(self) -> Self {
+        Self { connections: CONNECTIONS, in_turns: true, ..self }
+    }
+
     /// Asks for `slice`, and for a part of it over one connection alone.
     ///
     /// # Errors
     /// Somebody cannot be reached, or answers wrongly.
     pub(crate) fn visit(&self, slice: Duration) -> Result<Sample> {
-        let mut load = Load::connect(&self.addresses, self.connections, &self.questions)?;
-        let before = self.processor_time()?;
-        let crowd = load.run(slice)?;
-        let used = self.processor_time()? - before;
-        drop(load);
+        let turns = if self.in_turns { self.addresses.len() } else { 1 };
+        let (mut crowd, mut used) = (None::<Done>, Duration::ZERO);
+        for asked in self.addresses.chunks(self.addresses.len() / turns) {
+            let mut load = Load::connect(asked, self.connections, &self.questions)?;
+            let before = self.processor_time()?;
+            let done = load.run(slice / u32::try_from(turns)?)?;
+            used += self.processor_time()? - before;
+            crowd = Some(match crowd {
+                Some(crowd) => crowd.and(done),
+                None => done,
+            });
+        }
+        let crowd = crowd.ok_or("nobody is there to be asked")?;
         let alone = Load::connect(&self.addresses, 1, &self.questions)?.run(slice.mul_f64(ALONE))?;
         let worth = self.worth as f64;
         Ok(Sample::from([

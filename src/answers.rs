@@ -258,8 +258,8 @@ impl Hit {
             clash: found.clash,
             also: found.also.iter().map(ToString::to_string).collect(),
             place: Place {
-                origin: record.node.to_string(),
-                incarnation: record.incarnation,
+                origin: record.node().to_string(),
+                incarnation: record.origin().incarnation,
                 seq: record.seq,
                 epoch: record.epoch(),
                 issued_ms: record.issued_ms(),

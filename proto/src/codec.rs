@@ -108,6 +108,11 @@ pub(crate) fn len_of<T: WireWrite<Format, Src = T>>(value: &T) -> Option<usize> 
     wincode::config::serialized_size(value, format()).ok().and_then(|size| usize::try_from(size).ok())
 }
 
+/// Bytes that say how many follow, before a text or bytes.
+pub(crate) const fn bytes_of_count(count: u16) -> usize {
+    if count < 251 { 1 } else { 3 }
+}
+
 /// The bytes of a value that borrows.
 ///
 /// # Panics
@@ -184,6 +189,13 @@ mod tests {
         let mut longer = bytes;
         longer.push(0);
         assert!(Sample::decode(&longer).is_err());
+    }
+
+    #[test]
+    fn the_count_before_a_text_is_as_wide_as_it_is_said_to_be() {
+        for len in [0, 1, 250, 251, 300, u16::MAX] {
+            assert_eq!(vec![7_u8; len.into()].encode().len() - usize::from(len), bytes_of_count(len), "{len}");
+        }
     }
 
     #[test]

@@ -518,7 +518,7 @@ impl Registry {
     fn gone(&self, signed: &SignedRef, applied: &mut Applied) {
         let record = &signed.record;
         applied.dropped.push((record.origin(), record.seq));
-        let log = self.slots.get(record.node).and_then(Slot::log);
+        let log = self.slots.get(record.node()).and_then(Slot::log);
         let latest = log.and_then(|log| log.latest(record.kind(), record.name()));
         let stands = latest.is_some_and(|latest| !latest.record.is_tombstone());
         if !record.is_tombstone() && !stands {

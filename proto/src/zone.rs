@@ -116,7 +116,7 @@ impl Zone {
         let name = tool_name(signed)?;
         let before = self.tools.find(&name).cloned();
         let mut instances = before.as_ref().map(|tool| tool.instances().to_vec()).unwrap_or_default();
-        let place = instances.binary_search_by_key(&signed.record.node, ToolInstance::node);
+        let place = instances.binary_search_by_key(&signed.record.node(), ToolInstance::node);
         let changed = place.is_ok() || read.is_some();
         if let Ok(at) = place {
             self.toggle(&instances.remove(at).signed);
@@ -157,7 +157,7 @@ impl Zone {
         let body = signed.record.body().filter(|_| put).and_then(|body| ServerBody::decode(body).ok());
         // As a log's keys are compared, in any case: a record replaces one that writes the name otherwise.
         let name = signed.record.name().to_ascii_lowercase();
-        let key = (signed.record.node, name.clone());
+        let key = (signed.record.node(), name.clone());
         let servers = Arc::make_mut(&mut self.tools.servers);
         let old = match &body {
             Some(body) => servers.insert(key, body.clone()),
@@ -166,13 +166,13 @@ impl Zone {
         let changed = old != body;
         if changed {
             // Only what a reader sees counts, so the tag moves with the state and not with the record's number.
-            let mark = |body: &ServerBody| tag_hash(&[&signed.record.node.0, name.as_bytes(), &body.encode()]);
+            let mark = |body: &ServerBody| tag_hash(&[&signed.record.node().0, name.as_bytes(), &body.encode()]);
             for body in old.iter().chain(&body) {
                 self.toggle_hash(&mark(body));
             }
         }
         let up = body.is_some_and(|body| body.up);
-        changed.then(|| What::Server { node: signed.record.node, server: signed.record.name().to_owned(), up })
+        changed.then(|| What::Server { node: signed.record.node(), server: signed.record.name().to_owned(), up })
     }
 
     fn apply_delegation(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
@@ -184,8 +184,8 @@ impl Zone {
         let child = self.children.entry(name.clone()).or_default();
         let known = !child.is_empty();
         match body {
-            Some(body) => drop(child.insert(signed.record.node, Child { signed: signed.clone(), body })),
-            None => drop(child.remove(&signed.record.node)),
+            Some(body) => drop(child.insert(signed.record.node(), Child { signed: signed.clone(), body })),
+            None => drop(child.remove(&signed.record.node())),
         }
         let is_known = !child.is_empty();
         if !is_known {
@@ -203,8 +203,8 @@ impl Zone {
         let role = body.and_then(|body| Role::from_number(body.role));
         let by_node = self.grants.entry(name.clone()).or_default();
         match role {
-            Some(role) => drop(by_node.insert(signed.record.node, (signed.record.hlc, role))),
-            None => drop(by_node.remove(&signed.record.node)),
+            Some(role) => drop(by_node.insert(signed.record.node(), (signed.record.hlc, role))),
+            None => drop(by_node.remove(&signed.record.node())),
         }
         if by_node.is_empty() {
             self.grants.remove(&name);
@@ -219,14 +219,14 @@ impl Zone {
     }
 
     fn apply_node(&mut self, signed: &SignedRef, put: bool) -> Option<What> {
-        if !signed.record.node.is_name(signed.record.name()) {
+        if !signed.record.node().is_name(signed.record.name()) {
             return None;
         }
         let nodes = Arc::make_mut(&mut self.tools.nodes);
         if put {
             nodes.insert(signed.clone());
         } else {
-            nodes.remove(signed.record.node);
+            nodes.remove(signed.record.node());
         }
         None
     }
@@ -241,7 +241,7 @@ impl Zone {
     }
 
     fn toggle(&mut self, signed: &SignedRef) {
-        let hash = tag_hash(&[&signed.record.node.0, &signed.hash]);
+        let hash = tag_hash(&[&signed.record.node().0, &signed.hash]);
         self.toggle_hash(&hash);
     }
 
@@ -283,7 +283,7 @@ impl Zone {
             .values()
             .min_by_key(|child| (child.body.since_ms, Reverse(child.body.epoch), child.body.zone_key))?;
         let same_key = by_node.values().filter(|child| child.body.zone_key == first.body.zone_key);
-        same_key.max_by_key(|child| (child.signed.record.expires_ms, child.signed.record.node))
+        same_key.max_by_key(|child| (child.signed.record.expires_ms, child.signed.record.node()))
     }
 
     /// Number of changes seen; numbers watch events and lists of this node.

@@ -208,17 +208,17 @@ impl Checks {
             return;
         }
         let kept = keep.iter().filter_map(|keep| if let Keep::Record(signed) = keep { Some(signed) } else { None });
-        let wanted = kept.filter(|signed| self.full() || signed.record.node == host.id);
+        let wanted = kept.filter(|signed| self.full() || signed.record.node() == host.id);
         let records: Vec<SignedRef> = wanted.cloned().collect();
         for signed in &records {
             self.coverage.record(signed);
-            if signed.record.node != host.id {
+            if signed.record.node() != host.id {
                 Self::judge(self.truth.hold(number, signed));
             }
             if self.full() {
                 Self::judge(self.stamps.kept(number, host.id, signed));
             }
-            if !self.truth.is_honest(signed.record.node) {
+            if !self.truth.is_honest(signed.record.node()) {
                 self.calm.heard(signed.record.zone(), time);
             }
         }
@@ -233,7 +233,7 @@ impl Checks {
     /// It is kept, and the node is about to hear so: from now on everybody may have it.
     pub(crate) fn persisted(&mut self, number: usize, host: &Host, token: u64, time: Duration) {
         for signed in self.unsettled.remove(&(number, token)).unwrap_or_default() {
-            if signed.record.node == host.id {
+            if signed.record.node() == host.id {
                 Self::judge(self.truth.write(&signed));
                 self.calm.wrote(&signed, time);
                 Self::judge(order::is_of_durable_life(number, host, &signed));

@@ -100,7 +100,7 @@ fn planted_second_content_under_a_number_turns_invariant_2_red() {
             if let (true, Message::Ranges(ranges)) = (planted, &mut message) {
                 for envelope in ranges.ranges.iter_mut().flat_map(|range| &mut range.records) {
                     let signed = Signed::read(envelope).unwrap();
-                    if signed.record.node == id && signed.record.kind() == Kind::Server {
+                    if signed.record.node() == id && signed.record.kind() == Kind::Server {
                         let mut record = signed.record.to_record();
                         record.issued_ms += 1;
                         *envelope = sign_flush(&key, vec![record], *signed.head()).remove(0).envelope();

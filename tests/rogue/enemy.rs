@@ -284,7 +284,7 @@ impl<'s> Enemy<'s> {
         for signed in &opened {
             let record = &signed.record;
             let certified =
-                chains.iter().any(|chain| verify_chain(chain, &zone_name(), &self.zone_key, record.node).is_ok());
+                chains.iter().any(|chain| verify_chain(chain, &zone_name(), &self.zone_key, record.node()).is_ok());
             assert!(certified, "{signed:?} is of nobody in the zone");
             assert_eq!(record.zone(), ZONE, "{signed:?}");
             assert!(!record.name().contains(super::zone::FORGED), "{signed:?}");
@@ -298,7 +298,7 @@ impl<'s> Enemy<'s> {
 pub(crate) fn log_of(enemy: &Enemy<'_>, node: &str) -> Vec<SignedRef> {
     let mut log: Vec<SignedRef> = Vec::new();
     for signed in enemy.was_told_only_the_truth() {
-        if signed.record.node.to_string() == node && !log.iter().any(|known| known.hash == signed.hash) {
+        if signed.record.node().to_string() == node && !log.iter().any(|known| known.hash == signed.hash) {
             log.push(signed);
         }
     }

@@ -41,8 +41,8 @@ fn forgeries(enemy: &Enemy<'_>, one: &[SignedRef], other: &[SignedRef]) -> Vec<(
     for (what, theirs) in [("in the name of the node itself", one), ("in the name of its fellow", other)] {
         let last = theirs.last().expect("it has written");
         let their_next = |name: &str| Record {
-            node: last.record.node,
-            incarnation: last.record.incarnation,
+            node: last.record.node(),
+            incarnation: last.record.origin().incarnation,
             seq: last.record.seq + 1,
             ..author.tool(name)
         };

@@ -259,7 +259,7 @@ fn whoever_is_said_to_have_ended_goes_on() {
     };
     let life = |node: &Node| Origin {
         node: node_id(node),
-        incarnation: log_of(&enemy, &node.id).last().map_or(0, |signed| signed.record.incarnation),
+        incarnation: log_of(&enemy, &node.id).last().map_or(0, |signed| signed.record.origin().incarnation),
     };
     let (one, other) = (life(&victims.one), life(&victims.other));
 

@@ -85,7 +85,7 @@ impl Node {
             Change::Put(signed) => (signed, true),
             Change::Gone(signed) => (signed, false),
         };
-        let (node, name) = (signed.record.node, signed.record.name());
+        let (node, name) = (signed.record.node(), signed.record.name());
         let Some(body) = signed.record.body() else { return };
         match signed.record.kind() {
             Kind::Manifest => {

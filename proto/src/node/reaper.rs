@@ -26,8 +26,8 @@ impl Reaps {
         let Some(ended) = ended_by(signed) else { return };
         let by = self.0.entry(ended).or_default();
         match said {
-            Some(reap) => drop(by.insert(signed.record.node, reap.incarnation)),
-            None => drop(by.remove(&signed.record.node)),
+            Some(reap) => drop(by.insert(signed.record.node(), reap.incarnation)),
+            None => drop(by.remove(&signed.record.node())),
         }
         if by.is_empty() {
             self.0.remove(&ended);

@@ -162,7 +162,7 @@ impl Node {
 
     /// Whether this node signed every record of it.
     fn is_ours(&mut self, range: &Range) -> bool {
-        let is_own = |signed: SignedRef| signed.record.node == self.id;
+        let is_own = |signed: SignedRef| signed.record.node() == self.id;
         let own = range.origin.node == self.id && !range.records.is_empty();
         own && range.records.iter().all(|bytes| self.verifier.open(bytes).is_ok_and(is_own))
     }

@@ -78,7 +78,7 @@ impl Node {
         if signed.record.kind() != Kind::Revocation {
             return;
         }
-        let (node, name) = (signed.record.node, signed.record.name());
+        let (node, name) = (signed.record.node(), signed.record.name());
         self.statements.gone(node, name);
         let body = signed.record.body().filter(|_| matches!(change, Change::Put(_)));
         let said = body.and_then(|body| Revocation::decode(body).ok()).filter(|said| said.name() == *name);
@@ -264,7 +264,7 @@ impl Node {
             self.zone.apply(&Change::Gone(signed.clone()));
         }
         self.links.forget_delegation(child);
-        let is_own = void.iter().any(|signed| signed.record.node == self.id);
+        let is_own = void.iter().any(|signed| signed.record.node() == self.id);
         if is_own {
             self.say(self.draft_cut_off(child));
         }
@@ -298,12 +298,12 @@ impl Node {
         let Change::Put(signed) = change else { return false };
         let record = &signed.record;
         match record.kind() {
-            Kind::Grant => self.authority_of(record.node) != Some(Authority::Signer),
+            Kind::Grant => self.authority_of(record.node()) != Some(Authority::Signer),
             Kind::Delegation => {
                 let body = record.body().and_then(|body| DelegationBody::decode(body).ok());
                 let child = ZoneName::parse(record.name()).ok();
                 let is_void = child.zip(body).is_some_and(|(child, body)| self.is_void(&child, &body));
-                is_void || self.authority_of(record.node) != Some(Authority::Signer)
+                is_void || self.authority_of(record.node()) != Some(Authority::Signer)
             }
             _ => false,
         }

@@ -124,7 +124,7 @@ impl Node {
     /// Takes back what an earlier run stored: every log is complete through its last record.
     pub(super) fn restore(&mut self, mut records: Vec<SignedRef>) {
         // The own log first: what the others say may have this node write, and it has to know where its log ends.
-        records.sort_by_key(|signed| (signed.record.node != self.id, signed.record.origin(), signed.record.seq));
+        records.sort_by_key(|signed| (signed.record.node() != self.id, signed.record.origin(), signed.record.seq));
         let mut drop = Vec::new();
         for log in records.chunk_by(|one, next| one.record.origin() == next.record.origin()) {
             let applied = self.registry.restore(log);
@@ -132,7 +132,7 @@ impl Node {
             if let Some(signed) = applied.stored.iter().find(|signed| is_node(&signed.record)) {
                 self.chains.restore(signed);
             }
-            if log[0].record.node == self.id {
+            if log[0].record.node() == self.id {
                 self.restore_writes();
             }
             self.follow(&applied);

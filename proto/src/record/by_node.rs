@@ -17,7 +17,7 @@ pub trait OfNode {
 /// A record of its origin.
 impl OfNode for SignedRef {
     fn node(&self) -> &NodeId {
-        &self.record.node
+        self.record.node_ref()
     }
 }
 

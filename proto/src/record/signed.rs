@@ -1,10 +1,13 @@
 //! A record as it is held: its bytes once, and beside them what is asked for all the time.
 //!
 //! ```text
-//!  Signed ─┬─ Held: the bytes that were signed; texts, body and definition are read where they lie
-//!          ├─ Step ─▶ Step ─▶ …   neighbours on the way to the flush's root; records of one flush share the upper ones
-//!          └─ Flush   head and signature, one for all records of a flush
+//!  Signed ─┬─ Held ─── the bytes that were signed; texts, body and definition are read where they lie
+//!          │   └─ Flush   origin, head and signature, one for all records of a flush
+//!          └─ Step ─▶ Step ─▶ …   neighbours on the way to the flush's root; records of one flush share the upper ones
 //! ```
+//!
+//! A zone of a hundred thousand tools holds as many of these, so that every word of them counts: 112 bytes, and 16 to share them, are
+//! a size that allocators have.
 //!
 //! The envelope is put together when somebody wants it, byte by byte as it came (I10): a value has one spelling (see `codec`).
 
@@ -13,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
-use crate::codec::{DecodeError, Wire, WireRead, WireWrite, len_of, read_in_place, write};
+use crate::codec::{DecodeError, Wire, WireRead, WireWrite, bytes_of_count, len_of, read_in_place, write};
 use crate::params::RECORD_BYTES_MAX;
 use crate::record::{AgentBody, Hash, Head, Kind, NodeBody, NodeId, Origin, Record, TOOL_WORDS_MAX, counted_bytes};
 
@@ -94,71 +97,42 @@ impl From<AgentText<'_>> for AgentBody {
     }
 }
 
-/// Where a text lies in a payload: its first byte, and how many it has.
-#[derive(Clone, Copy, Debug)]
-struct Place(u32, u32);
-
-impl Place {
-    fn of(part: &str, whole: &[u8]) -> Self {
-        let from = part.as_ptr().addr() - whole.as_ptr().addr();
-        Self(u32_of(from), u32_of(part.len()))
-    }
-
-    fn in_text(self, whole: &[u8]) -> &str {
-        let (from, len) = (self.0 as usize, self.1 as usize);
-        std::str::from_utf8(&whole[from..from + len]).expect("it was read as text")
-    }
+fn u16_of(number: usize) -> u16 {
+    u16::try_from(number).expect("a part of a payload is below RECORD_BYTES_MAX")
 }
 
 fn u32_of(number: usize) -> u32 {
-    u32::try_from(number).expect("payloads are below RECORD_BYTES_MAX")
+    u32::try_from(number).expect("an envelope is below FRAME_BYTES_MAX")
 }
 
 /// A [`Record`]: the bytes its origin signed, and of what they say the numbers that are always needed.
 #[derive(Clone)]
 pub struct Held {
     payload: Box<[u8]>,
-    /// See [`Record::node`].
-    pub node: NodeId,
-    /// See [`Record::incarnation`].
-    pub incarnation: u64,
+    flush: Arc<Flush>,
     /// See [`Record::seq`].
     pub seq: u64,
     /// See [`Record::hlc`].
     pub hlc: u64,
     /// See [`Record::expires_ms`].
     pub expires_ms: u64,
+    /// Its place in the flush.
+    index: u32,
+    /// Bytes of its envelope.
+    len: u32,
+    /// Bytes of the zone's name, which begins the payload.
+    zone: u16,
+    /// Bytes of its own name, which follows after the kind.
+    name: u16,
+    /// Where the body begins, which ends the payload. Nothing begins at 0: that is a tombstone.
+    body: u16,
     /// See [`Record::kind`].
     pub kind: u8,
     /// See [`Record::visibility`].
     pub visibility: u8,
-    zone: Place,
-    name: Place,
-    /// Where the body begins, which ends the payload. Nothing begins at 0: that is a tombstone.
-    body: u32,
 }
 
 impl Held {
-    fn read(payload: &[u8]) -> Result<Self, DecodeError> {
-        if payload.len() > RECORD_BYTES_MAX {
-            return Err(DecodeError::TooLong(payload.len()));
-        }
-        let text: RecordText<'_> = read_in_place(payload)?;
-        Ok(Self {
-            payload: payload.into(),
-            node: text.node,
-            incarnation: text.incarnation,
-            seq: text.seq,
-            hlc: text.hlc,
-            expires_ms: text.expires_ms,
-            kind: text.kind,
-            visibility: text.visibility,
-            zone: Place::of(text.zone, payload),
-            name: Place::of(text.name, payload),
-            body: u32_of(text.body.map_or(0, |body| payload.len() - body.len())),
-        })
-    }
-
     fn text(&self) -> RecordText<'_> {
         read_in_place(&self.payload).expect("it was read before")
     }
@@ -175,17 +149,32 @@ impl Held {
 
     /// See [`Record::zone`].
     pub fn zone(&self) -> &str {
-        self.zone.in_text(&self.payload)
+        self.text_at(bytes_of_count(self.zone), self.zone)
     }
 
     /// See [`Record::name`].
     pub fn name(&self) -> &str {
-        self.name.in_text(&self.payload)
+        let zone_ends = bytes_of_count(self.zone) + usize::from(self.zone);
+        self.text_at(zone_ends + size_of::<u8>() + bytes_of_count(self.name), self.name)
+    }
+
+    fn text_at(&self, from: usize, len: u16) -> &str {
+        std::str::from_utf8(&self.payload[from..from + usize::from(len)]).expect("it was read as text")
+    }
+
+    /// See [`Record::node`].
+    pub fn node(&self) -> NodeId {
+        self.flush.origin.node
+    }
+
+    /// The same, where it is kept.
+    pub(crate) fn node_ref(&self) -> &NodeId {
+        &self.flush.origin.node
     }
 
     /// See [`Record::body`].
     pub fn body(&self) -> Option<&[u8]> {
-        (!self.is_tombstone()).then(|| &self.payload[self.body as usize..])
+        (!self.is_tombstone()).then(|| &self.payload[usize::from(self.body)..])
     }
 
     /// Whether it has no body.
@@ -209,8 +198,8 @@ impl Held {
     }
 
     /// See [`Record::origin`].
-    pub const fn origin(&self) -> Origin {
-        Origin { node: self.node, incarnation: self.incarnation }
+    pub fn origin(&self) -> Origin {
+        self.flush.origin
     }
 
     /// See [`Record::kind`].
@@ -260,6 +249,7 @@ impl fmt::Debug for Held {
 /// What is the same for all records of a flush.
 #[derive(PartialEq, Eq)]
 struct Flush {
+    origin: Origin,
     head: Head,
     signature: [u8; 64],
 }
@@ -277,13 +267,9 @@ pub struct Signed {
     pub record: Held,
     /// Hash of its payload, by which two contents for one dot are told apart.
     pub hash: Hash,
-    flush: Arc<Flush>,
     way: Option<Arc<Step>>,
-    index: u32,
-    /// Bytes of its envelope.
-    len: u32,
-    /// See [`Signed::node_body`].
-    node_body: OnceLock<Option<Box<NodeBody>>>,
+    /// See [`Signed::node_body`]; nothing where the record is no node's.
+    node_body: Option<Arc<OnceLock<Option<NodeBody>>>>,
 }
 
 impl Signed {
@@ -297,26 +283,27 @@ impl Signed {
 
     /// The origin's log after the flush it was signed with.
     pub fn head(&self) -> &Head {
-        &self.flush.head
+        &self.record.flush.head
     }
 
     /// The encoded [`Envelope`](crate::record::Envelope), as it came: what is relayed and stored.
     pub fn envelope(&self) -> Vec<u8> {
-        let Flush { head, signature } = *self.flush;
-        write(&EnvelopeText { payload: self.record.payload(), index: self.index, path: self.path(), head, signature })
+        let Held { ref flush, index, .. } = self.record;
+        let Flush { head, signature, .. } = **flush;
+        write(&EnvelopeText { payload: self.record.payload(), index, path: self.path(), head, signature })
     }
 
     /// Bytes of that.
     pub const fn envelope_len(&self) -> usize {
-        self.len as usize
+        self.record.len as usize
     }
 
     /// Whether these are its envelope's bytes.
     pub fn is_envelope(&self, bytes: &[u8]) -> bool {
         let same = |envelope: EnvelopeText<'_>| {
-            envelope.payload == self.record.payload()
-                && (envelope.index, envelope.head, envelope.signature)
-                    == (self.index, self.flush.head, self.flush.signature)
+            let Held { ref payload, ref flush, index, .. } = self.record;
+            *envelope.payload == **payload
+                && (envelope.index, envelope.head, envelope.signature) == (index, flush.head, flush.signature)
                 && envelope.path.iter().eq(self.steps().map(|step| &step.neighbour))
         };
         bytes.len() == self.envelope_len() && EnvelopeText::read(bytes).is_ok_and(same)
@@ -325,7 +312,8 @@ impl Signed {
     /// The same, as if its envelope had so many bytes.
     #[cfg(test)]
     pub(crate) fn weighing(self: &SignedRef, bytes: usize) -> SignedRef {
-        Arc::new(Self { len: u32_of(bytes), ..Self::clone(self) })
+        let record = Held { len: u32_of(bytes), ..self.record.clone() };
+        Arc::new(Self { record, ..Self::clone(self) })
     }
 
     fn steps(&self) -> impl Iterator<Item = &Arc<Step>> {
@@ -339,17 +327,15 @@ impl Signed {
     /// What a node's record says of it; `None` for a tombstone, a body of a later version and every other kind. It is decoded once,
     /// when somebody first asks, for all who share the record.
     pub fn node_body(&self) -> Option<&NodeBody> {
-        let record = &self.record;
-        let body = record.body().filter(|_| record.kind() == Kind::Node)?;
-        self.node_body.get_or_init(|| NodeBody::decode(body).ok().map(Box::new)).as_deref()
+        self.node_body.as_ref()?.get_or_init(|| NodeBody::decode(self.record.body()?).ok()).as_ref()
     }
 }
 
 /// Whether somebody has asked for its body yet makes no difference.
 impl PartialEq for Signed {
     fn eq(&self, other: &Self) -> bool {
-        let same_way = || self.index == other.index && self.path() == other.path();
-        self.record == other.record && self.flush == other.flush && same_way()
+        let place = |signed: &Self| (signed.record.flush.clone(), signed.record.index, signed.path());
+        self.record == other.record && place(self) == place(other)
     }
 }
 
@@ -387,20 +373,38 @@ impl Reader {
         if path.len() > WAY_STEPS_MAX {
             return Err(DecodeError::TooLong(path.len()));
         }
-        let record = Held::read(payload)?;
-        let flush = Flush { head, signature };
-        if self.flush.as_deref() != Some(&flush) {
-            self.flush = Some(Arc::new(flush));
+        if payload.len() > RECORD_BYTES_MAX {
+            return Err(DecodeError::TooLong(payload.len()));
         }
+        let text: RecordText<'_> = read_in_place(payload)?;
+        let origin = Origin { node: text.node, incarnation: text.incarnation };
+        let flush = Flush { origin, head, signature };
+        let flush = match self.flush.take().filter(|last| **last == flush) {
+            Some(last) => last,
+            None => Arc::new(flush),
+        };
+        self.flush = Some(flush.clone());
         self.go(path);
+        let is_node = Kind::from_number(text.kind) == Kind::Node && text.body.is_some();
+        let record = Held {
+            payload: payload.into(),
+            flush,
+            seq: text.seq,
+            hlc: text.hlc,
+            expires_ms: text.expires_ms,
+            index,
+            len: u32_of(len_of(envelope).expect("it was read, or is ours")),
+            zone: u16_of(text.zone.len()),
+            name: u16_of(text.name.len()),
+            body: u16_of(text.body.map_or(0, |body| payload.len() - body.len())),
+            kind: text.kind,
+            visibility: text.visibility,
+        };
         Ok(Signed {
             record,
             hash: Sha256::digest(payload).into(),
-            flush: self.flush.clone().expect("it was just set"),
             way: self.way.first().cloned(),
-            index,
-            len: u32_of(len_of(envelope).expect("it was read, or is ours")),
-            node_body: OnceLock::new(),
+            node_body: is_node.then(Arc::default),
         })
     }
 
@@ -468,7 +472,7 @@ mod tests {
             signed[a].steps().filter(|step| signed[b].steps().any(|other| Arc::ptr_eq(step, other))).count()
         };
         assert_eq!((shared(0, 1), shared(1, 2), shared(2, 3), shared(3, 4)), (2, 1, 1, 0));
-        assert!(signed.iter().all(|one| Arc::ptr_eq(&one.flush, &signed[0].flush)));
+        assert!(signed.iter().all(|one| Arc::ptr_eq(&one.record.flush, &signed[0].record.flush)));
     }
 
     #[test]
@@ -479,6 +483,6 @@ mod tests {
 
     #[test]
     fn what_is_held_beside_the_bytes_is_little() {
-        assert!(size_of::<Signed>() + 2 * size_of::<usize>() <= 192);
+        assert!(size_of::<Signed>() + 2 * size_of::<usize>() <= 128);
     }
 }

@@ -58,9 +58,9 @@ impl Replica {
         for change in &applied.changes {
             match change {
                 Change::Put(signed) => {
-                    self.shown.insert((signed.record.node, signed.record.name().to_owned()), signed.hash)
+                    self.shown.insert((signed.record.node(), signed.record.name().to_owned()), signed.hash)
                 }
-                Change::Gone(signed) => self.shown.remove(&(signed.record.node, signed.record.name().to_owned())),
+                Change::Gone(signed) => self.shown.remove(&(signed.record.node(), signed.record.name().to_owned())),
             };
         }
         for signed in &applied.stored {
@@ -305,7 +305,7 @@ impl Model {
             let all: Vec<&SignedRef> = vector.iter().flat_map(|(origin, _)| registry.records_of(*origin)).collect();
             let live = all.iter().filter(|signed| signed.record.body().is_some());
             let live =
-                live.map(|signed| ((signed.record.node, signed.record.name().to_owned()), signed.hash)).collect();
+                live.map(|signed| ((signed.record.node(), signed.record.name().to_owned()), signed.hash)).collect();
             assert_eq!(shown, &live, "what readers were told is not what is held");
             let dots = all.iter().map(|signed| (signed.record.origin(), signed.record.seq)).collect::<BTreeSet<_>>();
             assert!(stored.keys().eq(&dots), "what the store was told is not what is held");

@@ -20,7 +20,7 @@ impl Proofs<'_> {
     /// The key of one child, as our zone says.
     pub fn of_child(&self, zone: &ZoneName, anchors: &Anchors) -> Option<ZoneProof> {
         let signed = &self.zone.child(zone)?.signed;
-        let chain = self.chains.get(signed.record.node)?.into_owned();
+        let chain = self.chains.get(signed.record.node())?.into_owned();
         let (delegation, manifests) = (signed.envelope(), anchors.manifests(zone));
         Some(ZoneProof { zone: signed.record.name().to_owned(), delegation, chain, manifests })
     }

@@ -298,14 +298,14 @@ impl Anchors {
         if !names_zone || !zone.is_below(&parent) {
             return Err(TrustError::NoAnchor(zone.clone()));
         }
-        let authority = verifier.check_node(self, &parent, record.node, &proof.chain, wall_ms)?;
+        let authority = verifier.check_node(self, &parent, record.node(), &proof.chain, wall_ms)?;
         let body = record.body().ok_or_else(|| TrustError::NoAnchor(zone.clone()))?;
         let body = DelegationBody::decode(body)?;
         let is_void = self.revoked.void_until(&parent, zone).is_some_and(|until| body.since_ms <= until);
         if authority != Authority::Signer || is_void {
             return Err(TrustError::NoAnchor(zone.clone()));
         }
-        Ok(Delegated { parent, writer: record.node, body })
+        Ok(Delegated { parent, writer: record.node(), body })
     }
 }
 

@@ -55,8 +55,8 @@ fn check_candidate(
         && !record.is_tombstone()
         && FullName::parse(record.name()).is_ok_and(|name| name.is_in(zone));
     if !of_zone {
-        return Err(TrustError::Chain(record.node.short()));
+        return Err(TrustError::Chain(record.node().short()));
     }
-    verifier.check_node(anchors, zone, record.node, &candidate.chain, wall_ms)?;
+    verifier.check_node(anchors, zone, record.node(), &candidate.chain, wall_ms)?;
     Ok(signed)
 }

@@ -32,7 +32,7 @@ impl Chains {
     pub fn certified_by(&self, elder: NodeId) -> Vec<NodeId> {
         let told = self.told.iter().map(|(node, chain)| (*node, &**chain));
         let written = self.written.values();
-        let written = written.filter_map(|signed| Some((signed.record.node, &*signed.node_body()?.chain)));
+        let written = written.filter_map(|signed| Some((signed.record.node(), &*signed.node_body()?.chain)));
         let through = |(node, chain): (NodeId, &[Certificate])| {
             (node != elder && chain.iter().any(|certificate| certificate.node == elder)).then_some(node)
         };
@@ -59,13 +59,13 @@ impl Chains {
 
     /// Takes what a stored record of the zone says: it was verified before it was stored.
     pub fn restore(&mut self, signed: &SignedRef) {
-        self.told.remove(&signed.record.node);
+        self.told.remove(&signed.record.node());
         self.written.insert(signed.clone());
     }
 
     /// A node's record says what is known already: that is held there from now on.
     pub fn written(&mut self, signed: &SignedRef, chain: &[Certificate]) {
-        if self.get(signed.record.node).as_deref() == Some(chain) {
+        if self.get(signed.record.node()).as_deref() == Some(chain) {
             self.restore(signed);
         }
     }
@@ -73,7 +73,7 @@ impl Chains {
     /// Forgets all nodes but these.
     pub fn retain(&mut self, is_of_use: impl Fn(NodeId) -> bool) {
         let told = self.told.keys().copied();
-        let written = self.written.values().map(|signed| signed.record.node);
+        let written = self.written.values().map(|signed| signed.record.node());
         let idle: Vec<NodeId> = told.chain(written).filter(|node| !is_of_use(*node)).collect();
         for node in idle {
             self.remove(node);

@@ -179,7 +179,7 @@ fn candidate(tools: &Tools, tool: &Tool) -> Candidate {
     let shown = tool.shown();
     Candidate {
         envelope: shown.signed.envelope().into(),
-        chain: chain_of(tools, shown.signed.record.node),
+        chain: chain_of(tools, shown.signed.record.node()),
         instances: tools.instances(tool),
         clash: tool.clash,
     }

@@ -30,12 +30,12 @@ impl ToolInstance {
 
     /// Whose it is.
     pub fn node(&self) -> NodeId {
-        self.signed.record.node
+        self.signed.record.node()
     }
 
     fn order(&self) -> (u64, u64, NodeId, u64) {
         let record = &self.signed.record;
-        (record.epoch(), record.hlc, record.node, record.seq)
+        (record.epoch(), record.hlc, record.node(), record.seq)
     }
 }
 

@@ -140,7 +140,7 @@ impl Answers {
                 continue;
             }
             let mut keys = self.zone_keys.get(zone.as_str()).into_iter().flatten();
-            let believed = keys.any(|key| verify_chain(&candidate.chain, &zone, key, record.record.node).is_ok());
+            let believed = keys.any(|key| verify_chain(&candidate.chain, &zone, key, record.record.node()).is_ok());
             ensure(believed, 10, || format!("host {number} serves {record:?} without a chain to a key of {zone}"))?;
         }
         Ok(())

@@ -77,7 +77,7 @@ impl Coverage {
         self.hit_times("reap", u64::from(record.kind() == Kind::Reap));
         self.hit_times("manifest", u64::from(record.kind() == Kind::Manifest));
         self.hit_times("floor published", u64::from(signed.head().floor > 0));
-        self.hit_times("later life", u64::from(record.incarnation > 1));
+        self.hit_times("later life", u64::from(record.origin().incarnation > 1));
     }
 
     pub(super) fn view(&mut self, view: &View) {

@@ -70,8 +70,8 @@ pub(super) fn deleted(number: usize, view: &View, truth: &Truth, order: &Order) 
             let record = &instance.signed.record;
             let Some(log) = truth.log(record.origin()).filter(|_| !truth.is_forked(record.origin())) else { continue };
             let Some(tombstone) = log.deleted_after(&record.key(), record.seq) else { continue };
-            let reached = order.reached(number, record.node);
-            ensure(reached < Some((record.incarnation, tombstone)), 5, || {
+            let reached = order.reached(number, record.node());
+            ensure(reached < Some((record.origin().incarnation, tombstone)), 5, || {
                 format!("host {number} has been at {reached:?} and shows {record:?}, deleted at {tombstone}")
             })?;
         }

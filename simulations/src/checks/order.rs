@@ -30,7 +30,7 @@ pub(crate) struct Order {
 /// I11: what is written belongs to a life that the disk knows of, or the next run would begin it again.
 pub(super) fn is_of_durable_life(number: usize, host: &Host, signed: &SignedRef) -> Verdict {
     let durable = host.disk.incarnation().unwrap_or(host.incarnation);
-    ensure(signed.record.incarnation <= durable, 1, || {
+    ensure(signed.record.origin().incarnation <= durable, 1, || {
         format!("host {number} writes {signed:?}, and its disk knows of life {durable} only")
     })
 }
@@ -58,8 +58,8 @@ impl Order {
     /// A disk has acknowledged a record.
     pub(super) fn durable(&mut self, number: usize, signed: &SignedRef) {
         let durable = &mut self.hosts.entry(number).or_default().durable;
-        let mark = durable.entry(signed.record.node).or_default();
-        *mark = (*mark).max((signed.record.incarnation, signed.record.seq));
+        let mark = durable.entry(signed.record.node()).or_default();
+        *mark = (*mark).max((signed.record.origin().incarnation, signed.record.seq));
     }
 
     /// The farthest this host has provably been in the logs of a node.

@@ -62,7 +62,7 @@ mod tests {
         };
         let (own, other) = (last_of(hosts[0]), last_of(hosts[1]));
         let mut stamps = Stamps::default();
-        let mut kept = |signed| stamps.kept(0, own.record.node, signed);
+        let mut kept = |signed| stamps.kept(0, own.record.node(), signed);
         kept(&own).expect("the first");
         kept(&other).expect("it is later");
         let red = kept(&own).expect_err("it is stamped before what was taken");

@@ -224,7 +224,7 @@ impl Truth {
     /// A revoked node's log ends with all its lives, and those it certified may lose theirs for a while.
     fn note_revocation(&mut self, signed: &SignedRef) {
         if let Some(body) = signed.node_body() {
-            let elders = self.elders.entry(signed.record.node).or_default();
+            let elders = self.elders.entry(signed.record.node()).or_default();
             elders.extend(body.chain.iter().map(|certificate| certificate.node));
         }
         let body = signed.record.body().filter(|_| signed.record.kind() == Kind::Revocation);

@@ -261,7 +261,7 @@ impl Node {
     /// A fellow's record says that it is a member, and where it lives.
     pub(in crate::node) fn meet(&mut self, change: &Change) {
         let (Change::Put(signed) | Change::Gone(signed)) = change;
-        let node = signed.record.node;
+        let node = signed.record.node();
         if signed.record.kind() != Kind::Node || node == self.id || !node.is_name(signed.record.name()) {
             return;
         }

@@ -185,7 +185,7 @@ impl Node {
         }
         let Ok(zone) = ZoneName::parse(signed.record.name()) else { return };
         let coming = self.links.delegating.get(&zone).map(Wire::encode);
-        if signed.record.node == self.id && coming.as_deref() == signed.record.body() {
+        if signed.record.node() == self.id && coming.as_deref() == signed.record.body() {
             self.links.delegating.remove(&zone);
         }
         match change {
@@ -229,7 +229,10 @@ impl Node {
     /// the next to come could found the zone again, under another key.
     fn inherit(&mut self, change: &Change, zone: &ZoneName) {
         let Change::Gone(signed) = change else { return };
-        let lost = self.registry.incarnation_of(signed.record.node).is_none_or(|now| now > signed.record.incarnation)
+        let lost = self
+            .registry
+            .incarnation_of(signed.record.node())
+            .is_none_or(|now| now > signed.record.origin().incarnation)
             || self.registry.is_quarantined(signed.record.origin());
         let is_known = self.zone.child(zone).is_some() || self.links.delegating.contains_key(zone);
         let body = signed.record.body().and_then(|body| DelegationBody::decode(body).ok());

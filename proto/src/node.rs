@@ -553,6 +553,7 @@ impl Node {
             Message::Ack(ack) => self.on_ack(peer, &ack),
             Message::PingRequest(ask) => self.on_ping_request(peer, &ask),
             Message::Members(members) => self.on_members(peer, &members),
+            Message::Keeps(keeps) => self.on_keeps(peer, &keeps),
             _ => self.counts.bad_frames += 1,
         }
     }

@@ -14,6 +14,7 @@
 mod asker;
 mod bounds;
 mod exports;
+mod fellows;
 mod outcome;
 mod outside;
 mod pace;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub use asker::{Asker, Terms, Who};
 pub use exports::{BadExport, Exports};
+use fellows::Fellows;
 pub use outcome::{Freshness, Outcome, Source};
 use outside::{Outside, accept, weight};
 use pace::Pace;
@@ -43,7 +45,7 @@ use crate::record::NodeId;
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
 use crate::trust::{Anchors, Verifier};
-use crate::wire::message::{Answer, AskExport, Form, Query, Question, Silent, TAG_UNREACHABLE};
+use crate::wire::message::{Answer, AskExport, Form, Keeps, Query, Question, Silent, TAG_UNREACHABLE};
 use crate::zone::Tools;
 use crate::zone::answer::{Answerer, answer};
 
@@ -52,6 +54,8 @@ use crate::zone::answer::{Answerer, answer};
 pub enum Act {
     /// Send a query.
     Ask(NodeId, Query),
+    /// Tell a fellow what is kept.
+    Tell(NodeId, Keeps),
     /// Ask a child what it and the zones below it hold.
     AskExport(NodeId, AskExport),
     /// Somebody of this zone has to be reached first.
@@ -75,6 +79,8 @@ pub struct Around<'a> {
     pub proofs: Proofs<'a>,
     /// Fellow replicas that are alive.
     pub fellows: &'a [NodeId],
+    /// Those of them that are far.
+    pub far: &'a [NodeId],
     /// Keys of zones.
     pub anchors: &'a mut Anchors,
     /// Memory of what was verified.
@@ -126,6 +132,8 @@ pub struct Resolver {
     pub exports: Exports,
     /// What is asked anew before it ends.
     refreshing: BTreeSet<(String, Question)>,
+    /// What far fellows keep, and are told.
+    kept_afar: Fellows,
     pace: Pace,
     refused: u64,
 }
@@ -355,11 +363,21 @@ impl Resolver {
         acts
     }
 
-    fn ask_up(&self, pending: &mut Pending, mut query: Query, parent: Route, around: &Around<'_>, acts: &mut Vec<Act>) {
+    fn ask_up(
+        &mut self,
+        pending: &mut Pending,
+        mut query: Query,
+        parent: Route,
+        around: &Around<'_>,
+        acts: &mut Vec<Act>,
+    ) {
         // Other zones are told little from a cache, and pay for the way past it.
         let shares = pending.asker.door().is_some() && pending.terms.cached;
         let all = || around.fellows.iter().copied().chain([around.by.node]);
-        let owner = shares.then(|| owner_of(&query.question.encode(), all())).flatten();
+        let mut owner = shares.then(|| owner_of(&query.question.encode(), all())).flatten();
+        if owner.is_some_and(|owner| around.far.contains(&owner)) && !parent.peers.is_empty() {
+            owner = self.kept_afar.who_keeps(&query.question, around.fellows, around.now);
+        }
         match owner {
             Some(owner) if owner != around.by.node => {
                 query.outside = true;
@@ -440,6 +458,9 @@ impl Resolver {
             if is_better && (is_kept || self.l2.contains(&key)) {
                 let bytes = outside.weight();
                 let lifetime = outside.lifetime(&pending.question);
+                if waiting.via == Via::Parent && outside.is_complete() && !around.far.is_empty() {
+                    self.kept_afar.keep(&waiting.query.question, lifetime, around.now);
+                }
                 self.l2.put(key, outside.clone(), bytes, lifetime, around.now);
             }
         }
@@ -478,7 +499,14 @@ impl Resolver {
 
     /// Time passed: what is overdue is silent.
     pub fn on_time(&mut self, around: &mut Around<'_>) -> Vec<Act> {
-        self.give_up(around, |waiting, now| waiting.until <= now, "no answer in time", true)
+        let mut acts = self.kept_afar.tell(around.far, around.now);
+        acts.extend(self.give_up(around, |waiting, now| waiting.until <= now, "no answer in time", true));
+        acts
+    }
+
+    /// A fellow tells what it keeps. False when it tells more than anybody may.
+    pub fn on_keeps(&mut self, fellow: NodeId, keeps: &Keeps, now: Duration) -> bool {
+        self.kept_afar.on_keeps(fellow, keeps, now)
     }
 
     fn give_up(
@@ -601,7 +629,8 @@ impl Resolver {
 
     /// When the next question is overdue.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.pending.values().flat_map(|pending| pending.waiting.values()).map(|waiting| waiting.until).min()
+        let waiting = self.pending.values().flat_map(|pending| pending.waiting.values()).map(|waiting| waiting.until);
+        waiting.chain(self.kept_afar.next_deadline()).min()
     }
 
     /// A zone changed: what was kept of it under another tag is old. A zone that cannot be reached ([`TAG_UNREACHABLE`]) is asked
@@ -623,6 +652,7 @@ impl Resolver {
             zone.is_some_and(|zone| !ZoneName::parse(&checked.answer.zone).is_ok_and(|of| of.is_within(zone)))
         };
         self.exports.flush(zone);
+        self.kept_afar.flush();
         self.l2.retain(|_, outside| zone.is_some() && outside.answers.iter().all(stays));
         self.l3.retain(|_, checked| stays(checked));
     }

@@ -14,7 +14,7 @@ use support::{all, entries, hex, unhex};
 
 /// Kinds of frames (§8).
 const KINDS: &str = "1 Hello, 2 Admit, 3 Refuse, 4 Leave, 5 Fork, 6 Join, 7 Revoked, 8 Referral, 9 Delegate, 10 Serials, 11 Above, 16 Digest, 17 Buckets, 18 Vector, \
-    19 Ranges, 20 Announce, 21 Busy, 22 ClockAhead, 24 Ping, 25 Ack, 26 PingRequest, 27 Members, 28 Bundle, 29 BundleEnd, 32 Query, 33 Answer, 34 AskExport, 35 Export, 48 Call, \
+    19 Ranges, 20 Announce, 21 Busy, 22 ClockAhead, 24 Ping, 25 Ack, 26 PingRequest, 27 Members, 28 Bundle, 29 BundleEnd, 32 Query, 33 Answer, 34 AskExport, 35 Export, 36 Keeps, 48 Call, \
     49 Progress, 50 CallResult";
 
 /// Structs and their fields in order (§6, §7, §8); an enum is its numbers and their names.
@@ -55,6 +55,8 @@ Answer       id: u64, zones: Vec<ZoneAnswer>, silent: Vec<Silent>, skipped: u32,
 AskExport    id: u64, known: Option<u64>
 Export       id: u64, zones: Vec<Exported>, whole: bool, filter: Option<Vec<u8>>
 Exported     zone: String, node: NodeId, tag: u64, age_ms: u64, documents: u64, total_length: u64
+Keeps        answers: Vec<KeptAnswer>
+KeptAnswer   question: u32, seconds: u16
 ZoneAnswer   zone: String, node: NodeId, tag: u64, behind: bool, age_ms: u64, ttl_ms: u64, took_us: u64, documents: u64, total_length: u64, frequencies: Vec<u64>, matches: u64, candidates: Vec<Candidate>, near: Vec<String>
 Candidate    envelope: Vec<u8>, chain: Vec<Certificate>, instances: Vec<Instance>, clash: bool
 Instance     node: NodeId, address: String, health: Health, error: String, since_ms: u64

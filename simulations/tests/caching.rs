@@ -7,7 +7,7 @@ use std::time::Duration;
 use aop_proto::access::{Action, Caller, Glob, Policy, Rule, Sight};
 use aop_proto::name::ZoneName;
 use aop_proto::node::Output;
-use aop_proto::params::TTL_L2;
+use aop_proto::params::{FELLOW_FAR, TTL_L2};
 use aop_proto::record::NodeId;
 use aop_proto::resolver::{Source, Terms};
 use aop_proto::wire::message::{Message, Question, Silent};
@@ -24,6 +24,8 @@ const PAPERS: &str = "search_papers.arxiv.research";
 /// A root, `research` of one or two replicas with a tool for papers, `writing`, and `deep.writing` below it.
 fn federation(seed: u64, replicas: u32) -> (World, HostId, Vec<HostId>, HostId, HostId) {
     let mut world = World::new(seed);
+    // Fellows are near: whoever owns a question is asked first.
+    world.weather.latency.1 = FELLOW_FAR / 3;
     let root = world.boot(Spec::new(".", 1));
     let mut research = vec![world.boot(Spec::new("research", 2).parent(1))];
     world.run_for(SETTLED);
@@ -297,4 +299,34 @@ fn what_a_fellow_heard_counts(world: &mut World, root: HostId, deaf: NodeId, ask
         by_fellow += u32::from(found);
     }
     assert!((4..=16).contains(&by_fellow), "{by_fellow} of 20 were the fellow's");
+}
+
+#[test]
+fn a_far_fellow_is_asked_for_what_it_keeps_and_for_nothing_else() {
+    let mut world = World::new(9);
+    let way = Duration::from_millis(15);
+    world.weather.latency = (way, way);
+    let root = world.boot(Spec::new(".", 1));
+    let research = world.boot(Spec::new("research", 2).parent(1));
+    let mut writing = vec![world.boot(Spec::new("writing", 3).parent(1))];
+    world.run_for(SETTLED);
+    writing.extend([4, 5].map(|number| world.boot(Spec::new("writing", number).parent(1).join(3))));
+    world.run_for(SETTLED);
+    let tools: Vec<String> = (0..6).map(|number| format!("tool_{number}")).collect();
+    let described: Vec<(&str, &str)> = tools.iter().map(|tool| (tool.as_str(), "Does something")).collect();
+    world.write_through(research, server("many", &described)).unwrap();
+    world.run_for(SETTLED);
+    let soon = Duration::from_millis(2);
+    for (number, tool) in tools.iter().enumerate() {
+        let (asks, hears) = (writing[number % 3], writing[(number + 1) % 3]);
+        let question = name(&format!("{tool}.many.research"));
+        let cold = world.resolve(asks, question.clone());
+        assert!(cold.took <= 4 * way + soon, "{:?}: somebody was asked on the way", cold.took);
+        world.run_for(Duration::from_secs(1));
+        let before = queries_to(&world, &[root]);
+        let heard = world.resolve(hears, question);
+        assert!(heard.took <= 2 * way + soon, "{:?}", heard.took);
+        assert_eq!((heard.names(), heard.outcome.answers[0].0), (cold.names(), Source::L2));
+        assert_eq!(queries_to(&world, &[root]), before, "nothing left the zone");
+    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::name::ZoneName;
 use crate::node::admission::Entry;
 use crate::node::{Node, Output};
-use crate::params::{ADDRESS_CHARS_MAX, CATCH_UP_MAX, DIAL_BACKOFF_MIN, LEASE, SEED_PAUSE, VIEW_ALL_AGAIN};
+use crate::params::{ADDRESS_CHARS_MAX, CATCH_UP_MAX, DIAL_BACKOFF_MIN, FELLOW_FAR, LEASE, SEED_PAUSE, VIEW_ALL_AGAIN};
 use crate::record::{DelegationBody, NodeId, Origin};
 use crate::view::{ContactView, Relation};
 use crate::wire::message::Hello;
@@ -137,6 +137,8 @@ pub(super) struct Links {
     contacts: Contacts,
     /// Those with the role of a fellow, sorted: most of what a node does is with them.
     fellows: Vec<NodeId>,
+    /// Those of them that are far, in no order.
+    far_fellows: Vec<NodeId>,
     /// Peers that have not said who they are.
     silent: usize,
     parent_zone: Option<ZoneName>,
@@ -192,6 +194,11 @@ impl Links {
     /// Connected fellow replicas, sorted.
     pub(super) fn fellows(&self) -> &[NodeId] {
         &self.fellows
+    }
+
+    /// Those of them that are far ([`FELLOW_FAR`]).
+    pub(super) fn far_fellows(&self) -> &[NodeId] {
+        &self.far_fellows
     }
 
     pub(super) fn connected(&self) -> Vec<NodeId> {
@@ -619,7 +626,10 @@ impl Node {
     fn put_role(&mut self, peer: NodeId, role: Role) {
         let Some(link) = self.links.by_peer.get_mut(&peer) else { return };
         let is_fellow = role == Role::Fellow;
+        let is_far = is_fellow && link.rtt >= FELLOW_FAR;
         link.role = role;
+        self.links.far_fellows.retain(|far| *far != peer);
+        self.links.far_fellows.extend(is_far.then_some(peer));
         match self.links.fellows.binary_search(&peer) {
             Ok(at) if !is_fellow => drop(self.links.fellows.remove(at)),
             Err(at) if is_fellow => self.links.fellows.insert(at, peer),

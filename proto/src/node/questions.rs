@@ -10,10 +10,10 @@ use crate::params::{
     FILTER_CHARS_MAX, HOPS_MAX, NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3, ZONES_ASKED_WORDS,
 };
 use crate::record::NodeId;
-use crate::resolver::{Act, Around, Asker, Proofs, Route, Routes, Terms, Who};
+use crate::resolver::{Act, Around, Asker, Proofs, Resolver, Route, Routes, Terms, Who};
 use crate::search::rank;
 use crate::view::Relation;
-use crate::wire::message::{Answer, Query, Question};
+use crate::wire::message::{Answer, Keeps, Query, Question};
 use crate::zone::Child;
 use crate::zone::answer::Answerer;
 
@@ -83,18 +83,22 @@ impl Node {
 
     fn ask(&mut self, asker: Asker, question: Question, terms: Terms, visited: &[String]) {
         let routes = self.routes();
-        let fellows = self.links.fellows().to_vec();
-        let (resolver, mut around) = self.around(&routes, &fellows);
+        let (resolver, mut around) = self.around(&routes);
         let acts = resolver.start(asker, question, terms, visited, &mut around);
         self.act(acts);
     }
 
     pub(super) fn on_answer(&mut self, peer: NodeId, answer: Answer) {
         let routes = self.routes();
-        let fellows = self.links.fellows().to_vec();
-        let (resolver, mut around) = self.around(&routes, &fellows);
+        let (resolver, mut around) = self.around(&routes);
         let acts = resolver.on_answer(peer, answer, &mut around);
         self.act(acts);
+    }
+
+    pub(super) fn on_keeps(&mut self, fellow: NodeId, keeps: &Keeps) {
+        if !self.resolver.on_keeps(fellow, keeps, self.now.mono) {
+            self.counts.bad_frames += 1;
+        }
     }
 
     pub(super) fn questions_on_peer_lost(&mut self, peer: NodeId) {
@@ -103,8 +107,7 @@ impl Node {
             return;
         }
         let routes = self.routes();
-        let fellows = self.links.fellows().to_vec();
-        let (resolver, mut around) = self.around(&routes, &fellows);
+        let (resolver, mut around) = self.around(&routes);
         let acts = resolver.on_peer_lost(peer, &mut around);
         self.act(acts);
     }
@@ -119,18 +122,13 @@ impl Node {
             return;
         }
         let routes = self.routes();
-        let fellows = self.links.fellows().to_vec();
-        let (resolver, mut around) = self.around(&routes, &fellows);
+        let (resolver, mut around) = self.around(&routes);
         let acts = resolver.on_time(&mut around);
         self.act(acts);
     }
 
     /// Lends the resolver its surroundings, holder by holder.
-    fn around<'a>(
-        &'a mut self,
-        routes: &'a Routes,
-        fellows: &'a [NodeId],
-    ) -> (&'a mut crate::resolver::Resolver, Around<'a>) {
+    fn around<'a>(&'a mut self, routes: &'a Routes) -> (&'a mut Resolver, Around<'a>) {
         let (tag, behind) = (self.zone.tag(), self.gossip.is_behind() || self.is_behind());
         self.zone.tools();
         let around = Around {
@@ -138,7 +136,8 @@ impl Node {
             tools: self.zone.tools_as_taken(),
             routes,
             proofs: Proofs { own: &self.config.zone, zone: &self.zone, chains: &self.chains },
-            fellows,
+            fellows: self.links.fellows(),
+            far: self.links.far_fellows(),
             anchors: &mut self.anchors,
             verifier: &mut self.verifier,
             tags: &self.tags,
@@ -173,6 +172,7 @@ impl Node {
         for act in acts {
             match act {
                 Act::Ask(peer, query) => self.send(peer, query),
+                Act::Tell(fellow, keeps) => self.send(fellow, keeps),
                 Act::AskExport(peer, ask) => self.send(peer, ask),
                 Act::Reply(peer, answer) => self.send(peer, *answer),
                 Act::Reach(zone) => self.reach(&zone),

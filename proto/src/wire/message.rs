@@ -12,8 +12,8 @@ use crate::params::FRAME_BYTES_MAX;
 use crate::record::{Author, Certificate, Gateway, Hash, ManifestBody, NodeId, Origin, Revocation, ZoneProof};
 use crate::wire::{FrameError, HEADER_BYTES, frame, open};
 pub use question::{
-    Answer, AskExport, Candidate, Export, Exported, Form, Health, Instance, Query, Question, Silent, ZoneAnswer,
-    chain_bytes, manifest_bytes,
+    Answer, AskExport, Candidate, Export, Exported, Form, Health, Instance, Keeps, KeptAnswer, Query, Question, Silent,
+    ZoneAnswer, chain_bytes, manifest_bytes,
 };
 
 macro_rules! messages {
@@ -130,6 +130,8 @@ messages! {
     34 AskExport,
     /// What a zone and those below it hold, for its parent.
     35 Export,
+    /// What a far fellow need not fetch itself.
+    36 Keeps,
     /// A call, first frame of its own stream.
     48 Call,
     /// Progress of a call.

@@ -284,6 +284,8 @@ structs! {
     AskExport { id, known }
     Export { id, zones, whole, filter }
     Exported { zone, node, tag, age_ms, documents, total_length }
+    Keeps { answers }
+    KeptAnswer { question, seconds }
     Query { id, question, deadline_ms, hops, budget, visited, outside, cached }
     Question { form, text, zone, limit, tags, capabilities, after }
     Answer { id, zones, silent, skipped, proofs }

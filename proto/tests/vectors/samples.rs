@@ -493,6 +493,7 @@ fn questions() -> Vec<Value> {
         frame("what two zones hold", &export),
         frame("the same, their filter being known", &Export { filter: None, ..export.clone() }),
         frame("nothing can be concluded", &Export { zones: Vec::new(), whole: false, filter: None, ..export }),
+        frame("what a fellow keeps", &Keeps { answers: vec![KeptAnswer { question: u32::MAX, seconds: 300 }] }),
         open("a call", &call),
         open("a call that was signed and passed on", &passed_on),
         open("progress", &Progress { params: br#"{"progress":1}"#.to_vec() }),

@@ -74,6 +74,22 @@ pub struct Question {
     pub after: String,
 }
 
+/// Answers of other zones that the sender keeps from now on, told to fellows that are far.
+#[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct Keeps {
+    /// At most [`KEPT_TOLD_MAX`](crate::params::KEPT_TOLD_MAX).
+    pub answers: Vec<KeptAnswer>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, WireRead, WireWrite)]
+pub struct KeptAnswer {
+    /// The first four bytes, little endian, of SHA-256 over the encoded [`Question`].
+    pub question: u32,
+    /// How long it is kept.
+    pub seconds: u16,
+}
+
 /// A question on its way.
 #[derive(Clone, PartialEq, Eq, Debug, WireRead, WireWrite)]
 pub struct Query {

@@ -1,7 +1,7 @@
 //! The word index against tantivy in RAM, on synthetic tools: time of a search, bytes and time of an index.
 //!
-//! `cargo run --release --manifest-path benches/scale/Cargo.toml -- [TOOLS [QUESTIONS]]`. Texts have 40 to 79 words of a vocabulary of 30,000
-//! after Zipf's law, questions 2 to 5 words of one text without the 20 commonest. tantivy is one merged segment with frequencies, asked
+//! `cargo run --release --manifest-path benches/scale/Cargo.toml -- [TOOLS [QUESTIONS]]`. Texts have 40 to 79 words of a vocabulary of
+//! 30,000 after Zipf's law, questions 2 to 5 words of one text without the 20 commonest. tantivy is one merged segment with frequencies, asked
 //! for the same words joined by OR. The first 200 questions, fewer of a million texts, are scored over every text first: what the index
 //! finds must be the same to the bit. Rounds of the two alternate; of each question the least time of seven rounds counts, so that other
 //! work on the machine does not.

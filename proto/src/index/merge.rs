@@ -1,5 +1,6 @@
 //! Several segments become one, in steps whose size the caller chooses.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::removed::Removed;
@@ -20,6 +21,14 @@ struct Input {
     renumbered: Vec<u16>,
     /// The next family to read.
     at: usize,
+}
+
+impl Input {
+    /// By the next family. Texts are looked at only where hashes are equal.
+    fn order(&self, other: &Self) -> Ordering {
+        let (hash, its) = (self.segment.hash(self.at), other.segment.hash(other.at));
+        hash.cmp(&its).then_with(|| self.segment.family(self.at).stem.cmp(other.segment.family(other.at).stem))
+    }
 }
 
 impl Merge {
@@ -48,9 +57,7 @@ impl Merge {
         let mut left = postings;
         while left > 0 {
             let unread = self.inputs.iter().filter(|input| input.at < input.segment.families());
-            let Some(next) = unread.min_by_key(|input| input.segment.family(input.at)) else {
-                return true;
-            };
+            let Some(next) = unread.min_by(|a, b| a.order(b)) else { return true };
             let (source, at) = (Arc::clone(&next.segment), next.at);
             left = left.saturating_sub(1 + self.copy_family(&source, at));
         }
@@ -63,7 +70,10 @@ impl Merge {
         output.open(family);
         let mut read = 0;
         for input in &mut self.inputs {
-            if input.at == input.segment.families() || input.segment.family(input.at) != family {
+            let is_next = input.at < input.segment.families()
+                && input.segment.hash(input.at) == family.hash
+                && input.segment.family(input.at).stem == family.stem;
+            if !is_next {
                 continue;
             }
             let listed = input.segment.listed(input.at);

@@ -302,6 +302,11 @@ impl Segment {
         self.families.len()
     }
 
+    /// The hash of the family of that place.
+    pub(super) fn hash(&self, at: usize) -> u32 {
+        self.families[at].hash
+    }
+
     /// The family of that place.
     pub(super) fn family(&self, at: usize) -> Family<'_> {
         Family { hash: self.families[at].hash, stem: self.term(self.terms_at(at).0) }

@@ -17,10 +17,13 @@
 //! documents are counted nowhere, and no single change costs more than a bounded step, however large the zone is.
 
 mod confidence;
+mod family;
 mod filter;
 mod goal;
 mod levels;
+mod merge;
 mod prune;
+mod removed;
 mod score;
 mod segment;
 mod snapshot;

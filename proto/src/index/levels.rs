@@ -1,26 +1,28 @@
 //! The index as its one writer sees it: documents come and go, snapshots go out.
 //!
-//! Fresh documents wait in a short tail that readers score one by one; a full tail is sealed into a small segment, and eight
+//! Fresh documents wait in a short tail, of which a snapshot makes a segment of its own; a full tail is sealed into one that stays, and four
 //! segments of a size class are merged into one of the next class. A merge is worked off a little with every change, in
 //! proportion to the change, so the writer never pauses for it. It is not thread safe and needs not be: one task owns it.
 
 use std::sync::{Arc, OnceLock};
 
 use super::DocId;
-use super::segment::{Merge, Removed, SEGMENT_DOCUMENTS_MAX, Segment, can_merge};
+use super::merge::Merge;
+use super::removed::Removed;
+use super::segment::{SEGMENT_DOCUMENTS_MAX, Segment, can_merge};
 use super::snapshot::{IndexSnapshot, Part};
 use super::terms::{Terms, counted};
 
-/// Documents that wait to be sealed. Each costs every search a few lookups.
+/// Documents that wait to be sealed. Each costs every snapshot after a change about a microsecond.
 const TAIL_MAX: usize = 32;
 
 /// Segments of one size class before they are merged.
-const CLASS_SEGMENTS: usize = 8;
+const CLASS_SEGMENTS: usize = 4;
 
 /// Merge work with every change, in postings, beside what the change itself pays.
 const MERGE_POSTINGS_PER_CHANGE: usize = 1024;
 
-/// Merge work an inserted document pays for each of its terms: it will be merged at most once in each of four classes, and
+/// Merge work an inserted document pays for each of its terms: it will be merged at most once in each of six classes, and
 /// once more for every time half of a segment is removed.
 const MERGE_POSTINGS_PER_TERM: usize = 8;
 
@@ -89,12 +91,13 @@ impl Index {
         removed
     }
 
-    /// What readers search from now on; costs a few references, and nothing at all when nothing changed.
+    /// What readers search from now on; costs a few references and a segment of the tail, and nothing at all when nothing changed.
     pub fn snapshot(&self) -> Arc<IndexSnapshot> {
         let snapshot = self.snapshot.get_or_init(|| {
+            let tail = (!self.tail.is_empty())
+                .then(|| Part { segment: Arc::new(Segment::seal(&self.tail)), removed: Arc::default() });
             Arc::new(IndexSnapshot {
-                parts: self.sealed.iter().map(|sealed| sealed.part.clone()).collect(),
-                tail: self.tail.clone(),
+                parts: self.sealed.iter().map(|sealed| sealed.part.clone()).chain(tail).collect(),
                 documents: self.documents,
                 total_length: self.total_length,
             })
@@ -163,7 +166,7 @@ impl Index {
         Some(vec![wasteful.number])
     }
 
-    /// The eight oldest segments of the smallest size class that has eight.
+    /// The four oldest segments of the smallest size class that has four.
     fn full_class(&self) -> Option<Vec<u64>> {
         let classes = class(SEGMENT_DOCUMENTS_MAX);
         (0..=classes).find_map(|wanted| {

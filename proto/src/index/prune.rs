@@ -2,18 +2,21 @@
 //!
 //! Concepts are gone through from the one that can bring the most to the one that can bring the least. As soon as what is left cannot lift
 //! a new document among the best, only those met before are looked up in the rest (MaxScore; Turtle and Flood 1995). These sums are made
-//! in another order than scores are, so they only choose: whatever comes near the last place is scored anew, as [`Scorer`] does it.
+//! in another order than scores are, so they only choose: whatever comes near the last place is scored in the end, as [`Scorer`] does it.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
 
-use super::score::{Member, Scorer};
-use super::segment::{Listed, Posting, Segment};
+use super::score::{Scorer, part};
+use super::segment::{CODED_WORDS, LAYERS, Listed, LookedUp, Mixed, Segment};
 
 /// More than what sums of the same parts in another order can differ by: 256 terms, half of 2^-23 for each addition.
 const MARGIN: f32 = 1e-4;
 
-/// Documents looked at for the last place beyond those that are wanted: some of them may be hidden from who asks.
-const SPARE: usize = 64;
+/// Postings that are read in the time in which one document is looked for in a list.
+const POSTINGS_PER_LOOK: usize = 16;
 
 thread_local! {
     /// The room of the last search of this thread: clearing what a search touched is cheaper than a new one.
@@ -25,15 +28,255 @@ thread_local! {
 pub(super) struct Room {
     sums: Vec<f32>,
     met: Vec<u16>,
-    /// What a concept's own words bring each document, and what others that stand for them do.
-    parts: Vec<[f32; 2]>,
+    /// What one concept brings.
+    parts: Vec<f32>,
     touched: Vec<u16>,
 }
 
-/// A concept in one segment: its terms that occur there.
-struct Found<'a> {
-    members: Vec<(Member, f32, &'a [Posting])>,
+/// The best so far by sums that are near their scores, and everything that may tie with the last of them.
+#[derive(Debug)]
+pub(super) struct Best {
+    limit: usize,
+    /// Sums below are of no interest; rises as better ones come in.
+    bar: f32,
+    /// The best `limit`, as bits, which sort as they do.
+    places: BinaryHeap<Reverse<u32>>,
+    /// Sum, number of the segment, document.
+    found: Vec<(f32, usize, u16)>,
+    /// How many to collect before those below the bar go.
+    full: usize,
+}
+
+impl Best {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, bar: 0.0, places: BinaryHeap::new(), found: Vec::new(), full: 64 }
+    }
+
+    fn push(&mut self, sum: f32, segment: usize, document: u16) {
+        if self.places.len() == self.limit {
+            self.places.pop();
+        }
+        self.places.push(Reverse(sum.to_bits()));
+        if let (true, Some(Reverse(last))) = (self.places.len() == self.limit, self.places.peek()) {
+            // The score of the last may be a margin below its sum, and those that tie with it one more.
+            self.bar = f32::from_bits(*last) * (1.0 - 3.0 * MARGIN);
+        }
+        self.found.push((sum, segment, document));
+        if self.found.len() >= self.full {
+            self.clear_up();
+            self.full = 2 * self.found.len() + 64;
+        }
+    }
+
+    fn clear_up(&mut self) {
+        let bar = self.bar;
+        self.found.retain(|found| found.0 >= bar);
+    }
+
+    /// Segments and documents, among which are the best `limit` by score and all that tie with the last.
+    pub(super) fn into_found(mut self) -> impl Iterator<Item = (usize, u16)> {
+        self.clear_up();
+        self.found.into_iter().map(|(_, segment, document)| (segment, document))
+    }
+}
+
+/// A family that may bring a concept something, and what.
+struct List<'a> {
+    listed: Listed<'a>,
+    /// What its stem is worth, and each of its words.
+    stem: f32,
+    words: [f32; CODED_WORDS],
+    /// Words that no code names, by place.
+    further: Vec<(u8, f32)>,
+    /// The sum of all.
+    whole: f32,
+}
+
+/// A concept in one segment: a list of its own words where `has_own`, and of those that may stand for them.
+struct Found {
+    lists: Range<usize>,
+    has_own: bool,
+}
+
+/// What is gone through for a question in one segment.
+struct Plan<'a> {
+    lists: Vec<List<'a>>,
+    concepts: Vec<Found>,
+    units: Vec<Unit>,
+}
+
+/// What is gone through at once: a concept, or a layer of one that has a single list.
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    concept: usize,
+    /// Nothing for the whole of it.
+    layer: Option<usize>,
+    postings: usize,
+    /// What it can bring a document.
     at_most: f32,
+    /// What it and all after it can bring a document.
+    left: f32,
+}
+
+/// A segment and how its documents are scored.
+struct Scored<'a> {
+    segment: &'a Segment,
+    scorer: &'a Scorer<'a>,
+}
+
+impl Scored<'_> {
+    fn part(&self, worth: f32, weight: u8, document: u16) -> f32 {
+        part(worth, u16::from(weight), self.scorer.saturation(self.segment.length(document)))
+    }
+}
+
+impl<'a> List<'a> {
+    /// Of terms of one family by place, and what they are worth.
+    fn new(listed: Listed<'a>, terms: impl Iterator<Item = (u8, f32)>) -> Self {
+        let mut list = Self { listed, stem: 0.0, words: [0.0; CODED_WORDS], further: Vec::new(), whole: 0.0 };
+        for (place, worth) in terms {
+            match usize::from(place) {
+                0 => list.stem = worth,
+                word @ 1..=CODED_WORDS => list.words[word - 1] = worth,
+                _ => list.further.push((place, worth)),
+            }
+            list.whole += worth;
+        }
+        list
+    }
+
+    /// What a document with one word is worth, stem and word together.
+    fn single(&self, word: u8) -> f32 {
+        self.stem + self.words[usize::from(word - 1) % CODED_WORDS]
+    }
+
+    /// What a term is worth.
+    fn worth(&self, place: u8) -> f32 {
+        match usize::from(place) {
+            0 => self.stem,
+            word @ 1..=CODED_WORDS => self.words[word - 1],
+            _ => self.further.iter().find(|term| term.0 == place).map_or(0.0, |term| term.1),
+        }
+    }
+
+    /// What a layer can bring a document.
+    fn at_most(&self, layer: usize, scored: &Scored<'_>) -> f32 {
+        let saturation = scored.scorer.saturation(scored.segment.shortest());
+        part(self.whole, u16::from(self.listed.most(layer)), saturation)
+    }
+
+    /// Calls `each` with every document of a layer that it may bring something, and with what. Mixed ones are in the last.
+    fn each(
+        &self,
+        layer: usize,
+        scored: &Scored<'_>,
+        mut wants: impl FnMut(u16) -> bool,
+        mut each: impl FnMut(u16, f32),
+    ) {
+        for (document, (word, weight)) in self.listed.layers[layer].iter() {
+            let worth = self.single(word);
+            if wants(document) && worth > 0.0 {
+                each(document, scored.part(worth, weight, document));
+            }
+        }
+        for posting in self.mixed(layer) {
+            let worth = self.worth(posting.term);
+            if wants(posting.document) && worth > 0.0 {
+                each(posting.document, scored.part(worth, posting.weight, posting.document));
+            }
+        }
+    }
+
+    fn mixed(&self, layer: usize) -> &[Mixed] {
+        if layer + 1 == LAYERS { self.listed.mixed } else { &[] }
+    }
+
+    fn postings(&self, layer: usize) -> usize {
+        self.listed.layers[layer].documents.len() + self.mixed(layer).len()
+    }
+
+    /// What a layer brings one document.
+    fn of(&self, layer: usize, document: u16, scored: &Scored<'_>) -> f32 {
+        if let Some((word, weight)) = self.listed.layers[layer].find(document) {
+            return scored.part(self.single(word), weight, document);
+        }
+        if self.mixed(layer).is_empty() {
+            return 0.0;
+        }
+        let part = |one: &Mixed| scored.part(self.worth(one.term), one.weight, document);
+        self.listed.mixed_of(document).iter().map(part).sum()
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// The concepts of the question that the segment has something of, and in which order they are gone through.
+    fn new(looked_up: &LookedUp, scored: &Scored<'a>) -> Self {
+        let query = scored.scorer.query();
+        let listed =
+            |term: u16| Some(scored.segment.listed(looked_up.families[query.family_of(usize::from(term))]? as usize));
+        let place = |term: u16| looked_up.places[usize::from(term)];
+        let mut lists: Vec<List<'a>> = Vec::with_capacity(query.concepts().len());
+        let mut concepts = Vec::with_capacity(query.concepts().len());
+        for range in query.concepts() {
+            let start = lists.len();
+            let members = query.members()[range.clone()].iter().zip(&scored.scorer.rarities()[range]);
+            let own = members.clone().filter(|(member, _)| !member.is_synonym());
+            let mut terms = own.clone().filter_map(|(member, rarity)| Some((place(member.term)?, *rarity))).peekable();
+            // All of one family.
+            if terms.peek().is_some()
+                && let Some(listed) = own.clone().next().and_then(|(member, _)| listed(member.term))
+            {
+                lists.push(List::new(listed, terms));
+            }
+            let has_own = lists.len() > start;
+            let others = members.filter(|(member, _)| member.is_synonym());
+            let other = |(_, rarity), listed| List::new(listed, std::iter::once((0, rarity)));
+            lists.extend(others.filter_map(|(member, rarity)| Some(other(((), *rarity), listed(member.term)?))));
+            if lists.len() > start {
+                concepts.push(Found { lists: start..lists.len(), has_own });
+            }
+        }
+        let mut plan = Self { units: Vec::with_capacity(LAYERS * concepts.len()), lists, concepts };
+        plan.order(scored);
+        plan
+    }
+
+    /// From what can bring the most to what can bring the least.
+    fn order(&mut self, scored: &Scored<'_>) {
+        for (concept, found) in self.concepts.iter().enumerate() {
+            let lists = &self.lists[found.lists.clone()];
+            let unit = |layer, postings, at_most| Unit { concept, layer, postings, at_most, left: 0.0 };
+            if let [only] = lists {
+                let layers = (0..LAYERS).filter(|layer| only.postings(*layer) > 0);
+                self.units
+                    .extend(layers.map(|layer| unit(Some(layer), only.postings(layer), only.at_most(layer, scored))));
+            } else {
+                let postings = lists.iter().map(|list| list.listed.postings()).sum();
+                let at_most = lists.iter().map(|list| list.at_most(LAYERS - 1, scored)).fold(0.0, f32::max);
+                self.units.push(unit(None, postings, at_most));
+            }
+        }
+        self.units.sort_unstable_by(|a, b| b.at_most.total_cmp(&a.at_most));
+        let mut most = vec![0.0; self.concepts.len()];
+        for unit in self.units.iter_mut().rev() {
+            // A document is in one layer of a concept.
+            most[unit.concept] = unit.at_most;
+            unit.left = most.iter().sum::<f32>() * (1.0 + MARGIN);
+        }
+    }
+
+    fn lists_of(&self, unit: &Unit) -> &[List<'a>] {
+        &self.lists[self.concepts[unit.concept].lists.clone()]
+    }
+
+    /// What a unit brings one document, nearly.
+    fn of(&self, unit: &Unit, document: u16, scored: &Scored<'_>) -> f32 {
+        let of = |list: &List<'_>| match unit.layer {
+            Some(layer) => list.of(layer, document, scored),
+            None => (0..LAYERS).map(|layer| list.of(layer, document, scored)).sum(),
+        };
+        self.lists_of(unit).iter().map(of).fold(0.0, f32::max)
+    }
 }
 
 impl Room {
@@ -47,172 +290,137 @@ impl Room {
         let mut room = ROOM.take();
         if room.sums.len() < documents {
             room.sums.resize(documents, 0.0);
-            room.parts.resize(documents, [0.0; 2]);
+            room.parts.resize(documents, 0.0);
         }
         let result = search(&mut room);
         ROOM.set(room);
         result
     }
 
-    /// Calls `each` for documents of the segment and their scores: for all that have a place among the best `limit`, and that reach `bar`.
-    /// Only documents that `is_wanted` count.
+    /// Adds to the best what this segment, of that number, has to bring. Only documents that `is_wanted` count.
     pub(super) fn search(
         &mut self,
-        (segment, postings): (&Segment, &[Listed<'_>]),
+        (number, segment): (usize, &Segment),
+        looked_up: &LookedUp,
         scorer: &Scorer<'_>,
-        (limit, bar): (usize, f32),
+        best: &mut Best,
         is_wanted: &dyn Fn(u16) -> bool,
-        mut each: impl FnMut(u16, f32),
     ) {
-        let found = found(segment, postings, scorer);
-        let mut order: Vec<&Found<'_>> = found.iter().filter(|found| !found.members.is_empty()).collect();
-        order.sort_by(|a, b| b.at_most.total_cmp(&a.at_most));
-        let mut bar = bar * (1.0 - MARGIN);
-        let mut closed = false;
-        for (at, found) in order.iter().enumerate() {
-            // What it and all after it can bring; added up from the small ones, so that nothing is lost to rounding.
-            let left: f32 = order[at..].iter().rev().map(|found| found.at_most).sum();
-            closed = closed || left < bar;
-            if closed {
-                let reach = |document: &u16| self.sums[usize::from(*document)] + left * (1.0 + MARGIN) >= bar;
-                let (kept, dropped): (Vec<u16>, Vec<u16>) = self.met.iter().partition(|document| reach(document));
-                dropped.into_iter().for_each(|document| self.sums[usize::from(document)] = 0.0);
-                self.met = kept;
-                self.look_up(segment, found, scorer);
+        let scored = Scored { segment, scorer };
+        let plan = Plan::new(looked_up, &scored);
+        let mut opening = 0;
+        while plan.units.get(opening).is_some_and(|unit| unit.left >= best.bar) {
+            self.go_through(&plan, &plan.units[opening], &scored);
+            opening += 1;
+            if best.bar == 0.0 && self.met.len() >= best.limit {
+                best.bar = self.first_bar(&plan.units[opening..], &plan, &scored, best.limit, is_wanted);
+            }
+        }
+        let Self { sums, met, .. } = self;
+        for unit in &plan.units[opening..] {
+            met.retain(|document| {
+                let sum = &mut sums[usize::from(*document)];
+                let reaches = *sum + unit.left >= best.bar;
+                if !reaches {
+                    *sum = 0.0;
+                }
+                reaches
+            });
+            if met.is_empty() {
+                return;
+            }
+            if let ([only], Some(layer)) = (plan.lists_of(unit), unit.layer)
+                && unit.postings < met.len() * POSTINGS_PER_LOOK
+            {
+                let sums = Cell::from_mut(&mut sums[..]).as_slice_of_cells();
+                let is_met = |document: u16| sums[usize::from(document)].get() > 0.0;
+                only.each(layer, &scored, is_met, |document, part| {
+                    sums[usize::from(document)].update(|sum| sum + part);
+                });
             } else {
-                self.go_through(segment, found, scorer);
-            }
-            if closed || self.met.len() > limit {
-                bar = bar.max(self.last_place(limit, bar, is_wanted) * (1.0 - MARGIN));
+                for document in &*met {
+                    sums[usize::from(*document)] += plan.of(unit, *document, &scored);
+                }
             }
         }
-        for document in std::mem::take(&mut self.met) {
-            let sum = std::mem::take(&mut self.sums[usize::from(document)]);
-            if sum >= bar && is_wanted(document) {
-                each(document, exact(segment, &found, document, scorer));
+        for document in met.drain(..) {
+            let sum = std::mem::take(&mut sums[usize::from(document)]);
+            if sum >= best.bar && is_wanted(document) {
+                best.push(sum, number, document);
             }
         }
     }
 
-    /// Adds what a concept brings to every document that has it.
-    fn go_through(&mut self, segment: &Segment, found: &Found<'_>, scorer: &Scorer<'_>) {
-        if let [(_, rarity, postings)] = found.members[..] {
-            for posting in postings {
-                self.add(posting.number(), segment.part(*posting, rarity, scorer));
-            }
+    /// What as many documents reach as are sought, those that are far by now; 0 where some of them are not wanted.
+    fn first_bar(
+        &self,
+        later: &[Unit],
+        plan: &Plan<'_>,
+        scored: &Scored<'_>,
+        limit: usize,
+        is_wanted: &dyn Fn(u16) -> bool,
+    ) -> f32 {
+        let mut far: Vec<(f32, u16)> =
+            self.met.iter().map(|document| (self.sums[usize::from(*document)], *document)).collect();
+        if far.len() > limit {
+            far.select_nth_unstable_by(limit, |a, b| b.0.total_cmp(&a.0));
+            far.truncate(limit);
+        }
+        let reached = |(sum, document): &(f32, u16)| match is_wanted(*document) {
+            true => later.iter().fold(*sum, |sum, unit| sum + plan.of(unit, *document, scored)),
+            false => 0.0,
+        };
+        far.iter().map(reached).fold(f32::INFINITY, f32::min) * (1.0 - 3.0 * MARGIN)
+    }
+
+    /// Adds what a unit brings to every document that has it.
+    fn go_through(&mut self, plan: &Plan<'_>, unit: &Unit, scored: &Scored<'_>) {
+        let Self { sums, met, parts, touched } = self;
+        let lists = plan.lists_of(unit);
+        if let ([only], Some(layer)) = (lists, unit.layer) {
+            only.each(layer, scored, |_| true, |document, part| add(sums, met, document, part));
             return;
         }
-        if let [(_, rarity, mut one), (other, its_rarity, mut two)] = found.members[..]
-            && !other.is_synonym()
-        {
-            // A word and its stem: mostly the same documents.
-            while let (Some(a), Some(b)) = (one.first(), two.first()) {
-                let (from_one, from_two) = (a.number() <= b.number(), b.number() <= a.number());
-                let mut sum = 0.0;
-                if from_one {
-                    sum += segment.part(*a, rarity, scorer);
-                    one = &one[1..];
+        let has_own = plan.concepts[unit.concept].has_own;
+        for (at, list) in lists.iter().enumerate() {
+            for layer in 0..LAYERS {
+                if at == 0 && has_own {
+                    list.each(layer, scored, |_| true, |document, part| add(parts, touched, document, part));
+                    continue;
                 }
-                if from_two {
-                    sum += segment.part(*b, its_rarity, scorer);
-                    two = &two[1..];
-                }
-                self.add(if from_one { a.number() } else { b.number() }, sum);
-            }
-            one.iter().for_each(|posting| self.add(posting.number(), segment.part(*posting, rarity, scorer)));
-            two.iter().for_each(|posting| self.add(posting.number(), segment.part(*posting, its_rarity, scorer)));
-            return;
-        }
-        for (member, rarity, postings) in &found.members {
-            for posting in *postings {
-                let part = segment.part(*posting, *rarity, scorer);
-                let [own, other] = &mut self.parts[posting.document()];
-                if *own == 0.0 && *other == 0.0 {
-                    self.touched.push(posting.number());
-                }
-                if member.is_synonym() {
-                    *other = other.max(part);
-                } else {
-                    *own += part;
-                }
+                list.each(
+                    layer,
+                    scored,
+                    |_| true,
+                    |document, part| {
+                        let most = &mut parts[usize::from(document)];
+                        if *most == 0.0 {
+                            touched.push(document);
+                        }
+                        *most = most.max(part);
+                    },
+                );
             }
         }
-        for document in std::mem::take(&mut self.touched) {
-            let [own, other] = std::mem::take(&mut self.parts[usize::from(document)]);
-            self.add(document, own.max(other));
+        for document in touched.drain(..) {
+            let part = std::mem::take(&mut parts[usize::from(document)]);
+            add(sums, met, document, part);
         }
-    }
-
-    fn add(&mut self, document: u16, part: f32) {
-        let sum = &mut self.sums[usize::from(document)];
-        if *sum == 0.0 {
-            self.met.push(document);
-        }
-        *sum += part;
-    }
-
-    /// The same for the documents met so far alone.
-    fn look_up(&mut self, segment: &Segment, found: &Found<'_>, scorer: &Scorer<'_>) {
-        for document in &self.met {
-            self.sums[usize::from(*document)] += part_of(segment, found, *document, scorer);
-        }
-    }
-
-    /// The sum of the last of the best `limit` documents that are wanted; 0 where fewer reach `bar`.
-    fn last_place(&self, limit: usize, bar: f32, is_wanted: &dyn Fn(u16) -> bool) -> f32 {
-        if limit == 0 || self.met.len() < limit {
-            return 0.0;
-        }
-        let sums = self.met.iter().map(|document| (self.sums[usize::from(*document)], *document));
-        let mut best: Vec<(f32, u16)> = sums.filter(|(sum, _)| *sum >= bar).collect();
-        let looked_at = limit.saturating_add(SPARE);
-        if best.len() > looked_at {
-            best.select_nth_unstable_by(looked_at, |a, b| b.0.total_cmp(&a.0));
-            best.truncate(looked_at);
-        }
-        best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-        best.into_iter().filter(|(_, document)| is_wanted(*document)).nth(limit - 1).map_or(0.0, |(sum, _)| sum)
     }
 }
 
-/// Every concept of the question, in its order.
-fn found<'a>(segment: &Segment, postings: &[Listed<'a>], scorer: &Scorer<'_>) -> Vec<Found<'a>> {
-    let query = scorer.query();
-    let concept = |range: std::ops::Range<usize>| {
-        let members = query.members()[range.clone()].iter().zip(&scorer.rarities()[range]);
-        let members = members.map(|(member, &rarity)| (*member, rarity, postings[usize::from(member.term)]));
-        let members: Vec<_> = members.filter(|(_, _, found)| !found.postings.is_empty()).collect();
-        let (mut own, mut other) = (0.0, 0.0_f32);
-        for (member, rarity, found) in &members {
-            let at_most = segment.part_at_most(found.most, *rarity, scorer);
-            if member.is_synonym() {
-                other = other.max(at_most);
-            } else {
-                own += at_most;
-            }
-        }
-        let members = members.into_iter().map(|(member, rarity, found)| (member, rarity, found.postings)).collect();
-        Found { members, at_most: own.max(other) }
-    };
-    query.concepts().map(concept).collect()
-}
-
-/// What a concept brings one document, as [`Scorer::score`] counts it.
-fn part_of(segment: &Segment, found: &Found<'_>, document: u16, scorer: &Scorer<'_>) -> f32 {
-    let (mut own, mut other) = (0.0, 0.0_f32);
-    for (member, rarity, postings) in &found.members {
-        let Ok(at) = postings.binary_search_by_key(&document, |posting| posting.number()) else { continue };
-        let part = segment.part(postings[at], *rarity, scorer);
-        if member.is_synonym() {
-            other = other.max(part);
-        } else {
-            own += part;
-        }
+fn add(sums: &mut [f32], met: &mut Vec<u16>, document: u16, part: f32) {
+    let sum = &mut sums[usize::from(document)];
+    if *sum == 0.0 {
+        met.push(document);
     }
-    own.max(other)
+    *sum += part;
 }
 
 /// A document's score, bit for bit.
-fn exact(segment: &Segment, found: &[Found<'_>], document: u16, scorer: &Scorer<'_>) -> f32 {
-    found.iter().fold(0.0, |sum, found| sum + part_of(segment, found, document, scorer))
+pub(super) fn exact(segment: &Segment, looked_up: &LookedUp, document: u16, scorer: &Scorer<'_>) -> f32 {
+    scorer.score_by(segment.length(document), |term| {
+        let listed = segment.sought(scorer.query(), looked_up, term);
+        listed.map_or(0, |(listed, place)| u16::from(listed.weight(document, place)))
+    })
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::family::{Family, Sought};
 use super::synonyms::others;
 use super::terms::{STEM_MARK, Terms, counted, push_terms};
 use super::words::each_word;
@@ -30,6 +31,10 @@ const SYNONYM: f32 = 0.8;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Query {
     terms: Box<[Box<str>]>,
+    /// The families of its terms, distinct, by hash and stem.
+    families: Box<[(u32, Box<str>)]>,
+    /// The family of each term.
+    family_of: Box<[u16]>,
     /// Concept by concept.
     members: Box<[Member]>,
     /// Where each concept ends among the members; it starts where the one before ends.
@@ -128,7 +133,39 @@ impl Query {
             members.extend(concept.others.iter().map(|term| other(term)));
             ends.push(members.len() as u16);
         }
-        Self { terms, members: members.into(), ends: ends.into() }
+        let mut room = String::new();
+        let mut placed: Vec<(u32, Box<str>, u16)> = Vec::with_capacity(terms.len());
+        for (term, at) in terms.iter().zip(0u16..) {
+            let family = Sought::of(term, &mut room).family;
+            placed.push((family.hash, family.stem.into(), at));
+        }
+        placed.sort_unstable();
+        let mut families: Vec<(u32, Box<str>)> = Vec::with_capacity(placed.len());
+        let mut family_of: Box<[u16]> = vec![0; terms.len()].into();
+        for (hash, stem, at) in placed {
+            if families.last().is_none_or(|last| last.0 != hash || last.1 != stem) {
+                families.push((hash, stem));
+            }
+            family_of[usize::from(at)] = (families.len() - 1) as u16;
+        }
+        Self { terms, families: families.into(), family_of, members: members.into(), ends: ends.into() }
+    }
+
+    /// The families of its terms.
+    pub(super) fn families(&self) -> impl ExactSizeIterator<Item = Family<'_>> {
+        self.families.iter().map(|(hash, stem)| Family { hash: *hash, stem })
+    }
+
+    /// The number of a term's family.
+    pub(super) fn family_of(&self, term: usize) -> usize {
+        usize::from(self.family_of[term])
+    }
+
+    /// A term as it is sought.
+    pub(super) fn sought(&self, term: usize) -> Sought<'_> {
+        let (hash, stem) = &self.families[self.family_of(term)];
+        let text = &*self.terms[term];
+        Sought { family: Family { hash: *hash, stem }, word: (!text.starts_with(STEM_MARK)).then_some(text) }
     }
 
     /// The terms, sorted; what [`Stats::document_frequency`] is parallel to.
@@ -147,9 +184,9 @@ impl Query {
     }
 
     /// The concepts: of each, where its members are.
-    pub(super) fn concepts(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(self.ends.iter().copied()).map(|(start, end)| usize::from(start)..usize::from(end))
+    pub(super) fn concepts(&self) -> impl ExactSizeIterator<Item = std::ops::Range<usize>> {
+        let start = |at: usize| at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.ends.iter().enumerate().map(move |(at, end)| usize::from(start(at))..usize::from(*end))
     }
 
     /// How much of a stem it says: all of its own, half of one that may stand for another.
@@ -196,8 +233,8 @@ impl Stats {
     pub fn count(&mut self, query: &Query, terms: &Terms) {
         self.documents += 1;
         self.total_length += counted(terms.length());
-        for (count, term) in self.document_frequency.iter_mut().zip(query.terms()) {
-            *count += u64::from(terms.weight(term) > 0);
+        for (count, term) in self.document_frequency.iter_mut().zip(0..query.terms.len()) {
+            *count += u64::from(terms.weight(query.sought(term)) > 0);
         }
     }
 
@@ -252,12 +289,17 @@ impl<'q> Scorer<'q> {
 
     /// How well the document answers; 0 exactly where no term of the query occurs.
     pub fn score(&self, terms: &Terms) -> f32 {
-        self.each_part(terms).fold(0.0, |sum, part| sum + part)
+        self.score_by(terms.length(), |term| terms.weight(self.query.sought(term)))
+    }
+
+    /// The same of a document of which the length is known, and the weight of each of the query's terms.
+    pub(super) fn score_by(&self, length: u32, weight: impl Fn(usize) -> u16) -> f32 {
+        self.each_part(length, weight).fold(0.0, |sum, part| sum + part)
     }
 
     /// What each concept adds to the score of a document, in order; 0 where it has none of its words. The score is their sum.
     pub fn parts(&self, terms: &Terms) -> Box<[f32]> {
-        self.each_part(terms).collect()
+        self.each_part(terms.length(), |term| terms.weight(self.query.sought(term))).collect()
     }
 
     /// What each concept can bring at most.
@@ -269,12 +311,12 @@ impl<'q> Scorer<'q> {
         self.query.concepts().map(worth).collect()
     }
 
-    fn each_part(&self, terms: &Terms) -> impl Iterator<Item = f32> {
-        let saturation = self.saturation(terms.length());
+    fn each_part(&self, length: u32, weight: impl Fn(usize) -> u16) -> impl Iterator<Item = f32> {
+        let saturation = self.saturation(length);
         self.query.concepts().map(move |members| {
             let (mut own, mut other) = (0.0, 0.0_f32);
             for (member, &rarity) in self.query.members[members.clone()].iter().zip(&self.rarities[members]) {
-                let weight = terms.weight(&self.query.terms[usize::from(member.term)]);
+                let weight = weight(usize::from(member.term));
                 if weight > 0 {
                     let part = part(rarity, weight, saturation);
                     if member.is_synonym() {

@@ -1,15 +1,17 @@
 //! The index as readers see it: immutable, shared, searched by many threads at once without a lock.
 //!
-//! A snapshot holds references to segments and to the few documents not yet in one; it copies no postings. It never changes: a
-//! reader that holds one across several questions gets answers of one moment.
+//! A snapshot holds references to segments, the last of them of the few documents that wait to be sealed; it copies no postings. It never
+//! changes: a reader that holds one across several questions gets answers of one moment.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::DocId;
-use super::prune::Room;
+use super::prune::{Best, Room, exact};
+use super::removed::Removed;
 use super::score::{Query, Scorer, Stats};
-use super::segment::{Listed, Removed, Segment};
-use super::terms::{Terms, counted};
+use super::segment::{LookedUp, Segment};
+use super::terms::{STEM_MARK, counted};
 
 /// A segment and what was removed from it.
 #[derive(Debug, Clone)]
@@ -22,7 +24,6 @@ pub(super) struct Part {
 #[derive(Debug, Clone, Default)]
 pub struct IndexSnapshot {
     pub(super) parts: Vec<Part>,
-    pub(super) tail: Vec<(DocId, Arc<Terms>)>,
     pub(super) documents: usize,
     pub(super) total_length: u64,
 }
@@ -45,16 +46,21 @@ impl IndexSnapshot {
 
     /// Every term at least once. Those of removed documents may be among them until their segment is merged.
     pub(super) fn each_term(&self, mut each: impl FnMut(&str)) {
+        let mut marked = String::from(STEM_MARK);
         for part in &self.parts {
-            part.segment.each_term(&mut each);
+            part.segment.each_term(|term, is_stem| {
+                if is_stem {
+                    marked.truncate(STEM_MARK.len_utf8());
+                    marked.push_str(term);
+                }
+                each(if is_stem { &marked } else { term });
+            });
         }
-        self.tail.iter().flat_map(|(_, terms)| terms.iter()).for_each(|(term, _)| each(term));
     }
 
     /// No fewer terms than there are.
     pub(super) fn terms_at_most(&self) -> usize {
-        let tail = self.tail.iter().map(|(_, terms)| terms.len()).sum::<usize>();
-        self.parts.iter().map(|part| part.segment.terms()).sum::<usize>() + tail
+        self.parts.iter().map(|part| part.segment.terms_at_most()).sum()
     }
 
     /// This collection's statistics of the query's terms; exact, removed documents are counted nowhere.
@@ -74,12 +80,11 @@ impl IndexSnapshot {
                 stats.documents += u64::from(passes);
                 stats.total_length += if passes { counted(part.segment.length(document)) } else { 0 };
             }
-            for (count, postings) in stats.document_frequency.iter_mut().zip(part.segment.look_up(query)) {
-                *count += postings.postings.iter().filter(|posting| passes[posting.document()]).count() as u64;
+            let looked_up = part.segment.look_up(query);
+            for (term, count) in stats.document_frequency.iter_mut().enumerate() {
+                let listed = part.segment.sought(query, &looked_up, term);
+                *count += listed.map_or(0, |(listed, place)| listed.count(place, |at| passes[usize::from(at)]));
             }
-        }
-        for (_, terms) in self.tail.iter().filter(|(id, _)| filter(*id)) {
-            stats.count(query, terms);
         }
         stats
     }
@@ -105,99 +110,59 @@ impl IndexSnapshot {
         self.rank(&Scorer::new(query, stats), &self.look_up(query), limit, filter)
     }
 
-    /// The postings of every part, which both statistics and ranking read.
-    fn look_up(&self, query: &Query) -> Vec<Vec<Listed<'_>>> {
+    /// What every part has of the query, which both statistics and ranking read.
+    fn look_up(&self, query: &Query) -> Vec<LookedUp> {
         self.parts.iter().map(|part| part.segment.look_up(query)).collect()
     }
 
-    fn stats_of(&self, query: &Query, postings: &[Vec<Listed<'_>>]) -> Stats {
-        let frequency = |at: usize| {
-            let sealed =
-                self.parts.iter().zip(postings).map(|(part, postings)| part.removed.count_live(postings[at].postings));
-            let tail = self.tail.iter().filter(|(_, terms)| terms.weight(&query.terms()[at]) > 0).count() as u64;
-            sealed.sum::<u64>() + tail
+    fn stats_of(&self, query: &Query, looked_up: &[LookedUp]) -> Stats {
+        let in_part = |term: usize, part: &Part, looked_up: &LookedUp| {
+            if part.removed.count() == 0 {
+                return part.segment.count(query, looked_up, term);
+            }
+            let listed = part.segment.sought(query, looked_up, term);
+            listed.map_or(0, |(listed, place)| listed.count(place, |document| !part.removed.contains(document)))
         };
+        let of_term =
+            |term| self.parts.iter().zip(looked_up).map(|(part, looked_up)| in_part(term, part, looked_up)).sum();
         Stats {
             documents: self.documents as u64,
             total_length: self.total_length,
-            document_frequency: (0..query.terms().len()).map(frequency).collect(),
+            document_frequency: (0..query.terms().len()).map(of_term).collect(),
         }
     }
 
     fn rank(
         &self,
         scorer: &Scorer<'_>,
-        postings: &[Vec<Listed<'_>>],
+        looked_up: &[LookedUp],
         limit: usize,
         filter: &dyn Fn(DocId) -> bool,
     ) -> Vec<(DocId, f32)> {
+        if limit == 0 {
+            return Vec::new();
+        }
+        // The largest first: the more documents were looked at, the fewer of the others come near the best.
+        let mut order: Vec<usize> = (0..self.parts.len()).collect();
+        order.sort_by_key(|part| Reverse(self.parts[*part].segment.len()));
+        let largest = order.first().map_or(0, |part| self.parts[*part].segment.len());
         let mut best = Best::new(limit);
-        let largest = self.parts.iter().map(|part| part.segment.len()).max().unwrap_or(0);
         Room::lend(largest, |room| {
-            for (part, postings) in self.parts.iter().zip(postings) {
+            for &number in &order {
+                let part = &self.parts[number];
                 let is_wanted = |document| !part.removed.contains(document) && filter(part.segment.id(document));
-                room.search((&part.segment, postings), scorer, (limit, best.bar), &is_wanted, |document, score| {
-                    if best.wants(score) {
-                        best.push(part.segment.id(document), score);
-                    }
-                });
-                best.raise_bar();
+                room.search((number, &part.segment), &looked_up[number], scorer, &mut best, &is_wanted);
             }
         });
-        for (id, terms) in &self.tail {
-            let score = scorer.score(terms);
-            if best.wants(score) && filter(*id) {
-                best.push(*id, score);
-            }
+        let scored = best.into_found().map(|(number, document)| {
+            let segment = &self.parts[number].segment;
+            (segment.id(document), exact(segment, &looked_up[number], document, scorer))
+        });
+        let mut scored: Vec<(DocId, f32)> = scored.filter(|found| found.1 > 0.0).collect();
+        scored.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        if let Some(&(_, last)) = scored.get(limit - 1) {
+            scored.retain(|found| found.1 >= last);
         }
-        best.into_sorted()
-    }
-}
-
-/// The best so far, and everything that ties with the last of them.
-struct Best {
-    limit: usize,
-    /// Scores below are of no interest; rises as better ones come in.
-    bar: f32,
-    found: Vec<(DocId, f32)>,
-    /// How many to collect before looking for a higher bar.
-    full: usize,
-}
-
-impl Best {
-    fn new(limit: usize) -> Self {
-        Self { limit, bar: 0.0, found: Vec::new(), full: Self::room(limit) }
-    }
-
-    /// Twice what must be kept, so that raising the bar costs each candidate a constant.
-    fn room(kept: usize) -> usize {
-        kept.saturating_mul(2).saturating_add(64)
-    }
-
-    fn wants(&self, score: f32) -> bool {
-        score > 0.0 && score >= self.bar && self.limit > 0
-    }
-
-    fn push(&mut self, id: DocId, score: f32) {
-        self.found.push((id, score));
-        if self.found.len() >= self.full {
-            self.raise_bar();
-        }
-    }
-
-    fn raise_bar(&mut self) {
-        if self.found.len() > self.limit && self.limit > 0 {
-            let (_, last, _) = self.found.select_nth_unstable_by(self.limit - 1, |a, b| b.1.total_cmp(&a.1));
-            self.bar = last.1;
-            let bar = self.bar;
-            self.found.retain(|&(_, score)| score >= bar);
-        }
-        self.full = Self::room(self.found.len());
-    }
-
-    fn into_sorted(mut self) -> Vec<(DocId, f32)> {
-        self.raise_bar();
-        self.found.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        self.found
+        scored
     }
 }

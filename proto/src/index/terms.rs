@@ -1,9 +1,10 @@
 //! What is kept of a tool's text: its distinct terms with their weights, computed once when the tool arrives.
 //!
 //! A term is a word as written, or a word's stem (marked `~`, so the two never mix). The weight of a term adds up over the
-//! fields it occurs in. It is not a copy of the definition: what cannot be searched is not in it.
+//! fields it occurs in. Terms are kept by stem, for they are sought so. It is not a copy of the definition: what cannot be searched is not in it.
 //! The same definition always gives the same `Terms`, on every node; that is what makes scores of two nodes comparable.
 
+use super::family::{Family, Sought};
 use super::stem::push_stem;
 use super::words::{WORD_BYTES_MAX, Word, each_word, is_same, prefix, sort_by_word};
 use crate::json::Json;
@@ -112,20 +113,56 @@ pub enum DefinitionError {
     NotAnObject,
 }
 
-/// The distinct terms of one document, sorted, with weights and the document's length.
+/// The distinct terms of one document with their weights, and the document's length.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Terms {
-    /// All terms, one after the other.
+    /// Stems and words, one after the other; a word that is its own stem is not repeated.
     text: Box<str>,
+    /// Family by family: the stem first, then its words in order.
     entries: Box<[Entry]>,
+    /// How many have a weight.
+    count: usize,
     length: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
+    /// Of its stem.
+    hash: u32,
     /// Where the term ends in the text; it starts where the one before ends.
     end: u32,
-    weight: u16,
+    /// 0 for the stem of words that are only whole runs or pairs, and where there was no room for it.
+    weight: u8,
+    is_stem: bool,
+}
+
+/// A stem of a document and the words it has of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held<'a> {
+    terms: &'a Terms,
+    /// The place of its stem among the entries.
+    at: usize,
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn family(self) -> Family<'a> {
+        Family { hash: self.terms.entries[self.at].hash, stem: self.terms.term(self.at) }
+    }
+
+    /// The stem's own weight, 0 where the document has words of it only as whole runs or pairs.
+    pub(super) fn weight(self) -> u8 {
+        self.terms.entries[self.at].weight
+    }
+
+    /// Its words and their weights, at least one, none of them 0.
+    pub(super) fn words(self) -> impl Iterator<Item = (&'a str, u8)> {
+        let words = self.terms.entries[self.at + 1..].iter().take_while(|entry| !entry.is_stem);
+        let stem = self.terms.term(self.at);
+        words.zip(self.at + 1..).map(move |(entry, at)| {
+            let word = self.terms.term(at);
+            (if word.is_empty() { stem } else { word }, entry.weight)
+        })
+    }
 }
 
 impl Terms {
@@ -176,36 +213,40 @@ impl Terms {
 
     /// The number of distinct terms.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.count
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.count == 0
     }
 
     /// The weight of a term, 0 where the document does not have it.
-    pub(super) fn weight(&self, term: &str) -> u16 {
-        let (mut low, mut high) = (0, self.entries.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            match self.term(middle).cmp(term) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return self.entries[middle].weight,
-            }
-        }
-        0
+    pub(super) fn weight(&self, sought: Sought<'_>) -> u16 {
+        let Some(held) = self.find(sought.family) else { return 0 };
+        let weight = match sought.word {
+            None => held.weight(),
+            Some(word) => held.words().find(|held| held.0 == word).map_or(0, |held| held.1),
+        };
+        u16::from(weight)
     }
 
-    /// All terms in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u16)> {
-        (0..self.entries.len()).map(|at| self.at(at))
+    /// Its families in order, and where their stems are among the entries: below twice [`DOCUMENT_TERMS_MAX`].
+    pub(super) fn families(&self) -> impl Iterator<Item = (u16, Family<'_>)> {
+        let stems = (0u16..).zip(&self.entries).filter(|(_, entry)| entry.is_stem);
+        stems.map(|(at, _)| (at, self.held(at).family()))
     }
 
-    /// The term at this place of the order, and its weight.
-    pub(super) fn at(&self, at: usize) -> (&str, u16) {
-        (self.term(at), self.entries[at].weight)
+    /// The family of that place.
+    pub(super) const fn held(&self, at: u16) -> Held<'_> {
+        Held { terms: self, at: at as usize }
+    }
+
+    fn find(&self, family: Family<'_>) -> Option<Held<'_>> {
+        let first = self.entries.partition_point(|entry| entry.hash < family.hash);
+        let same = self.entries[first..].iter().take_while(|entry| entry.hash == family.hash);
+        let mut stems = same.zip(first..).filter(|(entry, _)| entry.is_stem).map(|(_, at)| at);
+        stems.find(|at| self.term(*at) == family.stem).map(|at| Held { terms: self, at })
     }
 
     fn term(&self, at: usize) -> &str {
@@ -214,7 +255,8 @@ impl Terms {
     }
 }
 
-/// All occurrences, in the order they are read, and later sorted: cheaper than a map that grows by one term at a time.
+/// All occurrences of words, in the order they are read, and later sorted: cheaper than a map that grows by one word at a time, and
+/// nobody can make it dear.
 struct Collected {
     text: String,
     occurrences: Vec<Occurrence>,
@@ -224,21 +266,54 @@ struct Collected {
 
 #[derive(Clone, Copy)]
 struct Occurrence {
-    /// The first sixteen bytes, which nearly always tell two terms apart.
+    /// The first sixteen bytes, which nearly always tell two words apart.
     prefix: u128,
     start: u32,
-    end: u32,
+    /// At most [`WORD_BYTES_MAX`].
+    bytes: u8,
+    /// Whether its stem counts too.
+    has_stem: bool,
     weight: u16,
     /// What it adds to the document's length.
     length: u32,
 }
 
+/// A term of a document while its terms are put together.
+#[derive(Clone, Copy, Default)]
+struct Summed {
+    weight: u16,
+    length: u32,
+    /// Where it occurs first, in the order of reading, a stem after its word; nothing where it does not.
+    first: Option<(u32, bool)>,
+}
+
+impl Summed {
+    fn add(&mut self, other: Self) {
+        self.weight = self.weight.saturating_add(other.weight);
+        self.length = self.length.saturating_add(other.length);
+        self.first = match (self.first, other.first) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+/// A distinct word, and what it adds to its stem.
+struct Read {
+    hash: u32,
+    word: (u32, u8),
+    /// Where its stem lies.
+    stem: (u32, u8),
+    own: Summed,
+    to_stem: Summed,
+}
+
 impl Collected {
-    /// Room for the terms of so many bytes of text: words of five letters, each with its stem.
+    /// Room for so many bytes of text in words of five letters.
     fn with_room(bytes: usize) -> Self {
         Self {
-            text: String::with_capacity(2 * bytes),
-            occurrences: Vec::with_capacity(bytes / 3),
+            text: String::with_capacity(bytes + bytes / 4),
+            occurrences: Vec::with_capacity(bytes / 6),
             lower: String::with_capacity(WORD_BYTES_MAX),
         }
     }
@@ -257,43 +332,111 @@ impl Collected {
         each_word(text, &mut self.lower, |word| {
             let is_stop = word.is_stop();
             if stop_words || !is_stop {
-                let length = if is_stop { 0 } else { u32::from(weight) };
-                push_terms(word, &mut self.text, |term, start| {
+                let (Word::Plain(text) | Word::Whole(text) | Word::Piece(text)) = word;
+                self.occurrences.push(Occurrence {
+                    prefix: prefix(text),
                     // A record is far below 4 GiB, and so is its text.
-                    let (start, end) = (start as u32, (start + term.len()) as u32);
-                    self.occurrences.push(Occurrence { prefix: prefix(term), start, end, weight, length });
+                    start: self.text.len() as u32,
+                    bytes: text.len() as u8,
+                    has_stem: matches!(word, Word::Plain(_)),
+                    weight,
+                    length: if is_stop { 0 } else { u32::from(weight) },
                 });
+                self.text.push_str(text);
             }
         });
     }
 
     fn finish(self) -> Terms {
-        let Self { text, occurrences: mut terms, .. } = self;
-        let text_of = |occurrence: &Occurrence| &text[occurrence.start as usize..occurrence.end as usize];
-        sort_by_word(&mut terms, |term| term.prefix, text_of);
-        terms.dedup_by(|again, first| {
-            let same = is_same(again.prefix, first.prefix, || [text_of(again), text_of(first)]);
-            if same {
-                first.weight = first.weight.saturating_add(again.weight);
-                first.length = first.length.saturating_add(again.length);
+        let Self { mut text, mut occurrences, .. } = self;
+        sort_by_word(&mut occurrences, |one| one.prefix, |one| slice(&text, (one.start, one.bytes)));
+        let mut words: Vec<Read> = Vec::with_capacity(occurrences.len());
+        let runs = occurrences
+            .chunk_by(|a, b| is_same(a.prefix, b.prefix, || [a, b].map(|one| slice(&text, (one.start, one.bytes)))));
+        for run in runs {
+            let mut read = Read {
+                hash: 0,
+                word: (run[0].start, run[0].bytes),
+                stem: (0, 0),
+                own: Summed::default(),
+                to_stem: Summed::default(),
+            };
+            for one in run {
+                let of = |is_stem| Summed { weight: one.weight, length: one.length, first: Some((one.start, is_stem)) };
+                read.own.add(of(false));
+                if one.has_stem {
+                    read.to_stem.add(of(true));
+                }
             }
-            same
-        });
-        if terms.len() > DOCUMENT_TERMS_MAX {
-            terms.sort_unstable_by_key(|term| term.start);
-            terms.truncate(DOCUMENT_TERMS_MAX);
-            sort_by_word(&mut terms, |term| term.prefix, text_of);
+            words.push(read);
         }
-        let mut kept = String::with_capacity(terms.iter().map(|term| text_of(term).len()).sum());
-        let entries = terms.iter().map(|term| {
-            kept.push_str(text_of(term));
-            // At most DOCUMENT_TERMS_MAX terms of 65 bytes: far below u32::MAX.
-            Entry { end: kept.len() as u32, weight: term.weight.min(TERM_WEIGHT_MAX) }
-        });
-        let entries = entries.collect();
-        let length = terms.iter().fold(0_u32, |sum, term| sum.saturating_add(term.length));
-        Terms { text: kept.into(), entries, length }
+        let mut stem = String::with_capacity(WORD_BYTES_MAX);
+        for read in &mut words {
+            stem.clear();
+            push_stem(slice(&text, read.word), &mut stem);
+            let family = Family::of(&stem);
+            read.hash = family.hash;
+            read.stem = if slice(&text, read.word) == stem {
+                read.word
+            } else {
+                text.push_str(&stem);
+                ((text.len() - stem.len()) as u32, stem.len() as u8)
+            };
+        }
+        // Words stay in order.
+        words.sort_by(|a, b| a.hash.cmp(&b.hash).then_with(|| slice(&text, a.stem).cmp(slice(&text, b.stem))));
+        put_together(&text, &words)
     }
+}
+
+fn slice(text: &str, (start, bytes): (u32, u8)) -> &str {
+    &text[start as usize..start as usize + usize::from(bytes)]
+}
+
+/// The terms of distinct words that stand family by family.
+fn put_together(text: &str, words: &[Read]) -> Terms {
+    let is_family = |a: &Read, b: &Read| a.hash == b.hash && slice(text, a.stem) == slice(text, b.stem);
+    let stem_of = |family: &[Read]| {
+        let mut stem = Summed::default();
+        family.iter().for_each(|word| stem.add(word.to_stem));
+        stem
+    };
+    let mut last = (u32::MAX, true);
+    if 2 * words.len() > DOCUMENT_TERMS_MAX {
+        let stems = words.chunk_by(is_family).map(stem_of);
+        let mut firsts: Vec<_> = words.iter().map(|word| word.own).chain(stems).filter_map(|term| term.first).collect();
+        if firsts.len() > DOCUMENT_TERMS_MAX {
+            last = *firsts.select_nth_unstable(DOCUMENT_TERMS_MAX - 1).1;
+        }
+    }
+    let is_kept = |term: &Summed| term.first.is_some_and(|first| first <= last);
+    let mut kept = String::with_capacity(words.iter().map(|word| usize::from(word.word.1)).sum());
+    let mut entries = Vec::with_capacity(2 * words.len());
+    let (mut count, mut length) = (0, 0_u32);
+    for family in words.chunk_by(is_family) {
+        let mut push = |term: &str, of: Summed, is_stem| {
+            let mut weight = 0;
+            if is_kept(&of) {
+                weight = of.weight.min(TERM_WEIGHT_MAX) as u8;
+                count += 1;
+                length = length.saturating_add(of.length);
+            }
+            kept.push_str(term);
+            // At most twice DOCUMENT_TERMS_MAX terms of 64 bytes: far below u32::MAX.
+            entries.push(Entry { hash: family[0].hash, end: kept.len() as u32, weight, is_stem });
+        };
+        let (stem, of_stem) = (slice(text, family[0].stem), stem_of(family));
+        // A stem never comes before its words.
+        if family.iter().all(|word| !is_kept(&word.own)) {
+            continue;
+        }
+        push(stem, of_stem, true);
+        for read in family.iter().filter(|word| is_kept(&word.own)) {
+            let word = slice(text, read.word);
+            push(if word == stem { "" } else { word }, read.own, false);
+        }
+    }
+    Terms { text: kept.into(), entries: entries.into(), count, length }
 }
 
 /// Appends the terms under which a word is indexed and sought, and says where each of them starts.

@@ -118,19 +118,21 @@ pub(super) const fn prefix(word: &str) -> u128 {
 }
 
 /// Eight bytes from there on, or what there is of them, as a number.
-const fn number(bytes: &[u8], from: usize) -> u64 {
-    if let Some((_, rest)) = bytes.split_at_checked(from) {
-        if let Some(eight) = rest.first_chunk() {
-            return u64::from_be_bytes(*eight);
-        }
-        let (mut number, mut at) = (0, 0);
-        while at < rest.len() {
-            number |= (rest[at] as u64) << (56 - 8 * at);
-            at += 1;
-        }
-        return number;
+pub(super) const fn number(bytes: &[u8], from: usize) -> u64 {
+    let Some((_, rest)) = bytes.split_at_checked(from) else { return 0 };
+    if let Some(eight) = rest.first_chunk() {
+        return u64::from_be_bytes(*eight);
     }
-    0
+    if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
+        // Four to seven: what both hold lies at the same place of both.
+        return (u32::from_be_bytes(*first) as u64) << 32 | (u32::from_be_bytes(*last) as u64) << (64 - 8 * rest.len());
+    }
+    let (mut number, mut at) = (0, 0);
+    while at < rest.len() {
+        number |= (rest[at] as u64) << (56 - 8 * at);
+        at += 1;
+    }
+    number
 }
 
 /// Whether a prefix holds the whole of its word. No word contains the byte 0.

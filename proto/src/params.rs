@@ -87,8 +87,11 @@ pub const QUARANTINE: Duration = Duration::from_secs(60);
 pub const QUARANTINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Peers whose forgeries are counted.
 pub const OFFENDERS_MAX: usize = 1024;
-/// A signed call is carried out so long before and after it was signed, by the clock of its home.
+/// A signed call is carried out for so long after it was signed, by the clock of its home.
 pub const CALL_AGE_MAX: Duration = Duration::from_secs(60);
+/// So far ahead of its home's clock a call may be signed. So a home that ran before refuses for as long after its start: what was
+/// signed until then it may have carried out and forgotten.
+pub const CALL_AHEAD_MAX: Duration = Duration::from_secs(10);
 /// Signed calls of that time that are remembered, so that none is carried out twice; one more is refused.
 pub const CALLS_REMEMBERED_MAX: usize = 128 * 1024;
 /// The same, of one author.

@@ -31,6 +31,7 @@ use aop_proto::error::{Kind, Problem};
 use aop_proto::params::{CALL_TIMEOUT, HOPS_MAX, PRIORITY};
 use aop_proto::record::{Hash, NodeId};
 use aop_proto::wire::message::{Call, Instance};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -104,7 +105,7 @@ pub struct Calls {
     turn: Arc<AtomicU64>,
     seed: u64,
     schemas: Schemas,
-    policies: Arc<Policies>,
+    policies: Arc<ArcSwap<Policies>>,
     endpoints: Endpoints,
     queues: Queues,
     ledgers: Ledgers,
@@ -168,11 +169,22 @@ impl Calls {
             // Only spreads choices out; no chance at all would do no harm.
             seed: getrandom::u64().unwrap_or_default(),
             schemas: Schemas::default(),
-            policies: Arc::new(policies),
+            policies: Arc::new(ArcSwap::from_pointee(policies)),
             endpoints: Endpoints::new(clock),
             queues: Queues::new(clock),
             ledgers,
         })
+    }
+
+    /// How tools are called from now on; what is under way goes on as it began.
+    pub fn set_policies(&self, policies: Policies) {
+        let policies = Arc::new(policies);
+        self.policies.store(policies.clone());
+        self.queues.resize(&policies);
+    }
+
+    fn policies(&self) -> Arc<Policies> {
+        self.policies.load_full()
     }
 
     /// Waits for calls under keys that run on without their callers.
@@ -215,7 +227,8 @@ impl Calls {
         self.handle.may_call(&request.caller, &hit)?;
         expect_definition(&hit, request.def_hash.as_deref())?;
         let checked = self.schemas.check(&hit.name, &hit.def_hash, &hit.definition, &request.arguments)?;
-        let policy = self.policies.of(&hit.name);
+        let policies = self.policies();
+        let policy = policies.of(&hit.name);
         let (_, least, most) = CALL_TIMEOUT;
         let timeout = request.timeout.unwrap_or(policy.timeout).clamp(least, most);
         let meant = Meant::of(&request)?;

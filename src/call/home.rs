@@ -58,7 +58,8 @@ impl Calls {
 
     async fn take_turn(&self, own: Own) -> Result<Bytes, Failure> {
         let Own { server, tool, caller, priority, mut call, .. } = own;
-        let (policy, came) = (self.policies.of(&tool), self.handle.clock().now().mono);
+        let (policies, came) = (self.policies(), self.handle.clock().now().mono);
+        let policy = policies.of(&tool);
         let place = self.queues.turn(&tool, &caller, priority, policy, call.timeout).await;
         let mut place = place.map_err(Failure::refused)?;
         call.timeout = call.timeout.saturating_sub(self.handle.clock().now().mono.saturating_sub(came));
@@ -154,7 +155,7 @@ impl Calls {
             caller: brought.caller.principal.to_string(),
             key: call.key.map(|key| {
                 let caller = brought.caller.principal.to_string();
-                Keyed::new(&key, zone, &caller, &arguments, self.policies.of(&call.name).may_repeat())
+                Keyed::new(&key, zone, &caller, &arguments, self.policies().of(&call.name).may_repeat())
             }),
             priority: priority_of(call.priority, zone == view.zone.as_str()),
             call: UpstreamCall { tool: own.body().original.to_owned(), arguments, extra, timeout, progress },

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aop_proto::call::Policy;
 use aop_proto::call::queue::{Entered, Queue, Ticket};
+use aop_proto::call::{Policies, Policy};
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::params::QUEUES_MAX;
 use serde_json::{Value, json};
@@ -146,6 +146,15 @@ impl Queues {
         });
         line.queue.pause(paused);
         line.pump();
+    }
+
+    /// From now on as many run and wait as these say.
+    pub(super) fn resize(&self, policies: &Policies) {
+        for (tool, line) in self.lock().iter_mut() {
+            let policy = policies.of(tool);
+            line.queue.resize(policy.workers, policy.queue);
+            line.pump();
+        }
     }
 
     /// Lets everybody go who waits; how many that were.
@@ -336,6 +345,19 @@ mod tests {
         second.set(queues.turn("u", "a", 5, &policy, LONG));
         assert!(third.await.is_ok());
         assert_eq!(queues.totals()[..2], [("running", 0), ("waiting", 0)]);
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_as_large_as_was_said_last() {
+        let (queues, policy) = one_at_a_time();
+        let _first = queues.turn("t", "a", 5, &policy, LONG).await.unwrap();
+        let second = queues.turn("t", "a", 5, &policy, LONG);
+        tokio::pin!(second);
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        queues.resize(&Policies::new(Policy { workers: 2, queue: 0, ..Policy::default() }, Vec::new()));
+        let _second = second.await.unwrap();
+        let full = queues.turn("t", "a", 5, &policy, LONG).await.err().unwrap();
+        assert_eq!((full.kind, queues.totals()[0]), (Kind::Busy, ("running", 2)));
     }
 
     #[tokio::test]

@@ -52,7 +52,7 @@ impl Calls {
                         .err()
                         .unwrap_or_else(|| Problem::new(Kind::NameNotFound, name)));
                 }
-                self.queues.pause(&name, act == QueueAct::Pause, self.policies.of(&name));
+                self.queues.pause(&name, act == QueueAct::Pause, self.policies().of(&name));
                 done["state"] = json!(if act == QueueAct::Pause { "paused" } else { "running" });
             }
             QueueAct::Clear => done["cleared"] = json!(self.queues.clear(&name)?),
@@ -102,7 +102,8 @@ impl Calls {
 
     /// `calls` of a tool's card: whether its calls may be repeated from here, and how its instances fared with those made from here.
     pub fn about(&self, caller: &Caller, hit: &Hit) -> Value {
-        let policy = self.policies.of(&hit.name);
+        let policies = self.policies();
+        let policy = policies.of(&hit.name);
         let service = format!("{}.{}", hit.server, hit.zone);
         let mut endpoints = self.endpoints.to_json(self.handle.sight(caller).is_none());
         endpoints.retain(|one| one["service"] == service.as_str());

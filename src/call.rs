@@ -23,7 +23,7 @@ mod stats;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aop_proto::access::{Action, Caller};
 use aop_proto::call::{Ended, Failed, Plan, Policies, Policy, Step, Verdict};
@@ -35,6 +35,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::arguments::{Checked, Schemas};
 use self::endpoints::{Attempt, Endpoints};
@@ -151,8 +152,7 @@ struct Asked<'a> {
     /// As it travels.
     key: Option<Hash>,
     priority: u8,
-    started: Instant,
-    timeout: Duration,
+    deadline: Instant,
 }
 
 impl Calls {
@@ -203,16 +203,23 @@ impl Calls {
     /// What went wrong and whether a retry can help. After `CallTimedOut` and `UpstreamFailed` the call may have run.
     pub async fn call(&self, request: CallRequest) -> Result<CallOutcome, Problem> {
         let started = Instant::now();
-        let mut noted = Noted::begin(&self.handle, &request.caller.principal, &request.name).await;
+        let outcome = self.call_noted(request, started).await;
+        let ended = outcome.as_ref().map(|outcome| &*outcome.result).map_err(|problem| problem.kind);
+        self.handle.metrics_registry().called(ended, started.elapsed());
+        outcome
+    }
+
+    async fn call_noted(&self, request: CallRequest, started: Instant) -> Result<CallOutcome, Problem> {
+        let found_by = started + time_for(&request, self.policies().usual.timeout)?;
+        let begin = Noted::begin(&self.handle, &request.caller.principal, &request.name);
+        let mut noted = timeout_at(found_by, begin).await.map_err(|_| not_found_in_time(&request.name))?;
         let is_call = !request.dry_run;
-        let outcome = self.try_call(request, started, &mut noted).await;
+        let outcome = self.try_call(request, started, found_by, &mut noted).await;
         if is_call {
             noted.end(outcome.as_ref().map(|outcome| &*outcome.served_by).map_err(|problem| problem.kind));
         } else {
             noted.forget();
         }
-        let ended = outcome.as_ref().map(|outcome| &*outcome.result).map_err(|problem| problem.kind);
-        self.handle.metrics_registry().called(ended, started.elapsed());
         outcome
     }
 
@@ -220,17 +227,18 @@ impl Calls {
         &self,
         request: CallRequest,
         started: Instant,
+        found_by: Instant,
         noted: &mut Noted,
     ) -> Result<CallOutcome, Problem> {
-        let hit = self.handle.find(&request.caller, &request.name, Action::Call).await?;
+        let find = self.handle.find(&request.caller, &request.name, Action::Call);
+        let hit = timeout_at(found_by, find).await.map_err(|_| not_found_in_time(&request.name))??;
         noted.found(&hit.name, &hit.zone, &hit.def_hash);
         self.handle.may_call(&request.caller, &hit)?;
         expect_definition(&hit, request.def_hash.as_deref())?;
         let checked = self.schemas.check(&hit.name, &hit.def_hash, &hit.definition, &request.arguments)?;
         let policies = self.policies();
         let policy = policies.of(&hit.name);
-        let (_, least, most) = CALL_TIMEOUT;
-        let timeout = request.timeout.unwrap_or(policy.timeout).clamp(least, most);
+        let deadline = started + time_for(&request, policy.timeout)?;
         let meant = Meant::of(&request)?;
         let who = request.caller.principal.to_string();
         let key = meant.key.map(|key| keyed::key_of(&who, &hit.name, &key)).transpose()?;
@@ -238,7 +246,7 @@ impl Calls {
         if request.dry_run {
             return Ok(outcome(Bytes::from_static(b"null"), String::new(), 0));
         }
-        let asked = Asked { hit: &hit, request: &request, policy, key, priority: meant.priority, started, timeout };
+        let asked = Asked { hit: &hit, request: &request, policy, key, priority: meant.priority, deadline };
         let served = self.carry_out(&asked).await?;
         Ok(outcome(served.result, served.by.to_string(), served.hops))
     }
@@ -248,8 +256,7 @@ impl Calls {
         let (clock, here, policy) = (self.handle.clock(), self.handle.view().node, asked.policy);
         let service = format!("{}.{}", asked.hit.server, asked.hit.zone);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let left = asked.timeout.saturating_sub(asked.started.elapsed());
-        let deadline = clock.now().mono + left;
+        let deadline = clock.now().mono + asked.deadline.saturating_duration_since(Instant::now());
         let mut plan = Plan::new(&asked.hit.instances, policy.clone(), asked.key, turn, deadline);
         self.endpoints.called(&service, policy);
         let mut last = None;
@@ -298,16 +305,16 @@ impl Calls {
 
     async fn attempt(&self, asked: &Asked<'_>, instance: &Instance) -> Result<Served, Failure> {
         let (hit, request) = (asked.hit, asked.request);
-        let left = asked.timeout.saturating_sub(asked.started.elapsed());
         if instance.node == self.handle.view().node {
             let call = UpstreamCall {
                 tool: hit.original.clone(),
                 arguments: request.arguments.clone(),
                 extra: request.extra.clone(),
-                timeout: left,
+                timeout: asked.deadline.saturating_duration_since(Instant::now()),
                 progress: request.progress.clone(),
             };
             let own = Own {
+                deadline: asked.deadline,
                 server: hit.server.clone(),
                 tool: hit.name.clone(),
                 caller: request.caller.principal.to_string(),
@@ -327,7 +334,8 @@ impl Calls {
             def_hash: parse_hash(&hit.def_hash),
             arguments: request.arguments.to_vec(),
             extra: request.extra.iter().map(|(key, bytes)| (key.clone(), bytes.to_vec())).collect(),
-            deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+            // Said when it is sent: until then time goes by.
+            deadline_ms: 0,
             hops: HOPS_MAX,
             progress: request.progress.is_some(),
             key: asked.key,
@@ -335,8 +343,9 @@ impl Calls {
             afar: false,
             author: None,
         };
-        let call = self.handle.sign(call).await.map_err(Failure::refused)?;
-        self.call_there(call, &instance.address, request.progress.clone()).await
+        let signed = timeout_at(asked.deadline, self.handle.sign(call)).await;
+        let call = signed.map_err(|_| late(&hit.name))?.map_err(Failure::refused)?;
+        self.call_there(call, &instance.address, request.progress.clone(), asked.deadline).await
     }
 }
 
@@ -413,6 +422,30 @@ fn changed(name: &str) -> Problem {
         .hint(format!("aop show {name} --schema"))
 }
 
+/// The time for everything that `request` is about, where it says none so much as is usual.
+///
+/// # Errors
+/// `Usage`: it has no time at all.
+fn time_for(request: &CallRequest, usual: Duration) -> Result<Duration, Problem> {
+    let (_, least, most) = CALL_TIMEOUT;
+    if request.timeout.is_some_and(|time| time < least) {
+        let message = format!("a call has {least:?} to {most:?}, and this one was given none");
+        return Err(Problem::new(Kind::Usage, message).hint("aop call --timeout 30s …"));
+    }
+    Ok(request.timeout.unwrap_or(usual).clamp(least, most))
+}
+
+fn not_found_in_time(name: &str) -> Problem {
+    let message = format!("the time of the call was over before `{name}` was found; nothing was sent");
+    Problem::new(Kind::TimedOut, message).hint("aop call --timeout 2m …")
+}
+
+/// The time was over before the call was sent.
+fn late(name: &str) -> Failure {
+    let message = format!("the time of the call was over before `{name}` was sent anything");
+    Failure::refused(Problem::new(Kind::CallTimedOut, message).hint("aop call --timeout 2m …"))
+}
+
 fn parse_hash(text: &str) -> Option<[u8; 32]> {
     let hex = text.strip_prefix("sha256:")?;
     let mut hash = [0; 32];
@@ -427,6 +460,7 @@ fn ending(hit: &Hit, ended: Ended, last: Option<Problem>, why: impl Fn() -> Opti
     let name = &hit.name;
     let nodes = || hit.instances.iter().map(|one| one.node.to_string()).collect::<Vec<_>>().join(", ");
     match (ended, last) {
+        (Ended::OutOfTime, Some(problem)) if problem.kind == Kind::CallTimedOut => problem,
         (Ended::OutOfTime, last) => {
             let why = last.map(|problem| format!(": {problem}")).unwrap_or_default();
             Problem::new(Kind::CallTimedOut, format!("no time was left to call `{name}`{why}"))

@@ -261,7 +261,7 @@ pub const EXPORT_RENEWAL: Duration = Duration::from_secs(30);
 /// Time for a whole query unless the asker says otherwise: (default, min, max).
 pub const QUERY_DEADLINE: (Duration, Duration, Duration) =
     (Duration::from_secs(2), Duration::from_millis(10), Duration::from_secs(30));
-/// Part of a deadline each hop keeps for itself, so that its partial answer still arrives.
+/// Part of a deadline each hop keeps for itself, so that its partial answer, or its words about a call, still arrive.
 pub const HOP_MARGIN: Duration = Duration::from_millis(50);
 /// Hops of a query or a call.
 pub const HOPS_MAX: u8 = 8;

@@ -33,9 +33,11 @@ use aop_proto::record::{Hash, NodeId};
 use aop_proto::wire::message::{Call, Instance};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use self::arguments::{Checked, Schemas};
 use self::endpoints::{Attempt, Endpoints};
@@ -270,26 +272,63 @@ impl Calls {
                 }
                 Step::Wait(until) => tokio::time::sleep_until(clock.instant(until).into()).await,
                 Step::Try(instance) => {
-                    let tried = self.attempt(asked, &instance).await;
-                    let took = attempt.as_ref().map(Attempt::took).unwrap_or_default();
-                    let verdict = verdict(&tried, took, policy.timeout);
-                    if let Some(attempt) = attempt {
-                        attempt.end(
-                            verdict,
-                            tried.as_ref().err().map(|failure| (failure.problem.kind, failure.problem.message.clone())),
-                            chance,
-                        );
-                    }
-                    match tried {
+                    match self.try_and_hedge(asked, &mut plan, &service, chance, (instance, attempt)).await {
                         Ok(served) => return Ok(served),
-                        Err(failure) => {
-                            plan.on_failed(failure.failed);
-                            last = Some(failure.problem);
-                        }
+                        Err(problem) => last = Some(problem),
                     }
                 }
             }
         }
+    }
+
+    /// Tries an instance, and where the plan says so another one beside it: the first good answer counts, the other attempt is cancelled.
+    async fn try_and_hedge(
+        &self,
+        asked: &Asked<'_>,
+        plan: &mut Plan,
+        service: &str,
+        chance: u64,
+        begun: (Instance, Option<Attempt>),
+    ) -> Result<Served, Problem> {
+        let here = self.handle.view().node;
+        let mut hedge = plan.hedges_after().map(|after| Instant::now() + after);
+        let mut under_way = FuturesUnordered::from_iter([self.attempt_noted(asked, begun, chance)]);
+        loop {
+            let (node, tried) = tokio::select! {
+                biased;
+                Some(ended) = under_way.next() => ended,
+                () = sleep_until(hedge.unwrap_or(asked.deadline)), if hedge.is_some() => {
+                    hedge = None;
+                    let begun = self.endpoints.hedge(plan, service, asked.policy, here, !chance);
+                    under_way.extend(begun.map(|begun| self.attempt_noted(asked, begun, chance)));
+                    continue;
+                }
+            };
+            let failure = match tried {
+                Ok(served) => return Ok(served),
+                Err(failure) => failure,
+            };
+            plan.on_failed(node, failure.failed);
+            if under_way.is_empty() || failure.failed == Failed::Answered {
+                return Err(failure.problem);
+            }
+        }
+    }
+
+    /// One attempt, and what it says of its endpoint.
+    async fn attempt_noted(
+        &self,
+        asked: &Asked<'_>,
+        (instance, attempt): (Instance, Option<Attempt>),
+        chance: u64,
+    ) -> (NodeId, Result<Served, Failure>) {
+        let tried = self.attempt(asked, &instance).await;
+        if let Some(attempt) = attempt {
+            let verdict = verdict(&tried, attempt.took(), asked.policy.timeout);
+            let error = tried.as_ref().err().map(|failure| (failure.problem.kind, failure.problem.message.clone()));
+            attempt.end(verdict, error, chance);
+        }
+        (instance.node, tried)
     }
 
     /// Any number: another for each step of each call.

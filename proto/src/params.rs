@@ -300,6 +300,9 @@ pub const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time for a call: (default, min, max).
 pub const CALL_TIMEOUT: (Duration, Duration, Duration) =
     (Duration::from_secs(30), Duration::from_millis(1), Duration::from_secs(300));
+/// How long a read-only call may be under way before another instance is tried beside it, where that is wanted: (an example, min, max).
+pub const HEDGE: (Duration, Duration, Duration) =
+    (Duration::from_millis(200), Duration::from_millis(1), Duration::from_secs(60));
 /// Attempts beyond the first: (default, min, max).
 pub const RETRIES: (u32, u32, u32) = (2, 0, 20);
 /// Pause before the first of them, doubled with each: (default, min, max).

@@ -10,6 +10,7 @@ use aop_proto::call::{Breaker, Budget, Circuit, Load, Pass, Plan, Policy, Standi
 use aop_proto::error::Kind;
 use aop_proto::params::ENDPOINTS_MAX;
 use aop_proto::record::NodeId;
+use aop_proto::wire::message::Instance;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, rfc3339};
@@ -77,28 +78,35 @@ impl Endpoints {
         let mut known = self.lock();
         let Known { endpoints, budgets } = &mut *known;
         let budget = budgets.entry(service.to_owned()).or_default();
-        let step = plan.next(now, chance, budget, |instance| {
-            let endpoint = endpoints.get(&(service.to_owned(), instance.node));
-            Standing {
-                is_here: instance.node == here,
-                load: endpoint.map(|endpoint| endpoint.load).unwrap_or_default(),
-                weight: if policy.weights.is_empty() { 1 } else { policy.weight(&instance.node.to_string()) },
-                refuses_until: endpoint.and_then(|endpoint| endpoint.breaker.refuses_until(now)),
-            }
-        });
+        let step = plan.next(now, chance, budget, |instance| standing(endpoints, service, policy, here, instance, now));
         let attempt = match &step {
-            Step::Try(instance) => self.begin(endpoints, (service.to_owned(), instance.node), now),
+            Step::Try(instance) => self.begin(&mut known, (service.to_owned(), instance.node), now),
             _ => None,
         };
         (step, attempt)
     }
 
-    fn begin(
+    /// Another instance that `plan` tries beside the one under way, if it does; that attempt has begun.
+    pub(super) fn hedge(
         &self,
-        endpoints: &mut BTreeMap<(Service, NodeId), Endpoint>,
-        key: (Service, NodeId),
-        now: Duration,
-    ) -> Option<Attempt> {
+        plan: &mut Plan,
+        service: &str,
+        policy: &Policy,
+        here: NodeId,
+        chance: u64,
+    ) -> Option<(Instance, Option<Attempt>)> {
+        let now = self.clock.now().mono;
+        let mut known = self.lock();
+        let Known { endpoints, budgets } = &mut *known;
+        let budget = budgets.entry(service.to_owned()).or_default();
+        let instance =
+            plan.hedge(now, chance, budget, |instance| standing(endpoints, service, policy, here, instance, now))?;
+        let attempt = self.begin(&mut known, (service.to_owned(), instance.node), now);
+        Some((instance, attempt))
+    }
+
+    fn begin(&self, known: &mut Known, key: (Service, NodeId), now: Duration) -> Option<Attempt> {
+        let Known { endpoints, .. } = known;
         if endpoints.len() >= ENDPOINTS_MAX && !endpoints.contains_key(&key) {
             endpoints
                 .retain(|_, endpoint| endpoint.load.under_way > 0 || endpoint.breaker.circuit(now) != Circuit::Closed);
@@ -183,6 +191,24 @@ impl Attempt {
             }
             Verdict::Nothing => {}
         }
+    }
+}
+
+/// What is known of an instance at this moment.
+fn standing(
+    endpoints: &BTreeMap<(Service, NodeId), Endpoint>,
+    service: &str,
+    policy: &Policy,
+    here: NodeId,
+    instance: &Instance,
+    now: Duration,
+) -> Standing {
+    let endpoint = endpoints.get(&(service.to_owned(), instance.node));
+    Standing {
+        is_here: instance.node == here,
+        load: endpoint.map(|endpoint| endpoint.load).unwrap_or_default(),
+        weight: if policy.weights.is_empty() { 1 } else { policy.weight(&instance.node.to_string()) },
+        refuses_until: endpoint.and_then(|endpoint| endpoint.breaker.refuses_until(now)),
     }
 }
 

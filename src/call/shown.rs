@@ -112,7 +112,8 @@ impl Calls {
         endpoints.retain(serves);
         json!({
             "read_only": policy.read_only, "idempotent": policy.idempotent, "balance": policy.balance.name(),
-            "timeout_ms": policy.timeout.as_millis() as u64, "endpoints": endpoints,
+            "timeout_ms": policy.timeout.as_millis() as u64,
+            "hedge_ms": policy.hedge.map(|after| after.as_millis() as u64), "endpoints": endpoints,
         })
     }
 

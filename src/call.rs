@@ -14,6 +14,7 @@ mod arguments;
 mod endpoints;
 mod home;
 mod keyed;
+mod many;
 mod noted;
 mod queues;
 mod remote;
@@ -43,6 +44,7 @@ pub use self::arguments::{Checked, Schemas};
 use self::endpoints::{Attempt, Endpoints};
 use self::home::Own;
 use self::keyed::{Keyed, Ledgers};
+pub use self::many::check_many;
 use self::noted::Noted;
 use self::queues::Queues;
 pub use self::shown::QueueAct;
@@ -80,6 +82,20 @@ pub struct CallRequest {
     pub dry_run: bool,
     /// Where progress goes.
     pub progress: Option<mpsc::Sender<Bytes>>,
+}
+
+impl CallRequest {
+    /// The same as one of many: under a key of its own, and without what its door was told of all of them.
+    ///
+    /// # Errors
+    /// `Usage`: what was told of all of them cannot be understood.
+    pub fn one_of_many(mut self, number: usize) -> Result<Self, Problem> {
+        let meant = Meant::of(&self)?;
+        self.key = meant.key.map(|key| format!("{key}/{number}"));
+        self.priority = Some(meant.priority);
+        self.extra.clear();
+        Ok(self)
+    }
 }
 
 /// How a call ended well; the tool itself may still say `isError`.

@@ -17,6 +17,7 @@ mod envelope;
 mod find;
 mod handler;
 mod headers;
+mod many;
 mod menu;
 mod node;
 mod raw;

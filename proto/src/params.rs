@@ -303,6 +303,8 @@ pub const CALL_TIMEOUT: (Duration, Duration, Duration) =
 /// How long a read-only call may be under way before another instance is tried beside it, where that is wanted: (an example, min, max).
 pub const HEDGE: (Duration, Duration, Duration) =
     (Duration::from_millis(200), Duration::from_millis(1), Duration::from_secs(60));
+/// Calls in one request; they run at once.
+pub const CALLS_PER_REQUEST_MAX: usize = 64;
 /// Attempts beyond the first: (default, min, max).
 pub const RETRIES: (u32, u32, u32) = (2, 0, 20);
 /// Pause before the first of them, doubled with each: (default, min, max).

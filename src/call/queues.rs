@@ -199,11 +199,7 @@ impl Queues {
         let mut lines = self.lock();
         match lines.get_mut(tool) {
             Some(line) => Ok(act(tool, line)),
-            None => {
-                let near = did_you_mean(tool, lines.keys().map(String::as_str));
-                let message = format!("`{tool}` has no queue here: none of its calls came to this node");
-                Err(Problem::new(Kind::NameNotFound, message).hint("aop queue ls").did_you_mean(near))
-            }
+            None => Err(no_queue(tool).did_you_mean(did_you_mean(tool, lines.keys().map(String::as_str)))),
         }
     }
 
@@ -311,6 +307,12 @@ impl Drop for Place {
         }
         self.queues.leave(&self.tool, self.ended.map(|_| took));
     }
+}
+
+/// No call to that tool came here.
+pub(super) fn no_queue(tool: &str) -> Problem {
+    let message = format!("`{tool}` has no queue here: none of its calls came to this node");
+    Problem::new(Kind::NameNotFound, message).hint("aop queue ls")
 }
 
 fn full(tool: &str, queue: &Queue, hint: Duration) -> Problem {

@@ -181,6 +181,7 @@ impl Calls {
     pub fn new(handle: Handle, policies: Policies) -> Result<Self, StoreError> {
         let clock = handle.clock();
         let ledgers = Ledgers::open(handle.store().clone(), clock)?;
+        let endpoints = Endpoints::new(clock, handle.events().clone());
         Ok(Self {
             handle,
             turn: Arc::default(),
@@ -188,7 +189,7 @@ impl Calls {
             seed: getrandom::u64().unwrap_or_default(),
             schemas: Schemas::default(),
             policies: Arc::new(ArcSwap::from_pointee(policies)),
-            endpoints: Endpoints::new(clock),
+            endpoints,
             queues: Queues::new(clock),
             ledgers,
         })

@@ -14,6 +14,7 @@ use aop_proto::wire::message::Instance;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, rfc3339};
+use crate::watch::{Told, Watch};
 
 /// A server of a zone, at whatever node: `server.zone`.
 type Service = String;
@@ -22,11 +23,15 @@ type Service = String;
 struct Known {
     endpoints: BTreeMap<(Service, NodeId), Endpoint>,
     budgets: BTreeMap<Service, Budget>,
+    /// How many breakers came to stand closed, open, half-open.
+    changes: [u64; 3],
 }
 
 #[derive(Default)]
 struct Endpoint {
     breaker: Breaker,
+    /// Where the breaker stood when that was told last.
+    told: Circuit,
     load: Load,
     calls: u64,
     failed: u64,
@@ -39,6 +44,7 @@ struct Endpoint {
 pub(super) struct Endpoints {
     known: Arc<Mutex<Known>>,
     clock: Clock,
+    events: Watch,
 }
 
 /// An attempt under way. Dropped, it ends and says nothing of its endpoint.
@@ -51,8 +57,9 @@ pub(super) struct Attempt {
 }
 
 impl Endpoints {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { known: Arc::default(), clock }
+    /// Nobody was called yet; whoever watches `events` is told when a breaker comes to stand elsewhere.
+    pub(super) fn new(clock: Clock, events: Watch) -> Self {
+        Self { known: Arc::default(), clock, events }
     }
 
     /// A call to `service` is made.
@@ -76,7 +83,7 @@ impl Endpoints {
     ) -> (Step, Option<Attempt>) {
         let now = self.clock.now().mono;
         let mut known = self.lock();
-        let Known { endpoints, budgets } = &mut *known;
+        let Known { endpoints, budgets, .. } = &mut *known;
         let budget = budgets.entry(service.to_owned()).or_default();
         let step = plan.next(now, chance, budget, |instance| standing(endpoints, service, policy, here, instance, now));
         let attempt = match &step {
@@ -97,7 +104,7 @@ impl Endpoints {
     ) -> Option<(Instance, Option<Attempt>)> {
         let now = self.clock.now().mono;
         let mut known = self.lock();
-        let Known { endpoints, budgets } = &mut *known;
+        let Known { endpoints, budgets, .. } = &mut *known;
         let budget = budgets.entry(service.to_owned()).or_default();
         let instance =
             plan.hedge(now, chance, budget, |instance| standing(endpoints, service, policy, here, instance, now))?;
@@ -106,16 +113,38 @@ impl Endpoints {
     }
 
     fn begin(&self, known: &mut Known, key: (Service, NodeId), now: Duration) -> Option<Attempt> {
-        let Known { endpoints, .. } = known;
+        let Known { endpoints, changes, .. } = known;
         if endpoints.len() >= ENDPOINTS_MAX && !endpoints.contains_key(&key) {
             endpoints
                 .retain(|_, endpoint| endpoint.load.under_way > 0 || endpoint.breaker.circuit(now) != Circuit::Closed);
         }
         let endpoint = endpoints.entry(key.clone()).or_default();
         let pass = endpoint.breaker.begin(now)?;
+        self.tell(changes, &key, endpoint, now);
         endpoint.load.begin();
         endpoint.calls += 1;
         Some(Attempt { endpoints: self.clone(), key, pass, began: now, is_over: false })
+    }
+
+    /// Tells whoever watches when a breaker stands elsewhere than was told before.
+    fn tell(
+        &self,
+        changes: &mut [u64; 3],
+        (service, node): &(Service, NodeId),
+        endpoint: &mut Endpoint,
+        now: Duration,
+    ) {
+        let circuit = endpoint.breaker.circuit(now);
+        if std::mem::replace(&mut endpoint.told, circuit) != circuit {
+            changes[circuit as usize] += 1;
+            self.events.tell([Told::Breaker { service: service.clone(), node: *node, circuit }]);
+        }
+    }
+
+    /// How many breakers came to stand closed, open, half-open so far.
+    pub(super) fn changes(&self) -> [(&'static str, u64); 3] {
+        let changes = self.lock().changes;
+        [Circuit::Closed, Circuit::Open, Circuit::HalfOpen].map(|circuit| (circuit.name(), changes[circuit as usize]))
     }
 
     /// Why nothing goes to `service` now: what kind the last error was of the one that was called last. Its words may be of a tool that
@@ -179,10 +208,12 @@ impl Attempt {
     fn settle(&self, verdict: Verdict, error: Option<(Kind, String)>, chance: u64) {
         let now = self.endpoints.clock.now();
         let mut known = self.endpoints.lock();
-        let Some(endpoint) = known.endpoints.get_mut(&self.key) else { return };
+        let Known { endpoints, changes, .. } = &mut *known;
+        let Some(endpoint) = endpoints.get_mut(&self.key) else { return };
         let took = (verdict == Verdict::Good).then(|| now.mono.saturating_sub(self.began));
         endpoint.load.end(now.mono, took);
         endpoint.breaker.end(now.mono, self.pass, verdict, chance as u32);
+        self.endpoints.tell(changes, &self.key, endpoint, now.mono);
         match verdict {
             Verdict::Good => endpoint.last_good_ms = Some(now.wall_ms),
             Verdict::Bad => {

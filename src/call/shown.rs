@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aop_proto::access::Caller;
+use aop_proto::call::lifecycle::Stage;
 use aop_proto::call::queue::Ticket;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
@@ -193,6 +194,20 @@ impl Calls {
                 &self.endpoints.circuits(),
             ),
             table(
+                "aop_breaker_changes_total",
+                "counter",
+                "Breakers that came to stand there.",
+                "state",
+                &self.endpoints.changes(),
+            ),
+            table(
+                "aop_agents",
+                "gauge",
+                "Servers behind this node by where they are in their life.",
+                "lifecycle",
+                &self.lifecycles(),
+            ),
+            table(
                 "aop_ledger_calls",
                 "gauge",
                 "Calls remembered by their idempotency key.",
@@ -201,6 +216,18 @@ impl Calls {
             ),
         ]
         .concat()
+    }
+
+    /// How many servers behind this node are at each stage of their life.
+    fn lifecycles(&self) -> Vec<(&'static str, u64)> {
+        let servers = self.handle.servers();
+        let at = |stage: Stage| servers.iter().filter(|server| server.lifecycle == stage.name()).count() as u64;
+        // Who was removed is not behind it any more.
+        Stage::ALL
+            .into_iter()
+            .filter(|stage| *stage != Stage::Terminated)
+            .map(|stage| (stage.name(), at(stage)))
+            .collect()
     }
 
     /// The full name of a tool of this zone, as it is spelled, where it is meant by another.

@@ -12,6 +12,7 @@
 
 mod arguments;
 mod endpoints;
+mod example;
 mod home;
 mod keyed;
 mod many;
@@ -285,7 +286,8 @@ impl Calls {
             match step {
                 Step::Done(ended) => {
                     let why = || self.endpoints.last_error(&service).map(|kind| kind.name().to_owned());
-                    return Err(ending(asked.hit, ended, last, why, clock.now().mono));
+                    let problem = ending(asked.hit, ended, last, why, clock.now().mono);
+                    return Err(self.endpoints.with_instances(problem, &service, &asked.hit.instances, plan.nodes()));
                 }
                 Step::Wait(until) => tokio::time::sleep_until(clock.instant(until).into()).await,
                 Step::Try(instance) => {

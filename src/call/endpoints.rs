@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aop_proto::call::{Breaker, Budget, Circuit, Load, Pass, Plan, Policy, Standing, Step, Verdict};
-use aop_proto::error::Kind;
+use aop_proto::error::{Kind, Problem};
 use aop_proto::params::ENDPOINTS_MAX;
 use aop_proto::record::NodeId;
 use aop_proto::wire::message::Instance;
@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 
 use crate::clock::{Clock, rfc3339};
 use crate::watch::{Told, Watch};
+
+/// Instances that a problem tells of.
+const INSTANCES_SHOWN: usize = 8;
 
 /// A server of a zone, at whatever node: `server.zone`.
 type Service = String;
@@ -139,6 +142,43 @@ impl Endpoints {
             changes[circuit as usize] += 1;
             self.events.tell([Told::Breaker { service: service.clone(), node: *node, circuit }]);
         }
+    }
+
+    /// The problem of a call that no instance answered, with which were tried and when each was last good.
+    pub(super) fn with_instances(
+        &self,
+        mut problem: Problem,
+        service: &str,
+        instances: &[Instance],
+        tried: &[NodeId],
+    ) -> Problem {
+        let is_of_instances =
+            matches!(problem.kind, Kind::InstanceDown | Kind::UpstreamDown | Kind::UpstreamFailed | Kind::CallTimedOut);
+        let is_answer = problem.detail.as_ref().is_some_and(|detail| detail.get("rpc").is_some());
+        if !is_of_instances || is_answer || instances.is_empty() {
+            return problem;
+        }
+        let (mut all, mut words) = (Vec::new(), Vec::new());
+        let known = self.lock();
+        for instance in instances.iter().take(INSTANCES_SHOWN) {
+            let endpoint = known.endpoints.get(&(service.to_owned(), instance.node));
+            let is_tried = tried.contains(&instance.node);
+            let last_ok = endpoint.and_then(|endpoint| endpoint.last_good_ms).map(|ms| rfc3339(ms / 1000));
+            let error = endpoint.and_then(|endpoint| endpoint.last_error.as_ref()).map(|(_, kind, _)| kind.name());
+            words.push(format!(
+                "{} {}, {}",
+                instance.node.short(),
+                if is_tried { "tried" } else { "not tried" },
+                last_ok.as_ref().map_or_else(|| "never good from here".to_owned(), |time| format!("last good {time}")),
+            ));
+            all.push(json!({
+                "node": instance.node.to_string(), "tried": is_tried, "last_ok": last_ok, "last_error": error,
+            }));
+        }
+        problem.message.push_str(&format!(" (instances: {})", words.join("; ")));
+        let detail = problem.detail.get_or_insert_with(|| json!({}));
+        detail["instances"] = all.into();
+        problem
     }
 
     /// How many breakers came to stand closed, open, half-open so far.

@@ -269,9 +269,16 @@ impl Waiter {
             }
             Err(_) => {
                 let message = format!("the turn of the call to `{}` did not come within {within:?}", self.tool);
-                Err(Problem::new(Kind::Busy, message).hint("aop queue ls"))
+                Err(Problem::new(Kind::Busy, message)
+                    .detail(json!({"retry_after_s": self.hint_s()}))
+                    .hint("aop queue ls"))
             }
         }
+    }
+
+    /// Seconds after which it may be worth its while to come back.
+    fn hint_s(&self) -> u64 {
+        self.queues.lock().get(&self.tool).map_or(1, |line| line.queue.hint().as_secs())
     }
 }
 

@@ -12,8 +12,10 @@
 
 mod arguments;
 mod endpoints;
+mod example;
 mod home;
 mod keyed;
+mod many;
 mod noted;
 mod queues;
 mod remote;
@@ -23,7 +25,7 @@ mod stats;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aop_proto::access::{Action, Caller};
 use aop_proto::call::{Ended, Failed, Plan, Policies, Policy, Step, Verdict};
@@ -31,14 +33,19 @@ use aop_proto::error::{Kind, Problem};
 use aop_proto::params::{CALL_TIMEOUT, HOPS_MAX, PRIORITY};
 use aop_proto::record::{Hash, NodeId};
 use aop_proto::wire::message::{Call, Instance};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use self::arguments::{Checked, Schemas};
 use self::endpoints::{Attempt, Endpoints};
 use self::home::Own;
 use self::keyed::{Keyed, Ledgers};
+pub use self::many::check_many;
 pub(crate) use self::noted::Noted;
 use self::queues::Queues;
 pub use self::shown::QueueAct;
@@ -78,6 +85,20 @@ pub struct CallRequest {
     pub progress: Option<mpsc::Sender<Bytes>>,
 }
 
+impl CallRequest {
+    /// The same as one of many: under a key of its own, and without what its door was told of all of them.
+    ///
+    /// # Errors
+    /// `Usage`: what was told of all of them cannot be understood.
+    pub fn one_of_many(mut self, number: usize) -> Result<Self, Problem> {
+        let meant = Meant::of(&self)?;
+        self.key = meant.key.map(|key| format!("{key}/{number}"));
+        self.priority = Some(meant.priority);
+        self.extra.clear();
+        Ok(self)
+    }
+}
+
 /// How a call ended well; the tool itself may still say `isError`.
 #[derive(Debug, Clone)]
 pub struct CallOutcome {
@@ -104,7 +125,7 @@ pub struct Calls {
     turn: Arc<AtomicU64>,
     seed: u64,
     schemas: Schemas,
-    policies: Arc<Policies>,
+    policies: Arc<ArcSwap<Policies>>,
     endpoints: Endpoints,
     queues: Queues,
     ledgers: Ledgers,
@@ -150,8 +171,7 @@ struct Asked<'a> {
     /// As it travels.
     key: Option<Hash>,
     priority: u8,
-    started: Instant,
-    timeout: Duration,
+    deadline: Instant,
 }
 
 impl Calls {
@@ -162,17 +182,29 @@ impl Calls {
     pub fn new(handle: Handle, policies: Policies) -> Result<Self, StoreError> {
         let clock = handle.clock();
         let ledgers = Ledgers::open(handle.store().clone(), clock)?;
+        let endpoints = Endpoints::new(clock, handle.events().clone());
         Ok(Self {
             handle,
             turn: Arc::default(),
             // Only spreads choices out; no chance at all would do no harm.
             seed: getrandom::u64().unwrap_or_default(),
             schemas: Schemas::default(),
-            policies: Arc::new(policies),
-            endpoints: Endpoints::new(clock),
+            policies: Arc::new(ArcSwap::from_pointee(policies)),
+            endpoints,
             queues: Queues::new(clock),
             ledgers,
         })
+    }
+
+    /// How tools are called from now on; what is under way goes on as it began.
+    pub fn set_policies(&self, policies: Policies) {
+        let policies = Arc::new(policies);
+        self.policies.store(policies.clone());
+        self.queues.resize(&policies);
+    }
+
+    fn policies(&self) -> Arc<Policies> {
+        self.policies.load_full()
     }
 
     /// Waits for calls under keys that run on without their callers.
@@ -191,16 +223,23 @@ impl Calls {
     /// What went wrong and whether a retry can help. After `CallTimedOut` and `UpstreamFailed` the call may have run.
     pub async fn call(&self, request: CallRequest) -> Result<CallOutcome, Problem> {
         let started = Instant::now();
-        let mut noted = Noted::begin(&self.handle, &request.caller.principal, &request.name).await;
+        let outcome = self.call_noted(request, started).await;
+        let ended = outcome.as_ref().map(|outcome| &*outcome.result).map_err(|problem| problem.kind);
+        self.handle.metrics_registry().called(ended, started.elapsed());
+        outcome
+    }
+
+    async fn call_noted(&self, request: CallRequest, started: Instant) -> Result<CallOutcome, Problem> {
+        let found_by = started + time_for(&request, self.policies().usual.timeout)?;
+        let begin = Noted::begin(&self.handle, &request.caller.principal, &request.name);
+        let mut noted = timeout_at(found_by, begin).await.map_err(|_| not_found_in_time(&request.name))?;
         let is_call = !request.dry_run;
-        let outcome = self.try_call(request, started, &mut noted).await;
+        let outcome = self.try_call(request, started, found_by, &mut noted).await;
         if is_call {
             noted.end(outcome.as_ref().map(|outcome| &*outcome.served_by).map_err(|problem| problem.kind));
         } else {
             noted.forget();
         }
-        let ended = outcome.as_ref().map(|outcome| &*outcome.result).map_err(|problem| problem.kind);
-        self.handle.metrics_registry().called(ended, started.elapsed());
         outcome
     }
 
@@ -208,16 +247,18 @@ impl Calls {
         &self,
         request: CallRequest,
         started: Instant,
+        found_by: Instant,
         noted: &mut Noted,
     ) -> Result<CallOutcome, Problem> {
-        let hit = self.handle.find(&request.caller, &request.name, Action::Call).await?;
+        let find = self.handle.find(&request.caller, &request.name, Action::Call);
+        let hit = timeout_at(found_by, find).await.map_err(|_| not_found_in_time(&request.name))??;
         noted.found(&hit.name, &hit.zone, &hit.def_hash);
         self.handle.may_call(&request.caller, &hit)?;
         expect_definition(&hit, request.def_hash.as_deref())?;
         let checked = self.schemas.check(&hit.name, &hit.def_hash, &hit.definition, &request.arguments)?;
-        let policy = self.policies.of(&hit.name);
-        let (_, least, most) = CALL_TIMEOUT;
-        let timeout = request.timeout.unwrap_or(policy.timeout).clamp(least, most);
+        let policies = self.policies();
+        let policy = policies.of(&hit.name);
+        let deadline = started + time_for(&request, policy.timeout)?;
         let meant = Meant::of(&request)?;
         let who = request.caller.principal.to_string();
         let key = meant.key.map(|key| keyed::key_of(&who, &hit.name, &key)).transpose()?;
@@ -225,7 +266,7 @@ impl Calls {
         if request.dry_run {
             return Ok(outcome(Bytes::from_static(b"null"), String::new(), 0));
         }
-        let asked = Asked { hit: &hit, request: &request, policy, key, priority: meant.priority, started, timeout };
+        let asked = Asked { hit: &hit, request: &request, policy, key, priority: meant.priority, deadline };
         let served = self.carry_out(&asked).await?;
         Ok(outcome(served.result, served.by.to_string(), served.hops))
     }
@@ -235,8 +276,7 @@ impl Calls {
         let (clock, here, policy) = (self.handle.clock(), self.handle.view().node, asked.policy);
         let service = format!("{}.{}", asked.hit.server, asked.hit.zone);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let left = asked.timeout.saturating_sub(asked.started.elapsed());
-        let deadline = clock.now().mono + left;
+        let deadline = clock.now().mono + asked.deadline.saturating_duration_since(Instant::now());
         let mut plan = Plan::new(&asked.hit.instances, policy.clone(), asked.key, turn, deadline);
         self.endpoints.called(&service, policy);
         let mut last = None;
@@ -246,30 +286,68 @@ impl Calls {
             match step {
                 Step::Done(ended) => {
                     let why = || self.endpoints.last_error(&service).map(|kind| kind.name().to_owned());
-                    return Err(ending(asked.hit, ended, last, why, clock.now().mono));
+                    let problem = ending(asked.hit, ended, last, why, clock.now().mono);
+                    return Err(self.endpoints.with_instances(problem, &service, &asked.hit.instances, plan.nodes()));
                 }
                 Step::Wait(until) => tokio::time::sleep_until(clock.instant(until).into()).await,
                 Step::Try(instance) => {
-                    let tried = self.attempt(asked, &instance).await;
-                    let took = attempt.as_ref().map(Attempt::took).unwrap_or_default();
-                    let verdict = verdict(&tried, took, policy.timeout);
-                    if let Some(attempt) = attempt {
-                        attempt.end(
-                            verdict,
-                            tried.as_ref().err().map(|failure| (failure.problem.kind, failure.problem.message.clone())),
-                            chance,
-                        );
-                    }
-                    match tried {
+                    match self.try_and_hedge(asked, &mut plan, &service, chance, (instance, attempt)).await {
                         Ok(served) => return Ok(served),
-                        Err(failure) => {
-                            plan.on_failed(failure.failed);
-                            last = Some(failure.problem);
-                        }
+                        Err(problem) => last = Some(problem),
                     }
                 }
             }
         }
+    }
+
+    /// Tries an instance, and where the plan says so another one beside it: the first good answer counts, the other attempt is cancelled.
+    async fn try_and_hedge(
+        &self,
+        asked: &Asked<'_>,
+        plan: &mut Plan,
+        service: &str,
+        chance: u64,
+        begun: (Instance, Option<Attempt>),
+    ) -> Result<Served, Problem> {
+        let here = self.handle.view().node;
+        let mut hedge = plan.hedges_after().map(|after| Instant::now() + after);
+        let mut under_way = FuturesUnordered::from_iter([self.attempt_noted(asked, begun, chance)]);
+        loop {
+            let (node, tried) = tokio::select! {
+                biased;
+                Some(ended) = under_way.next() => ended,
+                () = sleep_until(hedge.unwrap_or(asked.deadline)), if hedge.is_some() => {
+                    hedge = None;
+                    let begun = self.endpoints.hedge(plan, service, asked.policy, here, !chance);
+                    under_way.extend(begun.map(|begun| self.attempt_noted(asked, begun, chance)));
+                    continue;
+                }
+            };
+            let failure = match tried {
+                Ok(served) => return Ok(served),
+                Err(failure) => failure,
+            };
+            plan.on_failed(node, failure.failed);
+            if under_way.is_empty() || failure.failed == Failed::Answered {
+                return Err(failure.problem);
+            }
+        }
+    }
+
+    /// One attempt, and what it says of its endpoint.
+    async fn attempt_noted(
+        &self,
+        asked: &Asked<'_>,
+        (instance, attempt): (Instance, Option<Attempt>),
+        chance: u64,
+    ) -> (NodeId, Result<Served, Failure>) {
+        let tried = self.attempt(asked, &instance).await;
+        if let Some(attempt) = attempt {
+            let verdict = verdict(&tried, attempt.took(), asked.policy.timeout);
+            let error = tried.as_ref().err().map(|failure| (failure.problem.kind, failure.problem.message.clone()));
+            attempt.end(verdict, error, chance);
+        }
+        (instance.node, tried)
     }
 
     /// Any number: another for each step of each call.
@@ -285,16 +363,16 @@ impl Calls {
 
     async fn attempt(&self, asked: &Asked<'_>, instance: &Instance) -> Result<Served, Failure> {
         let (hit, request) = (asked.hit, asked.request);
-        let left = asked.timeout.saturating_sub(asked.started.elapsed());
         if instance.node == self.handle.view().node {
             let call = UpstreamCall {
                 tool: hit.original.clone(),
                 arguments: request.arguments.clone(),
                 extra: request.extra.clone(),
-                timeout: left,
+                timeout: asked.deadline.saturating_duration_since(Instant::now()),
                 progress: request.progress.clone(),
             };
             let own = Own {
+                deadline: asked.deadline,
                 server: hit.server.clone(),
                 tool: hit.name.clone(),
                 caller: request.caller.principal.to_string(),
@@ -314,7 +392,8 @@ impl Calls {
             def_hash: parse_hash(&hit.def_hash),
             arguments: request.arguments.to_vec(),
             extra: request.extra.iter().map(|(key, bytes)| (key.clone(), bytes.to_vec())).collect(),
-            deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+            // Said when it is sent: until then time goes by.
+            deadline_ms: 0,
             hops: HOPS_MAX,
             progress: request.progress.is_some(),
             key: asked.key,
@@ -322,8 +401,9 @@ impl Calls {
             afar: false,
             author: None,
         };
-        let call = self.handle.sign(call).await.map_err(Failure::refused)?;
-        self.call_there(call, &instance.address, request.progress.clone()).await
+        let signed = timeout_at(asked.deadline, self.handle.sign(call)).await;
+        let call = signed.map_err(|_| late(&hit.name))?.map_err(Failure::refused)?;
+        self.call_there(call, &instance.address, request.progress.clone(), asked.deadline).await
     }
 }
 
@@ -400,6 +480,30 @@ fn changed(name: &str) -> Problem {
         .hint(format!("aop show {name} --schema"))
 }
 
+/// The time for everything that `request` is about, where it says none so much as is usual.
+///
+/// # Errors
+/// `Usage`: it has no time at all.
+fn time_for(request: &CallRequest, usual: Duration) -> Result<Duration, Problem> {
+    let (_, least, most) = CALL_TIMEOUT;
+    if request.timeout.is_some_and(|time| time < least) {
+        let message = format!("a call has {least:?} to {most:?}, and this one was given none");
+        return Err(Problem::new(Kind::Usage, message).hint("aop call --timeout 30s …"));
+    }
+    Ok(request.timeout.unwrap_or(usual).clamp(least, most))
+}
+
+fn not_found_in_time(name: &str) -> Problem {
+    let message = format!("the time of the call was over before `{name}` was found; nothing was sent");
+    Problem::new(Kind::TimedOut, message).hint("aop call --timeout 2m …")
+}
+
+/// The time was over before the call was sent.
+fn late(name: &str) -> Failure {
+    let message = format!("the time of the call was over before `{name}` was sent anything");
+    Failure::refused(Problem::new(Kind::CallTimedOut, message).hint("aop call --timeout 2m …"))
+}
+
 fn parse_hash(text: &str) -> Option<[u8; 32]> {
     let hex = text.strip_prefix("sha256:")?;
     let mut hash = [0; 32];
@@ -414,6 +518,7 @@ fn ending(hit: &Hit, ended: Ended, last: Option<Problem>, why: impl Fn() -> Opti
     let name = &hit.name;
     let nodes = || hit.instances.iter().map(|one| one.node.to_string()).collect::<Vec<_>>().join(", ");
     match (ended, last) {
+        (Ended::OutOfTime, Some(problem)) if problem.kind == Kind::CallTimedOut => problem,
         (Ended::OutOfTime, last) => {
             let why = last.map(|problem| format!(": {problem}")).unwrap_or_default();
             Problem::new(Kind::CallTimedOut, format!("no time was left to call `{name}`{why}"))

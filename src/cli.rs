@@ -123,7 +123,7 @@ struct Global {
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     color: When,
     /// How long to wait for an answer, such as 500ms or 30s
-    #[arg(long, global = true, value_name = "DUR", value_parser = crate::config::parse_duration)]
+    #[arg(long, global = true, value_name = "DUR", value_parser = parse_timeout)]
     timeout: Option<Duration>,
     /// A file with the token to present, or AOP_TOKEN; on the same machine and user it is found without
     #[arg(long, global = true, env = "AOP_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
@@ -197,6 +197,12 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(exit) => exit as u8,
         Err(error) => failure(&error, &out),
     }
+}
+
+/// A time to wait, which is never nothing.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let time = crate::config::parse_duration(text)?;
+    if time.is_zero() { Err("nobody answers in no time at all".to_owned()) } else { Ok(time) }
 }
 
 fn context(global: &Global, out: Output) -> Result<Context, Problem> {

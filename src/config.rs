@@ -34,6 +34,7 @@ use aop_proto::node;
 
 pub use admission::Admission;
 pub use duration::{duration_text, parse_duration};
+pub use file::SCHEMA;
 pub use flags::NodeFlags;
 pub use server::{Secret, ServerEntry, Transport};
 pub use value::{HostPort, LogFormat, Wrong, parse_zone};

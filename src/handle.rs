@@ -135,6 +135,7 @@ impl Handle {
     /// A handle of a node whose limbs are these.
     pub fn new(limbs: Limbs, about: About) -> Self {
         let Limbs { jobs, published, upstreams, store, audit, auth, peers, invites, metrics, zone_keys, clock } = limbs;
+        upstreams.tell(published.events.clone());
         let answers = Answers::default();
         let (started, without) = (Instant::now(), Mutex::default());
         let (starting, stopping) = (AtomicBool::new(true), AtomicBool::new(false));

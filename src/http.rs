@@ -9,6 +9,7 @@ mod admission;
 mod ask;
 mod audit;
 mod cache;
+mod calls;
 mod entrance;
 mod guard;
 mod keys;
@@ -132,6 +133,7 @@ fn routes(doors: Doors, others: Router) -> Router {
         .at(See, "/metrics", get(ops::metrics))
         .at(See, "/", get(ops::page))
         .at(Call, "/v1/tools/{name}/call", post(tools::call))
+        .at(Call, "/v1/calls", post(calls::call))
         .at(Register, "/v1/tools", post(tools::register))
         .at(Register, "/v1/tools/{name}", delete(tools::unregister))
         .at(Register, "/v1/servers", post(servers::register))

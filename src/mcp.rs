@@ -18,6 +18,7 @@ mod envelope;
 mod find;
 mod handler;
 mod headers;
+mod many;
 mod menu;
 mod node;
 mod pins;

@@ -99,9 +99,11 @@ pub async fn run(
     let door = running.admission.clone();
     door.warn_if_open();
     banner(&running);
-    let handle = running.handle.clone();
+    let (handle, calls) = (running.handle.clone(), running.calls.clone());
     let hangups = tokio::spawn(signals::on_hangup(move || {
-        door.reload(&again);
+        if let Some(policies) = door.reload(&again) {
+            calls.set_policies(policies);
+        }
         let handle = handle.clone();
         async move { handle.tell_rules().await }
     }));

@@ -46,12 +46,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::watch::Watch;
+
 pub(crate) use self::passing::{Asked, Said, SaidBody, Way};
 use self::{
     connection::Live,
     link::Link,
     passages::Passages,
-    status::Board,
+    status::{Board, Events},
     supervisor::{Command, Supervisor, listing},
 };
 pub use self::{
@@ -139,6 +141,7 @@ pub struct Upstreams {
 struct Shared {
     servers: Mutex<Servers>,
     events: mpsc::Sender<UpstreamEvent>,
+    watching: Events,
     egress: Egress,
 }
 
@@ -195,7 +198,13 @@ impl fmt::Debug for Upstreams {
 impl Upstreams {
     /// Nothing is connected yet. `events` should be drained for as long as this lives; `egress` is for all registrations.
     pub fn new(events: mpsc::Sender<UpstreamEvent>, egress: Egress) -> Self {
-        Self { shared: Arc::new(Shared { servers: Mutex::default(), events, egress }) }
+        Self { shared: Arc::new(Shared { servers: Mutex::default(), events, watching: Events::default(), egress }) }
+    }
+
+    /// From now on `events` are told of every stage in the life of a server; the first who asks for it is.
+    pub fn tell(&self, events: Watch) {
+        // It is asked for once, where the node is put together.
+        let _ = self.shared.watching.set(events);
     }
 
     /// Connects and lists once; the connection is then kept and supervised under `spec.name`.
@@ -253,7 +262,9 @@ impl Upstreams {
         let entry = self.servers().by_name.remove(server);
         match entry {
             Some(entry) => {
+                let board = entry.board.clone();
                 entry.end().await;
+                board.happened(Happening::Removed);
                 true
             }
             None => false,
@@ -298,8 +309,10 @@ impl Upstreams {
     pub async fn call(&self, server: &str, call: UpstreamCall) -> Result<Bytes, UpstreamError> {
         let deadline = Instant::now() + call.timeout;
         let (board, live) = self.live(server, deadline).await?;
+        board.look();
         let outcome = live.call(call, deadline).await;
         board.noted(outcome.as_ref().map(drop));
+        board.look();
         outcome
     }
 
@@ -358,7 +371,8 @@ impl Upstreams {
         if servers.closed || servers.by_name.contains_key(&spec.name) {
             return Err(Box::new(Refused { error: UpstreamError::NameTaken { server: spec.name }, link }));
         }
-        let (name, board, stop) = (spec.name.clone(), Arc::new(Board::new(&spec)), CancellationToken::new());
+        let (name, board, stop) =
+            (spec.name.clone(), Arc::new(Board::new(&spec, self.shared.watching.clone())), CancellationToken::new());
         // What is supervised has a list: from now, or from an earlier run.
         board.happened(Happening::Listed);
         if let Some(link) = &link {

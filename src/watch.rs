@@ -8,6 +8,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aop_proto::call::Circuit;
+use aop_proto::call::lifecycle::Stage;
+use aop_proto::record::NodeId;
 use aop_proto::wire::message::Serial;
 use aop_proto::zone::News;
 use tokio::sync::watch;
@@ -34,6 +37,22 @@ pub enum Told {
     Own(News),
     /// Another zone did.
     Other(Serial),
+    /// A server behind this node came to another stage of its life.
+    Lifecycle {
+        /// Its name here.
+        server: String,
+        /// Where it stands now.
+        stage: Stage,
+    },
+    /// This node calls a server of some zone at a node again, or no more, or tries whether it may.
+    Breaker {
+        /// `server.zone`.
+        service: String,
+        /// Where it is.
+        node: NodeId,
+        /// How its breaker stands now.
+        circuit: Circuit,
+    },
 }
 
 /// Up to where somebody has read: `RUN.NUMBER` in hexadecimal.

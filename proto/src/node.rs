@@ -363,6 +363,7 @@ impl Node {
     /// A node that has not spoken yet; drain its outputs.
     pub fn new(config: Config, restored: Restored, now: Now) -> Self {
         let id = NodeId(config.key.verifying_key().to_bytes());
+        let has_run = restored.trust.is_some() || !restored.records.is_empty();
         let trust = restored.trust.and_then(|bytes| TrustState::decode(&bytes).ok()).unwrap_or_default();
         let mut node = Self {
             id,
@@ -382,7 +383,7 @@ impl Node {
             life: life::Life::default(),
             reaps: reaper::Reaps::default(),
             statements: revocations::Statements::default(),
-            calls: calls::Calls::default(),
+            calls: calls::Calls::starting(now, has_run),
             offences: offences::Offences::default(),
             exporting: exports::Exporting::default(),
             import: None,

@@ -87,8 +87,11 @@ pub const QUARANTINE: Duration = Duration::from_secs(60);
 pub const QUARANTINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Peers whose forgeries are counted.
 pub const OFFENDERS_MAX: usize = 1024;
-/// A signed call is carried out so long before and after it was signed, by the clock of its home.
+/// A signed call is carried out for so long after it was signed, by the clock of its home.
 pub const CALL_AGE_MAX: Duration = Duration::from_secs(60);
+/// So far ahead of its home's clock a call may be signed. So a home that ran before refuses for as long after its start: what was
+/// signed until then it may have carried out and forgotten.
+pub const CALL_AHEAD_MAX: Duration = Duration::from_secs(10);
 /// Signed calls of that time that are remembered, so that none is carried out twice; one more is refused.
 pub const CALLS_REMEMBERED_MAX: usize = 128 * 1024;
 /// The same, of one author.
@@ -267,7 +270,7 @@ pub const EXPORT_RENEWAL: Duration = Duration::from_secs(30);
 /// Time for a whole query unless the asker says otherwise: (default, min, max).
 pub const QUERY_DEADLINE: (Duration, Duration, Duration) =
     (Duration::from_secs(2), Duration::from_millis(10), Duration::from_secs(30));
-/// Part of a deadline each hop keeps for itself, so that its partial answer still arrives.
+/// Part of a deadline each hop keeps for itself, so that its partial answer, or its words about a call, still arrive.
 pub const HOP_MARGIN: Duration = Duration::from_millis(50);
 /// Hops of a query or a call.
 pub const HOPS_MAX: u8 = 8;
@@ -306,6 +309,11 @@ pub const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time for a call: (default, min, max).
 pub const CALL_TIMEOUT: (Duration, Duration, Duration) =
     (Duration::from_secs(30), Duration::from_millis(1), Duration::from_secs(300));
+/// How long a read-only call may be under way before another instance is tried beside it, where that is wanted: (an example, min, max).
+pub const HEDGE: (Duration, Duration, Duration) =
+    (Duration::from_millis(200), Duration::from_millis(1), Duration::from_secs(60));
+/// Calls in one request; they run at once.
+pub const CALLS_PER_REQUEST_MAX: usize = 64;
 /// Attempts beyond the first: (default, min, max).
 pub const RETRIES: (u32, u32, u32) = (2, 0, 20);
 /// Pause before the first of them, doubled with each: (default, min, max).

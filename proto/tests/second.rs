@@ -327,6 +327,27 @@ fn certificates_are_signed_by_their_issuer() {
     }
 }
 
+/// A call is its author's in everything but what changes on its way (§14).
+#[test]
+fn a_call_is_signed_by_its_author() {
+    let mut seen = 0;
+    for vector in all().into_iter().filter(|vector| vector.of == "Call" && !vector.meaning["author"].is_null()) {
+        let (call, author) = (&vector.meaning, &vector.meaning["author"]);
+        let arguments = json!(hex(&sha(&[&unhex(call["arguments"].as_str().unwrap())])));
+        let extra = json!(hex(&sha(&[&write("Vec<(String, Vec<u8>)>", &call["extra"])])));
+        let of = |value: &Value, names: &[&str]| names.iter().map(|name| value[*name].clone()).collect::<Vec<_>>();
+        let statement = [
+            write("(String, NodeId, String, Option<Hash>)", &json!(of(call, &["name", "home", "zone", "def_hash"]))),
+            write("(Hash, Hash, Option<Hash>, u8)", &json!([arguments, extra, call["key"], call["priority"]])),
+            write("(String, NodeId, u64, u64)", &json!(of(author, &["zone", "node", "issued_ms", "number"]))),
+        ];
+        let text = pae("application/vnd.aop.call.v1", &statement.concat());
+        verify(&author["node"], &text, &unhex(author["signature"].as_str().unwrap()));
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
 /// Whoever has the key before can follow, and the next key wants it too: both signed one text.
 #[test]
 fn manifests_are_signed_by_the_key_before_and_by_their_own() {

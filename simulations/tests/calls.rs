@@ -5,6 +5,7 @@ use std::time::Duration;
 use aop_proto::access::Role;
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Brought, NotBelieved, Write};
+use aop_proto::params::CALL_AHEAD_MAX;
 use aop_proto::trust::{Repeated, TrustError};
 use aop_proto::wire::message::Call;
 use aop_simulations::world::{HostId, Spec, World};
@@ -118,6 +119,24 @@ fn a_relay_neither_changes_a_call_nor_repeats_it_nor_makes_it_its_own() {
     let mut stolen = call;
     stolen.author.as_mut().unwrap().zone = "other.acme".to_owned();
     assert_eq!(family.world.pass_on(acme, lab, stolen), Err(NotBelieved::Author(TrustError::Signature)));
+}
+
+/// What it carried out was remembered by the run that ended: a relay brought a call that it had kept a second time.
+#[test]
+fn a_home_that_was_started_again_carries_out_nothing_of_the_run_before() {
+    let mut family = Family::new(7);
+    let Family { acme, lab, other, .. } = family;
+    let (kept, told) = family.bring(&[lab, acme, other]);
+    assert!(told.is_ok());
+    family.world.crash(other);
+    family.world.start(other);
+    family.world.run_for(Duration::from_secs(2));
+    let again = family.world.whose(other, acme, &kept);
+    let Err(NotBelieved::Repeated(Repeated::Forgotten(wait_ms))) = again else { panic!("{again:?}") };
+    assert!(wait_ms <= CALL_AHEAD_MAX.as_millis() as u64);
+    family.world.run_for(Duration::from_millis(wait_ms));
+    assert_eq!(family.bring(&[lab, acme, other]).1, family.brought_by(lab), "one that is signed now");
+    assert!(family.world.whose(other, acme, &kept).is_err());
 }
 
 #[test]

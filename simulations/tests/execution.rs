@@ -372,7 +372,8 @@ impl Model {
     }
 
     fn told(&mut self, call: usize, told: Result<(), Failed>) {
-        if let Some((home, pass)) = self.calls[call].at.take() {
+        let at = self.calls[call].at.take();
+        if let Some((home, pass)) = at {
             let verdict = match told {
                 Ok(()) => Verdict::Good,
                 Err(_) => Verdict::Bad,
@@ -388,8 +389,8 @@ impl Model {
             }
             Err(failed) => {
                 let seen = if self.bug == Bug::LostIsNotSent { Failed::NotSent } else { failed };
-                if let Some(plan) = &mut self.calls[call].plan {
-                    plan.on_failed(seen);
+                if let (Some(plan), Some((home, _))) = (&mut self.calls[call].plan, at) {
+                    plan.on_failed(id(home), seen);
                 }
                 if failed == Failed::MayHaveRun && self.calls[call].kind == Kind::Keyed {
                     self.calls[call].told.get_or_insert(Err(failed));

@@ -46,6 +46,8 @@ pub enum Event {
     TokenCreated,
     /// A token was taken back.
     TokenRevoked,
+    /// An operator stopped or cleared a queue, or let things go on.
+    Queue,
     /// Somebody was not allowed what he wanted.
     Refused,
     /// The node started.
@@ -56,7 +58,7 @@ pub enum Event {
 
 impl Event {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 19] = [
+    pub const ALL: [(&'static str, Self); 20] = [
         ("registered", Self::Registered),
         ("unregistered", Self::Unregistered),
         ("changed", Self::Changed),
@@ -73,6 +75,7 @@ impl Event {
         ("imported", Self::Imported),
         ("token_created", Self::TokenCreated),
         ("token_revoked", Self::TokenRevoked),
+        ("queue", Self::Queue),
         ("refused", Self::Refused),
         ("started", Self::Started),
         ("stopped", Self::Stopped),

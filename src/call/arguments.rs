@@ -8,8 +8,12 @@ use jsonschema::{PatternOptions, Validator};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
+use super::example::example;
 use super::schema::{ARGUMENTS_DEPTH_MAX, Extent, PATTERN_COMPILED_BYTES_MAX, SCHEMA_BYTES_MAX, Shape, Unfit};
 use crate::answers::Memo;
+
+/// Bytes of an example that stands in a sentence.
+const EXAMPLE_BYTES_MAX: usize = 200;
 
 /// Compiled schemas, by the definition's hash.
 #[derive(Clone, Default)]
@@ -68,9 +72,14 @@ impl Schemas {
         let Some(error) = validator.iter_errors(&arguments).next() else { return Ok(Checked::Fit) };
         let path = error.instance_path().to_string();
         let place = if path.is_empty() { String::new() } else { format!("`{path}` ") };
-        Err(refuse(format!("arguments of `{tool}`: {place}{error}"))
+        let schema = schema_of(definition).unwrap_or_default();
+        let fits = |example: &Value| shape.allows(Extent::of(example)) && validator.is_valid(example);
+        let example = example(&schema).filter(fits);
+        let short = example.as_ref().map(Value::to_string).filter(|text| text.len() <= EXAMPLE_BYTES_MAX);
+        let such_as = short.map(|text| format!("; such as {text}")).unwrap_or_default();
+        Err(refuse(format!("arguments of `{tool}`: {place}{error}{such_as}"))
             .hint(format!("aop show {tool} --schema"))
-            .detail(json!({"path": path, "expected": error.to_string(), "schema": schema_of(definition)})))
+            .detail(json!({"path": path, "expected": error.to_string(), "example": example, "schema": schema})))
     }
 }
 
@@ -119,6 +128,10 @@ mod tests {
         assert_eq!(problem.kind, Kind::InvalidArguments);
         let detail = problem.detail.unwrap();
         assert_eq!((detail["path"].as_str(), detail["schema"]["type"].as_str()), (Some("/a"), Some("object")));
+        assert_eq!((&detail["example"], problem.message.ends_with(r#"; such as {"a":1}"#)), (&json!({"a": 1}), true));
+        // What does not fit is no example.
+        let odd = json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "^[0-9]+$"}}, "required": ["a"]});
+        assert_eq!(check(&odd, "{}").unwrap_err().detail.unwrap()["example"], Value::Null);
         assert!(check(&sum, "").is_err() && check(&sum, "[1]").is_err() && check(&sum, "{").is_err());
     }
 

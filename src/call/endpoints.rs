@@ -7,12 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aop_proto::call::{Breaker, Budget, Circuit, Load, Pass, Plan, Policy, Standing, Step, Verdict};
-use aop_proto::error::Kind;
+use aop_proto::error::{Kind, Problem};
 use aop_proto::params::ENDPOINTS_MAX;
 use aop_proto::record::NodeId;
+use aop_proto::wire::message::Instance;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, rfc3339};
+use crate::watch::{Told, Watch};
+
+/// Instances that a problem tells of.
+const INSTANCES_SHOWN: usize = 8;
 
 /// A server of a zone, at whatever node: `server.zone`.
 type Service = String;
@@ -21,11 +26,15 @@ type Service = String;
 struct Known {
     endpoints: BTreeMap<(Service, NodeId), Endpoint>,
     budgets: BTreeMap<Service, Budget>,
+    /// How many breakers came to stand closed, open, half-open.
+    changes: [u64; 3],
 }
 
 #[derive(Default)]
 struct Endpoint {
     breaker: Breaker,
+    /// Where the breaker stood when that was told last.
+    told: Circuit,
     load: Load,
     calls: u64,
     failed: u64,
@@ -38,6 +47,7 @@ struct Endpoint {
 pub(super) struct Endpoints {
     known: Arc<Mutex<Known>>,
     clock: Clock,
+    events: Watch,
 }
 
 /// An attempt under way. Dropped, it ends and says nothing of its endpoint.
@@ -50,8 +60,9 @@ pub(super) struct Attempt {
 }
 
 impl Endpoints {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { known: Arc::default(), clock }
+    /// Nobody was called yet; whoever watches `events` is told when a breaker comes to stand elsewhere.
+    pub(super) fn new(clock: Clock, events: Watch) -> Self {
+        Self { known: Arc::default(), clock, events }
     }
 
     /// A call to `service` is made.
@@ -75,39 +86,105 @@ impl Endpoints {
     ) -> (Step, Option<Attempt>) {
         let now = self.clock.now().mono;
         let mut known = self.lock();
-        let Known { endpoints, budgets } = &mut *known;
+        let Known { endpoints, budgets, .. } = &mut *known;
         let budget = budgets.entry(service.to_owned()).or_default();
-        let step = plan.next(now, chance, budget, |instance| {
-            let endpoint = endpoints.get(&(service.to_owned(), instance.node));
-            Standing {
-                is_here: instance.node == here,
-                load: endpoint.map(|endpoint| endpoint.load).unwrap_or_default(),
-                weight: if policy.weights.is_empty() { 1 } else { policy.weight(&instance.node.to_string()) },
-                refuses_until: endpoint.and_then(|endpoint| endpoint.breaker.refuses_until(now)),
-            }
-        });
+        let step = plan.next(now, chance, budget, |instance| standing(endpoints, service, policy, here, instance, now));
         let attempt = match &step {
-            Step::Try(instance) => self.begin(endpoints, (service.to_owned(), instance.node), now),
+            Step::Try(instance) => self.begin(&mut known, (service.to_owned(), instance.node), now),
             _ => None,
         };
         (step, attempt)
     }
 
-    fn begin(
+    /// Another instance that `plan` tries beside the one under way, if it does; that attempt has begun.
+    pub(super) fn hedge(
         &self,
-        endpoints: &mut BTreeMap<(Service, NodeId), Endpoint>,
-        key: (Service, NodeId),
-        now: Duration,
-    ) -> Option<Attempt> {
+        plan: &mut Plan,
+        service: &str,
+        policy: &Policy,
+        here: NodeId,
+        chance: u64,
+    ) -> Option<(Instance, Option<Attempt>)> {
+        let now = self.clock.now().mono;
+        let mut known = self.lock();
+        let Known { endpoints, budgets, .. } = &mut *known;
+        let budget = budgets.entry(service.to_owned()).or_default();
+        let instance =
+            plan.hedge(now, chance, budget, |instance| standing(endpoints, service, policy, here, instance, now))?;
+        let attempt = self.begin(&mut known, (service.to_owned(), instance.node), now);
+        Some((instance, attempt))
+    }
+
+    fn begin(&self, known: &mut Known, key: (Service, NodeId), now: Duration) -> Option<Attempt> {
+        let Known { endpoints, changes, .. } = known;
         if endpoints.len() >= ENDPOINTS_MAX && !endpoints.contains_key(&key) {
             endpoints
                 .retain(|_, endpoint| endpoint.load.under_way > 0 || endpoint.breaker.circuit(now) != Circuit::Closed);
         }
         let endpoint = endpoints.entry(key.clone()).or_default();
         let pass = endpoint.breaker.begin(now)?;
+        self.tell(changes, &key, endpoint, now);
         endpoint.load.begin();
         endpoint.calls += 1;
         Some(Attempt { endpoints: self.clone(), key, pass, began: now, is_over: false })
+    }
+
+    /// Tells whoever watches when a breaker stands elsewhere than was told before.
+    fn tell(
+        &self,
+        changes: &mut [u64; 3],
+        (service, node): &(Service, NodeId),
+        endpoint: &mut Endpoint,
+        now: Duration,
+    ) {
+        let circuit = endpoint.breaker.circuit(now);
+        if std::mem::replace(&mut endpoint.told, circuit) != circuit {
+            changes[circuit as usize] += 1;
+            self.events.tell([Told::Breaker { service: service.clone(), node: *node, circuit }]);
+        }
+    }
+
+    /// The problem of a call that no instance answered, with which were tried and when each was last good.
+    pub(super) fn with_instances(
+        &self,
+        mut problem: Problem,
+        service: &str,
+        instances: &[Instance],
+        tried: &[NodeId],
+    ) -> Problem {
+        let is_of_instances =
+            matches!(problem.kind, Kind::InstanceDown | Kind::UpstreamDown | Kind::UpstreamFailed | Kind::CallTimedOut);
+        let is_answer = problem.detail.as_ref().is_some_and(|detail| detail.get("rpc").is_some());
+        if !is_of_instances || is_answer || instances.is_empty() {
+            return problem;
+        }
+        let (mut all, mut words) = (Vec::new(), Vec::new());
+        let known = self.lock();
+        for instance in instances.iter().take(INSTANCES_SHOWN) {
+            let endpoint = known.endpoints.get(&(service.to_owned(), instance.node));
+            let is_tried = tried.contains(&instance.node);
+            let last_ok = endpoint.and_then(|endpoint| endpoint.last_good_ms).map(|ms| rfc3339(ms / 1000));
+            let error = endpoint.and_then(|endpoint| endpoint.last_error.as_ref()).map(|(_, kind, _)| kind.name());
+            words.push(format!(
+                "{} {}, {}",
+                instance.node.short(),
+                if is_tried { "tried" } else { "not tried" },
+                last_ok.as_ref().map_or_else(|| "never good from here".to_owned(), |time| format!("last good {time}")),
+            ));
+            all.push(json!({
+                "node": instance.node.to_string(), "tried": is_tried, "last_ok": last_ok, "last_error": error,
+            }));
+        }
+        problem.message.push_str(&format!(" (instances: {})", words.join("; ")));
+        let detail = problem.detail.get_or_insert_with(|| json!({}));
+        detail["instances"] = all.into();
+        problem
+    }
+
+    /// How many breakers came to stand closed, open, half-open so far.
+    pub(super) fn changes(&self) -> [(&'static str, u64); 3] {
+        let changes = self.lock().changes;
+        [Circuit::Closed, Circuit::Open, Circuit::HalfOpen].map(|circuit| (circuit.name(), changes[circuit as usize]))
     }
 
     /// Why nothing goes to `service` now: what kind the last error was of the one that was called last. Its words may be of a tool that
@@ -171,10 +248,12 @@ impl Attempt {
     fn settle(&self, verdict: Verdict, error: Option<(Kind, String)>, chance: u64) {
         let now = self.endpoints.clock.now();
         let mut known = self.endpoints.lock();
-        let Some(endpoint) = known.endpoints.get_mut(&self.key) else { return };
+        let Known { endpoints, changes, .. } = &mut *known;
+        let Some(endpoint) = endpoints.get_mut(&self.key) else { return };
         let took = (verdict == Verdict::Good).then(|| now.mono.saturating_sub(self.began));
         endpoint.load.end(now.mono, took);
         endpoint.breaker.end(now.mono, self.pass, verdict, chance as u32);
+        self.endpoints.tell(changes, &self.key, endpoint, now.mono);
         match verdict {
             Verdict::Good => endpoint.last_good_ms = Some(now.wall_ms),
             Verdict::Bad => {
@@ -183,6 +262,24 @@ impl Attempt {
             }
             Verdict::Nothing => {}
         }
+    }
+}
+
+/// What is known of an instance at this moment.
+fn standing(
+    endpoints: &BTreeMap<(Service, NodeId), Endpoint>,
+    service: &str,
+    policy: &Policy,
+    here: NodeId,
+    instance: &Instance,
+    now: Duration,
+) -> Standing {
+    let endpoint = endpoints.get(&(service.to_owned(), instance.node));
+    Standing {
+        is_here: instance.node == here,
+        load: endpoint.map(|endpoint| endpoint.load).unwrap_or_default(),
+        weight: if policy.weights.is_empty() { 1 } else { policy.weight(&instance.node.to_string()) },
+        refuses_until: endpoint.and_then(|endpoint| endpoint.breaker.refuses_until(now)),
     }
 }
 

@@ -5,15 +5,16 @@ use std::time::Duration;
 use aop_proto::access::Principal;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::FullName;
-use aop_proto::params::{CALL_TIMEOUT, PRIORITY};
+use aop_proto::params::PRIORITY;
 use aop_proto::wire::message::Call;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::keyed::Keyed;
 use super::noted::Noted;
-use super::{Calls, Failure, GIVEN, Served, changed};
+use super::{Calls, Failure, GIVEN, Served, changed, late};
 use crate::handle::{BroughtCall, no_tool_here};
 use crate::upstream::{UpstreamCall, UpstreamError};
 
@@ -29,6 +30,8 @@ pub(super) struct Own {
     pub(super) caller: String,
     pub(super) key: Option<Keyed>,
     pub(super) priority: u8,
+    pub(super) deadline: Instant,
+    /// Its time is what is left when it is sent.
     pub(super) call: UpstreamCall,
 }
 
@@ -36,13 +39,13 @@ impl Calls {
     /// Calls an upstream of this node, under a key at most once.
     pub(super) async fn call_here(&self, mut own: Own) -> Result<Served, Failure> {
         let by = self.handle.view().node;
-        let (within, tool) = (own.call.timeout, own.tool.clone());
+        let (deadline, within, tool) = (own.deadline, own.call.timeout, own.tool.clone());
         let result = match own.key.take() {
             None => self.take_turn(own).await,
             Some(key) => {
                 let calls = self.clone();
                 let work = async move { calls.take_turn(own).await };
-                match tokio::time::timeout(within, self.ledgers.once(key, work)).await {
+                match timeout_at(deadline, self.ledgers.once(key, work)).await {
                     Ok(outcome) => outcome,
                     Err(_) => {
                         let message = format!("no answer to `{tool}` within {within:?}; it still runs under its key");
@@ -57,11 +60,16 @@ impl Calls {
     }
 
     async fn take_turn(&self, own: Own) -> Result<Bytes, Failure> {
-        let Own { server, tool, caller, priority, mut call, .. } = own;
-        let (policy, came) = (self.policies.of(&tool), self.handle.clock().now().mono);
-        let place = self.queues.turn(&tool, &caller, priority, policy, call.timeout).await;
+        let Own { server, tool, caller, priority, deadline, mut call, .. } = own;
+        let policies = self.policies();
+        let policy = policies.of(&tool);
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let place = self.queues.turn(&tool, &caller, priority, policy, left()).await;
         let mut place = place.map_err(Failure::refused)?;
-        call.timeout = call.timeout.saturating_sub(self.handle.clock().now().mono.saturating_sub(came));
+        call.timeout = left();
+        if call.timeout.is_zero() {
+            return Err(late(&tool));
+        }
         let outcome = match policy.idle_timeout {
             None => self.handle.upstreams().call(&server, call).await,
             Some(idle) => self.call_watched(&server, call, idle).await,
@@ -103,12 +111,14 @@ impl Calls {
         name: &str,
         brought: Result<BroughtCall, Problem>,
         progress: Option<mpsc::Sender<Bytes>>,
+        deadline: Instant,
     ) -> Result<Served, Failure> {
         let who = brought.as_ref().map_or(&Principal::Anonymous, |brought| &brought.caller.principal);
-        let mut noted = Noted::begin(&self.handle, who, name).await;
+        let begin = Noted::begin(&self.handle, who, name);
+        let mut noted = timeout_at(deadline, begin).await.map_err(|_| late(name))?;
         let allowed = brought.and_then(|brought| self.handle.may_be_called(&brought).map(|()| brought));
         let served = match allowed {
-            Ok(brought) => self.try_serve(&brought, progress, &mut noted).await,
+            Ok(brought) => self.try_serve(&brought, progress, deadline, &mut noted).await,
             Err(problem) => Err(Failure::refused(problem)),
         };
         let by = self.handle.view().node.to_string();
@@ -120,6 +130,7 @@ impl Calls {
         &self,
         brought: &BroughtCall,
         progress: Option<mpsc::Sender<Bytes>>,
+        deadline: Instant,
         noted: &mut Noted,
     ) -> Result<Served, Failure> {
         let (call, view): (&Call, _) = (&brought.call, self.handle.view());
@@ -139,7 +150,7 @@ impl Calls {
         let checked = self.schemas.check(&call.name, &key, own.body().definition, &arguments);
         checked.map_err(Failure::refused)?;
         let extra = call.extra.iter().map(|(key, bytes)| (key.clone(), Bytes::from(bytes.clone()))).collect();
-        let timeout = Duration::from_millis(u64::from(call.deadline_ms)).min(CALL_TIMEOUT.2);
+        let timeout = deadline.saturating_duration_since(Instant::now());
         let zone = match &brought.caller.principal {
             Principal::Zone { zone, .. } => zone.as_str(),
             _ if call.key.is_some() => {
@@ -154,9 +165,10 @@ impl Calls {
             caller: brought.caller.principal.to_string(),
             key: call.key.map(|key| {
                 let caller = brought.caller.principal.to_string();
-                Keyed::new(&key, zone, &caller, &arguments, self.policies.of(&call.name).may_repeat())
+                Keyed::new(&key, zone, &caller, &arguments, self.policies().of(&call.name).may_repeat())
             }),
             priority: priority_of(call.priority, zone == view.zone.as_str()),
+            deadline,
             call: UpstreamCall { tool: own.body().original.to_owned(), arguments, extra, timeout, progress },
         };
         self.call_here(own).await

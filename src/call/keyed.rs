@@ -363,8 +363,22 @@ mod tests {
     async fn what_expired_is_deleted_before_what_comes_in_its_place_is_kept() {
         let (store, upstream) = (Store::memory(), counting());
         let expired = Entry { arguments: call(1).arguments, owner: String::new(), expires_ms: 1, end: None };
-        let put = Op::Put { table: Table::Calls, key: call(1).key.to_vec(), value: expired.encode().into() };
-        store.commit(vec![put]).await.unwrap();
+        let put =
+            |number| Op::Put { table: Table::Calls, key: call(number).key.to_vec(), value: expired.encode().into() };
+        store.commit(vec![put(1), put(2)]).await.unwrap();
+        let (ledgers, (begun, begins)) = (open(&store), oneshot::channel::<()>());
+        let endless = async move {
+            let _ = begun.send(());
+            std::future::pending().await
+        };
+        tokio::select! {
+            _ = ledgers.once(call(2), endless) => panic!("it ended"),
+            begun = begins => begun.unwrap(),
+        }
+        // Whatever was on its way to the store before this is there after it: the intent stands, whenever the power fails.
+        store.commit(vec![Op::Delete { table: Table::Calls, key: vec![0; 32] }]).await.unwrap();
+        assert_eq!(told(&open(&store).once(call(2), upstream.run(answer())).await), Err(Kind::MayHaveRun));
+        assert_eq!(upstream.ran(), 0);
         assert_eq!(told(&open(&store).once(call(1), upstream.run(answer())).await), Ok(&b"42"[..]));
         assert_eq!(told(&open(&store).once(call(1), upstream.run(lost())).await), Ok(&b"42"[..]));
         assert_eq!(upstream.ran(), 1);

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aop_proto::call::Policy;
 use aop_proto::call::queue::{Entered, Queue, Ticket};
+use aop_proto::call::{Policies, Policy};
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::params::QUEUES_MAX;
 use serde_json::{Value, json};
@@ -148,6 +148,15 @@ impl Queues {
         line.pump();
     }
 
+    /// From now on as many run and wait as these say.
+    pub(super) fn resize(&self, policies: &Policies) {
+        for (tool, line) in self.lock().iter_mut() {
+            let policy = policies.of(tool);
+            line.queue.resize(policy.workers, policy.queue);
+            line.pump();
+        }
+    }
+
     /// Lets everybody go who waits; how many that were.
     ///
     /// # Errors
@@ -190,11 +199,7 @@ impl Queues {
         let mut lines = self.lock();
         match lines.get_mut(tool) {
             Some(line) => Ok(act(tool, line)),
-            None => {
-                let near = did_you_mean(tool, lines.keys().map(String::as_str));
-                let message = format!("`{tool}` has no queue here: none of its calls came to this node");
-                Err(Problem::new(Kind::NameNotFound, message).hint("aop queue ls").did_you_mean(near))
-            }
+            None => Err(no_queue(tool).did_you_mean(did_you_mean(tool, lines.keys().map(String::as_str)))),
         }
     }
 
@@ -264,9 +269,16 @@ impl Waiter {
             }
             Err(_) => {
                 let message = format!("the turn of the call to `{}` did not come within {within:?}", self.tool);
-                Err(Problem::new(Kind::Busy, message).hint("aop queue ls"))
+                Err(Problem::new(Kind::Busy, message)
+                    .detail(json!({"retry_after_s": self.hint_s()}))
+                    .hint("aop queue ls"))
             }
         }
+    }
+
+    /// Seconds after which it may be worth its while to come back.
+    fn hint_s(&self) -> u64 {
+        self.queues.lock().get(&self.tool).map_or(1, |line| line.queue.hint().as_secs())
     }
 }
 
@@ -304,6 +316,12 @@ impl Drop for Place {
     }
 }
 
+/// No call to that tool came here.
+pub(super) fn no_queue(tool: &str) -> Problem {
+    let message = format!("`{tool}` has no queue here: none of its calls came to this node");
+    Problem::new(Kind::NameNotFound, message).hint("aop queue ls")
+}
+
 fn full(tool: &str, queue: &Queue, hint: Duration) -> Problem {
     let (running, waiting, seconds) = (queue.running(), queue.depth(), hint.as_secs());
     let why = if queue.is_paused() { "paused" } else { "busy" };
@@ -336,6 +354,19 @@ mod tests {
         second.set(queues.turn("u", "a", 5, &policy, LONG));
         assert!(third.await.is_ok());
         assert_eq!(queues.totals()[..2], [("running", 0), ("waiting", 0)]);
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_as_large_as_was_said_last() {
+        let (queues, policy) = one_at_a_time();
+        let _first = queues.turn("t", "a", 5, &policy, LONG).await.unwrap();
+        let second = queues.turn("t", "a", 5, &policy, LONG);
+        tokio::pin!(second);
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        queues.resize(&Policies::new(Policy { workers: 2, queue: 0, ..Policy::default() }, Vec::new()));
+        let _second = second.await.unwrap();
+        let full = queues.turn("t", "a", 5, &policy, LONG).await.err().unwrap();
+        assert_eq!((full.kind, queues.totals()[0]), (Kind::Busy, ("running", 2)));
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use aop_proto::call::handed_on;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use aop_proto::params::{CALL_TIMEOUT, FRAME_BYTES_MAX, HOPS_MAX};
@@ -10,8 +11,9 @@ use aop_proto::record::NodeId;
 use aop_proto::wire::message::{Call, CallResult, Message, Progress};
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
-use super::{Calls, Failure, Served};
+use super::{Calls, Failure, Served, late};
 use crate::driver::Way;
 use crate::peer::{PeerError, Responder, ResponseStream};
 
@@ -23,41 +25,43 @@ const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of one step of progress; a larger one is lost, as steps may be.
 const PROGRESS_BYTES_MAX: usize = 64 * 1024;
-/// How much longer than the call its answer may be on its way: its own words about a deadline still arrive.
-/// Whoever answers it has twice that, so that a relay can still tell.
+/// How long after its deadline the answer to a call may still be taken in by whoever asked.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 /// Notifications of progress that wait to be sent on.
 const PROGRESS_MAX: usize = 64;
 
 impl Calls {
-    /// Sends the call to its home, or towards it.
+    /// Sends the call to its home, or towards it, with what is left of its time by then.
     pub(super) async fn call_there(
         &self,
-        call: Call,
+        mut call: Call,
         address: &str,
         progress: Option<mpsc::Sender<Bytes>>,
+        deadline: Instant,
     ) -> Result<Served, Failure> {
         let home = call.home;
-        let deadline = Duration::from_millis(u64::from(call.deadline_ms));
+        let next = timeout_at(deadline, self.next_hop(&call, address)).await.map_err(|_| late(&call.name))?;
+        let Some(next) = next else {
+            let problem = Problem::new(Kind::InstanceDown, format!("node {} cannot be reached", home.short()));
+            return Err(Failure::said(problem.hint("aop nodes"), true));
+        };
+        let left = handed_on(deadline.saturating_duration_since(Instant::now())).as_millis();
+        call.deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
+        if call.deadline_ms == 0 {
+            return Err(late(&call.name));
+        }
         let frame = frame_of(&call)?;
         let work = async {
-            let Some(next) = self.next_hop(&call, address).await else {
-                let problem = Problem::new(Kind::InstanceDown, format!("node {} cannot be reached", home.short()));
-                return Err(Failure::said(problem.hint("aop nodes"), true));
-            };
             let stream = self.handle.peers().request(next.0, frame).await;
             let stream = stream.map_err(|error| lost(&call, next, &error))?;
             read_result(stream, &call, next, progress).await
         };
-        // The home node keeps the deadline itself; the margin lets its own words arrive.
-        match tokio::time::timeout(deadline + ANSWER_MARGIN, work).await {
+        // The next node keeps a deadline of its own that comes before this one, and says so.
+        match timeout_at(deadline, work).await {
             Ok(served) => served,
             Err(_) => {
-                let problem = Problem::new(
-                    Kind::CallTimedOut,
-                    format!("no answer to `{}` from node {}", call.name, home.short()),
-                );
-                Err(Failure::lost(problem.hint("aop call --timeout 2m …")))
+                let message = format!("no answer to `{}` from node {}", call.name, home.short());
+                Err(Failure::lost(Problem::new(Kind::CallTimedOut, message).hint("aop call --timeout 2m …")))
             }
         }
     }
@@ -105,19 +109,19 @@ impl Calls {
     /// takes nothing in; the call ends with it.
     pub async fn serve(&self, peer: NodeId, call: Call, stream: Responder) {
         let name = call.name.clone();
-        let within = Duration::from_millis(u64::from(call.deadline_ms)).min(CALL_TIMEOUT.2) + 2 * ANSWER_MARGIN;
+        let deadline = Instant::now() + Duration::from_millis(u64::from(call.deadline_ms)).min(CALL_TIMEOUT.2);
         let cancelled = stream.cancelled();
         tokio::select! {
-            () = self.serve_on(peer, call, stream) => {}
+            () = self.serve_on(peer, call, stream, deadline) => {}
             () = cancelled => {}
-            () = tokio::time::sleep(within) => tracing::debug!(name, "the peer did not take in its answer in time"),
+            () = tokio::time::sleep_until(deadline + ANSWER_MARGIN) => tracing::debug!(name, "the peer did not take in its answer in time"),
         }
     }
 
-    async fn serve_on(&self, peer: NodeId, call: Call, mut stream: Responder) {
+    async fn serve_on(&self, peer: NodeId, call: Call, mut stream: Responder, deadline: Instant) {
         let (progress, mut steps) = mpsc::channel(PROGRESS_MAX);
         let wanted = call.progress.then_some(progress);
-        let work = self.serve_or_relay(peer, call, wanted);
+        let work = self.serve_or_relay(peer, call, wanted, deadline);
         tokio::pin!(work);
         let served = loop {
             tokio::select! {
@@ -145,14 +149,16 @@ impl Calls {
         peer: NodeId,
         call: Call,
         progress: Option<mpsc::Sender<Bytes>>,
+        deadline: Instant,
     ) -> Result<Served, Failure> {
-        let refuse = Failure::refused;
-        if call.home == self.handle.view().node {
-            let name = call.name.clone();
-            let brought = self.handle.whose(peer, call, Way::Here).await;
-            return self.serve_here(&name, brought, progress).await;
+        let (refuse, name) = (Failure::refused, call.name.clone());
+        let is_home = call.home == self.handle.view().node;
+        let way = if is_home { Way::Here } else { Way::Onwards };
+        let brought = timeout_at(deadline, self.handle.whose(peer, call, way)).await.map_err(|_| late(&name))?;
+        if is_home {
+            return self.serve_here(&name, brought, progress, deadline).await;
         }
-        let brought = self.handle.whose(peer, call, Way::Onwards).await.map_err(refuse)?;
+        let brought = brought.map_err(refuse)?;
         self.handle.may_relay(&brought).map_err(refuse)?;
         let mut call = *brought.call;
         call.hops = call.hops.min(HOPS_MAX);
@@ -163,7 +169,7 @@ impl Calls {
         call.hops -= 1;
         let address = self.handle.view().tools.node(call.home).map(|node| node.address.clone());
         // The hop to this node is counted by whoever sent it here.
-        self.call_there(call, &address.unwrap_or_default(), progress).await
+        self.call_there(call, &address.unwrap_or_default(), progress, deadline).await
     }
 }
 
@@ -266,6 +272,43 @@ async fn send_result(stream: &mut Responder, served: Result<Served, Failure>, me
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::entropy::NodeKey;
+    use crate::handle::Handle;
+    use crate::peer::{PeerEvent, Peers};
+
+    /// A home that takes a call in and says nothing: the call was waited for half a second longer than it had, and the home was given
+    /// all of its time.
+    #[tokio::test]
+    async fn a_home_that_hangs_is_waited_for_until_the_deadline_and_no_longer() {
+        let calls = Calls::new(Handle::for_tests(), Default::default()).unwrap();
+        let (events, mut heard) = mpsc::channel(8);
+        let (socket, key) = (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), NodeKey::memory().unwrap());
+        let home = Peers::bind(socket, &key, events).unwrap();
+        home.dial(calls.handle.peers().local_address().unwrap(), Some(calls.handle.view().node.0));
+        let id = NodeId(key.signing_key().verifying_key().to_bytes());
+        let mut connections = calls.handle.connections();
+        while !calls.is_connected(id) {
+            connections.changed().await.unwrap();
+        }
+        let (deadline, wanted) = (Instant::now() + Duration::from_secs(1), Call { home: id, ..call(2, 0) });
+        // However busy the machine is: what ends with the deadline has ended when this looks.
+        let ended =
+            timeout_at(deadline + ANSWER_MARGIN / 5, calls.call_there(wanted.clone(), "", None, deadline)).await;
+        let failure = ended.expect("it has ended").err().unwrap();
+        assert_eq!((failure.problem.kind, failure.failed.not_sent()), (Kind::CallTimedOut, false));
+        let request = loop {
+            match heard.recv().await.unwrap() {
+                PeerEvent::Request { request, .. } => break request,
+                _ => {}
+            }
+        };
+        let Ok(Message::Call(told)) = Message::decode(&request) else { panic!("{request:?}") };
+        assert!((1..=950).contains(&told.deadline_ms), "{} ms", told.deadline_ms);
+        // Without time nothing is sent.
+        let none = calls.call_there(wanted, "", None, Instant::now()).await.err().unwrap();
+        assert_eq!((none.problem.kind, none.failed.not_sent()), (Kind::CallTimedOut, true));
+    }
 
     fn call(arguments: usize, members: usize) -> Call {
         Call {

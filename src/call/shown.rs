@@ -1,12 +1,16 @@
 //! Queues, statistics and breakers as operators see and move them.
 
+use std::fmt;
+
 use aop_proto::access::Caller;
+use aop_proto::call::lifecycle::Stage;
 use aop_proto::call::queue::Ticket;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use serde_json::{Value, json};
 
 use super::Calls;
+use super::queues::no_queue;
 use crate::answers::Hit;
 
 /// What an operator does to a queue.
@@ -22,42 +26,74 @@ pub enum QueueAct {
     Cancel(Ticket),
 }
 
+impl fmt::Display for QueueAct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pause => f.write_str("pause"),
+            Self::Resume => f.write_str("resume"),
+            Self::Clear => f.write_str("clear"),
+            Self::Cancel(ticket) => write!(f, "cancel {ticket}"),
+        }
+    }
+}
+
 impl Calls {
-    /// `aop.queues/1`: every queue of this node, or one with the calls that wait in it.
+    /// `aop.queues/1`: every queue of this node of whose tool `caller` may know, or one with the calls that wait in it.
     ///
     /// # Errors
     /// `NameNotFound`: no call to that tool came here.
-    pub fn queues(&self, tool: Option<&str>) -> Result<Value, Problem> {
+    pub fn queues(&self, caller: &Caller, tool: Option<&str>) -> Result<Value, Problem> {
         let queues = match tool {
-            None => self.queues.to_json(),
-            Some(tool) => vec![self.queues.show(&self.own_name(tool))?],
+            None => {
+                let mut queues = self.queues.to_json();
+                queues.retain(|queue| queue["name"].as_str().is_some_and(|name| self.sees(caller, name)));
+                queues
+            }
+            Some(tool) => vec![self.queue(caller, &self.own_name(tool))?],
         };
         Ok(json!({"schema": "aop.queues/1", "queues": queues}))
     }
 
-    /// Does it to the queue of one tool of this node, or to all.
+    /// Does it to the queue of one tool of this node, and writes down who did.
     ///
     /// # Errors
-    /// `NameNotFound`: there is no such tool, queue or waiting call.
-    pub fn move_queue(&self, tool: &str, act: QueueAct) -> Result<Value, Problem> {
+    /// `NameNotFound`: there is no such tool, queue or waiting call. `StoreFailed`: it cannot be written down.
+    pub async fn move_queue(&self, caller: &Caller, tool: &str, act: QueueAct) -> Result<Value, Problem> {
         let name = self.own_name(tool);
+        self.handle.audit_queue(caller, &name, &act.to_string(), || self.try_move(caller, &name, act)).await
+    }
+
+    /// One queue, where `caller` may know of its tool; otherwise it is not there.
+    fn queue(&self, caller: &Caller, name: &str) -> Result<Value, Problem> {
+        let shown = self.queues.show(name);
+        let shown = if self.sees(caller, name) { shown } else { Err(no_queue(name)) };
+        shown.map_err(|mut problem| {
+            problem.did_you_mean.retain(|near| self.sees(caller, near));
+            problem
+        })
+    }
+
+    /// Whether `caller` may find that tool of this zone.
+    fn sees(&self, caller: &Caller, name: &str) -> bool {
+        self.handle.sight(caller).is_none_or(|sight| sight.sees(&self.handle.view().zone, name))
+    }
+
+    fn try_move(&self, caller: &Caller, name: &str, act: QueueAct) -> Result<Value, Problem> {
+        if !self.sees(caller, name) {
+            return Err(no_queue(name));
+        }
         let mut done = json!({"schema": "aop.queue/1", "name": name});
         match act {
             QueueAct::Pause | QueueAct::Resume => {
-                let is_known = self.queues.show(&name).is_ok() || self.serves(&name);
-                if !is_known {
-                    return Err(self
-                        .queues
-                        .show(&name)
-                        .err()
-                        .unwrap_or_else(|| Problem::new(Kind::NameNotFound, name)));
+                if !self.serves(name) {
+                    self.queue(caller, name)?;
                 }
-                self.queues.pause(&name, act == QueueAct::Pause, self.policies.of(&name));
+                self.queues.pause(name, act == QueueAct::Pause, self.policies().of(name));
                 done["state"] = json!(if act == QueueAct::Pause { "paused" } else { "running" });
             }
-            QueueAct::Clear => done["cleared"] = json!(self.queues.clear(&name)?),
+            QueueAct::Clear => done["cleared"] = json!(self.queues.clear(name)?),
             QueueAct::Cancel(ticket) => {
-                if !self.queues.cancel(&name, ticket)? {
+                if !self.queues.cancel(name, ticket)? {
                     let message = format!("no call {ticket} waits in the queue of `{name}`");
                     return Err(Problem::new(Kind::NameNotFound, message).hint(format!("aop queue ls {name}")));
                 }
@@ -102,7 +138,8 @@ impl Calls {
 
     /// `calls` of a tool's card: whether its calls may be repeated from here, and how its instances fared with those made from here.
     pub fn about(&self, caller: &Caller, hit: &Hit) -> Value {
-        let policy = self.policies.of(&hit.name);
+        let policies = self.policies();
+        let policy = policies.of(&hit.name);
         let service = format!("{}.{}", hit.server, hit.zone);
         let mut endpoints = self.endpoints.to_json(self.handle.sight(caller).is_none());
         endpoints.retain(|one| one["service"] == service.as_str());
@@ -111,7 +148,8 @@ impl Calls {
         endpoints.retain(serves);
         json!({
             "read_only": policy.read_only, "idempotent": policy.idempotent, "balance": policy.balance.name(),
-            "timeout_ms": policy.timeout.as_millis() as u64, "endpoints": endpoints,
+            "timeout_ms": policy.timeout.as_millis() as u64,
+            "hedge_ms": policy.hedge.map(|after| after.as_millis() as u64), "endpoints": endpoints,
         })
     }
 
@@ -156,6 +194,20 @@ impl Calls {
                 &self.endpoints.circuits(),
             ),
             table(
+                "aop_breaker_changes_total",
+                "counter",
+                "Breakers that came to stand there.",
+                "state",
+                &self.endpoints.changes(),
+            ),
+            table(
+                "aop_agents",
+                "gauge",
+                "Servers behind this node by where they are in their life.",
+                "lifecycle",
+                &self.lifecycles(),
+            ),
+            table(
                 "aop_ledger_calls",
                 "gauge",
                 "Calls remembered by their idempotency key.",
@@ -164,6 +216,18 @@ impl Calls {
             ),
         ]
         .concat()
+    }
+
+    /// How many servers behind this node are at each stage of their life.
+    fn lifecycles(&self) -> Vec<(&'static str, u64)> {
+        let servers = self.handle.servers();
+        let at = |stage: Stage| servers.iter().filter(|server| server.lifecycle == stage.name()).count() as u64;
+        // Who was removed is not behind it any more.
+        Stage::ALL
+            .into_iter()
+            .filter(|stage| *stage != Stage::Terminated)
+            .map(|stage| (stage.name(), at(stage)))
+            .collect()
     }
 
     /// The full name of a tool of this zone, as it is spelled, where it is meant by another.
@@ -182,5 +246,81 @@ impl Calls {
         let view = self.handle.view();
         let name = aop_proto::name::FullName::parse(name);
         name.is_ok_and(|name| view.tools.find(&name).is_some_and(|tool| tool.of_node(view.node).is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aop_proto::access::{Glob, Grant, Policy as Rules, Principal, Role};
+    use aop_proto::call::{Plan, Policy};
+    use aop_proto::record::NodeId;
+    use aop_proto::wire::message::{Health, Instance};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::auth::Terms;
+    use crate::handle::Handle;
+
+    /// A member of each object of a list.
+    fn of<'a>(value: &'a Value, list: &str, key: &str) -> Vec<&'a str> {
+        value[list].as_array().into_iter().flatten().filter_map(|one| one[key].as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn whoever_may_find_some_tools_sees_their_queues_and_statistics_and_no_trace_of_others() {
+        let calls = Calls::new(Handle::for_tests(), Default::default()).unwrap();
+        calls.handle.auth().replace(Terms { policy: Rules::default(), ..Terms::default() });
+        let (policy, here) = (Policy::default(), calls.handle.view().node);
+        let all = ["search.arxiv.research", "search.secret.research"];
+        for name in all {
+            calls.queues.pause(name, true, &policy);
+        }
+        let instance = Instance {
+            node: NodeId([7; 32]),
+            address: String::new(),
+            health: Health::Ok,
+            error: String::new(),
+            since_ms: 0,
+        };
+        for service in ["arxiv.research", "secret.research", "open.lab.acme"] {
+            calls.endpoints.called(service, &policy);
+            let mut plan = Plan::new(std::slice::from_ref(&instance), policy.clone(), None, 0, Duration::MAX);
+            drop(calls.endpoints.next(&mut plan, service, &policy, here, 0));
+        }
+        let bounded = |zone, tool| Caller {
+            principal: Principal::Token("ci".to_owned()),
+            grants: vec![Grant { role: Role::Reader, zone, tool: Glob::new(tool) }],
+        };
+        let some = bounded(None, "*.arxiv.research");
+        let every = bounded(None, "*");
+        let acme = bounded(Some(ZoneName::parse("lab.acme").unwrap()), "*");
+        for (caller, tools, services) in [
+            (&every, &all[..], &["arxiv.research", "open.lab.acme", "secret.research"][..]),
+            (&some, &all[..1], &[]),
+            (&acme, &[], &["open.lab.acme"]),
+        ] {
+            let (queues, stats) = (calls.queues(caller, None).unwrap(), calls.stats(caller, None).unwrap());
+            assert_eq!((of(&queues, "queues", "name"), of(&stats, "tools", "name")), (tools.to_vec(), tools.to_vec()));
+            assert_eq!(of(&stats, "endpoints", "service"), services);
+        }
+        // What is hidden and what is not there are told alike, and nothing is done to either.
+        for (hidden, missing) in
+            [(all[1], "search.sacred.research"), ("search.secret.resaerch", "search.sacred.resaerch")]
+        {
+            let told = async |name: &str| {
+                let shown = calls.queues(&some, Some(name)).unwrap_err();
+                let stats = calls.stats(&some, Some(name)).unwrap_err();
+                let mut all = vec![shown, stats];
+                for act in [QueueAct::Pause, QueueAct::Resume, QueueAct::Clear, QueueAct::Cancel(1)] {
+                    all.push(calls.move_queue(&some, name, act).await.unwrap_err());
+                }
+                let said =
+                    |problem: Problem| (problem.kind, problem.message.replace(name, "NAME"), problem.did_you_mean);
+                all.into_iter().map(said).collect::<Vec<_>>()
+            };
+            assert_eq!(told(hidden).await, told(missing).await, "{hidden}");
+        }
+        assert!(calls.move_queue(&some, all[0], QueueAct::Resume).await.is_ok());
+        assert_eq!(calls.queues(&every, Some(all[1])).unwrap()["queues"][0]["state"], "paused");
     }
 }

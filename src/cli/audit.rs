@@ -21,7 +21,7 @@ Examples:
 
 Events: registered, unregistered, changed, approved, called, joined, left,
 invited, revoked, delegated, undelegated, rotated, exported, imported,
-token_created, token_revoked, refused, started, stopped.";
+token_created, token_revoked, queue, refused, started, stopped.";
 
 /// Entries shown unless asked for more.
 const ENTRIES: u32 = 20;

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
 use clap::Args;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, Value, json};
+use tokio::sync::mpsc;
 
 use super::client::{Reply, Request};
 use super::output::{Exit, Format};
@@ -20,6 +22,9 @@ use super::{Context, arguments, show, text};
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The node's own deadline comes first; the connection waits a little longer for its answer.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Calls of one request.
+const CALLS_AT_ONCE: usize = 32;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +43,7 @@ With `-`, each object has a key of its own: KEY/1, KEY/2 and so on.";
 pub(crate) struct Call {
     /// Full name, wire name or SERVER/TOOL
     name: String,
-    /// Arguments as KEY=VALUE; `-` reads JSON objects from stdin, one call each
+    /// Arguments as KEY=VALUE; `-` reads JSON objects from stdin, one call each; those that are there run at once
     #[arg(value_name = "KEY=VALUE | -")]
     arguments: Vec<String>,
     /// All arguments as one JSON object
@@ -82,37 +87,90 @@ impl Call {
         self.once(&built, card["def_hash"].as_str(), key, context).await
     }
 
-    /// One call for each JSON object; a failed one does not stop the others, and the first failure is the exit status.
+    /// One call for each JSON object; a failed one does not stop the others, and the first failure is the exit status. Objects that are
+    /// there already go in one request, so that they run at once; a slow producer sees each answer before it writes the next object.
     async fn each_of_stdin(&self, context: &mut Context) -> anyhow::Result<Exit> {
-        let mut worst = Ok(Exit::Complete);
-        // Read as they come, so that a slow producer sees each answer before it writes the next object.
-        for (index, read) in
-            Deserializer::from_reader(io::BufReader::new(io::stdin())).into_iter::<Box<RawValue>>().enumerate()
-        {
-            let number = index + 1;
-            let read = read
-                .map_err(|error| Problem::new(Kind::Usage, format!("object {number} on stdin is not JSON: {error}")))?;
-            let key = self.idempotency_key.as_ref().map(|key| format!("{key}/{number}"));
-            let ended = match object(read.get()) {
-                Ok(arguments) => self.once(arguments.get(), None, key.as_deref(), context).await,
-                Err(why) => Err(Problem::new(Kind::Usage, format!("value {number} on stdin {why}")).into()),
-            };
-            match ended {
-                Ok(Exit::Complete) => {}
-                Ok(exit) if matches!(worst, Ok(Exit::Complete)) => worst = Ok(exit),
-                Ok(_) => {}
-                Err(error) => match error.downcast::<Problem>() {
-                    // Nobody is there: the remaining calls would only wait for the same answer.
-                    Ok(problem) if matches!(problem.kind, Kind::NodeUnreachable | Kind::AuthRequired) => {
-                        return Err(problem.into());
-                    }
-                    Ok(problem) if matches!(worst, Ok(Exit::Complete)) => worst = Err(problem),
-                    Ok(problem) => context.out.problem(&problem),
-                    Err(error) => return Err(error),
-                },
+        let mut objects = objects_of_stdin();
+        let (mut worst, mut number) = (Ok(Exit::Complete), 0);
+        loop {
+            let mut some = Vec::new();
+            if objects.recv_many(&mut some, CALLS_AT_ONCE).await == 0 {
+                return Ok(worst?);
+            }
+            let first = number + 1;
+            number += some.len();
+            for ended in self.at_once(first, some, context).await? {
+                match ended {
+                    Ok(Exit::Complete) => {}
+                    Ok(exit) if matches!(worst, Ok(Exit::Complete)) => worst = Ok(exit),
+                    Ok(_) => {}
+                    Err(problem) if matches!(worst, Ok(Exit::Complete)) => worst = Err(problem),
+                    Err(problem) => context.out.problem(&problem),
+                }
             }
         }
-        Ok(worst?)
+    }
+
+    /// Makes some calls in one request and prints their answers, in their order.
+    async fn at_once(
+        &self,
+        first: usize,
+        objects: Vec<Result<Box<RawValue>, String>>,
+        context: &Context,
+    ) -> anyhow::Result<Vec<Result<Exit, Problem>>> {
+        let (mut calls, mut ends) = (Vec::new(), Vec::new());
+        for (number, read) in (first..).zip(objects) {
+            let read =
+                read.map_err(|why| Problem::new(Kind::Usage, format!("object {number} on stdin is not JSON: {why}")));
+            match read.map(|read| object(read.get())) {
+                Ok(Ok(arguments)) => {
+                    let key = self.idempotency_key.as_ref().map(|key| format!("{key}/{number}"));
+                    calls.push(format!(
+                        "{{\"name\":{}{}}}",
+                        Value::from(self.name.as_str()),
+                        self.members(arguments.get(), None, key.as_deref())
+                    ));
+                    ends.push(Ok(()));
+                }
+                Ok(Err(why)) => ends.push(Err(Problem::new(Kind::Usage, format!("value {number} on stdin {why}")))),
+                Err(problem) => ends.push(Err(problem)),
+            }
+        }
+        let mut answers = match calls.is_empty() {
+            true => Vec::new(),
+            false => self.answers(&calls, context).await?,
+        }
+        .into_iter();
+        let missing = || Problem::new(Kind::Internal, "the node's answer misses a call");
+        let mut told = Vec::new();
+        for end in ends {
+            told.push(match end {
+                Ok(()) => match answers.next().ok_or_else(missing)? {
+                    Ok(reply) => Ok(self.print(&reply, context)?),
+                    Err(problem) => Err(problem),
+                },
+                Err(problem) => Err(problem),
+            });
+        }
+        Ok(told)
+    }
+
+    /// What became of each of these calls.
+    async fn answers(&self, calls: &[String], context: &Context) -> anyhow::Result<Vec<Result<Reply, Problem>>> {
+        let timeout = context.client.time(CALL_TIMEOUT);
+        let dry_run = if self.dry_run { ",\"dry_run\":true" } else { "" };
+        let body = format!("{{\"calls\":[{}],\"timeout_ms\":{}{dry_run}}}", calls.join(","), timeout.as_millis());
+        let reply = context.client.send(&Request::post(&["calls"], body).exactly(timeout + GRACE)).await?;
+        let unread = |error| Problem::new(Kind::Internal, format!("the node's answer cannot be read: {error}"));
+        let answer: Answers<'_> = serde_json::from_slice(&reply.body).map_err(unread)?;
+        let ended = answer.results.into_iter().map(|one| {
+            let value: Value = serde_json::from_str(one.get()).map_err(unread)?;
+            match Problem::from_json(&value["error"]) {
+                Some(problem) => Err(problem),
+                None => Ok(reply.part(one.get())),
+            }
+        });
+        Ok(ended.collect())
     }
 
     async fn once(
@@ -123,23 +181,27 @@ impl Call {
         context: &mut Context,
     ) -> anyhow::Result<Exit> {
         let timeout = context.client.time(CALL_TIMEOUT);
-        let mut body = format!("{{\"arguments\":{arguments},\"timeout_ms\":{}", timeout.as_millis());
-        if let Some(hash) = def_hash {
-            body.push_str(&format!(",\"def_hash\":{}", Value::from(hash)));
-        }
-        if let Some(key) = key {
-            body.push_str(&format!(",\"idempotency_key\":{}", Value::from(key)));
-        }
-        if let Some(priority) = self.priority {
-            body.push_str(&format!(",\"priority\":{priority}"));
-        }
-        if self.dry_run {
-            body.push_str(",\"dry_run\":true");
-        }
-        body.push('}');
+        let members = self.members(arguments, def_hash, key);
+        let dry_run = if self.dry_run { ",\"dry_run\":true" } else { "" };
+        let body = format!("{{\"timeout_ms\":{}{members}{dry_run}}}", timeout.as_millis());
         let request = Request::post(&["tools", &self.name, "call"], body).exactly(timeout + GRACE);
         let reply = context.client.send(&request).await?;
         self.print(&reply, context)
+    }
+
+    /// What is said of one call beside its name, each member after a comma.
+    fn members(&self, arguments: &str, def_hash: Option<&str>, key: Option<&str>) -> String {
+        let mut members = format!(",\"arguments\":{arguments}");
+        if let Some(hash) = def_hash {
+            members.push_str(&format!(",\"def_hash\":{}", Value::from(hash)));
+        }
+        if let Some(key) = key {
+            members.push_str(&format!(",\"idempotency_key\":{}", Value::from(key)));
+        }
+        if let Some(priority) = self.priority {
+            members.push_str(&format!(",\"priority\":{priority}"));
+        }
+        members
     }
 
     fn print(&self, reply: &Reply, context: &Context) -> anyhow::Result<Exit> {
@@ -178,6 +240,28 @@ impl Call {
     fn help(&self) -> String {
         format!("aop show {}", text::shell_word(&self.name))
     }
+}
+
+/// What a node says of several calls.
+#[derive(Deserialize)]
+struct Answers<'a> {
+    #[serde(borrow)]
+    results: Vec<&'a RawValue>,
+}
+
+/// JSON values as they come on stdin, read by a thread of their own; the first that is none is the last.
+fn objects_of_stdin() -> mpsc::Receiver<Result<Box<RawValue>, String>> {
+    let (sender, objects) = mpsc::channel(CALLS_AT_ONCE);
+    std::thread::spawn(move || {
+        for read in Deserializer::from_reader(io::BufReader::new(io::stdin())).into_iter() {
+            let read = read.map_err(|error| error.to_string());
+            let is_last = read.is_err();
+            if sender.blocking_send(read).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    objects
 }
 
 /// A JSON object, kept as it was written.

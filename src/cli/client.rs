@@ -149,6 +149,11 @@ impl Reply {
         Self { body: Bytes::from(value.to_string()), took_ms: None, trace_id: None }
     }
 
+    /// One part of it, as an answer.
+    pub(crate) fn part(&self, text: &str) -> Self {
+        Self { body: Bytes::copy_from_slice(text.as_bytes()), took_ms: None, trace_id: self.trace_id.clone() }
+    }
+
     /// The body with `took_ms` and `trace_id` folded in, its own members untouched.
     pub(crate) fn folded(&self) -> String {
         let Some(mut members) = Members::of(&self.body) else {

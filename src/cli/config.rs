@@ -9,12 +9,13 @@ use serde_json::json;
 use super::output::Exit;
 use super::table::{Table, faint, name, plain};
 use super::{Context, output};
-use crate::config::{ConfigError, NodeConfig, NodeFlags, load};
+use crate::config::{ConfigError, NodeConfig, NodeFlags, SCHEMA, load};
 
 const EXAMPLES: &str = "\
 Examples:
   aop config show
-  aop config check --config /etc/aop/node.toml";
+  aop config check --config /etc/aop/node.toml
+  aop config schema";
 
 const EXAMPLES_SHOW: &str = "\
 Examples:
@@ -26,6 +27,11 @@ Examples:
   aop config check
   aop config check --config node.toml";
 
+const EXAMPLES_SCHEMA: &str = "\
+Examples:
+  aop config schema
+  aop config schema > aop-node.schema.json";
+
 /// Show or check the configuration of a node
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
@@ -36,6 +42,9 @@ pub(crate) enum Config {
     /// Check it, as a node would before it starts
     #[command(after_help = EXAMPLES_CHECK)]
     Check(Which),
+    /// Print the JSON Schema of the file, for editors and checks
+    #[command(after_help = EXAMPLES_SCHEMA)]
+    Schema,
 }
 
 #[derive(Debug, Args)]
@@ -49,6 +58,10 @@ impl Config {
     /// Reads the configuration; asks no node.
     pub(crate) fn run(self, context: &Context) -> anyhow::Result<Exit> {
         let (which, check) = match self {
+            Self::Schema => {
+                context.out.json(SCHEMA)?;
+                return Ok(Exit::Complete);
+            }
             Self::Show(which) => (which, false),
             Self::Check(which) => (which, true),
         };

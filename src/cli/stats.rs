@@ -34,11 +34,13 @@ impl Stats {
             return Ok(Exit::Complete);
         }
         let value = reply.value()?;
-        out.table(&tools(&value))?;
-        let endpoints = endpoints(&value);
-        if !endpoints.is_empty() {
-            out.data(&format!("\n{}", endpoints.render(out.look)))?;
+        let (tools, endpoints) = (tools(&value), endpoints(&value));
+        if tools.is_empty() && endpoints.is_empty() {
+            out.talk("nothing was called here yet");
         }
+        let tables = [tools, endpoints].into_iter().filter(|table| !table.is_empty());
+        let text: Vec<String> = tables.map(|table| table.render(out.look)).collect();
+        out.data(&text.join("\n"))?;
         Ok(Exit::Complete)
     }
 }

@@ -105,11 +105,20 @@ fn show(part: &Part, out: &super::output::Output) -> anyhow::Result<()> {
                     let state = if data["stands"] == true { "is delegated" } else { "is delegated no more" };
                     format!("{} {state}", word("child").unwrap_or_default())
                 }
+                "lifecycle" => {
+                    format!("{} is {}", word("server").unwrap_or_default(), word("lifecycle").unwrap_or_default())
+                }
+                "breaker" => format!(
+                    "{} at {}: breaker {}",
+                    word("service").unwrap_or_default(),
+                    text::cut(&word("node").unwrap_or_default(), 12),
+                    word("breaker").unwrap_or_default()
+                ),
                 "members" => "other nodes are down, or there again".to_owned(),
                 "zone" => "something changed there".to_owned(),
                 _ => word("name").unwrap_or_default(),
             };
-            format!("{:<8} {:<20} {about}", text::clean(&part.event), word("zone").unwrap_or_default())
+            format!("{:<9} {:<20} {about}", text::clean(&part.event), word("zone").unwrap_or_default())
         }
     };
     out.data(&format!("{line}\n"))?;

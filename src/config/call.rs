@@ -10,7 +10,9 @@ use aop_proto::access::Glob;
 use aop_proto::call::{Backoff, Balance, Policies, Policy};
 use aop_proto::error::did_you_mean;
 use aop_proto::name::ZoneName;
-use aop_proto::params::{CALL_TIMEOUT, QUEUE, RETRIES, RETRY_BACKOFF, RETRY_BACKOFF_MAX, RETRY_SHARE, WEIGHT, WORKERS};
+use aop_proto::params::{
+    CALL_TIMEOUT, HEDGE, QUEUE, RETRIES, RETRY_BACKOFF, RETRY_BACKOFF_MAX, RETRY_SHARE, WEIGHT, WORKERS,
+};
 use serde::Deserialize;
 
 use super::duration::duration_text;
@@ -33,6 +35,7 @@ pub(super) struct Section {
     pub(super) queue: Option<Text>,
     read_only: Option<Text>,
     idempotent: Option<Text>,
+    hedge: Option<Text>,
     weights: Option<BTreeMap<String, Text>>,
 }
 
@@ -63,6 +66,7 @@ impl Section {
             "queue" => &self.queue,
             "read_only" => &self.read_only,
             "idempotent" => &self.idempotent,
+            "hedge" => &self.hedge,
             _ => &None,
         };
         text.clone()
@@ -89,6 +93,7 @@ fn take(policy: &mut Policy, key: &str, text: &str) -> Result<(), Wrong> {
         }
         "read_only" => policy.read_only = value::parse_bool(text)?,
         "idempotent" => policy.idempotent = value::parse_bool(text)?,
+        "hedge" => policy.hedge = Some(value::parse_time(text, HEDGE)?),
         _ => {}
     }
     Ok(())
@@ -120,6 +125,7 @@ pub(super) fn read(from: &mut Sources<'_>, zone: &ZoneName) -> Result<Policies, 
         for (key, said) in [
             ("read_only", call.read_only.is_some()),
             ("idempotent", call.idempotent.is_some()),
+            ("hedge", call.hedge.is_some()),
             ("weights", call.weights.is_some()),
         ] {
             if said {
@@ -152,13 +158,19 @@ pub(super) fn read(from: &mut Sources<'_>, zone: &ZoneName) -> Result<Policies, 
 
 fn special_policy(from: &Sources<'_>, usual: &Policy, section: &Section) -> Result<Policy, ConfigError> {
     let mut policy = usual.clone();
-    let keys = VARIABLES.map(|(key, _)| key).into_iter().chain(["read_only", "idempotent"]);
+    let keys = VARIABLES.map(|(key, _)| key).into_iter().chain(["read_only", "idempotent", "hedge"]);
     for (key, text) in keys.filter_map(|key| section.text(key).map(|text| (key, text))) {
         let raw = from.file.as_ref().map(|file| file.raw(&text));
         let mut taken = policy.clone();
         from.parse(raw.as_ref(), |text| take(&mut taken.clone(), key, text))?;
         let _ = take(&mut taken, key, &text.get_ref().0);
         policy = taken;
+    }
+    if let (Some(text), false) = (&section.hedge, policy.read_only) {
+        let raw = from.file.as_ref().map(|file| file.raw(text));
+        let wrong =
+            "only what is read-only may be tried at two instances at once: say `read_only = true` of it as well";
+        from.parse(raw.as_ref(), |_| Err::<(), _>(Wrong::new(wrong.to_owned())))?;
     }
     for (node, weight) in section.weights.iter().flatten() {
         let raw = from.file.as_ref().map(|file| file.raw(weight));
@@ -201,6 +213,7 @@ impl NodeConfig {
             let parts = [
                 policy.read_only.then(|| "read-only".to_owned()),
                 policy.idempotent.then(|| "idempotent".to_owned()),
+                policy.hedge.map(|after| format!("hedge {}", duration_text(after))),
                 time("timeout", policy.timeout, usual.timeout),
                 policy.idle_timeout.and_then(|idle| time("idle_timeout", idle, usual.idle_timeout.unwrap_or_default())),
                 number("retries", policy.retries.into(), usual.retries.into()),
@@ -239,7 +252,7 @@ mod tests {
     fn tools_differ_from_what_is_usual_and_variables_come_first() {
         let config = read(
             "zone = 'research'\n[call]\ntimeout = '10s'\nretries = 1\nqueue = 5\nbalance = 'latency'\n\
-             [tools.'search.arxiv']\nread_only = true\nweights = { n1 = 3 }\n\
+             [tools.'search.arxiv']\nread_only = true\nhedge = '250ms'\nweights = { n1 = 3 }\n\
              [tools.'*.other.zone']\nretries = 0\n\
              [[server]]\nname = 'mail'\ncommand = ['mail']\ncall = { idempotent = true, workers = 1 }\n",
         )
@@ -249,7 +262,12 @@ mod tests {
         let usual = of("echo.x.research");
         assert_eq!((usual.timeout.as_secs(), usual.retries, usual.queue, usual.may_repeat()), (10, 7, 5, false));
         let search = of("search.arxiv.research");
-        assert!(search.read_only && search.weight("n1x") == 3 && search.balance == Balance::Latency);
+        assert!(
+            search.read_only
+                && search.hedge == Some(Duration::from_millis(250))
+                && search.weight("n1x") == 3
+                && search.balance == Balance::Latency
+        );
         assert_eq!(of("a.other.zone").retries, 0);
         let mail = of("send.mail.research");
         assert!(mail.idempotent && mail.workers == 1 && mail.queue == 5);
@@ -286,6 +304,10 @@ mod tests {
             ("[tools.a]\nbackoff = '0s'", "not between"),
             ("[tools.a]\nweights = { n1 = 0 }", "from 1 to 1000"),
             ("[tools.a]\nretry = 1", "no key `retry`"),
+            ("[tools.a]\nhedge = '200ms'", "only what is read-only"),
+            ("[tools.a]\nidempotent = true\nhedge = '200ms'", "only what is read-only"),
+            ("[tools.a]\nread_only = true\nhedge = '0s'", "not between"),
+            ("[call]\nhedge = '1s'", "said of tools"),
         ] {
             let wrong = if wrong.contains("retries") { wrong.replace("[call]", "[tools.a]") } else { wrong.to_owned() };
             let error = read(&wrong).expect_err(&wrong);

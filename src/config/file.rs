@@ -47,6 +47,9 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
+/// What an editor needs to know of the file: its JSON Schema.
+pub const SCHEMA: &str = include_str!("schema.json");
+
 /// Every key of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -284,4 +287,46 @@ fn draw(_path: &Path, text: &str, span: Range<usize>) -> String {
     let number = line.to_string();
     let gutter = " ".repeat(number.len());
     format!(" {number} | {source}\n {gutter} | {}{}", " ".repeat(column - 1), "^".repeat(marks))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The keys that may stand there, in the words of the reader.
+    fn keys_at(head: &str) -> BTreeSet<String> {
+        let text = format!("{head}\n'no such key' = 1\n");
+        let error = toml::from_str::<Settings>(&text).expect_err("it is no key");
+        error.message().split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_schema_has_every_key_of_the_file_and_no_other() {
+        let schema: Value = serde_json::from_str(SCHEMA).expect("it is JSON");
+        let of = |path: &str| -> BTreeSet<String> {
+            let there = schema.pointer(path).unwrap_or_else(|| panic!("{path}"));
+            assert_eq!(there["additionalProperties"], false, "{path}");
+            there["properties"].as_object().expect("keys").keys().cloned().collect()
+        };
+        for (head, path) in [
+            ("", ""),
+            ("[resolve]", "/properties/resolve"),
+            ("[mcp]", "/properties/mcp"),
+            ("[audit]", "/properties/audit"),
+            ("[http]", "/properties/http"),
+            ("[auth]", "/properties/auth"),
+            ("[[auth.rules]]", "/properties/auth/properties/rules/items"),
+            ("[[auth.tokens]]", "/properties/auth/properties/tokens/items"),
+            ("[[auth.issuers]]", "/properties/auth/properties/issuers/items"),
+            ("[tools.a]", "/$defs/tools"),
+            ("[[server]]", "/properties/server/items"),
+        ] {
+            assert_eq!(of(path), keys_at(head), "{head}");
+        }
+        // What is said of tools and not of all.
+        let only_of_tools = ["read_only", "idempotent", "hedge", "weights"].map(str::to_owned).into();
+        assert_eq!(&of("/$defs/tools") - &of("/properties/call"), only_of_tools);
+    }
 }

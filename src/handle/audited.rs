@@ -1,7 +1,7 @@
 //! What changes the node, and the audit of it: nothing that somebody asks for is begun while it could not be written down, and
 //! nothing is acknowledged before it is.
 
-use aop_proto::access::Principal;
+use aop_proto::access::{Caller, Principal};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::node::{NewTool, Write, Wrote};
 use aop_proto::record::Hash;
@@ -31,6 +31,22 @@ impl Handle {
     pub(super) async fn audited<T>(&self, entry: Entry, ended: Result<T, Problem>) -> Result<T, Problem> {
         let written = self.inner.audit.record_durable(entry.node(self.view().node).ended(&ended)).await;
         ended.and_then(|done| written.map(|()| done).map_err(unacknowledged))
+    }
+
+    /// Does something to calls that wait for their turn, and writes down, durably, who did what to which queue.
+    ///
+    /// # Errors
+    /// Its own, or `StoreFailed` when it could not be written down.
+    pub async fn audit_queue<T>(
+        &self,
+        by: &Caller,
+        queue: &str,
+        what: &str,
+        act: impl FnOnce() -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        self.may_begin()?;
+        let entry = Entry::by(&by.principal, Event::Queue).zone(&self.view().zone).name(queue).reason(what);
+        self.audited(entry, act()).await
     }
 
     /// Returns when everything recorded so far is on the disk.

@@ -9,9 +9,11 @@ use aop_proto::access::{Action, Caller, Request, Sight};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{ZoneName, fit_label};
 use aop_proto::node::{Brought, NewTool, NotBelieved};
+use aop_proto::params::CALL_AGE_MAX;
 use aop_proto::record::NodeId;
 use aop_proto::trust::Repeated;
 use aop_proto::wire::message::Call;
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{Ask, Handle, Mode, busy, no_tool_here, stopping};
@@ -113,14 +115,23 @@ impl Handle {
     /// Whose call it is that a peer brought: to this node, or to be passed on.
     ///
     /// # Errors
-    /// `Forbidden` when it is not its author's, or was brought before; `Busy`; `Internal` while the node is stopping.
+    /// `Forbidden` when it is not its author's, or was brought before; `Busy`, with the seconds after which to come back; `Internal` while the node is stopping.
     pub async fn whose(&self, peer: NodeId, call: Call, way: Way) -> Result<BroughtCall, Problem> {
         let (reply, told) = oneshot::channel();
         self.inner.jobs.send(Job::Whose(peer, Box::new(call), way, reply)).await.map_err(|_| busy())?;
         let told = told.await.map_err(|_| stopping())?;
         let (call, Brought { by, afar }) = told.map_err(|error| {
-            let kind = if error == NotBelieved::Repeated(Repeated::Full) { Kind::Busy } else { Kind::Forbidden };
-            Problem::new(kind, error.to_string()).hint("aop status")
+            let retry_in_ms = match error {
+                NotBelieved::Repeated(Repeated::Forgotten(ms)) => Some(ms),
+                NotBelieved::Repeated(Repeated::Full) => Some(CALL_AGE_MAX.as_millis() as u64),
+                _ => None,
+            };
+            let kind = if retry_in_ms.is_some() { Kind::Busy } else { Kind::Forbidden };
+            let problem = Problem::new(kind, error.to_string()).hint("aop status");
+            match retry_in_ms {
+                Some(ms) => problem.detail(json!({"retry_after_s": ms.div_ceil(1000).max(1)})),
+                None => problem,
+            }
         })?;
         let caller = by.map_or_else(Caller::anonymous, |(zone, node)| self.caller_of(zone, node));
         Ok(BroughtCall { call, caller, afar })

@@ -18,7 +18,7 @@ const PAGE: &str = include_str!("../page/index.html");
 const FRAME_OPTIONS: HeaderName = HeaderName::from_static("x-frame-options");
 
 /// The paths a lost caller may have meant.
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 18] = [
     "/mcp",
     "/v1/resolve",
     "/v1/tools",
@@ -28,6 +28,7 @@ const PATHS: [&str; 17] = [
     "/v1/status",
     "/v1/stats",
     "/v1/queues",
+    "/v1/calls",
     "/v1/keys",
     "/v1/audit",
     "/v1/invites",

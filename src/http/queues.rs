@@ -11,17 +11,25 @@ use super::{
 use crate::call::QueueAct;
 
 /// `GET /v1/queues`
-pub(super) async fn list(State(doors): Shared) -> Reply {
-    Ok(reply::ok(&doors.calls.queues(None)?))
+pub(super) async fn list(State(doors): Shared, Extension(caller): Extension<Caller>) -> Reply {
+    Ok(reply::ok(&doors.calls.queues(&caller, None)?))
 }
 
 /// `GET /v1/queues/{name}`: with the calls that wait, and whose they are.
-pub(super) async fn show(State(doors): Shared, Path(name): Path<String>) -> Reply {
-    Ok(reply::ok(&doors.calls.queues(Some(&name))?))
+pub(super) async fn show(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Reply {
+    Ok(reply::ok(&doors.calls.queues(&caller, Some(&name))?))
 }
 
 /// `POST /v1/queues/{name}/{act}`: `pause`, `resume` or `clear`.
-pub(super) async fn act(State(doors): Shared, Path((name, act)): Path<(String, String)>) -> Reply {
+pub(super) async fn act(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path((name, act)): Path<(String, String)>,
+) -> Reply {
     let act = match act.as_str() {
         "pause" => QueueAct::Pause,
         "resume" => QueueAct::Resume,
@@ -31,12 +39,16 @@ pub(super) async fn act(State(doors): Shared, Path((name, act)): Path<(String, S
             return Err(Problem::new(Kind::Usage, message).hint("aop queue --help").into());
         }
     };
-    Ok(reply::ok(&doors.calls.move_queue(&name, act)?))
+    Ok(reply::ok(&doors.calls.move_queue(&caller, &name, act).await?))
 }
 
 /// `DELETE /v1/queues/{name}/calls/{ticket}`
-pub(super) async fn cancel(State(doors): Shared, Path((name, ticket)): Path<(String, u64)>) -> Reply {
-    Ok(reply::ok(&doors.calls.move_queue(&name, QueueAct::Cancel(ticket))?))
+pub(super) async fn cancel(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    Path((name, ticket)): Path<(String, u64)>,
+) -> Reply {
+    Ok(reply::ok(&doors.calls.move_queue(&caller, &name, QueueAct::Cancel(ticket)).await?))
 }
 
 /// `GET /v1/stats`

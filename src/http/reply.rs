@@ -188,6 +188,11 @@ pub(super) async fn read_json<T: serde::de::DeserializeOwned>(request: Request<B
 /// `bytes` as `T`, or a problem that says what is wrong with them.
 pub(super) fn from_json<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
     let bytes = if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { bytes };
+    read(bytes).map_err(Failure::from)
+}
+
+/// The same of a part of a body.
+pub(super) fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes)
-        .map_err(|error| Problem::new(Kind::Usage, format!("the body cannot be understood: {error}")).into())
+        .map_err(|error| Problem::new(Kind::Usage, format!("the body cannot be understood: {error}")))
 }

@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     extract::{Extension, Path, State},
     http::{Request, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -21,14 +21,14 @@ use super::{
 };
 use crate::{
     answers::{Hit, Show},
-    call::CallRequest,
+    call::{CallOutcome, CallRequest},
     handle::{Ask, Mode},
 };
 
 /// Tools of one list: a whole zone, as large as a zone may be by configuration.
 const LIST_MAX: usize = 1_000_000;
 /// Where a client may put its key instead (IETF draft "The Idempotency-Key HTTP Header Field").
-const KEY_HEADER: &str = "idempotency-key";
+pub(super) const KEY_HEADER: &str = "idempotency-key";
 /// `GET /v1/tools?zone=&n=`: this zone, or another one or one below.
 pub(super) async fn list(State(doors): Shared, Extension(caller): Extension<Caller>, uri: Uri) -> Reply {
     let (mut zone, mut limit) = (doors.zone.clone(), LIST_MAX);
@@ -96,15 +96,15 @@ pub(super) async fn unregister(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CallBody<'a> {
+pub(super) struct CallBody<'a> {
     #[serde(borrow, default)]
-    arguments: Option<&'a RawValue>,
-    timeout_ms: Option<u64>,
-    def_hash: Option<String>,
-    idempotency_key: Option<String>,
-    priority: Option<u8>,
+    pub(super) arguments: Option<&'a RawValue>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) def_hash: Option<String>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) priority: Option<u8>,
     #[serde(default)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 /// The answer to a call; `result` is the upstream's own bytes.
@@ -134,18 +134,27 @@ pub(super) async fn call(
     body.idempotency_key = body.idempotency_key.take().or(key);
     let dry_run = body.dry_run;
     let outcome = doors.calls.call(call_request(caller, name, body)?).await?;
+    let body = called(&outcome, dry_run)?;
+    Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// How a call ended well, as `aop.call/1`.
+///
+/// # Errors
+/// The upstream's result is not JSON.
+pub(super) fn called(outcome: &CallOutcome, dry_run: bool) -> Result<String, Problem> {
     if dry_run {
         // Arguments that nobody could check are neither valid nor not.
         let valid = outcome.unchecked.is_none().then_some(true);
         let mut answer = json!({"schema": "aop.call/1", "dry_run": true, "valid": valid, "name": outcome.name, "zone": outcome.zone});
-        if let Some(why) = outcome.unchecked {
-            answer["unchecked"] = why.into();
+        if let Some(why) = &outcome.unchecked {
+            answer["unchecked"] = why.as_str().into();
         }
-        return Ok(reply::ok(&answer));
+        return Ok(answer.to_string());
     }
     let result = serde_json::from_slice(&outcome.result)
         .map_err(|error| Problem::new(Kind::UpstreamFailed, format!("the upstream's result is not JSON: {error}")))?;
-    Ok(untouched(&Called {
+    let called = Called {
         schema: "aop.call/1",
         name: &outcome.name,
         zone: &outcome.zone,
@@ -154,17 +163,19 @@ pub(super) async fn call(
         took_ms: outcome.took.as_secs_f64() * 1e3,
         unchecked: outcome.unchecked.as_deref(),
         result,
-    }))
+    };
+    serde_json::to_string(&called)
+        .map_err(|error| Problem::new(Kind::Internal, format!("the result could not be written: {error}")))
 }
 
 /// The header is a string of RFC 8941, in quotes; most send it without. A call whose key cannot be read is not made without one.
-fn key_in(header: &header::HeaderValue) -> Result<String, Problem> {
+pub(super) fn key_in(header: &header::HeaderValue) -> Result<String, Problem> {
     let key = std::str::from_utf8(header.as_bytes())
         .map_err(|_| Problem::new(Kind::Usage, "the header Idempotency-Key is not UTF-8").hint("aop call --help"))?;
     Ok(key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key).to_owned())
 }
 
-fn call_request(caller: Caller, name: String, body: CallBody<'_>) -> Result<CallRequest, Problem> {
+pub(super) fn call_request(caller: Caller, name: String, body: CallBody<'_>) -> Result<CallRequest, Problem> {
     let arguments = body.arguments.map_or("{}", RawValue::get);
     if !arguments.starts_with('{') {
         return Err(Problem::new(Kind::InvalidArguments, "`arguments` has to be a JSON object")
@@ -182,17 +193,6 @@ fn call_request(caller: Caller, name: String, body: CallBody<'_>) -> Result<Call
         dry_run: body.dry_run,
         progress: None,
     })
-}
-
-fn untouched(called: &Called<'_>) -> Response {
-    match serde_json::to_vec(called) {
-        Ok(body) => {
-            ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response()
-        }
-        Err(error) => {
-            reply::problem(&Problem::new(Kind::Internal, format!("the result could not be written: {error}")))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -128,6 +128,19 @@ impl Watching {
         let (name, data) = match &event.told {
             Told::Own(news) => self.own(&own, news)?,
             Told::Other(serial) => ("zone", json!({"zone": serial.zone, "tag": format!("{:016x}", serial.tag)})),
+            Told::Lifecycle { server, stage } if self.sees_all_of(&own) => {
+                let node = self.doors.handle.view().node.to_string();
+                let lifecycle = stage.name();
+                ("lifecycle", json!({"zone": own.as_str(), "node": node, "server": server, "lifecycle": lifecycle}))
+            }
+            Told::Breaker { service, node, circuit } => {
+                let zone = ZoneName::parse(service.split_once('.').map_or(".", |(_, zone)| zone)).ok()?;
+                let (node, breaker) = (node.to_string(), circuit.name());
+                let data = json!({"zone": zone.as_str(), "node": node, "service": service, "breaker": breaker});
+                // Which of its tools were called is not said: it is told to whoever may find them all.
+                self.sees_all_of(&zone).then_some(("breaker", data))?
+            }
+            Told::Lifecycle { .. } => return None,
         };
         let zone = data["zone"].as_str().and_then(|zone| ZoneName::parse(zone).ok())?;
         let is_wanted = self.zone.as_ref().is_none_or(|wanted| zone.is_within(wanted));
@@ -177,6 +190,8 @@ fn part(id: &str, name: &str, data: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use aop_proto::access::{Glob, Grant, Policy, Principal, Role};
+    use aop_proto::call::Circuit;
+    use aop_proto::call::lifecycle::Stage;
     use aop_proto::name::FullName;
     use aop_proto::wire::message::Serial;
 
@@ -197,12 +212,15 @@ mod tests {
             news(What::Server { node, server: "secret".to_owned(), up: false }),
             news(What::Members),
             Told::Other(Serial { zone: "lab.acme".to_owned(), node, stamp: 1, tag: 2 }),
+            Told::Lifecycle { server: "secret".to_owned(), stage: Stage::Error },
+            Told::Breaker { service: "secret.research".to_owned(), node, circuit: Circuit::Open },
+            Told::Breaker { service: "secret.lab.acme".to_owned(), node, circuit: Circuit::Open },
         ];
         let bounded = Grant { role: Role::Reader, zone: None, tool: Glob::new("*.arxiv.research") };
         for (grant, zone, heard) in [
-            (Grant::of(Role::Reader), None, vec![0, 1, 2, 3, 4]),
-            (Grant::of(Role::Reader), Some("research"), vec![0, 1, 2, 3]),
-            (Grant::of(Role::Reader), Some("acme"), vec![4]),
+            (Grant::of(Role::Reader), None, vec![0, 1, 2, 3, 4, 5, 6, 7]),
+            (Grant::of(Role::Reader), Some("research"), vec![0, 1, 2, 3, 5, 6]),
+            (Grant::of(Role::Reader), Some("acme"), vec![4, 7]),
             (bounded.clone(), None, vec![0, 3, 4]),
             (bounded, Some("lab.acme"), vec![4]),
         ] {

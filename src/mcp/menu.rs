@@ -17,6 +17,7 @@ use super::{
     envelope::{Answer, failed, passed_through},
     find,
     handler::CONSTANT_TTL,
+    many,
     pins::Pins,
     raw::{self, Members},
 };
@@ -74,6 +75,7 @@ impl Menu {
             "search_tools" => find::search(calls.handle(), &call).await,
             "describe_tool" => find::describe(calls.handle(), &call).await,
             "list_zones" => find::zones(calls.handle(), &call.by, modern).await,
+            "call_tool" if many::is_meant(&call) => many::call(calls, &call).await,
             "call_tool" => match request(&call) {
                 Ok(request) => forward(calls, request, &call).await,
                 Err(problem) => failed(&problem, modern),
@@ -110,35 +112,47 @@ fn unknown(name: &str) -> Problem {
 /// The arguments of `call_tool`, as a call.
 fn request(call: &ToolCall) -> Result<CallRequest, Problem> {
     let text = std::str::from_utf8(&call.arguments).unwrap_or_default();
-    let usage =
-        |message: String| Problem::new(Kind::InvalidArguments, message).hint("describe_tool tells a tool's arguments");
     let members = Members::read(text).map_err(|error| usage(format!("call_tool: {error}")))?;
+    let timeout = timeout(&members)?;
+    Ok(CallRequest { timeout, progress: call.progress.clone(), ..one(call, &members, true)? })
+}
+
+/// One call, as its members say; `is_alone` where the members are those of `call_tool`.
+pub(super) fn one(call: &ToolCall, members: &Members<'_>, is_alone: bool) -> Result<CallRequest, Problem> {
     for (name, _) in members.iter() {
-        if !matches!(name, "name" | "arguments" | "def_hash" | "timeout_ms") {
+        if !(matches!(name, "name" | "arguments" | "def_hash") || is_alone && name == "timeout_ms") {
             return Err(usage(format!(
                 "call_tool has no argument `{name}`; what the tool takes goes into `arguments`"
             )));
         }
     }
     let name = members.text("name").ok_or_else(|| usage("call_tool needs `name`, the full name of the tool".into()))?;
-    let timeout = match members.get("timeout_ms").map(|raw| raw.get().parse::<u64>()) {
-        None => None,
-        Some(Ok(millis)) if millis > 0 => Some(Duration::from_millis(millis)),
-        Some(_) => return Err(usage("`timeout_ms` has to be a whole number of milliseconds".into())),
-    };
     Ok(CallRequest {
         caller: call.by.clone(),
         name: name.into_owned(),
         arguments: arguments(members.get("arguments"))
             .ok_or_else(|| usage("`arguments` has to be a JSON object".into()))?,
         extra: call.extra.clone(),
-        timeout,
+        timeout: None,
         key: None,
         priority: None,
         def_hash: members.text("def_hash").map(Into::into),
         dry_run: false,
-        progress: call.progress.clone(),
+        progress: None,
     })
+}
+
+/// The time for everything that is asked for.
+pub(super) fn timeout(members: &Members<'_>) -> Result<Option<Duration>, Problem> {
+    match members.get("timeout_ms").map(|raw| raw.get().parse::<u64>()) {
+        None => Ok(None),
+        Some(Ok(millis)) if millis > 0 => Ok(Some(Duration::from_millis(millis))),
+        Some(_) => Err(usage("`timeout_ms` has to be a whole number of milliseconds".into())),
+    }
+}
+
+pub(super) fn usage(message: String) -> Problem {
+    Problem::new(Kind::InvalidArguments, message).hint("describe_tool tells a tool's arguments")
 }
 
 /// The raw arguments. Some models write the object into a string; what is meant is clear, so it is taken.

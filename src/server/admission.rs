@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use aop_proto::call::Policies;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::node;
 
@@ -62,12 +63,13 @@ impl Door {
     }
 
     /// Reads the configuration again and takes over what can change while the port is open; on an error everything stays as it was.
-    pub(super) fn reload(&self, again: &impl Fn() -> Result<NodeConfig, ConfigError>) {
+    /// Returns how tools are called from then on, which is somebody else's to take over.
+    pub(super) fn reload(&self, again: &impl Fn() -> Result<NodeConfig, ConfigError>) -> Option<Policies> {
         let config = match again() {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!(%error, "SIGHUP: the new configuration cannot be used; the former stays");
-                return;
+                return None;
             }
         };
         let joining = config.joining();
@@ -77,13 +79,14 @@ impl Door {
             tracing::error!(
                 "SIGHUP: TLS, `[auth] required`, and their absence, are of the start; restart the node. The former configuration stays"
             );
-            return;
+            return None;
         }
         self.auth.replace(known_as(terms, &port, self.listen));
         self.entrance.replace(&port);
         tracing::info!(
-            "SIGHUP: rules, tokens, issuers, names, rates and certificate are those of the new configuration"
+            "SIGHUP: rules, tokens, issuers, names, rates, certificate and how tools are called are those of the new configuration"
         );
+        Some(config.policies)
     }
 
     /// Says so loudly where nothing keeps anybody out.

@@ -4,8 +4,8 @@
 //! server that is known to be down.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aop_proto::call::lifecycle::{Happening, Stage};
@@ -16,6 +16,10 @@ use tokio::{
 };
 
 use super::{connection::Live, failure::UpstreamError, spec::ServerSpec};
+use crate::watch::{self as watching, Watch};
+
+/// How often it is told that a server takes no more calls.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// One server as `GET /v1/servers` shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -68,12 +72,25 @@ pub(crate) enum Phase {
 /// See the module.
 pub(crate) struct Board {
     phase: watch::Sender<Phase>,
-    stage: Mutex<Stage>,
+    stage: Mutex<Told>,
+    events: Events,
     status: Mutex<ServerStatus>,
 }
 
+/// Who is told of stages, once there is somebody.
+pub(crate) type Events = Arc<OnceLock<Watch>>;
+
+/// Where a server is in its life.
+struct Told {
+    stage: Stage,
+    /// When it was last told that it takes no more calls.
+    busy: Option<Instant>,
+    /// That is what was told last.
+    is_told_busy: bool,
+}
+
 impl Board {
-    pub(crate) fn new(spec: &ServerSpec) -> Self {
+    pub(crate) fn new(spec: &ServerSpec, events: Events) -> Self {
         let status = ServerStatus {
             name: spec.name.clone(),
             kind: spec.transport.kind(),
@@ -88,7 +105,8 @@ impl Board {
             replica: spec.replica,
         };
         let phase = watch::Sender::new(Phase::Connecting);
-        Self { phase, stage: Mutex::new(Stage::Init), status: Mutex::new(status) }
+        let stage = Mutex::new(Told { stage: Stage::Init, busy: None, is_told_busy: false });
+        Self { phase, stage, events, status: Mutex::new(status) }
     }
 
     fn status(&self) -> MutexGuard<'_, ServerStatus> {
@@ -96,7 +114,7 @@ impl Board {
     }
 
     pub(crate) fn snapshot(&self) -> ServerStatus {
-        let mut stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stage = self.stage().stage;
         if let Phase::Ready(live) = &*self.phase.borrow()
             && live.is_full()
         {
@@ -105,10 +123,49 @@ impl Board {
         ServerStatus { lifecycle: stage.name(), ..self.status().clone() }
     }
 
+    fn stage(&self) -> MutexGuard<'_, Told> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Something happened in the server's life.
     pub(crate) fn happened(&self, happening: Happening) {
-        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        *stage = stage.after(happening);
+        let mut told = self.stage();
+        let stage = told.stage.after(happening);
+        if stage != std::mem::replace(&mut told.stage, stage) {
+            told.is_told_busy = false;
+            self.tell(stage);
+        }
+    }
+
+    /// A call came to a server, or one ended: it may take no more now, or take calls again. Who does so at every call is told of once
+    /// in [`BUSY_PAUSE`].
+    fn moved(&self, is_full: bool) {
+        let mut told = self.stage();
+        match (is_full, told.is_told_busy) {
+            (true, false)
+                if told.stage == Stage::Active && told.busy.is_none_or(|since| since.elapsed() >= BUSY_PAUSE) =>
+            {
+                (told.busy, told.is_told_busy) = (Some(Instant::now()), true);
+                self.tell(Stage::Busy);
+            }
+            (false, true) => {
+                told.is_told_busy = false;
+                self.tell(told.stage);
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&self, stage: Stage) {
+        if let Some(events) = self.events.get() {
+            events.tell([watching::Told::Lifecycle { server: self.status().name.clone(), stage }]);
+        }
+    }
+
+    /// The same, as it is known of the connection at this moment.
+    pub(crate) fn look(&self) {
+        let is_full = matches!(&*self.phase.borrow(), Phase::Ready(live) if live.is_full());
+        self.moved(is_full);
     }
 
     pub(crate) fn connecting(&self) {

@@ -23,9 +23,10 @@ use crate::params::{
 };
 
 /// Where a breaker stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Circuit {
     /// Calls go through.
+    #[default]
     Closed,
     /// None goes through.
     Open,

@@ -8,6 +8,8 @@
 //!
 //! Every attempt but the first at each instance counts as a retry, is paid from the budget and keeps the deadline. A keyed call stays
 //! with one home, chosen by the key alone, so that whoever repeats it later, through whatever node, comes to the same one.
+//! Where an operator says so of a read-only tool, another instance is tried beside one that is slow to answer (hedging); that is paid
+//! from the budget as well.
 
 use std::time::Duration;
 
@@ -104,8 +106,9 @@ pub struct Plan {
     is_keyed: bool,
     turn: u64,
     deadline: Duration,
-    current: usize,
     tried: u32,
+    /// Who was tried.
+    nodes: Vec<NodeId>,
     retried: u32,
     rounds: u32,
     /// An attempt that has to be paid for comes next.
@@ -146,8 +149,8 @@ impl Plan {
             is_keyed: key.is_some(),
             turn,
             deadline,
-            current: 0,
             tried: 0,
+            nodes: Vec::new(),
             retried: 0,
             rounds: 0,
             owes: false,
@@ -185,6 +188,26 @@ impl Plan {
         self.choose(chance, standing)
     }
 
+    /// How long an attempt may be under way before another instance is tried beside it; nothing where none is.
+    pub fn hedges_after(&self) -> Option<Duration> {
+        self.policy.hedge.filter(|_| self.policy.read_only && !self.is_keyed && self.ended.is_none())
+    }
+
+    /// Another instance, to be tried beside the one that is slow to answer; nothing where there is none, or no budget for it.
+    pub fn hedge(
+        &mut self,
+        now: Duration,
+        chance: u64,
+        budget: &mut Budget,
+        standing: impl Fn(&Instance) -> Standing,
+    ) -> Option<Instance> {
+        self.hedges_after()?;
+        let (chosen, _) = self.pick(chance, standing);
+        let chosen = chosen.filter(|_| now < self.deadline && self.retried < self.policy.retries && budget.take())?;
+        self.retried += 1;
+        Some(self.begin(chosen))
+    }
+
     /// All were tried: once more, after a pause.
     fn again(&mut self, now: Duration, chance: u64, budget: &mut Budget) -> Step {
         if self.places.is_empty() {
@@ -213,6 +236,25 @@ impl Plan {
     }
 
     fn choose(&mut self, chance: u64, standing: impl Fn(&Instance) -> Standing) -> Step {
+        match self.pick(chance, standing) {
+            (Some(chosen), _) => Step::Try(self.begin(chosen)),
+            (None, Some(until)) => self.end(Ended::CircuitOpen(until)),
+            (None, None) => self.end(Ended::NobodyTookIt),
+        }
+    }
+
+    fn begin(&mut self, chosen: usize) -> Instance {
+        self.places[chosen].is_tried = true;
+        self.tried += 1;
+        let instance = self.places[chosen].instance.clone();
+        if !self.nodes.contains(&instance.node) {
+            self.nodes.push(instance.node);
+        }
+        instance
+    }
+
+    /// Whose turn it is among those left, or until when all of them are left alone.
+    fn pick(&self, chance: u64, standing: impl Fn(&Instance) -> Standing) -> (Option<usize>, Option<Duration>) {
         let left = |is_second| {
             let places = self.places.iter().enumerate();
             places.filter(move |(_, place)| !place.is_tried && place.is_second == is_second).map(|(at, _)| at)
@@ -225,24 +267,18 @@ impl Plan {
             refusing = shut.iter().filter_map(|(_, one)| one.refuses_until).chain(refusing).min();
             let standings: Vec<Standing> = open.iter().map(|(_, one)| *one).collect();
             if let Some(chosen) = self.policy.balance.choose(&standings, self.turn, chance) {
-                self.current = open[chosen].0;
-                self.places[self.current].is_tried = true;
-                self.tried += 1;
-                return Step::Try(self.places[self.current].instance.clone());
+                return (Some(open[chosen].0), refusing);
             }
         }
-        match refusing {
-            Some(until) => self.end(Ended::CircuitOpen(until)),
-            None => self.end(Ended::NobodyTookIt),
-        }
+        (None, refusing)
     }
 
-    /// The attempt failed.
-    pub fn on_failed(&mut self, failed: Failed) {
+    /// The attempt at that node failed.
+    pub fn on_failed(&mut self, node: NodeId, failed: Failed) {
         let may_repeat = self.policy.may_repeat();
         match failed {
             Failed::NotSent => {}
-            Failed::Refused => drop(self.places.remove(self.current)),
+            Failed::Refused => self.places.retain(|place| place.instance.node != node),
             Failed::Lost if may_repeat || self.is_keyed => self.owes = true,
             Failed::MayHaveRun if may_repeat => self.owes = true,
             Failed::Lost | Failed::MayHaveRun => self.ended = Some(Ended::MayHaveRun),
@@ -253,6 +289,11 @@ impl Plan {
     /// Attempts so far.
     pub const fn tried(&self) -> u32 {
         self.tried
+    }
+
+    /// Who was tried so far.
+    pub fn nodes(&self) -> &[NodeId] {
+        &self.nodes
     }
 
     fn end(&mut self, ended: Ended) -> Step {
@@ -291,6 +332,14 @@ mod tests {
         Policy { idempotent: true, ..Policy::default() }
     }
 
+    fn node(number: u8) -> NodeId {
+        NodeId([number; 32])
+    }
+
+    fn hedged() -> Policy {
+        Policy { read_only: true, hedge: Some(SOON), ..Policy::default() }
+    }
+
     fn step(plan: &mut Plan, now: Duration) -> Step {
         plan.next(now, 0, &mut Budget::default(), |_| Standing::default())
     }
@@ -307,15 +356,16 @@ mod tests {
         let (mut now, mut seen) = (SOON, Vec::new());
         loop {
             match step(plan, now) {
-                Step::Try(instance) => seen.push(instance.node.0[0]),
+                Step::Try(instance) => {
+                    seen.push(instance.node.0[0]);
+                    plan.on_failed(instance.node, failed);
+                }
                 Step::Wait(until) => {
                     assert!(until > now && until < DEADLINE);
                     now = until;
-                    continue;
                 }
                 Step::Done(ended) => return (seen, ended),
             }
-            plan.on_failed(failed);
         }
     }
 
@@ -325,7 +375,7 @@ mod tests {
         let mut first = Plan::new(&all, Policy::default(), None, 0, DEADLINE);
         let mut second = Plan::new(&all, Policy::default(), None, 1, DEADLINE);
         assert_eq!((tried(&mut first), tried(&mut second)), (1, 2));
-        first.on_failed(Failed::NotSent);
+        first.on_failed(node(1), Failed::NotSent);
         assert_eq!(tried(&mut first), 2);
     }
 
@@ -423,21 +473,52 @@ mod tests {
         let mut attempts = 0;
         for turn in 0..10_000 {
             budget.on_call(20);
-            let mut plan = Plan::new(&healthy(2), idempotent(), None, turn, DEADLINE);
+            let policy = if turn % 2 == 0 { idempotent() } else { hedged() };
+            let mut plan = Plan::new(&healthy(2), policy, None, turn, DEADLINE);
             let mut now = SOON;
             loop {
                 match plan.next(now, turn, &mut budget, |_| Standing::default()) {
-                    Step::Try(_) => attempts += 1,
-                    Step::Wait(until) => {
-                        now = until;
-                        continue;
+                    Step::Try(instance) => {
+                        attempts += 1;
+                        attempts += u32::from(plan.hedge(now, turn, &mut budget, |_| Standing::default()).is_some());
+                        plan.on_failed(instance.node, Failed::Lost);
                     }
+                    Step::Wait(until) => now = until,
                     Step::Done(_) => break,
                 }
-                plan.on_failed(Failed::Lost);
             }
         }
         assert!(attempts <= 12_000 + RETRY_BURST, "{attempts}");
+    }
+
+    #[test]
+    fn another_instance_is_tried_beside_a_slow_one_where_that_changes_nothing() {
+        let budget = &mut Budget::default();
+        let hedge = |plan: &mut Plan, budget: &mut Budget| plan.hedge(SOON, 0, budget, |_| Standing::default());
+        let mut plan = Plan::new(&healthy(2), hedged(), None, 0, DEADLINE);
+        assert_eq!((plan.hedges_after(), tried(&mut plan)), (Some(SOON), 1));
+        assert_eq!(hedge(&mut plan, budget).map(|instance| instance.node), Some(node(2)));
+        assert_eq!(hedge(&mut plan, budget), None, "nobody is left");
+        // Whichever of them took nothing is out, and the other goes on.
+        plan.on_failed(node(1), Failed::Refused);
+        plan.on_failed(node(2), Failed::NotSent);
+        assert!(matches!(step(&mut plan, SOON), Step::Wait(_)));
+        // What an operator did not call read-only, what has a key, and what has neither time nor budget left.
+        for (policy, key, now, is_paid) in [
+            (Policy { read_only: false, idempotent: true, ..hedged() }, None, SOON, true),
+            (Policy { read_only: false, ..hedged() }, None, SOON, true),
+            (Policy { hedge: None, ..hedged() }, None, SOON, true),
+            (Policy { retries: 0, ..hedged() }, None, SOON, true),
+            (hedged(), KEY, SOON, true),
+            (hedged(), None, DEADLINE, true),
+            (hedged(), None, SOON, false),
+        ] {
+            let mut plan = Plan::new(&healthy(2), policy.clone(), key, 0, DEADLINE);
+            assert!(matches!(step(&mut plan, SOON), Step::Try(_)));
+            let mut budget = Budget::default();
+            while !is_paid && budget.take() {}
+            assert_eq!(plan.hedge(now, 0, &mut budget, |_| Standing::default()), None, "{policy:?}");
+        }
     }
 
     #[test]
@@ -459,6 +540,7 @@ mod tests {
             let all: Vec<Instance> = (0..pick(5)).map(|n| instance(n as u8, healths[pick(5) as usize])).collect();
             let policy = Policy {
                 idempotent: pick(3) == 0,
+                hedge: (pick(2) == 0).then_some(SOON),
                 retries: pick(6),
                 balance: Balance::ALL[pick(5) as usize].1,
                 ..Policy::default()
@@ -473,7 +555,7 @@ mod tests {
                 assert!(steps < 1_000, "it ends");
                 let refuses = (pick(6) == 0).then_some(now);
                 let shut = Standing { refuses_until: refuses, ..Standing::default() };
-                match plan.next(now, u64::from(pick(u32::MAX)), &mut budget, |_| shut) {
+                let at = match plan.next(now, u64::from(pick(u32::MAX)), &mut budget, |_| shut) {
                     Step::Done(_) => break,
                     Step::Wait(until) => {
                         assert!(until > now && until < plan.deadline);
@@ -484,8 +566,10 @@ mod tests {
                         assert!(now < plan.deadline && instance.health != Health::Down);
                         homes.insert(instance.node);
                         tried += 1;
+                        assert_eq!(plan.hedge(now, 0, &mut budget, |_| shut), None, "it is not read-only");
+                        instance.node
                     }
-                }
+                };
                 now += Duration::from_millis(u64::from(pick(200)));
                 let failed = [
                     Failed::Refused,
@@ -496,12 +580,12 @@ mod tests {
                     Failed::Answered,
                 ][pick(6) as usize];
                 may_have_run += u32::from(!matches!(failed, Failed::Refused | Failed::NotSent));
-                plan.on_failed(failed);
+                plan.on_failed(at, failed);
             }
             assert!(may_repeat || key.is_some() || may_have_run <= 1, "seed {seed}");
             assert!(may_repeat || key.is_none() || homes.len() <= 1, "seed {seed}");
             assert!(tried <= (retries + 1) * all.len().max(1) as u32, "seed {seed}");
-            assert_eq!(tried, plan.tried());
+            assert_eq!((tried, plan.nodes().len() <= all.len()), (plan.tried(), true));
         }
     }
 }

@@ -20,6 +20,9 @@ pub struct Policy {
     pub idle_timeout: Option<Duration>,
     /// Attempts beyond the first, other instances that were provably not sent to not counted.
     pub retries: u32,
+    /// How long an attempt may be under way before another instance is tried beside it, and the first answer taken; only of read-only
+    /// tools, and nothing for never.
+    pub hedge: Option<Duration>,
     /// Pauses before an instance is tried again.
     pub backoff: Backoff,
     /// Percent of the calls that may be repeats.
@@ -42,6 +45,7 @@ impl Default for Policy {
             timeout: CALL_TIMEOUT.0,
             idle_timeout: None,
             retries: RETRIES.0,
+            hedge: None,
             backoff: Backoff { first: RETRY_BACKOFF.0, most: RETRY_BACKOFF_MAX.0 },
             retry_share: RETRY_SHARE.0,
             balance: Balance::default(),

@@ -87,6 +87,11 @@ impl Queue {
         }
     }
 
+    /// From now on so many run and wait at most; who runs or waits already stays.
+    pub fn resize(&mut self, workers: u32, room: usize) {
+        (self.workers, self.room) = (workers.max(1), room);
+    }
+
     /// A call of `caller` comes; the higher its `priority` (see [`PRIORITY`]), the sooner its turn.
     pub fn enter(&mut self, now: Duration, caller: &str, priority: u8) -> Entered {
         self.last += 1;

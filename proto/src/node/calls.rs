@@ -24,6 +24,13 @@ pub(super) struct Calls {
     made: u64,
 }
 
+impl Calls {
+    /// Those of a node that starts, and ran before or did not.
+    pub(super) fn starting(now: Now, has_run: bool) -> Self {
+        Self { remembered: Remembered::starting(now.wall_ms, has_run), ..Self::default() }
+    }
+}
+
 /// Who a call is of, and how it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Brought {

@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::Wire;
 use crate::name::ZoneName;
-use crate::params::{CALL_AGE_MAX, CALLS_NODE_REMEMBERED_MAX, CALLS_REMEMBERED_MAX, MANIFESTS_MAX, ZONE_DEPTH_MAX};
+use crate::params::{
+    CALL_AGE_MAX, CALL_AHEAD_MAX, CALLS_NODE_REMEMBERED_MAX, CALLS_REMEMBERED_MAX, MANIFESTS_MAX, ZONE_DEPTH_MAX,
+};
 use crate::record::{Author, Certificate, Hash, NodeId, ZoneProof};
 use crate::trust::{Anchors, SigningKey, TrustError, Verifier, pre_authentication, verify};
 use crate::wire::message::Call;
@@ -73,9 +75,16 @@ impl Author {
 /// Why a call that is its author's is not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Repeated {
-    /// Signed too long ago, or in the future.
-    #[error("it was signed {0} ms away from this node's clock, and {max} ms are believed", max = CALL_AGE_MAX.as_millis())]
+    /// Signed so many milliseconds ago, which is too long.
+    #[error("it was signed {0} ms ago by this node's clock, and {max} ms are believed", max = CALL_AGE_MAX.as_millis())]
     Stale(u64),
+    /// Signed so many milliseconds in the future, which is too far.
+    #[error("it was signed {0} ms ahead of this node's clock, and {max} ms are believed", max = CALL_AHEAD_MAX.as_millis())]
+    Ahead(u64),
+    /// Signed before this run of the home began, or so early in it that the run before may have carried it out. One that is signed in
+    /// so many milliseconds is not.
+    #[error("it was signed when this node had just started, or before: what it carried out then it may have forgotten")]
+    Forgotten(u64),
     /// Carried out before.
     #[error("it was brought before")]
     Known,
@@ -90,9 +99,17 @@ pub enum Repeated {
 pub struct Remembered {
     calls: BTreeSet<(u64, NodeId, u64)>,
     by_node: BTreeMap<NodeId, usize>,
+    /// Of what was signed before this, it is not known any more.
+    since_ms: u64,
 }
 
 impl Remembered {
+    /// The memory of a node that starts at `wall_ms`, and ran before or did not: of that run nothing is remembered.
+    pub fn starting(wall_ms: u64, has_run: bool) -> Self {
+        let ahead = if has_run { CALL_AHEAD_MAX.as_millis() as u64 + 1 } else { 0 };
+        Self { since_ms: wall_ms.saturating_add(ahead), ..Self::default() }
+    }
+
     /// Takes a call whose author was checked.
     ///
     /// # Errors
@@ -100,9 +117,15 @@ impl Remembered {
     pub fn take(&mut self, author: &Author, wall_ms: u64) -> Result<(), Repeated> {
         let age_max = CALL_AGE_MAX.as_millis() as u64;
         self.forget(wall_ms.saturating_sub(age_max));
-        let apart = author.issued_ms.abs_diff(wall_ms);
-        if apart > age_max {
-            return Err(Repeated::Stale(apart));
+        let (age, ahead) = (wall_ms.saturating_sub(author.issued_ms), author.issued_ms.saturating_sub(wall_ms));
+        if age > age_max {
+            return Err(Repeated::Stale(age));
+        }
+        if ahead > CALL_AHEAD_MAX.as_millis() as u64 {
+            return Err(Repeated::Ahead(ahead));
+        }
+        if author.issued_ms < self.since_ms {
+            return Err(Repeated::Forgotten(self.since_ms.saturating_sub(wall_ms)));
         }
         let call = (author.issued_ms, author.node, author.number);
         if self.calls.contains(&call) {
@@ -252,15 +275,37 @@ mod tests {
     fn a_call_is_taken_once_and_for_a_minute() {
         let mut remembered = Remembered::default();
         let one = author(&call(), vec![]);
-        let age = CALL_AGE_MAX.as_millis() as u64;
+        let (age, ahead) = (CALL_AGE_MAX.as_millis() as u64, CALL_AHEAD_MAX.as_millis() as u64);
         assert_eq!(remembered.take(&one, NOW + age + 1), Err(Repeated::Stale(age + 1)));
-        assert_eq!(remembered.take(&one, NOW - age - 1), Err(Repeated::Stale(age + 1)));
-        assert_eq!(remembered.take(&one, NOW - age), Ok(()));
-        for later in [NOW - age, NOW, NOW + age] {
+        assert_eq!(remembered.take(&one, NOW - ahead - 1), Err(Repeated::Ahead(ahead + 1)));
+        assert_eq!(remembered.take(&one, NOW - ahead), Ok(()));
+        for later in [NOW - ahead, NOW, NOW + age] {
             assert_eq!(remembered.take(&one, later), Err(Repeated::Known), "{later}");
         }
         assert_eq!(remembered.take(&one, NOW + age + 1), Err(Repeated::Stale(age + 1)));
         assert!(remembered.is_empty() && remembered.by_node.is_empty(), "it is forgotten when its age refuses it");
+    }
+
+    /// What one run has carried out, the next one has forgotten.
+    #[test]
+    fn no_run_of_a_home_carries_out_what_the_run_before_may_have() {
+        let one = author(&call(), vec![]);
+        let ahead = CALL_AHEAD_MAX.as_millis() as u64;
+        for first in [NOW - ahead, NOW, NOW + 1_000] {
+            assert_eq!(Remembered::default().take(&one, first), Ok(()));
+            for start in [first, first + 1, first + ahead] {
+                let mut next = Remembered::starting(start, true);
+                for at in [start, start + ahead, NOW + CALL_AGE_MAX.as_millis() as u64] {
+                    let wait = (start + ahead + 1).saturating_sub(at);
+                    assert_eq!(next.take(&one, at), Err(Repeated::Forgotten(wait)), "{first} {start} {at}");
+                }
+                let later = Author { issued_ms: start + ahead + 1, ..one.clone() };
+                assert_eq!(next.take(&later, start + ahead + 1), Ok(()), "{first} {start}");
+            }
+        }
+        // Who has not run has carried nothing out.
+        assert_eq!(Remembered::starting(NOW, false).take(&one, NOW), Ok(()));
+        assert_eq!(Remembered::starting(NOW + 1, false).take(&one, NOW + 1), Err(Repeated::Forgotten(0)));
     }
 
     #[test]

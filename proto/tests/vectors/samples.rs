@@ -172,13 +172,6 @@ fn frame<T: Meaning + Clone + Into<Message>>(name: &str, value: &T) -> Value {
     entry
 }
 
-/// The same, not frozen.
-fn open<T: Meaning + Clone + Into<Message>>(name: &str, value: &T) -> Value {
-    let mut entry = frame(name, value);
-    entry["open"] = true.into();
-    entry
-}
-
 fn connections() -> Vec<Value> {
     let hello = Hello {
         zone: "research".into(),
@@ -474,6 +467,7 @@ fn questions() -> Vec<Value> {
     let keyed = Call { key: Some([6; 32]), priority: 9, ..call.clone() };
     let author = Author::sign(&key(2), &zone(), chain(), vec![proof], &keyed, WALL_MS, 3);
     let passed_on = Call { hops: 7, afar: true, author: Some(author), ..keyed };
+    let refusal = br#"{"code":"AOP0506","kind":"busy","message":"full","detail":{"retry_after_s":3}}"#.to_vec();
     let result = CallResult {
         part: br#"{"content":[]}"#.to_vec(),
         failed: false,
@@ -494,9 +488,11 @@ fn questions() -> Vec<Value> {
         frame("the same, their filter being known", &Export { filter: None, ..export.clone() }),
         frame("nothing can be concluded", &Export { zones: Vec::new(), whole: false, filter: None, ..export }),
         frame("what a fellow keeps", &Keeps { answers: vec![KeptAnswer { question: u32::MAX, seconds: 300 }] }),
-        open("a call", &call),
-        open("a call that was signed and passed on", &passed_on),
-        open("progress", &Progress { params: br#"{"progress":1}"#.to_vec() }),
-        open("a result", &result),
+        frame("a call", &call),
+        frame("a call that was signed and passed on", &passed_on),
+        frame("progress", &Progress { params: br#"{"progress":1}"#.to_vec() }),
+        frame("a result", &result),
+        frame("a part of a result, more follow", &CallResult { last: false, ..result.clone() }),
+        frame("a refusal", &CallResult { part: refusal, failed: true, not_sent: true, hops: 0, ..result }),
     ]
 }

@@ -16,6 +16,7 @@ mod limits;
 mod metadata;
 mod need;
 mod ops;
+mod pieces;
 mod places;
 mod queues;
 mod ready;

@@ -15,12 +15,14 @@ mod agent;
 mod child;
 mod connection;
 mod egress;
+mod event_limit;
 mod exchange;
 mod failure;
 mod frame;
 mod link;
 mod mcp_http;
 mod mirror;
+mod room;
 mod spec;
 mod status;
 mod stdio;
@@ -47,6 +49,7 @@ pub use self::{
     egress::{AddressClass, Egress},
     failure::UpstreamError,
     mirror::{MirrorError, check_mirror},
+    room::{Filling, Room},
     spec::{Secret, ServerSpec, TransportSpec},
     status::ServerStatus,
 };
@@ -134,6 +137,7 @@ struct Shared {
     servers: Mutex<Servers>,
     events: mpsc::Sender<UpstreamEvent>,
     egress: Egress,
+    room: Room,
 }
 
 #[derive(Default)]
@@ -187,7 +191,7 @@ impl fmt::Debug for Upstreams {
 impl Upstreams {
     /// Nothing is connected yet. `events` should be drained for as long as this lives; `egress` is for all registrations.
     pub fn new(events: mpsc::Sender<UpstreamEvent>, egress: Egress) -> Self {
-        Self { shared: Arc::new(Shared { servers: Mutex::default(), events, egress }) }
+        Self { shared: Arc::new(Shared { servers: Mutex::default(), events, egress, room: Room::default() }) }
     }
 
     /// Connects and lists once; the connection is then kept and supervised under `spec.name`.
@@ -208,7 +212,8 @@ impl Upstreams {
     ///
     /// `Invalid`, `Secret`, `Address`, `Exposed` or `Connect`; nothing stays behind.
     pub async fn dial(&self, spec: ServerSpec, timeout: Duration) -> Result<Dialled, UpstreamError> {
-        let (link, tools) = Link::make(&spec, self.shared.egress, None, Instant::now() + timeout).await?;
+        let (link, tools) =
+            Link::make(&spec, self.shared.egress, self.shared.room.of_one(), None, Instant::now() + timeout).await?;
         let listing = listing(&link, tools);
         Ok(Dialled { spec, link, listing })
     }
@@ -350,6 +355,7 @@ impl Upstreams {
             board: board.clone(),
             events: self.shared.events.clone(),
             egress: self.shared.egress,
+            room: self.shared.room.of_one(),
             commands: receiver,
             stop: stop.clone(),
             last,

@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use super::{Calls, Failure, Served};
 use crate::driver::Way;
 use crate::peer::{PeerError, Responder, ResponseStream};
+use crate::upstream::Filling;
 
 /// Bytes of a result in one frame.
 const PART_BYTES: usize = 256 * 1024;
-/// Bytes of a result altogether.
-const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a result altogether; its home takes no larger one from an upstream.
+const RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Time a home node has to be connected when it was not.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of one step of progress; a larger one is lost, as steps may be.
@@ -47,7 +48,7 @@ impl Calls {
             };
             let stream = self.handle.peers().request(next.0, frame).await;
             let stream = stream.map_err(|error| lost(&call, next, &error))?;
-            read_result(stream, &call, next, progress).await
+            read_result(stream, &call, next, progress, self.room.filling()).await
         };
         // The home node keeps the deadline itself; the margin lets its own words arrive.
         match tokio::time::timeout(deadline + ANSWER_MARGIN, work).await {
@@ -181,12 +182,12 @@ async fn read_result(
     call: &Call,
     next: NodeId,
     progress: Option<mpsc::Sender<Bytes>>,
+    mut whole: Filling,
 ) -> Result<Served, Failure> {
     let broken = |why: &str| {
         let message = format!("`{}` at node {}: {why}", call.name, next.short());
         Failure::lost(Problem::new(Kind::UpstreamFailed, message))
     };
-    let mut whole = Vec::new();
     loop {
         let frame = stream.next().await.map_err(|error| lost(call, next, &error))?;
         let Some(frame) = frame else { return Err(broken("the answer ended early")) };
@@ -201,9 +202,9 @@ async fn read_result(
                 if whole.len() + part.part.len() > RESULT_BYTES_MAX {
                     return Err(broken("the answer is too large"));
                 }
-                whole.extend_from_slice(&part.part);
+                whole.add(&part.part).await;
                 if part.last {
-                    return ended(part, whole, call.home, &broken);
+                    return ended(part, whole.whole(), call.home, &broken);
                 }
             }
             Ok(Message::Unknown(_)) => {}
@@ -212,9 +213,9 @@ async fn read_result(
     }
 }
 
-fn ended(last: CallResult, whole: Vec<u8>, home: NodeId, broken: &impl Fn(&str) -> Failure) -> Result<Served, Failure> {
+fn ended(last: CallResult, whole: Bytes, home: NodeId, broken: &impl Fn(&str) -> Failure) -> Result<Served, Failure> {
     if !last.failed {
-        return Ok(Served { result: whole.into(), by: last.served_by, hops: last.hops.saturating_add(1) });
+        return Ok(Served { result: whole, by: last.served_by, hops: last.hops.saturating_add(1) });
     }
     let told = serde_json::from_slice(&whole).ok().and_then(|value| Problem::from_json(&value));
     match told {

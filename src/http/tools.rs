@@ -16,6 +16,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Shared, ask,
+    pieces::Pieces,
     reply::{self, Reply, read_body},
     servers::registered,
 };
@@ -107,8 +108,11 @@ struct CallBody<'a> {
     dry_run: bool,
 }
 
-/// The answer to a call; `result` is the upstream's own bytes.
-#[derive(Serialize)]
+/// A larger result is not copied on its way out, bytes.
+const COPIED_BYTES_MAX: usize = 64 * 1024;
+
+/// The answer to a call; `result`, its last member, is the upstream's own bytes.
+#[derive(Clone, Copy, Serialize)]
 struct Called<'a> {
     schema: &'static str,
     name: &'a str,
@@ -145,7 +149,7 @@ pub(super) async fn call(
     }
     let result = serde_json::from_slice(&outcome.result)
         .map_err(|error| Problem::new(Kind::UpstreamFailed, format!("the upstream's result is not JSON: {error}")))?;
-    Ok(untouched(&Called {
+    let called = Called {
         schema: "aop.call/1",
         name: &outcome.name,
         zone: &outcome.zone,
@@ -154,7 +158,8 @@ pub(super) async fn call(
         took_ms: outcome.took.as_secs_f64() * 1e3,
         unchecked: outcome.unchecked.as_deref(),
         result,
-    }))
+    };
+    Ok(untouched(&called, &outcome.result))
 }
 
 /// The header is a string of RFC 8941, in quotes; most send it without. A call whose key cannot be read is not made without one.
@@ -184,9 +189,22 @@ fn call_request(caller: Caller, name: String, body: CallBody<'_>) -> Result<Call
     })
 }
 
-fn untouched(called: &Called<'_>) -> Response {
-    match serde_json::to_vec(called) {
-        Ok(body) => {
+/// With the result in its own bytes; a large one is not copied.
+fn untouched(called: &Called<'_>, result: &Bytes) -> Response {
+    let is_large = result.len() > COPIED_BYTES_MAX;
+    let written = match is_large {
+        true => serde_json::to_vec(&Called { result: RawValue::NULL, ..*called }),
+        false => serde_json::to_vec(called),
+    };
+    match written {
+        Ok(mut head) => {
+            let body = match is_large {
+                true => {
+                    head.truncate(head.len() - "null}".len());
+                    Body::new(Pieces::new([head.into(), result.clone(), Bytes::from_static(b"}")]))
+                }
+                false => head.into(),
+            };
             ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response()
         }
         Err(error) => {
@@ -198,6 +216,30 @@ fn untouched(called: &Called<'_>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_large_result_leaves_as_a_small_one_does() {
+        use http_body_util::BodyExt as _;
+
+        for bytes in [10, COPIED_BYTES_MAX + 10] {
+            let result = Bytes::from(format!(r#"{{"x":"{}" }}"#, "x".repeat(bytes)));
+            let called = Called {
+                schema: "s",
+                name: "n",
+                zone: "z",
+                served_by: "b",
+                hops: 1,
+                took_ms: 0.5,
+                unchecked: None,
+                result: serde_json::from_slice(&result).unwrap(),
+            };
+            let response = untouched(&called, &result);
+            let expected = serde_json::to_vec(&called).unwrap();
+            let body = response.into_body();
+            assert_eq!(hyper::body::Body::size_hint(&body).exact(), Some(expected.len() as u64));
+            assert_eq!(body.collect().await.unwrap().to_bytes(), expected);
+        }
+    }
 
     #[test]
     fn a_key_is_read_or_refused_and_never_left_out() {

@@ -24,6 +24,7 @@ use super::exchange::Exchange;
 use super::failure::UpstreamError;
 use super::frame::MESSAGE_BYTES_MAX;
 use super::mcp_http::Site;
+use super::room::Room;
 
 /// JSON-RPC codes between the bridge and this node's end of the pipe; no other server's are read so.
 pub(crate) const NOT_SENT: i64 = -32_951;
@@ -68,8 +69,8 @@ struct Bridge {
 ///
 /// # Errors
 /// It cannot be reached. One that answers and describes nothing is taken as it is.
-pub(crate) async fn open(site: Site, said: Said<'_>) -> Result<Ends, UpstreamError> {
-    let agent = Exchange::new(site)?;
+pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends, UpstreamError> {
+    let agent = Exchange::new(site, room)?;
     let asked = agent.ask(Method::GET, "", None, DESCRIPTION_BYTES_MAX);
     let answer = tokio::time::timeout(LOOK_TIMEOUT, asked).await;
     let answer = answer.map_err(|_| connect(format!("no answer to GET within {LOOK_TIMEOUT:?}")))?;

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{Method, RequestBuilder, Response, Url, redirect::Policy};
@@ -26,14 +26,16 @@ use rmcp::{
 };
 use serde_json::json;
 use sse_stream::{Sse, SseStream};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     child::printable,
     egress::{Egress, Gate, Refusal, Screen, refusal_in},
+    event_limit::EventLimit,
     failure::UpstreamError,
     frame::{self, Framing, MESSAGE_BYTES_MAX},
+    room::{Place, Room},
     tap::{Answer, Sifted, Slot, Taps, garbage, uncorrelated_error},
 };
 
@@ -147,7 +149,12 @@ impl Site {
 
     /// A client that reaches what this address may stand for, follows nothing and asks no proxy.
     pub(super) fn client(&self) -> Result<reqwest::Client, UpstreamError> {
-        reqwest::Client::builder()
+        let builder = match self.url.scheme() {
+            // The machine's certificates are read anew for each client, and take half a megabyte; here nobody shows one.
+            "http" => reqwest::Client::builder().tls_certs_only([]),
+            _ => reqwest::Client::builder(),
+        };
+        builder
             .no_proxy()
             .redirect(Policy::none())
             .dns_resolver(Arc::new(Screen::new(self.gate)))
@@ -165,6 +172,7 @@ impl Site {
 pub(crate) struct TapHttp {
     client: reqwest::Client,
     site: Site,
+    room: Room,
     taps: Arc<Taps>,
     /// Rung when a connection failed, so that the supervisor looks at once.
     suspect: Arc<Notify>,
@@ -175,12 +183,13 @@ pub(crate) struct TapHttp {
 impl TapHttp {
     pub(crate) fn new(
         site: Site,
+        room: Room,
         taps: Arc<Taps>,
         suspect: Arc<Notify>,
         closed: CancellationToken,
     ) -> Result<Self, UpstreamError> {
         let client = site.client()?;
-        Ok(Self { client, site, taps, suspect, closed })
+        Ok(Self { client, site, room, taps, suspect, closed })
     }
 
     /// Asks a 2026-07-28 server who it is, beside rmcp's queue: there the question would wait for every running call.
@@ -370,19 +379,21 @@ impl TapHttp {
             return Err(Failure::ResponseBodyTooLarge { max_size });
         }
         let mut stream = response.bytes_stream();
-        let mut body = BytesMut::new();
-        loop {
-            let chunk = tokio::select! {
-                biased;
-                () = self.closed.cancelled() => return Err(Failure::Client(closing())),
-                chunk = stream.next() => chunk,
-            };
-            match chunk {
-                None => return Ok(body.freeze()),
-                Some(Ok(chunk)) if chunk.len() <= max_size - body.len() => body.extend_from_slice(&chunk),
-                Some(Ok(_)) => return Err(Failure::ResponseBodyTooLarge { max_size }),
-                Some(Err(e)) => return Err(Failure::Client(self.broken(&e))),
+        let mut body = self.room.filling();
+        let whole = async {
+            loop {
+                match stream.next().await {
+                    None => return Ok(body.whole()),
+                    Some(Ok(chunk)) if chunk.len() <= max_size - body.len() => body.add(&chunk).await,
+                    Some(Ok(_)) => return Err(Failure::ResponseBodyTooLarge { max_size }),
+                    Some(Err(e)) => return Err(Failure::Client(self.broken(&e))),
+                }
             }
+        };
+        tokio::select! {
+            biased;
+            () = self.closed.cancelled() => Err(Failure::Client(closing())),
+            whole = whole => whole,
         }
     }
 
@@ -390,8 +401,11 @@ impl TapHttp {
     fn events(&self, response: Response, slot: Option<Arc<Slot>>) -> Events {
         let mut limit = EventLimit::new(MESSAGE_BYTES_MAX);
         let suspect = self.suspect.clone();
-        let bytes =
-            response.bytes_stream().take_until(self.closed.clone().cancelled_owned()).map(move |chunk| match chunk {
+        let room = self.room.clone();
+        let place = Arc::new(Mutex::new(room.place()));
+        let growing = Arc::clone(&place);
+        let bytes = response.bytes_stream().take_until(self.closed.clone().cancelled_owned()).then(move |chunk| {
+            let chunk = match chunk {
                 Ok(chunk) if limit.admits(&chunk) => Ok(chunk),
                 Ok(_) => {
                     let reason = format!("an event larger than {MESSAGE_BYTES_MAX} bytes");
@@ -404,15 +418,28 @@ impl TapHttp {
                     suspect.notify_one();
                     Err(std::io::Error::other(causes(&e)))
                 }
-            });
+            };
+            let (growing, event) = (Arc::clone(&growing), limit.held());
+            async move {
+                growing.lock().await.grow(event).await;
+                chunk
+            }
+        });
         let taps = self.taps.clone();
-        SseStream::from_bytes_stream(bytes).map(move |event| event.map(|event| sift_event(&taps, event))).boxed()
+        let events = SseStream::from_bytes_stream(bytes).then(move |event| {
+            let (taps, room, place) = (taps.clone(), room.clone(), Arc::clone(&place));
+            async move {
+                let place = std::mem::replace(&mut *place.lock().await, room.place());
+                event.map(|event| sift_event(&taps, event, place))
+            }
+        });
+        events.boxed()
     }
 }
 
-fn sift_event(taps: &Taps, mut event: Sse) -> Sse {
+fn sift_event(taps: &Taps, mut event: Sse, place: Place) -> Sse {
     let Some(data) = event.data.take() else { return event };
-    let data = Bytes::from(data);
+    let data = place.hold(Bytes::from(data));
     event.data = match taps.sift(&data) {
         // The id of the event still counts for resumption.
         Sifted::Consumed | Sifted::Garbage => None,
@@ -578,68 +605,20 @@ fn tell(failure: &Failure) -> UpstreamError {
     }
 }
 
-/// Counts the bytes of one event before they are kept. An event ends with an empty line; `\n`, `\r` and `\r\n` end lines.
-struct EventLimit {
-    max: usize,
-    event: usize,
-    line: usize,
-    after_cr: bool,
-}
-
-impl EventLimit {
-    fn new(max: usize) -> Self {
-        Self { max, event: 0, line: 0, after_cr: false }
-    }
-
-    fn admits(&mut self, chunk: &[u8]) -> bool {
-        for byte in chunk {
-            let second_half = std::mem::take(&mut self.after_cr) && *byte == b'\n';
-            match byte {
-                _ if second_half => {}
-                b'\n' | b'\r' => {
-                    self.after_cr = *byte == b'\r';
-                    self.event = if self.line == 0 { 0 } else { self.event + self.line + 1 };
-                    self.line = 0;
-                }
-                _ => self.line += 1,
-            }
-            if self.event + self.line > self.max {
-                return false;
-            }
-        }
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_event_is_bounded_whatever_ends_its_lines() {
-        let data = vec![b'x'; 512];
-        for end in ["\n\n", "\r\n\r\n", "\r\r"] {
-            let mut limit = EventLimit::new(1024);
-            for _ in 0..4 {
-                assert!(limit.admits(b"data: ") && limit.admits(&data) && limit.admits(end.as_bytes()), "{end:?}");
-            }
-        }
-        for end in ["\n", "\r\n", "\r"] {
-            let mut limit = EventLimit::new(1024);
-            assert!(limit.admits(&data) && limit.admits(end.as_bytes()));
-            assert!(!(limit.admits(&data) && limit.admits(end.as_bytes())), "{end:?}");
-        }
-    }
 
     #[test]
     fn a_tapped_event_keeps_its_id_and_loses_its_content() {
         let taps = Taps::default();
         let progress =
             r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
-        let event = sift_event(&taps, Sse::default().id("7").data(progress));
+        let place = || Room::default().place();
+        let event = sift_event(&taps, Sse::default().id("7").data(progress), place());
         assert_eq!((event.id.as_deref(), event.data), (Some("7"), None));
         let other = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
-        assert_eq!(sift_event(&taps, Sse::default().data(other)).data.as_deref(), Some(other));
+        assert_eq!(sift_event(&taps, Sse::default().data(other), place()).data.as_deref(), Some(other));
     }
 
     #[test]
@@ -658,7 +637,8 @@ mod tests {
         let egress = Egress { loopback_implied: true };
         let site =
             Site::new(&format!("http://{address}/?key=s3cret"), &BTreeMap::new(), egress, false).expect("a site");
-        let http = TapHttp::new(site, Arc::default(), suspect.clone(), CancellationToken::new()).expect("a client");
+        let http = TapHttp::new(site, Room::default(), Arc::default(), suspect.clone(), CancellationToken::new())
+            .expect("a client");
         let failure = http.send(http.prepare(Method::POST, HashMap::new())).await.expect_err("refused");
         assert!(failure.not_sent && !failure.reason.contains("s3cret"), "{failure}");
         assert!(failure.reason.contains("refused"), "{failure}");

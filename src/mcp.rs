@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Not here: what is found, whether a call may run and where; that is behind [`crate::handle::Handle`]. Always true: the list of a
-//! path is the same for every caller; an upstream's result leaves as the bytes it arrived as; a caller that goes away takes its
+//! path is the same for every caller; an upstream's result leaves as the bytes it arrived as, but for large parts, which are put on a shelf; a caller that goes away takes its
 //! call with it; there are no sessions, in no era.
 
 pub(crate) mod door;
@@ -21,5 +21,6 @@ mod menu;
 mod node;
 mod raw;
 mod running;
+mod shelf;
 pub mod stdio;
 mod zone;

@@ -38,6 +38,7 @@ use super::{
     menu::{self, Menu},
     raw::Members,
     running::{PROGRESS_MAX, Progress, Running},
+    shelf::Shelf,
     zone::Lists,
 };
 use crate::{
@@ -80,6 +81,7 @@ struct Inner {
     calls: Calls,
     menu: Menu,
     lists: Lists,
+    shelf: Shelf,
     rmcp: StreamableHttpService<NodeHandler, NeverSessionManager>,
 }
 
@@ -97,7 +99,9 @@ impl McpDoor {
         let handler = NodeHandler::new(calls.handle().clone(), zone.into());
         let rmcp =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
-        Self { inner: Arc::new(Inner { menu: Menu::new(), lists: Lists::default(), calls, rmcp }) }
+        Self {
+            inner: Arc::new(Inner { menu: Menu::new(), lists: Lists::default(), shelf: Shelf::default(), calls, rmcp }),
+        }
     }
 
     /// The routes of the door; anything but POST is 405, as the current revision wants it.
@@ -134,6 +138,7 @@ impl McpDoor {
             Ok(envelope) => match (envelope.method.as_ref(), envelope.id()) {
                 ("tools/list", Some(id)) => self.list(&scope, &parts, &envelope, id).await,
                 ("tools/call", Some(id)) => self.call(&scope, &parts, (&body, &envelope), id).await,
+                ("resources/read", Some(id)) => self.read(&parts, &envelope, id),
                 _ => self.hand_on(scope, parts, body.clone()).await,
             },
             Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() => {
@@ -168,6 +173,23 @@ impl McpDoor {
                 Scope::Menu => self.inner.menu.list(caller.modern),
                 Scope::Zone(zone) => self.inner.lists.list(self.inner.calls.handle(), &by, zone, caller.modern).await,
             }
+        };
+        answer.into_response(&id, caller.modern)
+    }
+
+    /// Of what was put aside of results; nothing else can be read here.
+    fn read(&self, parts: &request::Parts, envelope: &Envelope<'_>, id: Id) -> Response {
+        let params = match read_params(envelope, &id) {
+            Ok(params) => params,
+            Err(refusal) => return refusal,
+        };
+        let caller = match read_caller(&parts.headers, "resources/read", &params, &id) {
+            Ok(caller) => caller,
+            Err(refusal) => return refusal,
+        };
+        let answer = match params.text("uri") {
+            Some(uri) => self.inner.shelf.read(&uri, &who(parts), caller.modern),
+            None => Answer::error(code::INVALID_PARAMS, "`uri` has to be a string", None),
         };
         answer.into_response(&id, caller.modern)
     }
@@ -221,10 +243,12 @@ impl McpDoor {
         let door = Arc::clone(&self.inner);
         let span = tracing::debug_span!("mcp.call", tool = %call.name);
         let running = match scope {
-            Scope::Menu => async move { door.menu.call(&door.calls, call).await }.instrument(span).boxed(),
+            Scope::Menu => async move { door.menu.call(&door.calls, &door.shelf, call).await }.instrument(span).boxed(),
             Scope::Zone(zone) => {
                 let (zone, headers) = (zone.clone(), parts.headers.clone());
-                async move { door.lists.call(&door.calls, &zone, &headers, call).await }.instrument(span).boxed()
+                async move { door.lists.call((&door.calls, &door.shelf), &zone, &headers, call).await }
+                    .instrument(span)
+                    .boxed()
             }
         };
         Running::new(id, modern, running, progress).into_response().await

@@ -16,6 +16,7 @@ use super::{
     find,
     handler::CONSTANT_TTL,
     raw::{self, Members},
+    shelf::Shelf,
 };
 use crate::call::{CallRequest, Calls};
 
@@ -49,14 +50,14 @@ impl Menu {
     }
 
     /// Runs one of the four. Any other name is a protocol error: nothing is routed there.
-    pub(super) async fn call(&self, calls: &Calls, call: ToolCall) -> Answer {
+    pub(super) async fn call(&self, calls: &Calls, shelf: &Shelf, call: ToolCall) -> Answer {
         let modern = call.caller.modern;
         match call.name.as_str() {
             "search_tools" => find::search(calls.handle(), &call).await,
             "describe_tool" => find::describe(calls.handle(), &call).await,
             "list_zones" => find::zones(calls.handle(), &call.by, modern).await,
             "call_tool" => match request(&call) {
-                Ok(request) => forward(calls, request, &call).await,
+                Ok(request) => forward(calls, shelf, request, &call).await,
                 Err(problem) => failed(&problem, modern),
             },
             other => Answer::refusal(&unknown(other)),
@@ -64,10 +65,12 @@ impl Menu {
     }
 }
 
-/// Calls a tool of the federation and hands its result on as it is.
-pub(super) async fn forward(calls: &Calls, request: CallRequest, call: &ToolCall) -> Answer {
+/// Calls a tool of the federation and hands its result on as it is, but for large parts.
+pub(super) async fn forward(calls: &Calls, shelf: &Shelf, request: CallRequest, call: &ToolCall) -> Answer {
     match calls.call(request).await {
-        Ok(outcome) => passed_through(outcome.result, &call.caller).unwrap_or_else(|refused| refused),
+        Ok(outcome) => {
+            passed_through(shelf.shorten(outcome.result, &call.by), &call.caller).unwrap_or_else(|refused| refused)
+        }
         Err(problem) => failed(&problem, call.caller.modern),
     }
 }

@@ -21,6 +21,7 @@ use super::{
     headers::check_params,
     menu::forward,
     raw,
+    shelf::Shelf,
 };
 use crate::{
     answers::{Hit, Resolution, Show},
@@ -78,7 +79,13 @@ impl Lists {
     }
 
     /// `tools/call` in `zone`, by wire name.
-    pub(super) async fn call(&self, calls: &Calls, zone: &str, headers: &HeaderMap, call: ToolCall) -> Answer {
+    pub(super) async fn call(
+        &self,
+        (calls, shelf): (&Calls, &Shelf),
+        zone: &str,
+        headers: &HeaderMap,
+        call: ToolCall,
+    ) -> Answer {
         let list = match self.shown(calls.handle(), &call.by, zone).await {
             Ok(list) => list,
             Err(problem) => return Answer::refusal(&problem),
@@ -106,7 +113,7 @@ impl Lists {
             dry_run: false,
             progress: call.progress.clone(),
         };
-        forward(calls, request, &call).await
+        forward(calls, shelf, request, &call).await
     }
 
     /// What `by` may see of the list: the whole one, or what is written for him and kept for nobody.

@@ -62,6 +62,16 @@ impl<'a> Served<'a> {
         Self { processes, addresses, connections, questions: Arc::clone(questions), worth: 1 }
     }
 
+    /// One that is asked where the work of others counts as well.
+    pub(crate) fn several_at<const N: usize>(
+        processes: [&'a Process; N],
+        address: SocketAddr,
+        questions: &Arc<[Question]>,
+    ) -> Self {
+        let questions = Arc::clone(questions);
+        Self { processes: processes.to_vec(), addresses: vec![address], connections: CONNECTIONS, questions, worth: 1 }
+    }
+
     /// The same where an answer counts for several.
     pub(crate) fn worth(self, worth: usize) -> Self {
         Self { worth, ..self }

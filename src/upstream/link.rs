@@ -28,7 +28,7 @@ use tokio_util::{
 };
 
 use super::{
-    agent::{self, Ends, Said},
+    agent::{self, Agent, Ends, Said},
     child::{Child, Pipes, printable},
     connection::{CALLS_MAX, Listener, Live},
     egress::Egress,
@@ -160,11 +160,11 @@ impl Link {
                 let said = Said { tool: tool.as_deref(), description: description.as_deref() };
                 let opened = timeout_at(deadline, agent::open(site, room.clone(), said)).await;
                 let late = || connect("no answer in time".to_owned(), false);
-                let Ends { output, input, bridge } = opened.map_err(|_| late())??;
+                let Ends { output, input, agent, bridge } = opened.map_err(|_| late())??;
                 let transport = StdioTransport::new(output, input, room, parts.taps.clone(), Arc::default());
                 let serve = parts.listener().serve_with_lifecycle(transport, mode(Some(Era::Initialize)));
                 match timeout_at(deadline, serve).await {
-                    Ok(Ok(service)) => Ok(Self::new(service, parts, guard, None, None, Some(bridge))),
+                    Ok(Ok(service)) => Ok(Self::new(service, parts, guard, None, None, Some((agent, bridge)))),
                     Ok(Err(e)) => Err(failed(&e).into()),
                     Err(_) => Err(late()),
                 }
@@ -194,10 +194,11 @@ impl Link {
         closed: DropGuard,
         child: Option<Child>,
         http: Option<TapHttp>,
-        bridge: Option<AbortOnDropHandle<()>>,
+        agent: Option<(Agent, AbortOnDropHandle<()>)>,
     ) -> Self {
         let (story, told) = watch::channel(None);
-        let live = Arc::new(Live::new(service.peer().clone(), parts.taps, http, told, bridge.is_some()));
+        let (agent, bridge) = agent.unzip();
+        let live = Arc::new(Live::new(service.peer().clone(), parts.taps, http, told, agent));
         let follows = live.modern && live.tells_changes;
         let follower = follows.then(|| own(live.clone().follow(parts.changed.clone())));
         let cancel = service.cancellation_token();

@@ -114,7 +114,7 @@ impl HttpFailure {
 }
 
 type Failure = StreamableHttpError<HttpFailure>;
-type Events = BoxStream<'static, Result<Sse, SseError>>;
+pub(crate) type Events = BoxStream<'static, Result<Sse, SseError>>;
 
 /// The one address a registration's requests go to, with the secrets that go there.
 #[derive(Clone)]
@@ -228,6 +228,18 @@ impl TapHttp {
         let mut headers = self.site.headers.clone();
         headers.extend(own);
         self.client.request(method, self.site.url.clone()).headers(headers)
+    }
+
+    /// Sends a request with a slot, of no session. The slot is told how it ends; where the answer is a stream, by reading that.
+    pub(crate) async fn exchange(
+        &self,
+        message: ClientJsonRpcMessage,
+        headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Option<Events> {
+        match self.post_message(Arc::from(""), message, None, None, headers).await {
+            Ok(StreamableHttpPostResponse::Sse(events, _)) => Some(events),
+            _ => None,
+        }
     }
 
     async fn post(

@@ -24,6 +24,7 @@ mod reply;
 mod resolve;
 mod servers;
 mod state;
+mod taking;
 mod tls;
 mod tokens;
 mod tools;

@@ -36,7 +36,7 @@ use super::{
     failure::UpstreamError,
     frame::{self, Framing, MESSAGE_BYTES_MAX},
     room::{Place, Room},
-    tap::{Answer, Sifted, Slot, Taps, garbage, uncorrelated_error},
+    tap::{self, Answer, Sifted, Slot, Taps, garbage, uncorrelated_error},
 };
 
 /// Until a TCP and TLS connection stands.
@@ -455,6 +455,7 @@ fn sift_event(taps: &Taps, mut event: Sse, place: Place) -> Sse {
     event.data = match taps.sift(&data) {
         // The id of the event still counts for resumption.
         Sifted::Consumed | Sifted::Garbage => None,
+        Sifted::Answered(id) => Some(tap::answered(id)),
         Sifted::Stub(stub) => Some(stub),
         Sifted::Pass => String::from_utf8(taps.mask().hide(&data).into()).ok(),
     };

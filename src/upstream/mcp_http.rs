@@ -150,7 +150,7 @@ impl Site {
     /// A client that reaches what this address may stand for, follows nothing and asks no proxy.
     pub(super) fn client(&self) -> Result<reqwest::Client, UpstreamError> {
         let builder = match self.url.scheme() {
-            // The machine's certificates are read anew for each client, and take half a megabyte; here nobody shows one.
+            // The machine's certificates are read anew for each client; here nobody shows one.
             "http" => reqwest::Client::builder().tls_certs_only([]),
             _ => reqwest::Client::builder(),
         };

@@ -9,18 +9,26 @@
 //! Always true: an answer that is not the expected one ends its row with the reason, so nothing broken looks fast; what was started ends
 //! with this program, however it fails.
 
+#[path = "peers/agents.rs"]
+mod agents;
 #[path = "peers/arguments.rs"]
 mod arguments;
 #[path = "peers/bare_quic.rs"]
 mod bare_quic;
 #[path = "peers/batch.rs"]
 mod batch;
+#[path = "peers/busy.rs"]
+mod busy;
+#[path = "peers/call.rs"]
+mod call;
 #[path = "peers/catalogue.rs"]
 mod catalogue;
 #[path = "peers/chain.rs"]
 mod chain;
 #[path = "support/connection.rs"]
 mod connection;
+#[path = "peers/far.rs"]
+mod far;
 #[path = "peers/fastmcp.rs"]
 mod fastmcp;
 #[path = "peers/floor.rs"]
@@ -35,6 +43,8 @@ mod json;
 mod library;
 #[path = "peers/load.rs"]
 mod load;
+#[path = "peers/many.rs"]
+mod many;
 #[path = "peers/mcp.rs"]
 mod mcp;
 #[path = "peers/memory.rs"]
@@ -49,6 +59,8 @@ mod process;
 mod replicas;
 #[path = "support/request.rs"]
 mod request;
+#[path = "peers/rmcp_client.rs"]
+mod rmcp_client;
 #[path = "peers/rounds.rs"]
 mod rounds;
 #[path = "peers/serving.rs"]
@@ -61,6 +73,10 @@ mod start;
 mod table;
 #[path = "peers/trace.rs"]
 mod trace;
+#[path = "peers/upstream.rs"]
+mod upstream;
+#[path = "peers/venv.rs"]
+mod venv;
 #[path = "peers/view.rs"]
 mod view;
 #[path = "peers/zipf.rs"]
@@ -80,7 +96,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 8] = [
+const GROUPS: [(&str, Measure); 14] = [
     ("http", http::measure),
     ("mcp", mcp::measure),
     ("batch", batch::measure),
@@ -89,6 +105,12 @@ const GROUPS: [(&str, Measure); 8] = [
     ("replicas", replicas::measure),
     ("memory", memory::measure),
     ("hop", hop::measure),
+    ("call", call::measure),
+    ("agents", agents::measure),
+    ("list", busy::lists),
+    ("busy", busy::measure),
+    ("many", many::measure),
+    ("far", far::measure),
 ];
 
 fn main() -> ExitCode {

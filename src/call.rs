@@ -52,7 +52,7 @@ pub use self::shown::QueueAct;
 use crate::answers::Hit;
 use crate::handle::Handle;
 use crate::store::StoreError;
-use crate::upstream::UpstreamCall;
+use crate::upstream::{Room, UpstreamCall};
 
 /// Where a client of MCP puts its idempotency key among the `_meta` of a call, and the call's priority.
 const META_KEY: &str = "aop/idempotency-key";
@@ -129,6 +129,8 @@ pub struct Calls {
     endpoints: Endpoints,
     queues: Queues,
     ledgers: Ledgers,
+    /// For what other nodes answer.
+    room: Room,
 }
 
 /// Why an attempt failed, and what that means for the call.
@@ -193,6 +195,7 @@ impl Calls {
             endpoints,
             queues: Queues::new(clock),
             ledgers,
+            room: Room::default(),
         })
     }
 

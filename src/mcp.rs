@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Not here: what is found, whether a call may run and where; that is behind [`crate::handle::Handle`]. Always true: the list of a
-//! path is the same for every caller who may see all of it; an upstream's result leaves as the bytes it arrived as; a caller that goes
-//! away takes its call with it; there are no sessions, in no era, but those of servers that are passed through.
+//! path is the same for every caller who may see all of it; an upstream's result leaves as the bytes it arrived as, but for large parts,
+//! which are put on a shelf; a caller that goes away takes its call with it; there are no sessions, in no era, but those of servers that
+//! are passed through.
 
 pub(crate) mod door;
 mod envelope;
@@ -25,5 +26,6 @@ mod pins;
 mod raw;
 mod running;
 mod server;
+mod shelf;
 pub mod stdio;
 mod zone;

@@ -16,6 +16,7 @@ mod agent;
 mod child;
 mod connection;
 mod egress;
+mod event_limit;
 mod exchange;
 mod failure;
 mod frame;
@@ -24,6 +25,7 @@ mod mcp_http;
 mod mirror;
 mod passages;
 mod passing;
+mod room;
 mod spec;
 mod status;
 mod stdio;
@@ -60,6 +62,7 @@ pub use self::{
     egress::{AddressClass, Egress},
     failure::UpstreamError,
     mirror::{MirrorError, check_mirror},
+    room::{Filling, Room},
     spec::{Secret, ServerSpec, TransportSpec},
     status::ServerStatus,
 };
@@ -143,6 +146,7 @@ struct Shared {
     events: mpsc::Sender<UpstreamEvent>,
     watching: Events,
     egress: Egress,
+    room: Room,
 }
 
 #[derive(Default)]
@@ -198,7 +202,8 @@ impl fmt::Debug for Upstreams {
 impl Upstreams {
     /// Nothing is connected yet. `events` should be drained for as long as this lives; `egress` is for all registrations.
     pub fn new(events: mpsc::Sender<UpstreamEvent>, egress: Egress) -> Self {
-        Self { shared: Arc::new(Shared { servers: Mutex::default(), events, watching: Events::default(), egress }) }
+        let (watching, room) = (Events::default(), Room::default());
+        Self { shared: Arc::new(Shared { servers: Mutex::default(), events, watching, egress, room }) }
     }
 
     /// From now on `events` are told of every stage in the life of a server; the first who asks for it is.
@@ -225,7 +230,8 @@ impl Upstreams {
     ///
     /// `Invalid`, `Secret`, `Address`, `Exposed` or `Connect`; nothing stays behind.
     pub async fn dial(&self, spec: ServerSpec, timeout: Duration) -> Result<Dialled, UpstreamError> {
-        let (link, tools) = Link::make(&spec, self.shared.egress, None, Instant::now() + timeout).await?;
+        let (link, tools) =
+            Link::make(&spec, self.shared.egress, self.shared.room.of_one(), None, Instant::now() + timeout).await?;
         let listing = listing(&link, tools);
         Ok(Dialled { spec, link, listing })
     }
@@ -387,6 +393,7 @@ impl Upstreams {
             board: board.clone(),
             events: self.shared.events.clone(),
             egress: self.shared.egress,
+            room: self.shared.room.of_one(),
             commands: receiver,
             stop: stop.clone(),
             last,

@@ -24,6 +24,7 @@ use crate::hop::{self, HOP};
 use crate::memory::{self, WEIGH};
 use crate::node::WORKERS;
 use crate::process::Process;
+use crate::upstream::{self, AGENTS, MCP_HTTP, MCP_PIPES};
 
 /// A map endpoint: `GET /v1/resolve?q=NAME` is answered with the bytes kept under the name.
 pub(crate) const AXUM_MAP: &str = "axum-map";
@@ -43,13 +44,28 @@ impl Floor {
     /// # Errors
     /// It does not start.
     pub(crate) fn start(kind: &str, answers: &Path) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["--floor", kind])
-            .arg(answers)
-            .env(WORKERS.0, WORKERS.1)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        Self::run(Command::new(std::env::current_exe()?).args(["--floor", kind]).arg(answers), kind)
+    }
+
+    /// Starts one that serves nothing of a file, see [`upstream`].
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn without_answers(kind: &str) -> Result<Self> {
+        Self::run(Command::new(std::env::current_exe()?).args(["--floor", kind]), kind)
+    }
+
+    /// The same of one that has the first processor and no other.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn pinned(kind: &str) -> Result<Self> {
+        let own = std::env::current_exe()?;
+        Self::run(Command::new("taskset").args(["-c", "0"]).arg(own).args(["--floor", kind]), kind)
+    }
+
+    fn run(command: &mut Command, kind: &str) -> Result<Self> {
+        let mut child = command.env(WORKERS.0, WORKERS.1).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let said = child.stdout.take().ok_or("the floor has no output")?;
         // It keeps the other end of its input, which closes with this process.
         let process = Process::from(child);
@@ -77,24 +93,29 @@ pub(crate) fn write<'a>(file: &Path, answers: impl Iterator<Item = (&'a str, &'a
 /// # Errors
 /// It cannot.
 pub(crate) fn run(words: &[String]) -> Result<()> {
-    let (kind, file) = match words {
+    let (kind, answers) = match words {
         [hop, hops, seconds] if hop == HOP => return hop::run(hops, seconds.parse()?),
         [memory, what, encoded] if memory == WEIGH => return memory::run(what, encoded.parse()?),
-        [kind, file] => (kind, file),
+        [pipes] if pipes == MCP_PIPES => return upstream::over_pipes(),
+        [kind] => (kind, Arc::default()),
+        [kind, file] => (kind, Arc::new(read(Path::new(file))?)),
         _ => return Err("a floor is a kind and a file".into()),
     };
-    let answers = Arc::new(read(Path::new(file))?);
     std::thread::spawn(|| {
         // Whatever comes, the end is what counts.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
-    let routes = match kind.as_str() {
-        AXUM_MAP => Router::new().route("/v1/resolve", get(answer)).with_state(answers),
-        AXUM_RPC => Router::new().route("/mcp", post(result)).with_state(answers),
-        other => return Err(format!("there is no floor {other}").into()),
-    };
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(routes))
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let routes = match kind.as_str() {
+            AXUM_MAP => Router::new().route("/v1/resolve", get(answer)).with_state(answers),
+            AXUM_RPC => Router::new().route("/mcp", post(result)).with_state(answers),
+            MCP_HTTP => upstream::mcp(),
+            AGENTS => upstream::agents(),
+            other => return Err(format!("there is no floor {other}").into()),
+        };
+        serve(routes).await
+    })
 }
 
 type Answers = HashMap<String, Bytes>;

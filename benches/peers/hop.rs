@@ -70,6 +70,14 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
     Ok(sheet)
 }
 
+/// p50 of a bare request that is alone, µs.
+///
+/// # Errors
+/// It comes to no end.
+pub(crate) fn bare(slice: Duration) -> Result<f64> {
+    pinned(BARE, slice)?.get(P50).copied().ok_or_else(|| "a figure is missing".into())
+}
+
 /// One visit, in a process that has one processor.
 fn pinned(hops: &str, slice: Duration) -> Result<Sample> {
     let ran = Command::new("taskset")

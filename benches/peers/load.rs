@@ -115,8 +115,7 @@ impl Load {
             }
             let took = began.elapsed();
             awake.abort();
-            times.sort_unstable();
-            Result::Ok((lines, Done { answers: times.len(), took, times }))
+            Result::Ok((lines, Done::of(took, times)))
         })?;
         self.lines = lines;
         Ok(done)
@@ -162,6 +161,11 @@ impl Question {
 }
 
 impl Done {
+    pub(crate) fn of(took: Duration, mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self { answers: times.len(), took, times }
+    }
+
     pub(crate) fn per_second(&self) -> f64 {
         self.answers as f64 / self.took.as_secs_f64()
     }

@@ -12,7 +12,7 @@ use crate::Result;
 use crate::arguments::{Arguments, tell};
 use crate::catalogue;
 use crate::connection::Connection;
-use crate::fastmcp::FastMcp;
+use crate::fastmcp;
 use crate::floor::{self, AXUM_RPC, Floor};
 use crate::load::{Expected, Question};
 use crate::node::Node;
@@ -50,7 +50,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
     floor::write(&file, results.iter().map(|(key, result)| (key.as_str(), result.as_bytes())))?;
     let floors = [Floor::start(AXUM_RPC, &file)?, Floor::start(AXUM_RPC, &file)?];
     tell("mcp: starting FastMCP");
-    let fastmcp = FastMcp::start(&file);
+    let fastmcp = fastmcp::start(&file);
 
     let exactly = |requests: &[Vec<u8>], bodies: &[Vec<u8>]| -> Arc<[Question]> {
         let pairs = requests.iter().zip(bodies);

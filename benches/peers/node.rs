@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::Result;
 use crate::arguments::Arguments;
 use crate::catalogue;
@@ -23,6 +25,17 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Node {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
+    /// Of its administrator.
+    pub(crate) token: String,
+}
+
+/// What is unusual about one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unusual<'a> {
+    /// Its configuration.
+    pub(crate) config: &'a str,
+    /// It has the first processor and no other.
+    pub(crate) is_pinned: bool,
 }
 
 impl Node {
@@ -31,13 +44,34 @@ impl Node {
     /// # Errors
     /// It does not start.
     pub(crate) fn start(arguments: &Arguments, folder: &Path, zone: &str, more: &[&str]) -> Result<Self> {
+        Self::unusual(arguments, folder, zone, more, Unusual::default())
+    }
+
+    /// The same of one that is not as they usually are.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn unusual(
+        arguments: &Arguments,
+        folder: &Path,
+        zone: &str,
+        more: &[&str],
+        Unusual { config, is_pinned }: Unusual<'_>,
+    ) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        // An empty one, so that none of the machine's is read.
+        // One of its own, so that none of the machine's is read.
         let (file, data) = (folder.join("node.toml"), folder.join("data"));
-        fs::write(&file, "")?;
+        fs::write(&file, config)?;
         // One that was killed before has left its own.
         let _ = fs::remove_file(data.join("node.json"));
-        let process = Command::new(&arguments.node)
+        let mut command = match is_pinned {
+            true => Command::new("taskset"),
+            false => Command::new(&arguments.node),
+        };
+        if is_pinned {
+            command.args(["-c", "0"]).arg(&arguments.node);
+        }
+        let process = command
             .args(["--zone", zone, "--listen", "127.0.0.1:0", "--log-level", "error", "--config"])
             .arg(&file)
             .arg("--data-dir")
@@ -51,7 +85,21 @@ impl Node {
             .map_err(|error| format!("{}: {error}", arguments.node.display()))?;
         let process = Process::from(process);
         let address = address_of(&data)?.parse()?;
-        Ok(Self { process, address })
+        let state: Value = serde_json::from_slice(&fs::read(data.join("node.json"))?)?;
+        let token = fs::read_to_string(state["admin_token_file"].as_str().unwrap_or_default())?.trim().to_owned();
+        Ok(Self { process, address, token })
+    }
+
+    /// Registers an upstream.
+    ///
+    /// # Errors
+    /// It is refused, or does not answer.
+    pub(crate) fn register(&self, what: &Value) -> Result<()> {
+        let mut connection = Connection::open(self.address)?;
+        match connection.ask("POST", "/v1/servers", &self.token, &what.to_string())? {
+            (201, _) => Ok(()),
+            (status, body) => Err(format!("{what} is answered {status}: {}", String::from_utf8_lossy(&body)).into()),
+        }
     }
 
     /// The same of a node that lists so many tools of [`catalogue`].
@@ -103,7 +151,7 @@ impl Node {
     ///
     /// # Errors
     /// It is none, or no JSON.
-    pub(crate) fn state(&self, path: &str) -> Result<serde_json::Value> {
+    pub(crate) fn state(&self, path: &str) -> Result<Value> {
         let (status, body) = Connection::open(self.address)?.ask("GET", path, "", "")?;
         if status != 200 {
             return Err(format!("{path} was answered {status}").into());

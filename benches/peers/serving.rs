@@ -65,6 +65,16 @@ impl<'a> Served<'a> {
         Self { processes, addresses, connections, questions: Arc::clone(questions), worth: 1, in_turns }
     }
 
+    /// One that is asked where the work of others counts as well.
+    pub(crate) fn several_at<const N: usize>(
+        processes: [&'a Process; N],
+        address: SocketAddr,
+        questions: &Arc<[Question]>,
+    ) -> Self {
+        let one = Self::several([(processes[0], address)], questions);
+        Self { processes: processes.to_vec(), ..one }
+    }
+
     /// The same where an answer counts for several.
     pub(crate) fn worth(self, worth: usize) -> Self {
         Self { worth, ..self }

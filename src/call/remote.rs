@@ -16,11 +16,12 @@ use tokio::time::{Instant, timeout_at};
 use super::{Calls, Failure, Served, late};
 use crate::driver::Way;
 use crate::peer::{PeerError, Responder, ResponseStream};
+use crate::upstream::Filling;
 
 /// Bytes of a result in one frame.
 const PART_BYTES: usize = 256 * 1024;
-/// Bytes of a result altogether.
-const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a result altogether; its home takes no larger one from an upstream.
+const RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Time a home node has to be connected when it was not.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of one step of progress; a larger one is lost, as steps may be.
@@ -54,7 +55,7 @@ impl Calls {
         let work = async {
             let stream = self.handle.peers().request(next.0, frame).await;
             let stream = stream.map_err(|error| lost(&call, next, &error))?;
-            read_result(stream, &call, next, progress).await
+            read_result(stream, &call, next, progress, self.room.filling()).await
         };
         // The next node keeps a deadline of its own that comes before this one, and says so.
         match timeout_at(deadline, work).await {
@@ -187,12 +188,12 @@ async fn read_result(
     call: &Call,
     next: NodeId,
     progress: Option<mpsc::Sender<Bytes>>,
+    mut whole: Filling,
 ) -> Result<Served, Failure> {
     let broken = |why: &str| {
         let message = format!("`{}` at node {}: {why}", call.name, next.short());
         Failure::lost(Problem::new(Kind::UpstreamFailed, message))
     };
-    let mut whole = Vec::new();
     loop {
         let frame = stream.next().await.map_err(|error| lost(call, next, &error))?;
         let Some(frame) = frame else { return Err(broken("the answer ended early")) };
@@ -207,9 +208,9 @@ async fn read_result(
                 if whole.len() + part.part.len() > RESULT_BYTES_MAX {
                     return Err(broken("the answer is too large"));
                 }
-                whole.extend_from_slice(&part.part);
+                whole.add(&part.part).await;
                 if part.last {
-                    return ended(part, whole, call.home, &broken);
+                    return ended(part, whole.whole(), call.home, &broken);
                 }
             }
             Ok(Message::Unknown(_)) => {}
@@ -218,9 +219,9 @@ async fn read_result(
     }
 }
 
-fn ended(last: CallResult, whole: Vec<u8>, home: NodeId, broken: &impl Fn(&str) -> Failure) -> Result<Served, Failure> {
+fn ended(last: CallResult, whole: Bytes, home: NodeId, broken: &impl Fn(&str) -> Failure) -> Result<Served, Failure> {
     if !last.failed {
-        return Ok(Served { result: whole.into(), by: last.served_by, hops: last.hops.saturating_add(1) });
+        return Ok(Served { result: whole, by: last.served_by, hops: last.hops.saturating_add(1) });
     }
     let told = serde_json::from_slice(&whole).ok().and_then(|value| Problem::from_json(&value));
     match told {
@@ -298,9 +299,8 @@ mod tests {
         let failure = ended.expect("it has ended").err().unwrap();
         assert_eq!((failure.problem.kind, failure.failed.not_sent()), (Kind::CallTimedOut, false));
         let request = loop {
-            match heard.recv().await.unwrap() {
-                PeerEvent::Request { request, .. } => break request,
-                _ => {}
+            if let PeerEvent::Request { request, .. } = heard.recv().await.unwrap() {
+                break request;
             }
         };
         let Ok(Message::Call(told)) = Message::decode(&request) else { panic!("{request:?}") };

@@ -34,6 +34,7 @@ use super::{
     entrance::{Arrival, Entrance, Place},
     guard::Asked,
     ready::Ready,
+    taking::Taking,
     tls::Tls,
 };
 use crate::telemetry::Refused;
@@ -167,7 +168,7 @@ impl Connection {
             })
         };
         let builder = protocol();
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = builder.serve_connection(TokioIo::new(Taking::new(stream)), service);
         let mut connection = std::pin::pin!(connection);
         let mut first = std::pin::pin!(sleep(HEADERS_WITHIN));
         let (mut waiting, mut draining) = (true, false);

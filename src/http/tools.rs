@@ -16,6 +16,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Shared, ask,
+    pieces::Pieces,
     reply::{self, Reply, read_body},
     servers::registered,
 };
@@ -107,7 +108,10 @@ pub(super) struct CallBody<'a> {
     pub(super) dry_run: bool,
 }
 
-/// The answer to a call; `result` is the upstream's own bytes.
+/// A larger result is not copied on its way out, bytes.
+const COPIED_BYTES_MAX: usize = 64 * 1024;
+
+/// The answer to a call; `result`, its last member, is the upstream's own bytes.
 #[derive(Serialize)]
 struct Called<'a> {
     schema: &'static str,
@@ -119,6 +123,21 @@ struct Called<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     unchecked: Option<&'a str>,
     result: &'a RawValue,
+}
+
+impl<'a> Called<'a> {
+    fn of(outcome: &'a CallOutcome, result: &'a RawValue) -> Self {
+        Self {
+            schema: "aop.call/1",
+            name: &outcome.name,
+            zone: &outcome.zone,
+            served_by: &outcome.served_by,
+            hops: outcome.hops,
+            took_ms: outcome.took.as_secs_f64() * 1e3,
+            unchecked: outcome.unchecked.as_deref(),
+            result,
+        }
+    }
 }
 
 /// `POST /v1/tools/{name}/call`. The caller going away drops this future, and with it the call.
@@ -134,7 +153,10 @@ pub(super) async fn call(
     body.idempotency_key = body.idempotency_key.take().or(key);
     let dry_run = body.dry_run;
     let outcome = doors.calls.call(call_request(caller, name, body)?).await?;
-    let body = called(&outcome, dry_run)?;
+    let body = match !dry_run && outcome.result.len() > COPIED_BYTES_MAX {
+        true => in_pieces(&outcome)?,
+        false => called(&outcome, dry_run)?.into(),
+    };
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
@@ -152,20 +174,7 @@ pub(super) fn called(outcome: &CallOutcome, dry_run: bool) -> Result<String, Pro
         }
         return Ok(answer.to_string());
     }
-    let result = serde_json::from_slice(&outcome.result)
-        .map_err(|error| Problem::new(Kind::UpstreamFailed, format!("the upstream's result is not JSON: {error}")))?;
-    let called = Called {
-        schema: "aop.call/1",
-        name: &outcome.name,
-        zone: &outcome.zone,
-        served_by: &outcome.served_by,
-        hops: outcome.hops,
-        took_ms: outcome.took.as_secs_f64() * 1e3,
-        unchecked: outcome.unchecked.as_deref(),
-        result,
-    };
-    serde_json::to_string(&called)
-        .map_err(|error| Problem::new(Kind::Internal, format!("the result could not be written: {error}")))
+    written(&Called::of(outcome, raw(&outcome.result)?))
 }
 
 /// The header is a string of RFC 8941, in quotes; most send it without. A call whose key cannot be read is not made without one.
@@ -195,9 +204,53 @@ pub(super) fn call_request(caller: Caller, name: String, body: CallBody<'_>) -> 
     })
 }
 
+/// The same of a large result, which is not copied.
+fn in_pieces(outcome: &CallOutcome) -> Result<Body, Problem> {
+    raw(&outcome.result)?;
+    with_result(&Called::of(outcome, RawValue::NULL), &outcome.result)
+}
+
+/// `called`, which has no result, with that one.
+fn with_result(called: &Called<'_>, result: &Bytes) -> Result<Body, Problem> {
+    let mut head = written(called)?.into_bytes();
+    head.truncate(head.len() - "null}".len());
+    Ok(Body::new(Pieces::new([head.into(), result.clone(), Bytes::from_static(b"}")])))
+}
+
+fn raw(result: &[u8]) -> Result<&RawValue, Problem> {
+    serde_json::from_slice(result)
+        .map_err(|error| Problem::new(Kind::UpstreamFailed, format!("the upstream's result is not JSON: {error}")))
+}
+
+fn written(called: &Called<'_>) -> Result<String, Problem> {
+    serde_json::to_string(called)
+        .map_err(|error| Problem::new(Kind::Internal, format!("the result could not be written: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_large_result_leaves_as_a_small_one_does() {
+        use http_body_util::BodyExt as _;
+
+        let result = Bytes::from(format!(r#"{{"x":"{}" }}"#, "x".repeat(COPIED_BYTES_MAX)));
+        let called = |result| Called {
+            schema: "s",
+            name: "n",
+            zone: "z",
+            served_by: "b",
+            hops: 1,
+            took_ms: 0.5,
+            unchecked: None,
+            result,
+        };
+        let body = with_result(&called(RawValue::NULL), &result).unwrap();
+        let expected = written(&called(raw(&result).unwrap())).unwrap();
+        assert_eq!(hyper::body::Body::size_hint(&body).exact(), Some(expected.len() as u64));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), expected);
+    }
 
     #[test]
     fn a_key_is_read_or_refused_and_never_left_out() {

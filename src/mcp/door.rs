@@ -40,6 +40,7 @@ use super::{
     raw::Members,
     running::{PROGRESS_MAX, Progress, Running},
     server::{self, Servers},
+    shelf::Shelf,
     zone::Lists,
 };
 use crate::{
@@ -82,6 +83,7 @@ struct Inner {
     calls: Calls,
     menu: Menu,
     lists: Arc<Lists>,
+    shelf: Shelf,
     rmcp: StreamableHttpService<NodeHandler, NeverSessionManager>,
     servers: Servers,
 }
@@ -102,7 +104,8 @@ impl McpDoor {
         let rmcp =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
         let servers = Servers::new(calls.clone(), shutdown.clone());
-        Self { inner: Arc::new(Inner { menu: Menu::new(pins), lists, calls, rmcp, servers }) }
+        let (menu, shelf) = (Menu::new(pins), Shelf::default());
+        Self { inner: Arc::new(Inner { menu, lists, shelf, calls, rmcp, servers }) }
     }
 
     /// The routes of the door; anything but POST is 405 where this node itself answers, as the current revision wants it.
@@ -141,6 +144,7 @@ impl McpDoor {
             Ok(envelope) => match (envelope.method.as_ref(), envelope.id()) {
                 ("tools/list", Some(id)) => self.list(&scope, &parts, &envelope, id).await,
                 ("tools/call", Some(id)) => self.call(&scope, &parts, (&body, &envelope), id).await,
+                ("resources/read", Some(id)) => self.read(&parts, &envelope, id),
                 _ => self.hand_on(scope, parts, body.clone()).await,
             },
             Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() => {
@@ -175,6 +179,23 @@ impl McpDoor {
                 Scope::Menu => self.inner.menu.list(self.inner.calls.handle(), &by, caller.modern).await,
                 Scope::Zone(zone) => self.inner.lists.list(self.inner.calls.handle(), &by, zone, caller.modern).await,
             }
+        };
+        answer.into_response(&id, caller.modern)
+    }
+
+    /// Of what was put aside of results; nothing else can be read here.
+    fn read(&self, parts: &request::Parts, envelope: &Envelope<'_>, id: Id) -> Response {
+        let params = match read_params(envelope, &id) {
+            Ok(params) => params,
+            Err(refusal) => return refusal,
+        };
+        let caller = match read_caller(&parts.headers, "resources/read", &params, &id) {
+            Ok(caller) => caller,
+            Err(refusal) => return refusal,
+        };
+        let answer = match params.text("uri") {
+            Some(uri) => self.inner.shelf.read(&uri, &who(parts), caller.modern),
+            None => Answer::error(code::INVALID_PARAMS, "`uri` has to be a string", None),
         };
         answer.into_response(&id, caller.modern)
     }
@@ -230,11 +251,13 @@ impl McpDoor {
         let running = match scope {
             Scope::Menu => {
                 let headers = parts.headers.clone();
-                async move { door.menu.call(&door.calls, &headers, call).await }.instrument(span).boxed()
+                async move { door.menu.call((&door.calls, &door.shelf), &headers, call).await }.instrument(span).boxed()
             }
             Scope::Zone(zone) => {
                 let (zone, headers) = (zone.clone(), parts.headers.clone());
-                async move { door.lists.call(&door.calls, &zone, &headers, call).await }.instrument(span).boxed()
+                async move { door.lists.call((&door.calls, &door.shelf), &zone, &headers, call).await }
+                    .instrument(span)
+                    .boxed()
             }
         };
         Running::new(id, modern, running, progress).into_response().await

@@ -11,9 +11,8 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CacheScope, CompleteRequestMethod, CompleteRequestParams, CompleteResult, DiscoverResult, Implementation,
-        ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
-        ListResourcesRequestMethod, ListResourcesResult, ListToolsRequestMethod, ListToolsResult,
-        PaginatedRequestParams, ServerCapabilities, ServerConfig, SubscriptionFilter,
+        ListPromptsRequestMethod, ListPromptsResult, ListToolsRequestMethod, ListToolsResult, PaginatedRequestParams,
+        ServerCapabilities, ServerConfig, SubscriptionFilter,
     },
     service::{RequestContext, SubscriptionContext},
 };
@@ -53,7 +52,8 @@ impl NodeHandler {
 
 impl ServerHandler for NodeHandler {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
+        let capabilities =
+            ServerCapabilities::builder().enable_tools().enable_tool_list_changed().enable_resources().build();
         let node = Implementation::new("aop-node", env!("CARGO_PKG_VERSION")).with_title("AOP node");
         ServerConfig::new(capabilities).with_server_info(node).with_instructions(INSTRUCTIONS)
     }
@@ -87,7 +87,8 @@ impl ServerHandler for NodeHandler {
         Ok(())
     }
 
-    // rmcp would answer these with empty lists although none is declared.
+    // Resources are what calls were told of (`shelf`), and nobody else: their lists are empty, as rmcp answers. It would say the same of
+    // what is not declared.
 
     async fn list_tools(
         &self,
@@ -103,22 +104,6 @@ impl ServerHandler for NodeHandler {
         _context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
         Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
-    }
-
-    async fn list_resources(
-        &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListResourcesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
-    }
-
-    async fn list_resource_templates(
-        &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
     }
 
     async fn complete(

@@ -205,7 +205,7 @@ fn check_param(header: Option<&str>, argument: &Value, property: &str, name: &He
     }
 }
 
-/// `Mcp-Method`, and `Mcp-Name` for a call.
+/// `Mcp-Method`, and `Mcp-Name` for what has a name.
 fn check_standard(headers: &HeaderMap, method: &str, params: &Members<'_>) -> Result<(), String> {
     match sole(headers, &METHOD)? {
         None => return Err("missing required Mcp-Method header".into()),
@@ -214,8 +214,13 @@ fn check_standard(headers: &HeaderMap, method: &str, params: &Members<'_>) -> Re
         }
         Some(_) => {}
     }
-    let Some(name) = (method == "tools/call").then(|| params.text("name")).flatten() else { return Ok(()) };
-    let said = sole(headers, &NAME)?.ok_or("missing required Mcp-Name header for `tools/call`")?;
+    let member = match method {
+        "tools/call" => "name",
+        "resources/read" => "uri",
+        _ => return Ok(()),
+    };
+    let Some(name) = params.text(member) else { return Ok(()) };
+    let said = sole(headers, &NAME)?.ok_or_else(|| format!("missing required Mcp-Name header for `{method}`"))?;
     match decode(said) {
         None => Err("the Mcp-Name header is not valid base64".into()),
         Some(said) if said != name => Err(format!("the Mcp-Name header says `{said}`, the body `{name}`")),

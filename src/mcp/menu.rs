@@ -20,6 +20,7 @@ use super::{
     many,
     pins::Pins,
     raw::{self, Members},
+    shelf::Shelf,
 };
 use crate::{
     call::{CallRequest, Calls},
@@ -69,7 +70,7 @@ impl Menu {
     }
 
     /// Runs one of the four, or calls what is pinned. Any other name is a protocol error: nothing is routed there.
-    pub(super) async fn call(&self, calls: &Calls, headers: &HeaderMap, call: ToolCall) -> Answer {
+    pub(super) async fn call(&self, (calls, shelf): (&Calls, &Shelf), headers: &HeaderMap, call: ToolCall) -> Answer {
         let modern = call.caller.modern;
         match call.name.as_str() {
             "search_tools" => find::search(calls.handle(), &call).await,
@@ -77,28 +78,35 @@ impl Menu {
             "list_zones" => find::zones(calls.handle(), &call.by, modern).await,
             "call_tool" if many::is_meant(&call) => many::call(calls, &call).await,
             "call_tool" => match request(&call) {
-                Ok(request) => forward(calls, request, &call).await,
+                Ok(request) => forward(calls, shelf, request, &call).await,
                 Err(problem) => failed(&problem, modern),
             },
-            other => match self.call_pinned(calls, headers, &call).await {
+            other => match self.call_pinned((calls, shelf), headers, &call).await {
                 Some(answer) => answer,
                 None => Answer::refusal(&unknown(other)),
             },
         }
     }
 
-    async fn call_pinned(&self, calls: &Calls, headers: &HeaderMap, call: &ToolCall) -> Option<Answer> {
+    async fn call_pinned(
+        &self,
+        (calls, shelf): (&Calls, &Shelf),
+        headers: &HeaderMap,
+        call: &ToolCall,
+    ) -> Option<Answer> {
         if self.pins.is_empty() {
             return None;
         }
-        self.pins.list(calls.handle(), &call.by).await.call(calls, headers, call).await
+        self.pins.list(calls.handle(), &call.by).await.call((calls, shelf), headers, call).await
     }
 }
 
-/// Calls a tool of the federation and hands its result on as it is.
-pub(super) async fn forward(calls: &Calls, request: CallRequest, call: &ToolCall) -> Answer {
+/// Calls a tool of the federation and hands its result on as it is, but for large parts.
+pub(super) async fn forward(calls: &Calls, shelf: &Shelf, request: CallRequest, call: &ToolCall) -> Answer {
     match calls.call(request).await {
-        Ok(outcome) => passed_through(outcome.result, &call.caller).unwrap_or_else(|refused| refused),
+        Ok(outcome) => {
+            passed_through(shelf.shorten(outcome.result, &call.by), &call.caller).unwrap_or_else(|refused| refused)
+        }
         Err(problem) => failed(&problem, call.caller.modern),
     }
 }

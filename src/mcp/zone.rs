@@ -21,6 +21,7 @@ use super::{
     headers::check_params,
     menu::forward,
     raw,
+    shelf::Shelf,
 };
 use crate::{
     answers::{Hit, Resolution, Show},
@@ -66,12 +67,18 @@ impl Lists {
     }
 
     /// `tools/call` in `zone`, by wire name.
-    pub(super) async fn call(&self, calls: &Calls, zone: &str, headers: &HeaderMap, call: ToolCall) -> Answer {
+    pub(super) async fn call(
+        &self,
+        (calls, shelf): (&Calls, &Shelf),
+        zone: &str,
+        headers: &HeaderMap,
+        call: ToolCall,
+    ) -> Answer {
         let list = match self.shown(calls.handle(), &call.by, zone).await {
             Ok(list) => list,
             Err(problem) => return Answer::refusal(&problem),
         };
-        match list.call(calls, headers, &call).await {
+        match list.call((calls, shelf), headers, &call).await {
             Some(answer) => answer,
             None => Answer::refusal(&unknown(&call.name, zone, &list)),
         }
@@ -190,7 +197,12 @@ impl List {
     }
 
     /// Calls one of its tools, by wire name; nothing where it has none of that name.
-    pub(super) async fn call(&self, calls: &Calls, headers: &HeaderMap, call: &ToolCall) -> Option<Answer> {
+    pub(super) async fn call(
+        &self,
+        (calls, shelf): (&Calls, &Shelf),
+        headers: &HeaderMap,
+        call: &ToolCall,
+    ) -> Option<Answer> {
         let tool = self.by_wire_name.get(&call.name)?;
         if call.caller.modern
             && let Some(schema) = &tool.schema
@@ -212,7 +224,7 @@ impl List {
             dry_run: false,
             progress: call.progress.clone(),
         };
-        Some(forward(calls, request, call).await)
+        Some(forward(calls, shelf, request, call).await)
     }
 }
 

@@ -2,33 +2,30 @@
 //!
 //! ```text
 //!  rmcp ── StdioTransport ── pipe in memory ── Bridge ── HTTP ── agent
-//!            (as with a child's streams)       initialize, tools/list, tools/call
+//!            (as with a child's streams)       initialize, tools/list
+//!  Live ── Agent, a call ───────────────────────── HTTP ── agent
 //! ```
 //!
 //! Name, description and schemas are defaulted as in the AOP paper (algorithm 1, §4.3). What must hold: an agent that was not reached
 //! was provably not called, and what it answers is bounded.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aop_proto::error::plain;
+use bytes::Bytes;
 use reqwest::{Method, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::exchange::Exchange;
 use super::failure::UpstreamError;
 use super::frame::MESSAGE_BYTES_MAX;
 use super::mcp_http::Site;
-
-/// JSON-RPC codes between the bridge and this node's end of the pipe; no other server's are read so.
-pub(crate) const NOT_SENT: i64 = -32_951;
-/// It may have run.
-pub(crate) const LOST: i64 = -32_952;
+use super::room::Room;
+use super::tap::Lane;
 
 /// Bytes on their way between both ends of the pipe.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -38,8 +35,6 @@ const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How long an agent may take to describe itself.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Answers that wait to be written.
-const ANSWERS_MAX: usize = 256;
 /// Characters of a description that an agent gives.
 const DESCRIPTION_CHARS_MAX: usize = 4_000;
 
@@ -54,7 +49,16 @@ pub(crate) struct Said<'a> {
 pub(crate) struct Ends {
     pub(crate) output: ReadHalf<DuplexStream>,
     pub(crate) input: WriteHalf<DuplexStream>,
+    pub(crate) agent: Agent,
     pub(crate) bridge: AbortOnDropHandle<()>,
+}
+
+/// Whoever calls an agent, which goes past the bridge.
+pub(crate) struct Agent {
+    exchange: Exchange,
+    tool: String,
+    /// Held by every call that is under way.
+    under_way: Arc<()>,
 }
 
 /// What an agent is, once it was asked.
@@ -62,14 +66,15 @@ struct Bridge {
     agent: Exchange,
     name: String,
     tool: Value,
+    under_way: Arc<()>,
 }
 
 /// Asks the agent who it is, and stands before it as an MCP server.
 ///
 /// # Errors
 /// It cannot be reached. One that answers and describes nothing is taken as it is.
-pub(crate) async fn open(site: Site, said: Said<'_>) -> Result<Ends, UpstreamError> {
-    let agent = Exchange::new(site)?;
+pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends, UpstreamError> {
+    let agent = Exchange::new(site, room)?;
     let asked = agent.ask(Method::GET, "", None, DESCRIPTION_BYTES_MAX);
     let answer = tokio::time::timeout(LOOK_TIMEOUT, asked).await;
     let answer = answer.map_err(|_| connect(format!("no answer to GET within {LOOK_TIMEOUT:?}")))?;
@@ -83,8 +88,11 @@ pub(crate) async fn open(site: Site, said: Said<'_>) -> Result<Ends, UpstreamErr
     let tool = definition(&name, &told, &said, &agent.host());
     let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
     let (output, input) = tokio::io::split(ours);
-    let bridge = AbortOnDropHandle::new(tokio::spawn(Bridge { agent, name, tool }.serve(theirs)));
-    Ok(Ends { output, input, bridge })
+    let under_way = Arc::new(());
+    let named = tool["name"].as_str().unwrap_or_default().to_owned();
+    let caller = Agent { exchange: agent.clone(), tool: named, under_way: under_way.clone() };
+    let bridge = AbortOnDropHandle::new(tokio::spawn(Bridge { agent, name, tool, under_way }.serve(theirs)));
+    Ok(Ends { output, input, agent: caller, bridge })
 }
 
 fn connect(reason: String) -> UpstreamError {
@@ -147,8 +155,6 @@ impl Bridge {
     async fn serve(self, pipe: DuplexStream) {
         let (output, mut input) = tokio::io::split(pipe);
         let mut lines = BufReader::new(output).lines();
-        let (answers, mut ready) = mpsc::channel::<String>(ANSWERS_MAX);
-        let (mut calls, mut running): (JoinSet<String>, BTreeMap<String, AbortHandle>) = Default::default();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.reset();
         loop {
@@ -157,54 +163,27 @@ impl Bridge {
                     Ok(Some(line)) => line,
                     Ok(None) | Err(_) => return,
                 },
-                Some(answer) = ready.recv() => {
-                    if input.write_all(answer.as_bytes()).await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-                Some(ended) = calls.join_next() => {
-                    if let Ok(id) = ended {
-                        running.remove(&id);
-                    }
-                    continue;
-                }
                 _ = look.tick() => {
                     let asked = self.agent.ask(Method::GET, "", None, DESCRIPTION_BYTES_MAX);
                     match tokio::time::timeout(LOOK_TIMEOUT, asked).await {
-                        Ok(Err(failure)) if failure.not_sent() && calls.is_empty() => return,
+                        Ok(Err(failure)) if failure.not_sent() && self.is_idle() => return,
                         _ => continue,
                     }
                 }
             };
-            let Ok(message) = serde_json::from_str::<Message<'_>>(&line) else { continue };
-            let id = message.id.map(|id| id.get().to_owned());
-            match (message.method.as_str(), id) {
-                ("notifications/cancelled", _) => {
-                    if let Some(call) = running.remove(&message.params["requestId"].to_string()) {
-                        call.abort();
-                    }
-                }
-                ("tools/call", Some(id)) => {
-                    let (call, answers) = (self.call(message.params), answers.clone());
-                    let of = id.clone();
-                    let handle = calls.spawn(async move {
-                        let line = answered(&of, call.await);
-                        // The pipe may be closed by now.
-                        let _ = answers.send(line).await;
-                        of
-                    });
-                    running.insert(id, handle);
-                }
-                (method, Some(id)) => {
-                    let line = answered(&id, self.answer(method, &message.params));
-                    if input.write_all(line.as_bytes()).await.is_err() {
-                        return;
-                    }
-                }
-                (_, None) => {}
+            let Ok(Message { id: Some(id), method, params }) = serde_json::from_str::<Message<'_>>(&line) else {
+                continue;
+            };
+            let line = answered(id.get(), self.answer(&method, &params));
+            if input.write_all(line.as_bytes()).await.is_err() {
+                return;
             }
         }
+    }
+
+    /// No call is under way: nobody has its token but the two who lend it.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.under_way) <= 2
     }
 
     /// What needs no agent.
@@ -220,33 +199,42 @@ impl Bridge {
             other => Err((-32_601, format!("an agent knows no {other}"))),
         }
     }
+}
 
-    /// One task for the agent, as the envelope that agents of the Open Agent Protocol know.
-    fn call(&self, params: Value) -> impl Future<Output = Result<Value, (i64, String)>> + use<> {
-        let (agent, tool) = (self.agent.clone(), self.tool["name"].clone());
-        async move {
-            if params["name"] != tool {
-                return Err((-32_602, format!("the agent has one tool, {tool}")));
+impl Agent {
+    /// One task for the agent, as the envelope that agents of the Open Agent Protocol know. Dropped, it is given up.
+    pub(crate) async fn call(&self, tool: &str, lane: &Lane) -> Result<Bytes, UpstreamError> {
+        if tool != self.tool {
+            return Err(refused(-32_602, format!("the agent has one tool, {}", self.tool)));
+        }
+        let _under_way = self.under_way.clone();
+        let arguments: Map<String, Value> = serde_json::from_slice(&lane.arguments).unwrap_or_default();
+        let meta = lane.extra.iter().find(|(member, _)| member == "_meta");
+        let meta: Value = meta.and_then(|(_, meta)| serde_json::from_slice(meta).ok()).unwrap_or_default();
+        let body = envelope(arguments, meta["aop/idempotency-key"].as_str()).to_string();
+        let asked = self.exchange.ask(Method::POST, "invoke", Some(body), MESSAGE_BYTES_MAX / 4).await;
+        let (status, body) = asked.map_err(|failure| match failure.not_sent() {
+            true => UpstreamError::NotSent { reason: failure.to_string() },
+            false => UpstreamError::Lost { reason: failure.to_string() },
+        })?;
+        let said = || plain(&String::from_utf8_lossy(&body), 300);
+        match status {
+            status if status.is_success() => match result(&body) {
+                Some(result) => Ok(result.to_string().into()),
+                None => Err(UpstreamError::Lost { reason: format!("its answer is no JSON object: {}", said()) }),
+            },
+            // It read what it was sent and refuses it, or its router does: the same again would end the same.
+            status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
+                Err(refused(-32_000, format!("the agent answers HTTP {status}: {}", said())))
             }
-            let arguments = params["arguments"].as_object().cloned().unwrap_or_default();
-            let envelope = envelope(arguments, params["_meta"]["aop/idempotency-key"].as_str());
-            let body = envelope.to_string();
-            let asked = agent.ask(Method::POST, "invoke", Some(body), MESSAGE_BYTES_MAX / 4).await;
-            let (status, body) =
-                asked.map_err(|failure| (if failure.not_sent() { NOT_SENT } else { LOST }, failure.to_string()))?;
-            let said = || plain(&String::from_utf8_lossy(&body), 300);
-            match status {
-                status if status.is_success() => {
-                    result(&body).ok_or_else(|| (LOST, format!("its answer is no JSON object: {}", said())))
-                }
-                // It read what it was sent and refuses it, or its router does: the same again would end the same.
-                status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
-                    Err((-32_000, format!("the agent answers HTTP {status}: {}", said())))
-                }
-                status => Err((LOST, format!("the agent answers HTTP {status}: {}", said()))),
-            }
+            status => Err(UpstreamError::Lost { reason: format!("the agent answers HTTP {status}: {}", said()) }),
         }
     }
+}
+
+fn refused(code: i64, message: String) -> UpstreamError {
+    let raw = json!({"code": code, "message": message}).to_string().into();
+    UpstreamError::Rpc { code, message, raw }
 }
 
 /// Source: open-agent-protocol 0.3.0, `TaskEnvelope`.

@@ -4,18 +4,24 @@
 //! up exactly once (answered, timed out or dropped), and whichever it is the server is told when it may still be working.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures::StreamExt as _;
+use http::{HeaderName, HeaderValue};
 use rmcp::{
     ClientHandler, Peer, RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelledNotification, CancelledNotificationParam, ClientCapabilities,
-        ClientConfig, ClientRequest, ErrorCode, ErrorData, Implementation, ListToolsRequest, PaginatedRequestParams,
-        PingRequest, ProtocolVersion, RequestId, ServerResult, SubscriptionFilter,
+        ClientConfig, ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, GetMeta as _, Implementation,
+        ListToolsRequest, PaginatedRequestParams, PingRequest, ProgressToken, ProtocolVersion, RequestId,
+        RequestMetaObject, ServerResult, SubscriptionFilter,
     },
     service::{NotificationContext, PeerRequestOptions, RequestContext, RequestHandle, ServiceError},
 };
@@ -23,13 +29,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::task::TaskTracker;
 
 use super::{
-    LeftOut, UpstreamCall, agent,
+    LeftOut, UpstreamCall,
+    agent::Agent,
     child::printable,
     failure::UpstreamError,
     frame,
@@ -39,6 +46,8 @@ use super::{
     tap::{Answer, Lane, Slot, Taps, garbage, has_header_annotation},
 };
 
+/// Ids of calls that go past rmcp, which counts its own from nothing.
+const DIRECT_IDS: i64 = 1 << 40;
 /// Calls in flight to one server; the rest wait here, provably not sent.
 pub(crate) const CALLS_MAX: usize = 256;
 /// A whole list, all pages.
@@ -68,9 +77,8 @@ pub(crate) struct Listener {
 impl ClientHandler for Listener {
     fn get_info(&self) -> ClientConfig {
         // No capability is declared: nobody here can answer for the caller. A caller's own travel with its call.
-        let us = Implementation::new("aop-node", env!("CARGO_PKG_VERSION"));
         // Only `initialize` sends this version; rmcp's default is one that has no `initialize`.
-        ClientConfig::new(ClientCapabilities::default(), us)
+        ClientConfig::new(ClientCapabilities::default(), us())
             .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
     }
 
@@ -105,8 +113,11 @@ pub(crate) struct Live {
     pub(crate) protocol: String,
     pub(crate) server_info: Option<String>,
     pub(crate) tells_changes: bool,
-    /// A plain HTTP agent answers, through a bridge of ours.
-    is_agent: bool,
+    /// A plain HTTP agent answers, which stands behind a bridge of ours for everything but calls.
+    agent: Option<Agent>,
+    /// Of the next call that goes past rmcp, and what such say of us.
+    next_id: AtomicI64,
+    context: RequestMetaObject,
 }
 
 #[derive(Deserialize)]
@@ -136,7 +147,7 @@ impl Live {
         taps: Arc<Taps>,
         http: Option<TapHttp>,
         story: watch::Receiver<Option<String>>,
-        is_agent: bool,
+        agent: Option<Agent>,
     ) -> Self {
         let info = peer.peer_info();
         let version = info.as_ref().map(|info| info.protocol_version.clone()).unwrap_or_default();
@@ -155,7 +166,9 @@ impl Live {
             taps,
             http,
             story,
-            is_agent,
+            agent,
+            next_id: AtomicI64::new(DIRECT_IDS),
+            context: RequestMetaObject::with_client_context(version, us(), ClientCapabilities::default()),
         }
     }
 
@@ -169,6 +182,16 @@ impl Live {
             return Err(UpstreamError::NotSent { reason });
         };
         let _permit = permit.map_err(|_| UpstreamError::NotSent { reason: "the connection is closed".to_owned() })?;
+        if let Some(agent) = &self.agent {
+            return timeout_at(deadline, agent.call(&call.tool, &lane))
+                .await
+                .unwrap_or(Err(UpstreamError::TimedOut { after }));
+        }
+        if let Some(http) = &self.http
+            && let Some(headers) = self.direct_headers(&call.tool)
+        {
+            return self.call_directly(http, headers, call.tool, (lane, call.progress), (deadline, after)).await;
+        }
         let mut params = CallToolRequestParams::new(call.tool);
         if self.annotated.lock().unwrap_or_else(PoisonError::into_inner).contains(params.name.as_ref()) {
             params.arguments = serde_json::from_slice(&lane.arguments).ok();
@@ -185,6 +208,83 @@ impl Live {
         match &self.http {
             Some(http) => http.pass(asked, permit).await,
             None => Err(UpstreamError::NotSent { reason: "the server is not reached over HTTP".to_owned() }),
+        }
+    }
+
+    /// The headers of a call that may go past rmcp: where there are no sessions, and neither name nor arguments need to be written in
+    /// headers in some other way.
+    fn direct_headers(&self, tool: &str) -> Option<HashMap<HeaderName, HeaderValue>> {
+        let is_plain = self.modern && tool.bytes().all(|byte| byte.is_ascii_graphic()) && !tool.starts_with("=?");
+        let is_annotated = || self.annotated.lock().unwrap_or_else(PoisonError::into_inner).contains(tool);
+        if !is_plain || is_annotated() {
+            return None;
+        }
+        let value = |text: &str| HeaderValue::from_str(text).ok();
+        let name = HeaderName::from_static;
+        Some(HashMap::from([
+            (name("mcp-protocol-version"), value(&self.protocol)?),
+            (name("mcp-method"), HeaderValue::from_static("tools/call")),
+            (name("mcp-name"), value(tool)?),
+        ]))
+    }
+
+    /// A call of a stateless server is one HTTP exchange, of which rmcp need know nothing: what it adds are three tasks and as many queues.
+    async fn call_directly(
+        &self,
+        http: &TapHttp,
+        headers: HashMap<HeaderName, HeaderValue>,
+        tool: String,
+        (lane, progress): (Lane, Option<mpsc::Sender<Bytes>>),
+        (deadline, after): (Instant, Duration),
+    ) -> Result<Bytes, UpstreamError> {
+        let wants_progress = progress.is_some();
+        let (slot, mut answer) = Slot::for_call(lane, progress);
+        let mut request = CallToolRequest::new(CallToolRequestParams::new(tool));
+        request.extensions.insert(slot.clone());
+        let mut request = ClientRequest::CallToolRequest(request);
+        let id = RequestId::Number(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let meta = request.get_meta_mut();
+        *meta = self.context.clone();
+        if wants_progress {
+            meta.set_progress_token(ProgressToken(id.clone()));
+        }
+        let message = ClientJsonRpcMessage::request(request, id.clone());
+        let _open = Direct { live: self, slot: slot.clone(), id };
+        let exchange = async {
+            let mut events = http.exchange(message, headers).await;
+            loop {
+                let next = async {
+                    match &mut events {
+                        Some(events) => events.next().await,
+                        None => None,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => return answer.unwrap_or(Answer::Gone),
+                    next = next => {
+                        let error = match next {
+                            Some(Ok(_)) => continue,
+                            Some(Err(error)) => UpstreamError::Lost { reason: error.to_string() },
+                            None if events.is_some() => {
+                                UpstreamError::Lost { reason: "its stream ended without an answer".to_owned() }
+                            }
+                            None => garbage("it answers something else than this call"),
+                        };
+                        return answer.try_recv().unwrap_or(Answer::Failed(error));
+                    }
+                }
+            }
+        };
+        match timeout_at(deadline, exchange).await {
+            Ok(Answer::Result(raw)) => Ok(raw),
+            Ok(Answer::Error(raw)) => Err(rpc(raw)),
+            Ok(Answer::Failed(error)) => Err(error),
+            Ok(Answer::Gone) => Err(self.without_answer(&slot).await),
+            Err(_) if slot.abandon() => {
+                Err(UpstreamError::NotSent { reason: format!("the server did not take it within {after:?}") })
+            }
+            Err(_) => Err(UpstreamError::TimedOut { after }),
         }
     }
 
@@ -219,7 +319,7 @@ impl Live {
             Answer::Error(raw) => {
                 guard.settled();
                 settle(&mut handle).await;
-                Err(if self.is_agent { of_agent(raw) } else { rpc(raw) })
+                Err(rpc(raw))
             }
             Answer::Failed(error) => {
                 if error.not_sent() {
@@ -439,6 +539,11 @@ impl List {
     }
 }
 
+/// Who this node is to servers.
+fn us() -> Implementation {
+    Implementation::new("aop-node", env!("CARGO_PKG_VERSION"))
+}
+
 async fn settle(handle: &mut RequestHandle<RoleClient>) -> Option<ServerResult> {
     timeout(SETTLE_WAIT, &mut handle.rx).await.ok()?.ok()?.ok()
 }
@@ -455,12 +560,17 @@ fn rpc(raw: Bytes) -> UpstreamError {
     UpstreamError::Rpc { code: said.code, message: printable(&said.message), raw }
 }
 
-/// What the bridge before an agent says of a call that the agent did not answer.
-fn of_agent(raw: Bytes) -> UpstreamError {
-    match rpc(raw) {
-        UpstreamError::Rpc { code: agent::NOT_SENT, message, .. } => UpstreamError::NotSent { reason: message },
-        UpstreamError::Rpc { code: agent::LOST, message, .. } => UpstreamError::Lost { reason: message },
-        other => other,
+/// A call past rmcp. Dropped, nobody waits for it any more; its HTTP exchange is dropped with it, which tells the server.
+struct Direct<'a> {
+    live: &'a Live,
+    slot: Arc<Slot>,
+    id: RequestId,
+}
+
+impl Drop for Direct<'_> {
+    fn drop(&mut self) {
+        self.live.taps.forget(&self.id);
+        self.slot.abandon();
     }
 }
 

@@ -1,24 +1,26 @@
 //! One HTTP request and its whole answer, bounded: for servers that speak no MCP.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use reqwest::{Client, Method, StatusCode, Url, header};
 
 use super::failure::UpstreamError;
 use super::mcp_http::{HttpFailure, Site};
+use super::room::Room;
 
 /// The registered address and a client for it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Exchange {
     client: Client,
     site: Site,
+    room: Room,
 }
 
 impl Exchange {
     /// # Errors
     /// No client can be made.
-    pub(crate) fn new(site: Site) -> Result<Self, UpstreamError> {
-        Ok(Self { client: site.client()?, site })
+    pub(crate) fn new(site: Site, room: Room) -> Result<Self, UpstreamError> {
+        Ok(Self { client: site.client()?, site, room })
     }
 
     /// Asks at that path below the registered address; the answer, whatever its status.
@@ -40,15 +42,15 @@ impl Exchange {
         let response = request.send().await.map_err(|error| HttpFailure::of(&error))?;
         let status = response.status();
         let mut chunks = response.bytes_stream();
-        let mut whole = BytesMut::new();
+        let mut whole = self.room.filling();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| HttpFailure::of(&error))?;
             if whole.len() + chunk.len() > bytes_max {
                 return Err(HttpFailure::new(format!("the answer is larger than {bytes_max} bytes"), false));
             }
-            whole.extend_from_slice(&chunk);
+            whole.add(&chunk).await;
         }
-        Ok((status, whole.freeze()))
+        Ok((status, whole.whole()))
     }
 
     /// The registered host, for who has no other name.

@@ -28,13 +28,14 @@ use tokio_util::{
 };
 
 use super::{
-    agent::{self, Ends, Said},
+    agent::{self, Agent, Ends, Said},
     child::{Child, Pipes, printable},
     connection::{CALLS_MAX, Listener, Live},
     egress::Egress,
     failure::UpstreamError,
     frame::MESSAGE_BYTES_MAX,
     mcp_http::{Site, TapHttp, refusal_of, words},
+    room::Room,
     spec::{Mask, ServerSpec, TransportSpec},
     stdio::{Noise, StdioTransport},
     tap::Taps,
@@ -99,15 +100,18 @@ impl Link {
     pub(crate) async fn make(
         spec: &ServerSpec,
         egress: Egress,
+        room: Room,
         era: Option<Era>,
         deadline: Instant,
     ) -> Result<(Self, Vec<Bytes>), UpstreamError> {
         spec.validate()?;
-        let link = match Self::attempt(spec, egress, era, deadline).await {
+        let link = match Self::attempt(spec, egress, &room, era, deadline).await {
             // Some old servers end at the first word they do not know, and slow ones answer it after the patience of the probe, in
             // the middle of what comes next: once more from the start, in words they all know.
             Err(Attempt { again: true, .. }) if era.is_none() => {
-                Self::attempt(spec, egress, Some(Era::Initialize), deadline).await.map_err(|attempt| attempt.error)?
+                Self::attempt(spec, egress, &room, Some(Era::Initialize), deadline)
+                    .await
+                    .map_err(|attempt| attempt.error)?
             }
             other => other.map_err(|attempt| attempt.error)?,
         };
@@ -127,14 +131,21 @@ impl Link {
         }
     }
 
-    async fn attempt(spec: &ServerSpec, egress: Egress, era: Option<Era>, deadline: Instant) -> Result<Self, Attempt> {
+    async fn attempt(
+        spec: &ServerSpec,
+        egress: Egress,
+        room: &Room,
+        era: Option<Era>,
+        deadline: Instant,
+    ) -> Result<Self, Attempt> {
         let (values, mask) = spec.transport.resolve().await?;
         let parts = Parts::new(mask.clone());
         let guard = parts.closed.clone().drop_guard();
         match &spec.transport {
             TransportSpec::Http { url, headers: _ } => {
                 let site = Site::new(url, &values, egress, spec.allow_private)?;
-                let http = TapHttp::new(site, parts.taps.clone(), parts.suspect.clone(), parts.closed.clone())?;
+                let http =
+                    TapHttp::new(site, room.clone(), parts.taps.clone(), parts.suspect.clone(), parts.closed.clone())?;
                 let worker = StreamableHttpClientWorker::new(http.clone(), http_config(url));
                 let serve = parts.listener().serve_with_lifecycle(worker, mode(era));
                 let service = match timeout_at(deadline, serve).await {
@@ -147,13 +158,13 @@ impl Link {
             TransportSpec::Agent { url, headers: _, tool, description } => {
                 let site = Site::new(url, &values, egress, spec.allow_private)?;
                 let said = Said { tool: tool.as_deref(), description: description.as_deref() };
-                let opened = timeout_at(deadline, agent::open(site, said)).await;
+                let opened = timeout_at(deadline, agent::open(site, room.clone(), said)).await;
                 let late = || connect("no answer in time".to_owned(), false);
-                let Ends { output, input, bridge } = opened.map_err(|_| late())??;
-                let transport = StdioTransport::new(output, input, parts.taps.clone(), Arc::default());
+                let Ends { output, input, agent, bridge } = opened.map_err(|_| late())??;
+                let transport = StdioTransport::new(output, input, room, parts.taps.clone(), Arc::default());
                 let serve = parts.listener().serve_with_lifecycle(transport, mode(Some(Era::Initialize)));
                 match timeout_at(deadline, serve).await {
-                    Ok(Ok(service)) => Ok(Self::new(service, parts, guard, None, None, Some(bridge))),
+                    Ok(Ok(service)) => Ok(Self::new(service, parts, guard, None, None, Some((agent, bridge)))),
                     Ok(Err(e)) => Err(failed(&e).into()),
                     Err(_) => Err(late()),
                 }
@@ -161,7 +172,7 @@ impl Link {
             TransportSpec::Stdio { command, env: _, cwd } => {
                 let (child, Pipes { stdin, stdout }) = Child::spawn(command, &values, cwd.as_deref(), mask)?;
                 let noise = Arc::new(Noise::default());
-                let transport = StdioTransport::new(stdout, stdin, parts.taps.clone(), noise.clone());
+                let transport = StdioTransport::new(stdout, stdin, room, parts.taps.clone(), noise.clone());
                 let serve = parts.listener().serve_with_lifecycle(transport, mode(era));
                 let (why, how) = match timeout_at(deadline, serve).await {
                     Ok(Ok(service)) => return Ok(Self::new(service, parts, guard, Some(child), None, None)),
@@ -183,10 +194,11 @@ impl Link {
         closed: DropGuard,
         child: Option<Child>,
         http: Option<TapHttp>,
-        bridge: Option<AbortOnDropHandle<()>>,
+        agent: Option<(Agent, AbortOnDropHandle<()>)>,
     ) -> Self {
         let (story, told) = watch::channel(None);
-        let live = Arc::new(Live::new(service.peer().clone(), parts.taps, http, told, bridge.is_some()));
+        let (agent, bridge) = agent.unzip();
+        let live = Arc::new(Live::new(service.peer().clone(), parts.taps, http, told, agent));
         let follows = live.modern && live.tells_changes;
         let follower = follows.then(|| own(live.clone().follow(parts.changed.clone())));
         let cancel = service.cancellation_token();

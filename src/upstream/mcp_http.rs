@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{Method, RequestBuilder, Response, Url, redirect::Policy};
@@ -28,15 +28,17 @@ use rmcp::{
 };
 use serde_json::json;
 use sse_stream::{Sse, SseStream};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     child::printable,
     egress::{Egress, Gate, Refusal, Screen, refusal_in},
+    event_limit::EventLimit,
     failure::UpstreamError,
     frame::{self, Framing, MESSAGE_BYTES_MAX},
-    tap::{Answer, Sifted, Slot, Taps, garbage, uncorrelated_error},
+    room::{Place, Room},
+    tap::{self, Answer, Sifted, Slot, Taps, garbage, uncorrelated_error},
 };
 
 /// Until a TCP and TLS connection stands.
@@ -114,7 +116,7 @@ impl HttpFailure {
 }
 
 type Failure = StreamableHttpError<HttpFailure>;
-type Events = BoxStream<'static, Result<Sse, SseError>>;
+pub(crate) type Events = BoxStream<'static, Result<Sse, SseError>>;
 
 /// The one address a registration's requests go to, with the secrets that go there.
 #[derive(Clone)]
@@ -149,7 +151,12 @@ impl Site {
 
     /// A client that reaches what this address may stand for, follows nothing and asks no proxy.
     pub(super) fn client(&self) -> Result<reqwest::Client, UpstreamError> {
-        reqwest::Client::builder()
+        let builder = match self.url.scheme() {
+            // The machine's certificates are read anew for each client; here nobody shows one.
+            "http" => reqwest::Client::builder().tls_certs_only([]),
+            _ => reqwest::Client::builder(),
+        };
+        builder
             .no_proxy()
             .redirect(Policy::none())
             .dns_resolver(Arc::new(Screen::new(self.gate)))
@@ -167,6 +174,7 @@ impl Site {
 pub(crate) struct TapHttp {
     client: reqwest::Client,
     site: Site,
+    room: Room,
     taps: Arc<Taps>,
     /// Rung when a connection failed, so that the supervisor looks at once.
     suspect: Arc<Notify>,
@@ -177,12 +185,13 @@ pub(crate) struct TapHttp {
 impl TapHttp {
     pub(crate) fn new(
         site: Site,
+        room: Room,
         taps: Arc<Taps>,
         suspect: Arc<Notify>,
         closed: CancellationToken,
     ) -> Result<Self, UpstreamError> {
         let client = site.client()?;
-        Ok(Self { client, site, taps, suspect, closed })
+        Ok(Self { client, site, room, taps, suspect, closed })
     }
 
     /// Asks a 2026-07-28 server who it is, beside rmcp's queue: there the question would wait for every running call.
@@ -221,6 +230,18 @@ impl TapHttp {
         let mut headers = self.site.headers.clone();
         headers.extend(own);
         self.client.request(method, self.site.url.clone()).headers(headers)
+    }
+
+    /// Sends a request with a slot, of no session. The slot is told how it ends; where the answer is a stream, by reading that.
+    pub(crate) async fn exchange(
+        &self,
+        message: ClientJsonRpcMessage,
+        headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Option<Events> {
+        match self.post_message(Arc::from(""), message, None, None, headers).await {
+            Ok(StreamableHttpPostResponse::Sse(events, _)) => Some(events),
+            _ => None,
+        }
     }
 
     async fn post(
@@ -372,19 +393,21 @@ impl TapHttp {
             return Err(Failure::ResponseBodyTooLarge { max_size });
         }
         let mut stream = response.bytes_stream();
-        let mut body = BytesMut::new();
-        loop {
-            let chunk = tokio::select! {
-                biased;
-                () = self.closed.cancelled() => return Err(Failure::Client(closing())),
-                chunk = stream.next() => chunk,
-            };
-            match chunk {
-                None => return Ok(body.freeze()),
-                Some(Ok(chunk)) if chunk.len() <= max_size - body.len() => body.extend_from_slice(&chunk),
-                Some(Ok(_)) => return Err(Failure::ResponseBodyTooLarge { max_size }),
-                Some(Err(e)) => return Err(Failure::Client(self.broken(&e))),
+        let mut body = self.room.filling();
+        let whole = async {
+            loop {
+                match stream.next().await {
+                    None => return Ok(body.whole()),
+                    Some(Ok(chunk)) if chunk.len() <= max_size - body.len() => body.add(&chunk).await,
+                    Some(Ok(_)) => return Err(Failure::ResponseBodyTooLarge { max_size }),
+                    Some(Err(e)) => return Err(Failure::Client(self.broken(&e))),
+                }
             }
+        };
+        tokio::select! {
+            biased;
+            () = self.closed.cancelled() => Err(Failure::Client(closing())),
+            whole = whole => whole,
         }
     }
 
@@ -392,8 +415,11 @@ impl TapHttp {
     fn events(&self, response: Response, slot: Option<Arc<Slot>>) -> Events {
         let mut limit = EventLimit::new(MESSAGE_BYTES_MAX);
         let suspect = self.suspect.clone();
-        let bytes =
-            response.bytes_stream().take_until(self.closed.clone().cancelled_owned()).map(move |chunk| match chunk {
+        let room = self.room.clone();
+        let place = Arc::new(Mutex::new(room.place()));
+        let growing = Arc::clone(&place);
+        let bytes = response.bytes_stream().take_until(self.closed.clone().cancelled_owned()).then(move |chunk| {
+            let chunk = match chunk {
                 Ok(chunk) if limit.admits(&chunk) => Ok(chunk),
                 Ok(_) => {
                     let reason = format!("an event larger than {MESSAGE_BYTES_MAX} bytes");
@@ -406,18 +432,32 @@ impl TapHttp {
                     suspect.notify_one();
                     Err(std::io::Error::other(causes(&e)))
                 }
-            });
+            };
+            let (growing, event) = (Arc::clone(&growing), limit.held());
+            async move {
+                growing.lock().await.grow(event).await;
+                chunk
+            }
+        });
         let taps = self.taps.clone();
-        SseStream::from_bytes_stream(bytes).map(move |event| event.map(|event| sift_event(&taps, event))).boxed()
+        let events = SseStream::from_bytes_stream(bytes).then(move |event| {
+            let (taps, room, place) = (taps.clone(), room.clone(), Arc::clone(&place));
+            async move {
+                let place = std::mem::replace(&mut *place.lock().await, room.place());
+                event.map(|event| sift_event(&taps, event, place))
+            }
+        });
+        events.boxed()
     }
 }
 
-fn sift_event(taps: &Taps, mut event: Sse) -> Sse {
+fn sift_event(taps: &Taps, mut event: Sse, place: Place) -> Sse {
     let Some(data) = event.data.take() else { return event };
-    let data = Bytes::from(data);
+    let data = place.hold(Bytes::from(data));
     event.data = match taps.sift(&data) {
         // The id of the event still counts for resumption.
         Sifted::Consumed | Sifted::Garbage => None,
+        Sifted::Answered(id) => Some(tap::answered(id)),
         Sifted::Stub(stub) => Some(stub),
         Sifted::Pass => String::from_utf8(taps.mask().hide(&data).into()).ok(),
     };
@@ -580,68 +620,20 @@ fn tell(failure: &Failure) -> UpstreamError {
     }
 }
 
-/// Counts the bytes of one event before they are kept. An event ends with an empty line; `\n`, `\r` and `\r\n` end lines.
-struct EventLimit {
-    max: usize,
-    event: usize,
-    line: usize,
-    after_cr: bool,
-}
-
-impl EventLimit {
-    fn new(max: usize) -> Self {
-        Self { max, event: 0, line: 0, after_cr: false }
-    }
-
-    fn admits(&mut self, chunk: &[u8]) -> bool {
-        for byte in chunk {
-            let second_half = std::mem::take(&mut self.after_cr) && *byte == b'\n';
-            match byte {
-                _ if second_half => {}
-                b'\n' | b'\r' => {
-                    self.after_cr = *byte == b'\r';
-                    self.event = if self.line == 0 { 0 } else { self.event + self.line + 1 };
-                    self.line = 0;
-                }
-                _ => self.line += 1,
-            }
-            if self.event + self.line > self.max {
-                return false;
-            }
-        }
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_event_is_bounded_whatever_ends_its_lines() {
-        let data = vec![b'x'; 512];
-        for end in ["\n\n", "\r\n\r\n", "\r\r"] {
-            let mut limit = EventLimit::new(1024);
-            for _ in 0..4 {
-                assert!(limit.admits(b"data: ") && limit.admits(&data) && limit.admits(end.as_bytes()), "{end:?}");
-            }
-        }
-        for end in ["\n", "\r\n", "\r"] {
-            let mut limit = EventLimit::new(1024);
-            assert!(limit.admits(&data) && limit.admits(end.as_bytes()));
-            assert!(!(limit.admits(&data) && limit.admits(end.as_bytes())), "{end:?}");
-        }
-    }
 
     #[test]
     fn a_tapped_event_keeps_its_id_and_loses_its_content() {
         let taps = Taps::default();
         let progress =
             r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
-        let event = sift_event(&taps, Sse::default().id("7").data(progress));
+        let place = || Room::default().place();
+        let event = sift_event(&taps, Sse::default().id("7").data(progress), place());
         assert_eq!((event.id.as_deref(), event.data), (Some("7"), None));
         let other = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
-        assert_eq!(sift_event(&taps, Sse::default().data(other)).data.as_deref(), Some(other));
+        assert_eq!(sift_event(&taps, Sse::default().data(other), place()).data.as_deref(), Some(other));
     }
 
     #[test]
@@ -660,7 +652,8 @@ mod tests {
         let egress = Egress { loopback_implied: true };
         let site =
             Site::new(&format!("http://{address}/?key=s3cret"), &BTreeMap::new(), egress, false).expect("a site");
-        let http = TapHttp::new(site, Arc::default(), suspect.clone(), CancellationToken::new()).expect("a client");
+        let http = TapHttp::new(site, Room::default(), Arc::default(), suspect.clone(), CancellationToken::new())
+            .expect("a client");
         let failure = http.send(http.prepare(Method::POST, HashMap::new())).await.expect_err("refused");
         assert!(failure.not_sent && !failure.reason.contains("s3cret"), "{failure}");
         assert!(failure.reason.contains("refused"), "{failure}");

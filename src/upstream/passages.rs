@@ -229,6 +229,9 @@ impl Session {
             while let Some(line) = lines.next() {
                 self.hear(line, mask);
             }
+            if lines.is_endless() {
+                return Some("it wrote a line without end");
+            }
             let idle_until = self.idle_since().unwrap_or_else(Instant::now) + IDLE_MAX;
             tokio::select! {
                 biased;

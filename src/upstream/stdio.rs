@@ -28,6 +28,7 @@ use super::{
     child::printable,
     failure::UpstreamError,
     frame::{self, Framing, MESSAGE_BYTES_MAX},
+    room::{Place, Room},
     tap::{Slot, Taps, garbage},
 };
 
@@ -35,6 +36,8 @@ use super::{
 const OUTBOX_FRAMES: usize = 1024;
 /// Read at a time, bytes.
 const READ_BYTES: usize = 64 * 1024;
+/// Of a line that is too long, what is read before its writer is taken for one that never ends it, bytes.
+const LINE_SKIPPED_MAX: u64 = 2 << 30;
 /// Kept of each end of a line that is too long, bytes: enough to see which request it answered.
 const LINE_END_BYTES: usize = 96;
 /// Characters of the first foreign line kept for an error.
@@ -72,6 +75,9 @@ struct Frame {
 pub(crate) struct StdioTransport<R> {
     stdout: R,
     lines: Lines,
+    room: Room,
+    /// Of the line that comes.
+    place: Place,
     outbox: Option<mpsc::Sender<Frame>>,
     writer: Option<JoinHandle<()>>,
     taps: Arc<Taps>,
@@ -79,13 +85,14 @@ pub(crate) struct StdioTransport<R> {
 }
 
 impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
-    pub(crate) fn new<W>(stdout: R, stdin: W, taps: Arc<Taps>, noise: Arc<Noise>) -> Self
+    pub(crate) fn new<W>(stdout: R, stdin: W, room: &Room, taps: Arc<Taps>, noise: Arc<Noise>) -> Self
     where
         W: AsyncWrite + Send + Unpin + 'static,
     {
         let (outbox, frames) = mpsc::channel(OUTBOX_FRAMES);
         let writer = tokio::spawn(write_frames(stdin, frames));
-        Self { stdout, lines: Lines::default(), outbox: Some(outbox), writer: Some(writer), taps, noise }
+        let (room, place) = (room.clone(), room.place());
+        Self { stdout, lines: Lines::default(), room, place, outbox: Some(outbox), writer: Some(writer), taps, noise }
     }
 
     /// Queued here and now, not when the future is polled: a cancellation must not overtake its request.
@@ -149,10 +156,21 @@ impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleClient> for StdioTrans
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         loop {
             while let Some(line) = self.lines.next() {
+                let place = std::mem::replace(&mut self.place, self.room.place());
+                let line = match line {
+                    Line::Whole(bytes) => Line::Whole(place.hold(bytes)),
+                    long => long,
+                };
                 if let Some(message) = self.understand(line) {
                     return Some(message);
                 }
             }
+            if self.lines.is_endless() {
+                self.noise.heard(b"a line without end");
+                self.taps.close();
+                return None;
+            }
+            self.place.grow(self.lines.held()).await;
             match self.stdout.read_buf(self.lines.room()).await {
                 Ok(read) if read > 0 => {}
                 _ => {
@@ -214,16 +232,34 @@ pub(super) enum Line {
 }
 
 /// Cuts a stream into lines in bounded space.
-#[derive(Default)]
 pub(super) struct Lines {
     buffer: BytesMut,
     /// How much of `buffer` is known to hold no line break.
     scanned: usize,
     /// Both ends of the line being skipped.
     skipped: Option<(Bytes, BytesMut)>,
+    /// Bytes of that line that are gone, and how many may be.
+    gone: u64,
+    gone_max: u64,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { buffer: BytesMut::new(), scanned: 0, skipped: None, gone: 0, gone_max: LINE_SKIPPED_MAX }
+    }
 }
 
 impl Lines {
+    /// Whether nobody waits for the end of this line any more.
+    pub(super) fn is_endless(&self) -> bool {
+        self.gone > self.gone_max
+    }
+
+    /// Bytes of a line that is not whole.
+    fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
     pub(super) fn room(&mut self) -> &mut BytesMut {
         self.buffer.reserve(READ_BYTES);
         &mut self.buffer
@@ -248,6 +284,7 @@ impl Lines {
     }
 
     fn finish(&mut self, line: BytesMut) -> Line {
+        self.gone = 0;
         match self.skipped.take() {
             Some((head, mut tail)) => {
                 tail.extend_from_slice(&line);
@@ -265,6 +302,7 @@ impl Lines {
     fn skip(&mut self) {
         let bytes = self.buffer.split();
         self.scanned = 0;
+        self.gone = self.gone.saturating_add(bytes.len() as u64);
         let (_, tail) = self.skipped.get_or_insert_with(|| {
             (Bytes::copy_from_slice(&bytes[..bytes.len().min(LINE_END_BYTES)]), BytesMut::new())
         });
@@ -328,11 +366,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_never_ends_a_line_is_read_no_more() {
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        let (stdout, stdin) = tokio::io::split(ours);
+        let noise = Arc::new(Noise::default());
+        let mut transport = StdioTransport::new(stdout, stdin, &Room::default(), Arc::default(), noise.clone());
+        transport.lines.gone_max = 4 << 20;
+        let writing = async {
+            let piece = vec![b'x'; 1 << 20];
+            while theirs.write_all(&piece).await.is_ok() {}
+        };
+        tokio::select! {
+            received = transport.receive() => assert!(received.is_none()),
+            () = writing => unreachable!("it is read to no end"),
+        }
+        assert!(noise.story().is_some_and(|story| story.contains("without end")));
+    }
+
+    #[tokio::test]
     async fn what_a_program_prints_beside_mcp_is_counted_and_skipped() {
         let (ours, mut theirs) = tokio::io::duplex(4096);
         let (stdout, stdin) = tokio::io::split(ours);
         let noise = Arc::new(Noise::default());
-        let mut transport = StdioTransport::new(stdout, stdin, Arc::new(Taps::default()), noise.clone());
+        let mut transport =
+            StdioTransport::new(stdout, stdin, &Room::default(), Arc::new(Taps::default()), noise.clone());
         let text = b"\x1b[1mWelcome!\n\n[1]\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\r\n";
         theirs.write_all(text).await.expect("open");
         assert!(transport.receive().await.is_some());

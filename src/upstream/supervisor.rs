@@ -20,6 +20,7 @@ use super::{
     egress::Egress,
     failure::UpstreamError,
     link::{Era, Link},
+    room::Room,
     spec::{ServerSpec, TransportSpec},
     status::Board,
 };
@@ -56,6 +57,7 @@ pub(crate) struct Supervisor {
     pub(crate) board: Arc<Board>,
     pub(crate) events: mpsc::Sender<UpstreamEvent>,
     pub(crate) egress: Egress,
+    pub(crate) room: Room,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) stop: CancellationToken,
     /// The list last told.
@@ -124,7 +126,7 @@ impl Supervisor {
             let made = tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
-                made = Link::make(&self.spec, self.egress, self.era, deadline) => made,
+                made = Link::make(&self.spec, self.egress, self.room.clone(), self.era, deadline) => made,
             };
             match made {
                 Ok((link, tools)) => {

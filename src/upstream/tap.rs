@@ -16,7 +16,8 @@ use std::{
 
 use bytes::Bytes;
 use rmcp::model::{
-    ClientJsonRpcMessage, ErrorData, GetExtensions as _, GetMeta as _, NumberOrString, ServerJsonRpcMessage,
+    ClientJsonRpcMessage, EmptyResult, ErrorData, GetExtensions as _, GetMeta as _, NumberOrString,
+    ServerJsonRpcMessage, ServerResult,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -26,7 +27,6 @@ use super::{failure::UpstreamError, spec::Mask};
 
 /// What takes the place of an answer that went to its slot.
 const STUB_RESULT: &str = r#"{"content":[]}"#;
-const STUB_ERROR: &str = r#"{"code":-32603,"message":"taken by the tap"}"#;
 /// The schema annotation that turns an argument into an HTTP header; rmcp has to see the tools that carry it.
 const HEADER_ANNOTATION: &str = "\"x-mcp-header\"";
 
@@ -124,6 +124,8 @@ impl Slot {
 pub(crate) enum Sifted {
     /// rmcp's own business.
     Pass,
+    /// The answer to this request, which went to its slot; rmcp is to hear that there was one.
+    Answered(i64),
     /// Its content went to a slot; rmcp is given this instead.
     Stub(String),
     /// rmcp has no use for it.
@@ -257,7 +259,7 @@ impl Taps {
         };
         if envelope.result.is_none() && envelope.error.is_none() {
             return match self.fail(id, garbage("it has neither a result nor an error")) {
-                true => Sifted::Stub(stub("error", id, STUB_ERROR)),
+                true => Sifted::Answered(id),
                 false => Sifted::Garbage,
             };
         }
@@ -265,15 +267,15 @@ impl Taps {
         match (envelope.result, envelope.error) {
             (_, Some(error)) => {
                 slot.finish(Answer::Error(self.mask.hide(&part(raw, error))));
-                Sifted::Stub(stub("error", id, STUB_ERROR))
+                Sifted::Answered(id)
             }
             (Some(result), None) => {
                 let (shown, told) = match slot.lane {
-                    None => (list_stub(id, result), self.mask.hide(&part(raw, result))),
-                    Some(_) => (stub("result", id, STUB_RESULT), part(raw, result)),
+                    None => (Sifted::Stub(list_stub(id, result)), self.mask.hide(&part(raw, result))),
+                    Some(_) => (Sifted::Answered(id), part(raw, result)),
                 };
                 slot.finish(Answer::Result(told));
-                Sifted::Stub(shown)
+                shown
             }
             (None, None) => Sifted::Garbage,
         }
@@ -293,6 +295,11 @@ impl Taps {
         match self.sift(raw) {
             Sifted::Consumed => Ok(None),
             Sifted::Garbage => Err("it is not a JSON-RPC message".to_owned()),
+            // Made, not read: to find out which of all results a text is takes rmcp as long as everything else of a call.
+            Sifted::Answered(id) => {
+                let nothing = ServerResult::EmptyResult(EmptyResult {});
+                Ok(Some(ServerJsonRpcMessage::response(nothing, NumberOrString::Number(id))))
+            }
             Sifted::Stub(stub) => serde_json::from_str(&stub).map(Some).map_err(|e| e.to_string()),
             Sifted::Pass => match serde_json::from_slice(&self.mask.hide(raw)) {
                 Ok(message) => Ok(Some(message)),
@@ -347,6 +354,11 @@ fn part(whole: &Bytes, value: &RawValue) -> Bytes {
 
 fn stub(member: &str, id: i64, value: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"{member}":{value}}}"#)
+}
+
+/// What rmcp is to read instead of an answer that went to its slot.
+pub(crate) fn answered(id: i64) -> String {
+    stub("result", id, STUB_RESULT)
 }
 
 /// rmcp learns from `tools/list` which arguments travel as headers too, and refuses wrong annotations: it is shown those tools.
@@ -421,7 +433,7 @@ mod tests {
         let (slot, mut answer) = Slot::for_call(lane(), None);
         taps.watch(&call(1, 1, &slot));
         let raw = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"m","x":[ ]}}"#);
-        assert!(matches!(taps.sift(&raw), Sifted::Stub(_)));
+        assert_eq!(taps.sift(&raw), Sifted::Answered(1));
         let Ok(Answer::Error(error)) = answer.try_recv() else { panic!("no error") };
         assert_eq!(&error[..], br#"{"code":-1,"message":"m","x":[ ]}"#);
 
@@ -500,7 +512,7 @@ mod tests {
             let raw = Bytes::from(text);
             let sifted = taps.sift(&raw);
             let answered = answer.try_recv().is_ok();
-            assert_eq!(matches!(sifted, Sifted::Stub(_)), answered, "{raw:?}");
+            assert_eq!(matches!(sifted, Sifted::Answered(_)), answered, "{raw:?}");
             assert!(!answered || answered_id(&raw) == Some(3), "{raw:?}");
             // What is left over is rmcp's own, or garbage: neither panics.
             drop((taps.read(&raw), uncorrelated_error(&raw)));

@@ -6,10 +6,9 @@ use reqwest::Response;
 use sse_stream::{Sse, SseStream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{
-    EVENT_STREAM, EventLimit, Failure, JSON, MESSAGE_BYTES_MAX, REFUSAL_BYTES_MAX, SESSION_ID, TapHttp, causes,
-};
+use super::{EVENT_STREAM, Failure, JSON, MESSAGE_BYTES_MAX, REFUSAL_BYTES_MAX, SESSION_ID, TapHttp, causes};
 use super::{HttpFailure, UpstreamError, tell, text_header};
+use crate::upstream::event_limit::EventLimit;
 use crate::upstream::passing::{Asked, Events, Said, SaidBody};
 
 impl TapHttp {

@@ -124,7 +124,7 @@ pub struct Held {
     zone: u16,
     /// Bytes of its own name, which follows after the kind.
     name: u16,
-    /// Where the body begins, which ends the payload. Nothing begins at 0: that is a tombstone.
+    /// The last byte before the body, which ends the payload. The kind of the record is behind byte 0, where no body is: a tombstone.
     body: u16,
     /// See [`Record::kind`].
     pub kind: u8,
@@ -174,7 +174,7 @@ impl Held {
 
     /// See [`Record::body`].
     pub fn body(&self) -> Option<&[u8]> {
-        (!self.is_tombstone()).then(|| &self.payload[usize::from(self.body)..])
+        (!self.is_tombstone()).then(|| &self.payload[usize::from(self.body) + 1..])
     }
 
     /// Whether it has no body.
@@ -396,7 +396,7 @@ impl Reader {
             len: u32_of(len_of(envelope).expect("it was read, or is ours")),
             zone: u16_of(text.zone.len()),
             name: u16_of(text.name.len()),
-            body: u16_of(text.body.map_or(0, |body| payload.len() - body.len())),
+            body: u16_of(text.body.map_or(0, |body| payload.len() - body.len() - 1)),
             kind: text.kind,
             visibility: text.visibility,
         };
@@ -437,8 +437,8 @@ mod tests {
     use super::*;
     use crate::record::Envelope;
 
-    fn envelope(seq: u64, path: Vec<Hash>) -> Vec<u8> {
-        let record = Record {
+    fn record(seq: u64) -> Record {
+        Record {
             zone: "z".into(),
             kind: Kind::Tool.number(),
             name: format!("t{seq}.z"),
@@ -452,8 +452,11 @@ mod tests {
             expires_ms: 0,
             def_hash: None,
             body: None,
-        };
-        Envelope { payload: record.encode(), index: 3, path, head: Head::default(), signature: [9; 64] }.encode()
+        }
+    }
+
+    fn envelope(seq: u64, path: Vec<Hash>) -> Vec<u8> {
+        Envelope { payload: record(seq).encode(), index: 3, path, head: Head::default(), signature: [9; 64] }.encode()
     }
 
     #[test]
@@ -473,6 +476,26 @@ mod tests {
         };
         assert_eq!((shared(0, 1), shared(1, 2), shared(2, 3), shared(3, 4)), (2, 1, 1, 0));
         assert!(signed.iter().all(|one| Arc::ptr_eq(&one.record.flush, &signed[0].record.flush)));
+    }
+
+    #[test]
+    fn a_payload_is_read_up_to_its_last_byte_wherever_the_body_begins() {
+        let sized = |zone: usize, body: Option<Vec<u8>>| {
+            let record = Record { zone: "z".repeat(zone), body, ..record(1) };
+            let payload = record.encode();
+            let envelope = Envelope { payload, index: 0, path: vec![], head: Head::default(), signature: [9; 64] };
+            (record, envelope)
+        };
+        let around = sized(1_000, Some(vec![])).1.payload.len() - 1_000;
+        for body in [Some(vec![]), Some(vec![7])] {
+            let zone = RECORD_BYTES_MAX - around - body.as_ref().map_or(0, Vec::len);
+            let (record, envelope) = sized(zone, body.clone());
+            assert_eq!(envelope.payload.len(), RECORD_BYTES_MAX);
+            let read = Signed::read(&envelope.encode()).unwrap().record;
+            assert_eq!((read.body(), read.zone(), read.name()), (body.as_deref(), &*record.zone, &*record.name));
+            assert_eq!(read.to_record(), record);
+            assert!(Signed::read(&sized(zone + 1, body).1.encode()).is_err());
+        }
     }
 
     #[test]

@@ -142,8 +142,10 @@ impl Remembered {
 
     /// What was signed before this is refused for its age.
     fn forget(&mut self, before_ms: u64) {
-        while let Some((_, node, _)) = self.calls.first().copied().filter(|(issued_ms, _, _)| *issued_ms < before_ms) {
+        while let Some((issued_ms, node, _)) = self.calls.first().copied().filter(|(issued, ..)| *issued < before_ms) {
             self.calls.pop_first();
+            // Also where the clock is set back later.
+            self.since_ms = self.since_ms.max(issued_ms + 1);
             if let Some(count) = self.by_node.get_mut(&node) {
                 *count -= 1;
                 if *count == 0 {

@@ -136,18 +136,18 @@ impl Calls {
         let (call, view): (&Call, _) = (&brought.call, self.handle.view());
         let name = FullName::parse(&call.name);
         let name = name.map_err(|error| Failure::refused(Problem::new(Kind::Usage, error.to_string())))?;
-        let own = view.tools.find(&name).and_then(|tool| tool.of_node(view.node));
-        let Some(own) = own else {
+        let tool = view.tools.find(&name);
+        let Some((tool, own)) = tool.and_then(|tool| Some((tool.name(), tool.of_node(view.node)?))) else {
             return Err(Failure::refused(no_tool_here(name.as_str(), &view)));
         };
         let hash = own.signed.record.def_hash();
         if call.def_hash.is_some() && call.def_hash != hash {
-            return Err(Failure::refused(changed(&call.name)));
+            return Err(Failure::refused(changed(tool)));
         }
         let key = hash.map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
-        noted.found(&call.name, view.zone.as_str(), &format!("sha256:{key}"));
+        noted.found(tool, view.zone.as_str(), &format!("sha256:{key}"));
         let arguments = Bytes::from(call.arguments.clone());
-        let checked = self.schemas.check(&call.name, &key, own.body().definition, &arguments);
+        let checked = self.schemas.check(tool, &key, own.body().definition, &arguments);
         checked.map_err(Failure::refused)?;
         let extra = call.extra.iter().map(|(key, bytes)| (key.clone(), Bytes::from(bytes.clone()))).collect();
         let timeout = deadline.saturating_duration_since(Instant::now());
@@ -161,11 +161,11 @@ impl Calls {
         };
         let own = Own {
             server: own.body().server.to_owned(),
-            tool: call.name.clone(),
+            tool: tool.to_owned(),
             caller: brought.caller.principal.to_string(),
             key: call.key.map(|key| {
                 let caller = brought.caller.principal.to_string();
-                Keyed::new(&key, zone, &caller, &arguments, self.policies().of(&call.name).may_repeat())
+                Keyed::new(&key, zone, &caller, &arguments, self.policies().of(tool).may_repeat())
             }),
             priority: priority_of(call.priority, zone == view.zone.as_str()),
             deadline,

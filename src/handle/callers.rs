@@ -33,6 +33,13 @@ pub struct BroughtCall {
     afar: bool,
 }
 
+impl BroughtCall {
+    /// The tool's name as rules know it: a dot at its end is a second spelling.
+    fn tool(&self) -> &str {
+        self.call.name.strip_suffix('.').unwrap_or(&self.call.name)
+    }
+}
+
 impl Handle {
     /// Who may do what here.
     pub fn auth(&self) -> &Auth {
@@ -147,7 +154,7 @@ impl Handle {
     /// # Errors
     /// The call may not be carried out here. What its author may not even find is not there.
     pub fn may_be_called(&self, brought: &BroughtCall) -> Result<(), Problem> {
-        let (view, name) = (self.view(), &brought.call.name);
+        let (view, name) = (self.view(), brought.tool());
         let finding = Request { action: Action::Discover, zone: &view.zone, tool: Some(name) };
         if self.auth().is_denied(&brought.caller, finding) {
             return Err(no_tool_here(name, &view));
@@ -160,9 +167,9 @@ impl Handle {
     pub fn may_relay(&self, brought: &BroughtCall) -> Result<(), Problem> {
         self.may_as_peer(brought, Action::Peer, None)?;
         let Ok(zone) = ZoneName::parse(&brought.call.zone) else { return Ok(()) };
-        let request = |action| Request { action, zone: &zone, tool: Some(&*brought.call.name) };
+        let request = |action| Request { action, zone: &zone, tool: Some(brought.tool()) };
         if self.auth().is_denied(&brought.caller, request(Action::Discover)) {
-            return Err(no_tool_here(&brought.call.name, &self.view()));
+            return Err(no_tool_here(brought.tool(), &self.view()));
         }
         match self.auth().is_denied(&brought.caller, request(Action::Call)) {
             true => Err(auth::refusal(&brought.caller, request(Action::Call))),
@@ -228,7 +235,7 @@ impl Handle {
 
 #[cfg(test)]
 mod tests {
-    use aop_proto::access::{Glob, Grant, Policy, Principal, Role};
+    use aop_proto::access::{Glob, Grant, Policy, Principal, Role, Rule};
 
     use super::*;
     use crate::auth::Terms;
@@ -251,6 +258,45 @@ mod tests {
         }
         handle.auth().replace(Terms { policy: Policy::default(), ..Terms::default() });
         handle
+    }
+
+    /// A rule is about a tool, however its name is spelled.
+    #[tokio::test]
+    async fn a_denied_tool_is_denied_under_every_spelling_of_its_name() {
+        let handle = closed_with(&[("till", "pay")]).await;
+        let denied = Rule {
+            principal: Glob::any(),
+            action: Some(Action::Call),
+            zone: None,
+            tool: Glob::new("pay.till.research"),
+            deny: true,
+        };
+        let policy = Policy { rules: vec![denied], ..Policy::default() };
+        handle.auth().replace(Terms { policy, ..Terms::default() });
+        let brought = |name: &str| BroughtCall {
+            call: Box::new(Call {
+                name: name.to_owned(),
+                home: handle.view().node,
+                zone: "research".to_owned(),
+                def_hash: None,
+                arguments: Vec::new(),
+                extra: Vec::new(),
+                deadline_ms: 1_000,
+                hops: 1,
+                progress: false,
+                key: None,
+                priority: 5,
+                afar: true,
+                author: None,
+            }),
+            caller: holder(Grant::of(Role::Caller)),
+            afar: true,
+        };
+        assert!(handle.may_be_called(&brought("list.till.research")).is_ok());
+        for name in ["pay.till.research", "pay.till.research.", "Pay.TILL.research"] {
+            assert!(handle.may_be_called(&brought(name)).is_err(), "{name}");
+            assert!(handle.may_relay(&brought(name)).is_err(), "{name}");
+        }
     }
 
     #[tokio::test]

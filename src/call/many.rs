@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
 use aop_proto::params::CALLS_PER_REQUEST_MAX;
+use bytes::Bytes;
 use futures::future::join_all;
 
 use super::{CallOutcome, CallRequest, Calls};
@@ -46,7 +47,8 @@ impl Calls {
 fn fits(outcome: CallOutcome, room: &AtomicUsize) -> Result<CallOutcome, Problem> {
     let (name, bytes) = (&outcome.name, outcome.result.len());
     if room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(bytes)).is_ok() {
-        return Ok(outcome);
+        // A copy: the upstream's own bytes keep a place that another call of this request may wait for.
+        return Ok(CallOutcome { result: Bytes::copy_from_slice(&outcome.result), ..outcome });
     }
     let message =
         format!("`{name}` ran, and its result of {bytes} bytes has no room beside those of the request's other calls");
@@ -55,11 +57,9 @@ fn fits(outcome: CallOutcome, room: &AtomicUsize) -> Result<CallOutcome, Problem
 
 #[cfg(test)]
 mod tests {
-    use aop_proto::access::Caller;
-    use bytes::Bytes;
-
     use super::*;
     use crate::handle::Handle;
+    use aop_proto::access::Caller;
 
     fn request(name: &str) -> CallRequest {
         CallRequest {

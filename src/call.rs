@@ -313,7 +313,9 @@ impl Calls {
         begun: (Instance, Option<Attempt>),
     ) -> Result<Served, Problem> {
         let here = self.handle.view().node;
-        let mut hedge = plan.hedges_after().map(|after| Instant::now() + after);
+        // Of two at once nobody could tell how far the call is.
+        let is_followed = asked.request.progress.is_some();
+        let mut hedge = plan.hedges_after().filter(|_| !is_followed).map(|after| Instant::now() + after);
         let mut under_way = FuturesUnordered::from_iter([self.attempt_noted(asked, begun, chance)]);
         loop {
             let (node, tried) = tokio::select! {

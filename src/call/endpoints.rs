@@ -250,7 +250,10 @@ impl Attempt {
         let mut known = self.endpoints.lock();
         let Known { endpoints, changes, .. } = &mut *known;
         let Some(endpoint) = endpoints.get_mut(&self.key) else { return };
-        let took = (verdict == Verdict::Good).then(|| now.mono.saturating_sub(self.began));
+        let took = now.mono.saturating_sub(self.began);
+        // Who was given up for another took at least as long, and is no faster than is known for it.
+        let is_slower = !self.is_over && endpoint.load.latency().is_none_or(|latency| took > latency);
+        let took = (verdict == Verdict::Good || is_slower).then_some(took);
         endpoint.load.end(now.mono, took);
         endpoint.breaker.end(now.mono, self.pass, verdict, chance as u32);
         self.endpoints.tell(changes, &self.key, endpoint, now.mono);

@@ -10,6 +10,7 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
+use aop::handle::CATALOGUE_BATCH;
 use serde_json::{Value, json};
 use support::process::Guard;
 use support::raw::try_request;
@@ -137,6 +138,28 @@ fn an_import_that_cannot_be_read_names_the_line() {
     assert!(refused.err.contains("catalogue.jsonl") && refused.err.contains('2'), "{refused}");
     let refused = world.node("other").args(["--import", "nowhere.jsonl"]).refused();
     assert!(refused.code != 0 && refused.err.contains("nowhere.jsonl"), "{refused}");
+}
+
+#[test]
+fn nothing_of_an_import_is_written_before_all_of_it_was_read() {
+    let world = World::new();
+    let mut lines: Vec<String> = (0..=CATALOGUE_BATCH)
+        .map(|number| json!({"name": format!("tool_{number}"), "server": "c"}).to_string())
+        .collect();
+    let import = |lines: &[String]| {
+        let file = world.file("catalogue.jsonl", &lines.join("\n")).display().to_string();
+        world.node("node").zone("research").args(["--import", &file])
+    };
+    let last = std::mem::replace(&mut lines[CATALOGUE_BATCH], "{\"name\":".to_owned());
+    let refused = import(&lines).refused();
+    assert!(refused.err.contains(&format!("line {}", CATALOGUE_BATCH + 1)), "{refused}");
+    let count = |node: &support::Node| node.get("/v1/status").is(200).json()["tools"].as_u64();
+    let node = world.node("node").zone("research").start();
+    assert_eq!(node.get("/v1/tools").is(200).json()["tools"].as_array().map(Vec::len), Some(0));
+    drop(node);
+    lines[CATALOGUE_BATCH] = last;
+    let node = import(&lines).start();
+    assert_eq!(count(&node), Some(CATALOGUE_BATCH as u64 + 1));
 }
 
 #[test]

@@ -258,7 +258,7 @@ pub const EXPORT_PAUSE: Duration = Duration::from_secs(5);
 /// A fellow whose handshake took as long is far: it is not asked for what it did not say it keeps.
 pub const FELLOW_FAR: Duration = Duration::from_millis(5);
 /// What is kept of other zones is told to far fellows so soon, together with what is kept meanwhile.
-pub const KEPT_PAUSE: Duration = Duration::from_millis(100);
+pub const KEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Answers that are told at once, and that may be told.
 pub const KEPT_TOLD_MAX: usize = 1_024;
 /// What is kept for less is not told.

@@ -372,7 +372,7 @@ impl Resolver {
         acts: &mut Vec<Act>,
     ) {
         // Other zones are told little from a cache, and pay for the way past it.
-        let shares = pending.asker.door().is_some() && pending.terms.cached;
+        let shares = pending.asker.door().is_some() && query.cached;
         let all = || around.fellows.iter().copied().chain([around.by.node]);
         let mut owner = shares.then(|| owner_of(&query.question.encode(), all())).flatten();
         if owner.is_some_and(|owner| around.far.contains(&owner)) && !parent.peers.is_empty() {
@@ -565,6 +565,7 @@ impl Resolver {
                         self.refreshing.remove(key);
                     }
                 }
+                debug_assert!(self.held == 0 || !self.pending.is_empty(), "nobody waits for {} bytes", self.held);
                 pending.and_then(|pending| self.finish(*pending, around)).into_iter().collect()
             }
             _ => Vec::new(),

@@ -32,8 +32,10 @@ const TOOLS: usize = 100_000;
 const ZONE: &str = "research";
 /// Memory varies less than time, and every round fills everything anew.
 const ROUNDS_MAX: usize = 3;
-/// What was freed is given back a moment later: the allocator waits a second, and a node makes it look every other second.
-const REST: Duration = Duration::from_secs(5);
+/// What was freed is given back a moment later: the allocator waits a second.
+const REST: Duration = Duration::from_secs(2);
+/// A node makes it look every other second, and threads that read a file end once they had nothing to do for ten.
+const REST_OF_NODE: Duration = Duration::from_secs(15);
 /// So large an allocation has a page of its own, and freeing one is when the allocator looks. Nobody writes to it.
 const PAGE_OF_ITS_OWN: usize = 1024 * 1024;
 const BYTES: &str = "bytes";
@@ -104,7 +106,7 @@ fn program(arguments: &Arguments) -> Result<(f64, f64)> {
 
 /// How much more the one has than the other, by record, once it has come to rest.
 fn more(full: &Node, empty: &Node) -> Result<f64> {
-    std::thread::sleep(REST);
+    std::thread::sleep(REST_OF_NODE);
     Ok((resident(full.process.id())? as f64 - resident(empty.process.id())? as f64) / TOOLS as f64)
 }
 

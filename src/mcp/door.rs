@@ -34,7 +34,7 @@ use self::again::repeated;
 use super::{
     envelope::{Answer, Envelope, Id, code, json_response},
     handler::NodeHandler,
-    headers::{Caller, check_media_types, read_caller},
+    headers::{Caller, check_cases, check_media_types, read_caller},
     menu::Menu,
     pins::Pins,
     raw::Members,
@@ -322,6 +322,7 @@ impl ToolCall {
         progress: Option<mpsc::Sender<Bytes>>,
     ) -> Result<Self, Answer> {
         let invalid = |message: &str| Answer::error(code::INVALID_PARAMS, message, None);
+        check_cases(params).map_err(|why| invalid(&why))?;
         let name = params.text("name").ok_or_else(|| invalid("`name` has to be a string"))?.into_owned();
         let arguments = match params.get("arguments").map(|raw| raw.get()) {
             None | Some("null") => "{}",
@@ -392,8 +393,16 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_a_name_or_with_a_list_of_arguments_is_refused() {
-        for bad in [r"{}", r#"{"name":1}"#, r#"{"name":"a","arguments":[]}"#] {
+    fn a_call_without_a_name_with_a_list_of_arguments_or_of_two_faces_is_refused() {
+        for bad in [
+            r"{}",
+            r#"{"name":1}"#,
+            r#"{"name":"a","arguments":[]}"#,
+            r#"{"name":"a","arguments":{},"Name":"delete_all"}"#,
+            r#"{"name":"a","argument\u017f":{}}"#,
+            r#"{"name":"a","_Meta":{}}"#,
+            r#"{"name":"a","_meta":{"ProgressToken":1}}"#,
+        ] {
             let params = Members::read(bad).expect("params");
             assert!(ToolCall::read(&params, access::Caller::anonymous(), Caller::default(), None).is_err(), "{bad}");
         }

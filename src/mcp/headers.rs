@@ -33,6 +33,48 @@ const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const META_OURS: [&str; 4] =
     [META_VERSION, "io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/logLevel", "progressToken"];
 
+/// Members of `_meta` that this node reads, and those that servers read as the protocol's.
+const META_KNOWN: [&str; 6] = [
+    META_VERSION,
+    META_CAPABILITIES,
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/logLevel",
+    "io.modelcontextprotocol/subscriptionId",
+    "progressToken",
+];
+/// Members of parameters that the protocol has, in one request or another.
+const PARAMS_KNOWN: [&str; 13] = [
+    "name",
+    "arguments",
+    "uri",
+    "ref",
+    "_meta",
+    "requestId",
+    "requestState",
+    "inputResponses",
+    "level",
+    "cursor",
+    "argument",
+    "progressToken",
+    "task",
+];
+
+/// Refuses parameters that a reader who does not tell cases apart reads in another way: what was judged here would not be what is
+/// done there.
+///
+/// # Errors
+/// Which member, in words.
+pub(super) fn check_cases(params: &Members<'_>) -> Result<(), String> {
+    let told = |name: &str| format!("`{name}` is the name of another member in other cases");
+    if let Some(name) = params.disguised(&PARAMS_KNOWN) {
+        return Err(told(name));
+    }
+    // What is no object has no members.
+    let Some(meta) = params.get("_meta").filter(|meta| meta.get().starts_with('{')) else { return Ok(()) };
+    let meta = Members::read(meta.get()).map_err(|error| format!("_meta: {error}"))?;
+    meta.disguised(&META_KNOWN).map_or(Ok(()), |name| Err(told(name)))
+}
+
 /// Who calls, as far as the answer depends on it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Caller {

@@ -31,6 +31,15 @@ impl<'a> Members<'a> {
         self.get(name).and_then(text)
     }
 
+    /// The first member that is none of `known` (ASCII names), but which a reader that does not tell cases apart takes for one.
+    pub(super) fn disguised(&self, known: &[&str]) -> Option<&str> {
+        let is_disguised = |name: &&str| {
+            let is_alike = |folded: &str| known.iter().any(|known| known.eq_ignore_ascii_case(folded));
+            !known.contains(name) && is_alike(&fold(name))
+        };
+        self.iter().map(|(name, _)| name).find(is_disguised)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), *value))
     }
@@ -59,6 +68,12 @@ impl<'de> Deserialize<'de> for Members<'de> {
         }
         deserializer.deserialize_map(Object)
     }
+}
+
+/// Cases folded as widely as any reader of JSON folds them: to upper case and back, so that the long s and the Kelvin sign are
+/// letters like others, and without the dot that a Turkish capital leaves.
+fn fold(name: &str) -> String {
+    name.to_uppercase().to_lowercase().replace('\u{307}', "")
 }
 
 /// A member's name, borrowed unless it has escapes.
@@ -139,6 +154,19 @@ mod tests {
         assert_eq!(members.get("é").map(RawValue::get), Some("[1e400]"));
         assert_eq!(members.iter().count(), 4);
         assert!(members.text("x").is_none() && members.get("y").is_none());
+    }
+
+    #[test]
+    fn a_name_in_other_cases_is_disguised() {
+        for bad in
+            ["Name", "NAME", "argument\u{17f}", "Argument\u{17f}", "progressTo\u{212a}en", "\u{130}d", "\u{131}d"]
+        {
+            let object = format!("{{\"name\":1,\"{bad}\":2}}");
+            let members = Members::read(&object).expect("object");
+            assert_eq!(members.disguised(&["name", "arguments", "progressToken", "id"]), Some(bad));
+        }
+        let members = Members::read(r#"{"name":1,"names":2,"N\u0061me ":3,"x":4}"#).expect("object");
+        assert_eq!(members.disguised(&["name", "arguments"]), None);
     }
 
     #[test]

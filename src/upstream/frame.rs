@@ -32,6 +32,13 @@ pub(crate) enum Framing {
     Body,
 }
 
+/// Whether a reader that does not tell cases apart takes `name` for another one of `known` (ASCII names). Folded as widely as any
+/// reader of JSON does it: to upper case and back, and without the dot that a Turkish capital leaves.
+fn is_disguised(name: &str, mut known: impl Iterator<Item = &'static str> + Clone) -> bool {
+    let folded = name.to_uppercase().to_lowercase().replace('\u{307}', "");
+    !known.clone().any(|known| known == name) && known.any(|known| known.eq_ignore_ascii_case(&folded))
+}
+
 /// Checks what a caller wants spliced in, before anything is queued.
 pub(crate) fn check(lane: &Lane) -> Result<(), UpstreamError> {
     let refuse = |reason: String| Err(UpstreamError::NotSent { reason });
@@ -42,8 +49,19 @@ pub(crate) fn check(lane: &Lane) -> Result<(), UpstreamError> {
         if OUR_PARAMS.contains(&name.as_str()) {
             return refuse(format!("{name} cannot be an extra member"));
         }
+        if is_disguised(name, OUR_PARAMS.into_iter().chain(["_meta"])) {
+            return refuse(format!("{name} is the name of another member in other cases"));
+        }
         if serde_json::from_slice::<&RawValue>(value).is_err() || (name == "_meta" && !is_object(value)) {
             return refuse(format!("the member {name} is not usable JSON"));
+        }
+        if name == "_meta" {
+            let Ok(Members(members)) = serde_json::from_slice::<Members<'_>>(value) else {
+                return refuse("the members of _meta cannot be read".to_owned());
+            };
+            if let Some((name, _)) = members.iter().find(|(name, _)| is_disguised(name, OUR_META.into_iter())) {
+                return refuse(format!("{name} is the name of another member of _meta in other cases"));
+            }
         }
     }
     let total = lane.extra.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + lane.arguments.len();
@@ -226,13 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_can_close_the_object_early() {
+    fn nothing_can_close_the_object_early_or_stand_for_what_is_ours() {
         for (arguments, extra) in [
             (r#"{},"name":"other""#, &[][..]),
             ("[1]", &[][..]),
             ("{}", &[("name", r#""other""#)][..]),
             ("{}", &[("requestState", r#""a","name":"b""#)][..]),
             ("{}", &[("_meta", "[]")][..]),
+            ("{}", &[("Name", r#""other""#)][..]),
+            ("{}", &[("Argument\u{17f}", "{}")][..]),
+            ("{}", &[("_META", "{}")][..]),
+            ("{}", &[("_meta", r#"{"progressTo\u212aen":1}"#)][..]),
         ] {
             assert!(check(&lane(arguments, extra)).is_err_and(|e| e.not_sent()), "{arguments} {extra:?}");
         }

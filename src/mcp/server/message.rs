@@ -6,10 +6,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::mcp::envelope::{Id, code};
+use crate::mcp::headers::check_cases;
 use crate::mcp::raw::Members;
 
-/// A request, a notification or an answer, its parts untouched. A member that stands there twice is an error: the server may read
-/// the other one.
+/// Members of a message.
+const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+/// A request, a notification or an answer, its parts untouched. A member that stands there twice, in other cases too, is an error:
+/// the server may read the other one.
 #[derive(Deserialize)]
 pub(super) struct Message<'a> {
     #[serde(borrow)]
@@ -42,19 +46,28 @@ impl<'a> Message<'a> {
             serde_json::from_slice::<serde::de::IgnoredAny>(text).map_err(parse)?;
             return Err(request("a message is a JSON object".to_owned()));
         }
-        let message: Self = match serde_json::from_slice(text) {
-            Ok(message) => message,
-            Err(error) if error.is_data() => return Err(request(format!("Invalid request: {error}"))),
-            Err(error) => return Err(parse(error)),
+        let unread = |error: serde_json::Error| match error.is_data() {
+            true => request(format!("Invalid request: {error}")),
+            false => parse(error),
         };
+        let message: Self = serde_json::from_slice(text).map_err(unread)?;
+        let members: Members<'_> = serde_json::from_slice(text).map_err(unread)?;
+        if let Some(name) = members.disguised(&MEMBERS) {
+            return Err(request(format!("`{name}` is the name of another member in other cases")));
+        }
         if message.jsonrpc != "2.0" {
             return Err(request("`jsonrpc` has to be \"2.0\"".to_owned()));
         }
         if message.is_call() && message.id().is_none() {
             return Err(request("a call needs an id: nobody would hear how it ended".to_owned()));
         }
+        let params = |reason: String| Unreadable { code: code::INVALID_PARAMS, reason };
+        if message.params().starts_with('{') {
+            let members = Members::read(message.params()).map_err(|error| params(format!("params: {error}")))?;
+            check_cases(&members).map_err(params)?;
+        }
         if message.is_call() && message.tool().is_none() {
-            return Err(Unreadable { code: code::INVALID_PARAMS, reason: "`name` has to be a string".to_owned() });
+            return Err(params("`name` has to be a string".to_owned()));
         }
         Ok(message)
     }
@@ -107,7 +120,19 @@ mod tests {
             (r#"{"jsonrpc":"1.0","id":1,"method":"a"}"#, code::INVALID_REQUEST),
             (r#"{"jsonrpc":"2.0","id":1,"method":"a","\u006dethod":"tools/call"}"#, code::INVALID_REQUEST),
             (r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a"}}"#, code::INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}"#, code::INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":1,"Id":"aop-8","method":"ping"}"#, code::INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{},"re\u017fult":{}}"#, code::INVALID_REQUEST),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#, code::INVALID_PARAMS),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":1,"x":2}}"#, code::INVALID_PARAMS),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","NAME":"b"}}"#,
+                code::INVALID_PARAMS,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"progressTo\u212aen":"aop-1"}}}"#,
+                code::INVALID_PARAMS,
+            ),
             (
                 r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","n\u0061me":"b"}}"#,
                 code::INVALID_PARAMS,

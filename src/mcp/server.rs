@@ -134,15 +134,17 @@ impl Servers {
             body: body.clone(),
             listens: is_listening || parts.method == Method::GET,
             is_call: call.is_some(),
+            by: by.principal.to_string(),
         };
         let trace = match call {
             Some(message) => Some(Trace::begin(&self.inner.calls, by, &guard, message).await),
             None => None,
         };
+        let list = id.clone().filter(|_| asks.is_some_and(|message| message.method() == Some("tools/list")));
         let request = id.filter(|_| !is_listening);
-        let mut passing = Passing::new(guard.sieve(call.is_some()), request, trace, &self.inner.shutdown);
+        let mut passing = Passing::new(guard.sieve(call.is_some(), list), request, trace, &self.inner.shutdown);
         if asked.listens {
-            passing = passing.without_end();
+            passing = passing.listening();
         }
         let upstreams = self.inner.calls.handle().upstreams();
         match passing.within(upstreams.pass(guard.server(), asked)).await {
@@ -235,7 +237,10 @@ impl Servers {
 
     fn told(&self, by: &Caller, server: &str, said: Said, mut passing: Passing, is_plain: bool) -> Response {
         let mut response = match said.body {
-            SaidBody::Empty => said.status.into_response(),
+            SaidBody::Empty => {
+                passing.failed(Kind::UpstreamFailed);
+                said.status.into_response()
+            }
             SaidBody::Json(message) => {
                 // Behind pipes there is no status.
                 let status = if is_plain { status_of(&message) } else { said.status };
@@ -245,6 +250,9 @@ impl Servers {
                 // Whatever a server calls it, no browser is to show it as a page of this node.
                 let headers =
                     [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+                // A list that is called a text is a list.
+                let text = if said.status.is_success() { passing.last(&text).into() } else { text };
+                passing.failed(Kind::UpstreamFailed);
                 (said.status, headers, text).into_response()
             }
             SaidBody::Events(events) => {

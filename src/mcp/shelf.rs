@@ -282,10 +282,11 @@ fn taken_from(block: &str) -> Option<(String, Body)> {
     }
 }
 
-/// Base64 of whole groups; what is written otherwise stays with its block.
+/// Base64 of whole groups, at most two of its characters at the end for nothing; what is written otherwise stays with its block.
 fn base64(text: String) -> Option<Body> {
-    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    (text.len().is_multiple_of(4) && text.bytes().all(is_base64)).then_some(Body::Base64(text))
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let said = text.strip_suffix("==").or_else(|| text.strip_suffix('=')).unwrap_or(&text);
+    (text.len().is_multiple_of(4) && said.bytes().all(is_base64)).then_some(Body::Base64(text))
 }
 
 fn chance() -> u128 {
@@ -322,6 +323,9 @@ mod tests {
             json!({"content": [], "structuredContent": {"x": "x".repeat(INLINE_BYTES)}}).to_string(),
             json!({"content": [{"type": "hologram", "data": "x".repeat(INLINE_BYTES)}]}).to_string(),
             json!({"content": [{"type": "image", "data": "-".repeat(INLINE_BYTES)}]}).to_string(),
+            json!({"content": [{"type": "image", "data": "=".repeat(INLINE_BYTES)}]}).to_string(),
+            json!({"content": [{"type": "image", "data": format!("{}Q===", "QUJD".repeat(INLINE_BYTES / 4))}]})
+                .to_string(),
             "x".repeat(INLINE_BYTES + 1),
         ] {
             assert_eq!(shelf.shorten(text.clone().into(), &anybody()), text);

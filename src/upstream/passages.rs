@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use aop_proto::access::Principal;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{Method, StatusCode};
@@ -41,6 +42,9 @@ use super::{
 /// Processes of one server for clients that began with `initialize`; who comes when there are more takes the place of whoever has
 /// been silent for longest, or is refused.
 const SESSIONS_MAX: usize = 32;
+/// Of these, the share of one principal, who then takes his own places only. The operator, who is everybody on a node of one machine, may
+/// have all.
+const SESSIONS_OWN_MAX: usize = 8;
 /// A silent client keeps its place for this long at least.
 const KEPT_MIN: Duration = Duration::from_secs(60);
 /// A process that nobody waits for or listens to is ended after this.
@@ -64,6 +68,8 @@ pub(crate) struct Passages {
 
 /// One process and who speaks with it.
 struct Session {
+    /// Who began it.
+    owner: String,
     outbox: mpsc::Sender<Bytes>,
     routes: Mutex<Routes>,
     used: Mutex<Instant>,
@@ -137,15 +143,15 @@ impl Passages {
             None if asked.method != Method::POST => return Ok(said(StatusCode::METHOD_NOT_ALLOWED)),
             None if asked.begins => {
                 let name = new_name()?;
-                let session = self.start(&name).await?;
-                let said = exchange(session.clone(), &asked, permit).await?;
+                let session = self.start(&name, &asked.by).await?;
+                let said = exchange(session.clone(), &asked, permit).await.inspect_err(|_| session.stop.cancel())?;
                 let is_begun = !matches!(&said.body, SaidBody::Json(answer) if routes::is_error(answer));
                 if !is_begun {
                     session.stop.cancel();
                 }
                 return Ok(Said { session: is_begun.then_some(name), ..said });
             }
-            None => self.start(SHARED).await?,
+            None => self.start(SHARED, "").await?,
         };
         session.touch();
         if asked.method == Method::DELETE {
@@ -164,8 +170,8 @@ impl Passages {
         exchange(session, &asked, permit).await
     }
 
-    /// The process of that name, started if there is none.
-    async fn start(self: &Arc<Self>, name: &str) -> Result<Arc<Session>, UpstreamError> {
+    /// The process of that name, started for `owner` if there is none.
+    async fn start(self: &Arc<Self>, name: &str, owner: &str) -> Result<Arc<Session>, UpstreamError> {
         if let Some(session) = self.sessions().get(name) {
             return Ok(session.clone());
         }
@@ -180,19 +186,13 @@ impl Passages {
         if let Some(session) = sessions.get(name) {
             return Ok(session.clone());
         }
-        let others = sessions.keys().filter(|other| *other != SHARED).count();
-        if name != SHARED && others >= SESSIONS_MAX {
-            let idle = |session: &Arc<Session>| session.idle_since().filter(|since| since.elapsed() >= KEPT_MIN);
-            let silent = sessions.values().filter_map(|session| Some((idle(session)?, session)));
-            let Some((_, longest)) = silent.min_by_key(|(since, _)| *since) else {
-                let reason = format!("{SESSIONS_MAX} clients have a process of this server and all use it");
-                return Err(UpstreamError::NotSent { reason });
-            };
-            longest.stop.cancel();
+        if name != SHARED {
+            make_room(&mut sessions, owner, KEPT_MIN)?;
         }
         let (child, pipes) = Child::spawn(command, &values, cwd.as_deref(), mask.clone())?;
         let (outbox, frames) = mpsc::channel(OUTBOX_MESSAGES);
         let session = Arc::new(Session {
+            owner: owner.to_owned(),
             outbox,
             routes: Mutex::new(Routes::new(name == SHARED)),
             used: Mutex::new(Instant::now()),
@@ -219,6 +219,34 @@ impl Passages {
             sessions.remove(name);
         }
     }
+}
+
+/// Room for one more session of `owner`: ends the one that has been silent for longest, and for `kept` at least, where there is none.
+fn make_room(sessions: &mut HashMap<String, Arc<Session>>, owner: &str, kept: Duration) -> Result<(), UpstreamError> {
+    let own = sessions.iter().filter(|(name, session)| *name != SHARED && session.owner == owner).count();
+    let all = sessions.keys().filter(|name| *name != SHARED).count();
+    let is_own_full = own >= SESSIONS_OWN_MAX && owner != Principal::Operator.to_string();
+    if !is_own_full && all < SESSIONS_MAX {
+        return Ok(());
+    }
+    let idle = |session: &Session| session.idle_since().filter(|since| since.elapsed() >= kept);
+    let can_go = |name: &str, session: &Session| name != SHARED && (!is_own_full || session.owner == owner);
+    let silent = sessions.iter().filter(|(name, session)| can_go(name, session));
+    let silent = silent.filter_map(|(name, session)| Some((idle(session)?, name)));
+    let longest = silent.min_by_key(|(since, _)| *since).map(|(_, name)| name.clone());
+    match longest.and_then(|name| sessions.remove(&name)) {
+        Some(session) => session.stop.cancel(),
+        None if is_own_full => {
+            let reason =
+                format!("one client has {SESSIONS_OWN_MAX} processes of this server at most, and all are in use");
+            return Err(UpstreamError::NotSent { reason });
+        }
+        None => {
+            let reason = format!("{SESSIONS_MAX} clients have a process of this server and all use it");
+            return Err(UpstreamError::NotSent { reason });
+        }
+    }
+    Ok(())
 }
 
 impl Session {
@@ -254,7 +282,7 @@ impl Session {
             Line::Whole(line) if line.iter().all(u8::is_ascii_whitespace) => None,
             Line::Whole(line) => self.routes().route(&line, mask),
             Line::TooLong { answers } => {
-                self.routes().fail(answers, "the answer is larger than a message may be");
+                self.routes().fail(answers.as_deref(), "the answer is larger than a message may be");
                 None
             }
         };
@@ -300,7 +328,8 @@ async fn exchange(session: Arc<Session>, asked: &Asked, permit: OwnedSemaphorePe
     }
 }
 
-/// A request that is with the process. Dropped before its answer, the process is told that nobody waits.
+/// A request that is with the process. Dropped before its answer, the process is told that nobody waits, or ended where it was to
+/// begin with it.
 struct Pending {
     session: Arc<Session>,
     /// Its id at the process, raw.
@@ -335,7 +364,16 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if self.answer.is_none() || !self.session.routes().forget(&self.key) || self.is_handshake {
+        if self.answer.is_none() {
+            return;
+        }
+        let is_open = self.session.routes().forget(&self.key);
+        if self.is_handshake {
+            // Its client gave the session up before it began.
+            self.session.stop.cancel();
+            return;
+        }
+        if !is_open {
             return;
         }
         let key = &self.key;
@@ -387,9 +425,15 @@ mod tests {
 
     /// A server that answers every line as the first request.
     const YES: &str = r#"while read -r line; do echo '{"jsonrpc":"2.0","id":1,"result":{}}'; done"#;
+    /// One that says that it has heard, and never answers.
+    const NEVER: &str = r#"while read -r line; do echo '{"jsonrpc":"2.0","method":"notifications/message"}'; done"#;
 
     fn passages() -> Arc<Passages> {
-        let command = ["sh", "-c", YES].map(str::to_owned).to_vec();
+        passages_to(YES)
+    }
+
+    fn passages_to(program: &str) -> Arc<Passages> {
+        let command = ["sh", "-c", program].map(str::to_owned).to_vec();
         let transport = TransportSpec::Stdio { command, env: BTreeMap::new(), cwd: None };
         Arc::new(Passages::new(ServerSpec { name: "yes".into(), transport, replica: false, allow_private: false }))
     }
@@ -398,22 +442,57 @@ mod tests {
         let listens = method == Method::GET;
         let body = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"a"}"#);
         let session = session.map(str::to_owned);
-        Asked { method, headers: HeaderMap::new(), session, begins, body, listens, is_call: false }
+        let by = "token:a".to_owned();
+        Asked { method, headers: HeaderMap::new(), session, begins, body, listens, is_call: false, by }
+    }
+
+    fn begun_by(number: usize) -> Asked {
+        Asked { by: format!("token:{number}"), ..asked(Method::POST, None, true) }
+    }
+
+    #[tokio::test]
+    async fn one_principal_has_his_share_and_takes_his_own_places_only() {
+        let passages = passages();
+        let other = passages.pass(begun_by(1)).await.expect("room").session.expect("a session");
+        passages.start(SHARED, "").await.expect("room");
+        let mut own = Vec::new();
+        for _ in 0..SESSIONS_OWN_MAX {
+            own.push(passages.pass(begun_by(2)).await.expect("room").session.expect("a session"));
+        }
+        assert!(passages.pass(begun_by(2)).await.is_err_and(|error| error.not_sent()), "all are new");
+        assert!(passages.pass(begun_by(3)).await.is_ok(), "others have room");
+        let first = passages.sessions().get(&own[0]).cloned().expect("kept");
+        make_room(&mut passages.sessions(), "token:2", Duration::ZERO).expect("his oldest goes");
+        assert!(first.stop.is_cancelled() && !passages.sessions().contains_key(&own[0]));
+        assert!(passages.sessions().contains_key(&other));
+        assert!(passages.sessions().contains_key(SHARED));
+        passages.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_beginning_is_given_up_ends() {
+        let passages = passages_to(NEVER);
+        let begun = passages.pass(begun_by(1)).await.expect("it is heard");
+        let session = passages.sessions().values().next().cloned().expect("one");
+        assert!(!session.stop.is_cancelled());
+        drop(begun);
+        assert!(session.stop.is_cancelled());
+        passages.close().await;
     }
 
     #[tokio::test]
     async fn sessions_have_room_until_all_are_in_use_and_end_with_the_registration() {
         let passages = passages();
         let mut streams = Vec::new();
-        for _ in 0..SESSIONS_MAX {
-            let begun = passages.pass(asked(Method::POST, None, true)).await.expect("room");
+        for number in 0..SESSIONS_MAX {
+            let begun = passages.pass(begun_by(number)).await.expect("room");
             let name = begun.session.expect("a session");
             streams.push(passages.pass(asked(Method::GET, Some(&name), false)).await.expect("a stream"));
         }
         let refused = passages.pass(asked(Method::POST, None, true)).await;
         assert!(refused.err().is_some_and(|error| error.not_sent()), "all are in use");
         // Whoever needs no session has his place beside them.
-        assert!(passages.start(SHARED).await.is_ok());
+        assert!(passages.start(SHARED, "").await.is_ok());
         let name = passages.sessions().keys().find(|name| *name != SHARED).cloned().expect("one");
         let ended = passages.pass(asked(Method::DELETE, Some(&name), false)).await.expect("it ends");
         assert_eq!(ended.status, StatusCode::OK);

@@ -39,6 +39,8 @@ pub(crate) struct Asked {
     pub(crate) listens: bool,
     /// It is a `tools/call`, whose result is the caller's, whatever is in it.
     pub(crate) is_call: bool,
+    /// Who asks, as he is named; one who has many sessions has no more than his share.
+    pub(crate) by: String,
 }
 
 /// What a server says to that.

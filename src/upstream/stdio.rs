@@ -17,6 +17,7 @@ use rmcp::{
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
+use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::{mpsc, oneshot},
@@ -39,7 +40,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// Of a line that is too long, what is read before its writer is taken for one that never ends it, bytes.
 const LINE_SKIPPED_MAX: u64 = 2 << 30;
 /// Kept of each end of a line that is too long, bytes: enough to see which request it answered.
-const LINE_END_BYTES: usize = 96;
+const LINE_END_BYTES: usize = 512;
 /// Characters of the first foreign line kept for an error.
 const NOISE_CHARS_MAX: usize = 200;
 /// How long the last frames may take to leave when the connection is closed.
@@ -133,7 +134,8 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
             Line::TooLong { answers } => {
                 let reason = format!("a line longer than {MESSAGE_BYTES_MAX} bytes");
                 tracing::debug!(?answers, "skipped {reason}");
-                if !answers.is_some_and(|id| self.taps.fail(id, garbage(reason.as_str()))) {
+                let id = answers.and_then(|id| id.trim_matches('"').parse().ok());
+                if !id.is_some_and(|id| self.taps.fail(id, garbage(reason.as_str()))) {
                     self.noise.heard(reason.as_bytes());
                 }
                 None
@@ -228,7 +230,10 @@ async fn write_frame(stdin: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io:
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Whole(Bytes),
-    TooLong { answers: Option<i64> },
+    /// With the id of the request it answers, raw: a number or a string.
+    TooLong {
+        answers: Option<String>,
+    },
 }
 
 /// Cuts a stream into lines in bounded space.
@@ -313,20 +318,30 @@ impl Lines {
 }
 
 /// `{"jsonrpc":"2.0","id":7,"result":…`
-fn id_at_the_front(head: &[u8]) -> Option<i64> {
+fn id_at_the_front(head: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(head);
     let (before, after) = text.split_once(r#""id":"#)?;
-    if before.contains(r#""result""#) || before.contains(r#""method""#) {
+    if [r#""result""#, r#""method""#, r#""error""#].iter().any(|member| before.contains(member)) {
         return None;
     }
-    after.trim_start().split_once([',', '}'])?.0.trim().parse().ok()
+    let (id, rest) = raw_id(after)?;
+    rest.starts_with([',', '}']).then(|| id.to_owned())
 }
 
 /// `…},"jsonrpc":"2.0","id":7}`
-fn id_at_the_end(tail: &[u8]) -> Option<i64> {
+fn id_at_the_end(tail: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(tail);
     let (_, after) = text.trim_end().strip_suffix('}')?.rsplit_once(r#""id":"#)?;
-    after.trim().parse().ok()
+    let (id, rest) = raw_id(after)?;
+    rest.is_empty().then(|| id.to_owned())
+}
+
+/// The number or string that `text` begins with, and what follows it.
+fn raw_id(text: &str) -> Option<(&str, &str)> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let id = values.next()?.ok()?.get();
+    let is_id = id.starts_with(|first: char| matches!(first, '"' | '-') || first.is_ascii_digit());
+    is_id.then_some((id, text.get(values.byte_offset()..)?.trim_start()))
 }
 
 #[cfg(test)]
@@ -353,15 +368,23 @@ mod tests {
     #[test]
     fn a_line_too_long_is_skipped_and_its_id_found() {
         let filler = vec![b'x'; MESSAGE_BYTES_MAX];
-        for (front, end) in [(r#"{"jsonrpc":"2.0","id": 42,"result":""#, r#""}"#), (r#"{"result":""#, r#"","id":42}"#)]
-        {
+        for (front, end, id) in [
+            (r#"{"jsonrpc":"2.0","id": 42,"result":""#, r#""}"#, Some("42")),
+            (r#"{"result":""#, r#"","id":42}"#, Some("42")),
+            (r#"{"jsonrpc":"2.0","id":"aop-7" ,"result":""#, r#""}"#, Some("\"aop-7\"")),
+            (r#"{"result":""#, r#"","id": "a, \"b}" }"#, Some(r#""a, \"b}""#)),
+            (r#"{"result":""#, r#"","id":null}"#, None),
+        ] {
             let mut lines = Lines::default();
             assert_eq!(feed(&mut lines, front.as_bytes()), []);
             assert_eq!(feed(&mut lines, &filler), []);
             assert!(lines.buffer.len() <= MESSAGE_BYTES_MAX);
             assert_eq!(feed(&mut lines, &filler), []);
             let after = format!("{end}\nnext\n");
-            assert_eq!(feed(&mut lines, after.as_bytes()), [Line::TooLong { answers: Some(42) }, whole("next")]);
+            assert_eq!(
+                feed(&mut lines, after.as_bytes()),
+                [Line::TooLong { answers: id.map(str::to_owned) }, whole("next")]
+            );
         }
     }
 

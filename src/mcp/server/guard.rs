@@ -10,12 +10,13 @@ use aop_proto::zone::Tool;
 use aws_lc_rs::hmac;
 use axum::http::HeaderValue;
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, de::Error as _};
 use serde_json::value::RawValue;
 
 use super::message::Message;
 use crate::handle::Handle;
-use crate::mcp::raw;
+use crate::mcp::envelope::{Answer, Id, code};
+use crate::mcp::raw::{self, Members};
 use crate::upstream::check_mirror;
 
 /// What whoever may find or call one tool of a server needs to speak with it, beside what begins with `notifications/`.
@@ -102,8 +103,9 @@ impl<'a> Guard<'a> {
     }
 
     /// What the caller is shown of the server's messages.
-    pub(super) fn sieve(&self, is_call: bool) -> Sieve {
-        Sieve { sight: self.handle.sight(self.by), view: self.view.clone(), server: self.server.clone(), is_call }
+    /// `list` is the id of a `tools/list`, where it is one.
+    pub(super) fn sieve(&self, is_call: bool, list: Option<Id>) -> Sieve {
+        Sieve { sight: self.handle.sight(self.by), view: self.view.clone(), server: self.server.clone(), is_call, list }
     }
 }
 
@@ -133,18 +135,6 @@ fn full_name(view: &View, server: &str, original: &str) -> String {
 }
 
 #[derive(Deserialize)]
-struct Answered<'a> {
-    #[serde(borrow, default)]
-    result: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Listed<'a> {
-    #[serde(borrow)]
-    tools: Vec<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
 struct Named {
     name: String,
 }
@@ -156,23 +146,49 @@ pub(super) struct Sieve {
     server: String,
     /// The answer is a tool's own, whatever it looks like.
     is_call: bool,
+    /// It answers a `tools/list` of this id.
+    list: Option<Id>,
 }
 
 impl Sieve {
-    /// The message with what remains; nothing where all does.
+    /// The message with what remains; nothing where all does. Of a list that cannot be read, or in more ways than one, it is an error
+    /// that remains: its client may find in it what this node did not.
     pub(super) fn sift(&self, message: &str) -> Option<String> {
-        if self.is_call {
+        // An event may have no message, so that its id is known.
+        if self.is_call || message.trim().is_empty() {
             return None;
         }
-        let answered: Answered<'_> = serde_json::from_str(message).ok()?;
-        let result = answered.result?;
-        let listed: Listed<'_> = serde_json::from_str(result.get()).ok()?;
-        let kept: Vec<&str> = listed.tools.iter().map(|tool| tool.get()).filter(|tool| self.shows(tool)).collect();
-        if kept.len() == listed.tools.len() {
-            return None;
+        match (self.sifted(message), &self.list) {
+            (Ok(sifted), _) => sifted,
+            (Err(_), None) => None,
+            (Err(error), Some(id)) => {
+                let why = format!("the server's list of tools cannot be read: {error}");
+                Some(Answer::error(code::INTERNAL, &why, None).text(id))
+            }
         }
-        let tools = format!("[{}]", kept.join(","));
-        raw::with_member(message, "result", &raw::with_member(result.get(), "tools", &tools)?)
+    }
+
+    fn sifted(&self, message: &str) -> serde_json::Result<Option<String>> {
+        let unclear = || serde_json::Error::custom("members whose names differ in their cases only");
+        let answered = Members::read(message)?;
+        if answered.disguised(&["result"]).is_some() {
+            return Err(unclear());
+        }
+        let Some(result) = answered.get("result") else { return Ok(None) };
+        let listed = Members::read(result.get())?;
+        if listed.disguised(&["tools"]).is_some() {
+            return Err(unclear());
+        }
+        let Some(tools) = listed.get("tools") else { return Ok(None) };
+        let tools: Vec<&RawValue> = serde_json::from_str(tools.get())?;
+        let kept: Vec<&str> = tools.iter().map(|tool| tool.get()).filter(|tool| self.shows(tool)).collect();
+        if kept.len() == tools.len() {
+            return Ok(None);
+        }
+        let kept = format!("[{}]", kept.join(","));
+        let result = raw::with_member(result.get(), "tools", &kept);
+        let sifted = result.and_then(|result| raw::with_member(message, "result", &result));
+        sifted.map(Some).ok_or_else(unclear)
     }
 
     fn shows(&self, tool: &str) -> bool {
@@ -243,11 +259,35 @@ mod tests {
     #[tokio::test]
     async fn a_list_keeps_its_bytes_but_for_what_is_not_shown() {
         let handle = Handle::for_tests();
-        let sieve = |is_call| Sieve { sight: None, view: handle.view(), server: "s".to_owned(), is_call };
+        let of = |is_call: bool, list: Option<Id>| Sieve {
+            sight: None,
+            view: handle.view(),
+            server: "s".to_owned(),
+            is_call,
+            list,
+        };
+        let sieve = |is_call: bool| of(is_call, (!is_call).then(|| Id("1".to_owned())));
         let list = r#"{"jsonrpc":"2.0", "id":1,"result":{ "tools":[{"name":"a","x":1.50},{"name":"b","inputSchema":{"type":"object","properties":{"k":{"type":"string","x-mcp-header":"Authorization"}}}}],"z":{} }}"#;
         let kept = sieve(false).sift(list).expect("one is left out");
         assert_eq!(kept, r#"{"jsonrpc":"2.0", "id":1,"result":{ "tools":[{"name":"a","x":1.50}],"z":{} }}"#);
         assert_eq!(sieve(true).sift(list), None, "a tool's result is its own");
         assert_eq!(sieve(false).sift(&kept), None, "nothing to leave out");
+        let error = r#"{"jsonrpc":"2.0","id":1,"error":{"#;
+        for unclear in [
+            r#"[{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}]"#,
+            r#"[{"tools":[]}]"#,
+            r#"{"id":1,"result":{"tools":[]},"result":{"tools":[]}}"#,
+            r#"{"id":1,"result":{"tools":[],"tools":[]}}"#,
+            r#"{"id":1,"result":{"tools":[],"Tools":[]}}"#,
+            r#"{"id":1,"result":[[]]}"#,
+            r#"{"id":1,"result":{"tools":{}}}"#,
+            "no message",
+        ] {
+            assert!(sieve(false).sift(unclear).is_some_and(|said| said.starts_with(error)), "{unclear}");
+            assert_eq!(of(false, None).sift(unclear), None, "it is no list");
+        }
+        for other in ["", r#"{"id":1,"error":{"code":1}}"#, r#"{"method":"notifications/message","params":{}}"#] {
+            assert_eq!(sieve(false).sift(other), None, "{other}");
+        }
     }
 }

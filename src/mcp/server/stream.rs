@@ -32,6 +32,9 @@ use crate::{
 /// What a request may take, progress or not. Its client, who may be asked something in the middle of it, knows better when to stop.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(3600);
 
+/// For how long a client listens; then it comes back with what it may do by then.
+const LIFE: Duration = Duration::from_secs(15 * 60);
+
 /// A call's end, for the audit and the figures. Dropped before it is told one, the call was cancelled.
 pub(super) struct Trace {
     handle: Handle,
@@ -63,8 +66,12 @@ pub(super) struct Passing {
     /// The request that waits for an answer.
     request: Option<Id>,
     trace: Option<Trace>,
-    /// When it is given up; nothing for who listens.
-    until: Option<time::Instant>,
+    /// When it is given up.
+    until: time::Instant,
+    /// How long that is from its beginning.
+    time_max: Duration,
+    /// Its client waits for no answer, but for whatever comes.
+    listens: bool,
     /// Ends what nobody waits on.
     shutdown: CancellationToken,
     /// The client can take a broken stream up again where it broke.
@@ -83,13 +90,14 @@ struct Answered<'a> {
 
 impl Passing {
     pub(super) fn new(sieve: Sieve, request: Option<Id>, trace: Option<Trace>, shutdown: &CancellationToken) -> Self {
-        let until = Some(time::Instant::now() + REQUEST_TIME_MAX);
-        Self { sieve, request, trace, until, shutdown: shutdown.clone(), is_resumable: false }
+        let (until, time_max) = (time::Instant::now() + REQUEST_TIME_MAX, REQUEST_TIME_MAX);
+        let shutdown = shutdown.clone();
+        Self { sieve, request, trace, until, time_max, listens: false, shutdown, is_resumable: false }
     }
 
-    /// For as long as its client listens.
-    pub(super) fn without_end(self) -> Self {
-        Self { until: None, ..self }
+    /// For as long as its client listens, and [`LIFE`] at most.
+    pub(super) fn listening(self) -> Self {
+        Self { until: time::Instant::now() + LIFE, time_max: LIFE, listens: true, ..self }
     }
 
     /// The exchange, as long as it may take.
@@ -97,9 +105,8 @@ impl Passing {
         &self,
         exchange: impl Future<Output = Result<T, UpstreamError>>,
     ) -> Result<T, UpstreamError> {
-        let Some(until) = self.until else { return exchange.await };
-        let late = Err(UpstreamError::TimedOut { after: REQUEST_TIME_MAX });
-        time::timeout_at(until, exchange).await.unwrap_or(late)
+        let late = Err(UpstreamError::TimedOut { after: self.time_max });
+        time::timeout_at(self.until, exchange).await.unwrap_or(late)
     }
 
     /// It ended without an answer.
@@ -155,13 +162,14 @@ impl Passing {
     ) -> Option<(Bytes, bool)> {
         tokio::select! {
             biased;
+            // First, so that a server which always has something to say prolongs nothing.
+            () = self.shutdown.cancelled(), if self.listens => None,
+            () = time::sleep_until(self.until) => self.broken("the answer took too long"),
             event = events.next() => match event {
                 Some(Ok(event)) => Some((self.event(event), false)),
                 Some(Err(error)) => self.broken(&format!("the server's answer broke off: {error}")),
                 None => self.broken("the server's answer broke off"),
             },
-            () = self.shutdown.cancelled(), if self.until.is_none() => None,
-            () = over(self.until) => self.broken("the answer took too long"),
             _ = keep_alive.tick() => Some((Bytes::from_static(b":\n\n"), false)),
         }
     }
@@ -182,14 +190,6 @@ impl Passing {
             event.data = Some(shown);
         }
         written(&event)
-    }
-}
-
-/// Ready at that moment; never, where there is none.
-async fn over(until: Option<time::Instant>) {
-    match until {
-        Some(until) => time::sleep_until(until).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -178,9 +178,9 @@ impl Routes {
         self.closed.clone().unwrap_or_else(|| "the session was ended".to_owned())
     }
 
-    /// Answers a request whose answer cannot be shown.
-    pub(super) fn fail(&mut self, id: Option<i64>, why: &str) {
-        if let Some(open) = id.and_then(|id| self.open.remove(&id.to_string())) {
+    /// Answers a request whose answer cannot be shown; `id` raw, as the process gave it back.
+    pub(super) fn fail(&mut self, id: Option<&str>, why: &str) {
+        if let Some(open) = id.and_then(|id| self.open.remove(id)) {
             let message = error_message(&open.own_id, why);
             let _ = open.answer.send(message);
         }
@@ -217,13 +217,13 @@ impl Routes {
                 lost.then(refusal)
             }
             (Some(method), None) => {
-                self.notify(method, &message, raw, hidden());
+                self.notify(method, &message, raw, mask);
                 None
             }
         }
     }
 
-    fn notify(&mut self, method: &str, message: &Message<'_>, raw: &Bytes, hidden: Bytes) {
+    fn notify(&mut self, method: &str, message: &Message<'_>, raw: &Bytes, mask: &Mask) {
         let (marked, meta) = marks(message.params);
         if method == "notifications/progress" {
             let of = |open: &&Open| open.own_token.as_deref() == marked.token.map(RawValue::get);
@@ -235,7 +235,8 @@ impl Routes {
             if let Some(open) = open {
                 let own = open.own_token.as_deref();
                 let parts = marked.token.into_iter().zip(own).collect();
-                let _ = open.notes.try_send(if self.shared { self.renamed(raw, parts) } else { raw.clone() });
+                let note = if self.shared { self.renamed(raw, parts) } else { raw.clone() };
+                let _ = open.notes.try_send(if open.is_call { note } else { mask.hide(&note) });
             }
             return;
         }
@@ -250,10 +251,11 @@ impl Routes {
             };
             if let Some(open) = open {
                 let parts = meta.subscription.map(|tag| (tag, open.own_id.as_str())).into_iter().collect();
-                let _ = open.notes.try_send(self.renamed(&hidden, parts));
+                let _ = open.notes.try_send(mask.hide(&self.renamed(raw, parts)));
             }
             return;
         }
+        let hidden = mask.hide(raw);
         let latest = self.open.values().max_by_key(|open| open.number).map(|open| &open.notes);
         let stream = self.stream.as_ref().filter(|stream| !stream.is_closed());
         // What is logged belongs to what is running; what changed, to whoever listens.
@@ -416,14 +418,34 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_too_large_ends_its_request_whatever_its_id() {
+        for (shared, id) in [(true, "\"aop-1\""), (false, "\"a\"")] {
+            let mut routes = Routes::new(shared);
+            let (_, _notes, mut answer) = open(&mut routes, r#"{"id":"a","method":"b"}"#);
+            routes.fail(None, "too large");
+            routes.fail(Some("1"), "too large");
+            assert!(answer.try_recv().is_err());
+            routes.fail(Some(id), "too large");
+            let said = answer.try_recv().expect("it ended");
+            assert!(said.starts_with(br#"{"jsonrpc":"2.0","id":"a","error""#));
+        }
+    }
+
+    #[test]
     fn secrets_stay_but_for_a_tool_s_result() {
         let mask = Mask::of(&["s3cret-value"]);
         for (is_call, shown) in
             [(true, r#"{"id":1,"result":"s3cret-value"}"#), (false, r#"{"id":1,"result":"[hidden]"}"#)]
         {
             let mut routes = Routes::new(false);
-            let opened = routes.open(&Bytes::from_static(br#"{"id":1,"method":"a"}"#), is_call).expect("it is sent");
-            let (_, _, _, mut answer) = opened.waiting.expect("a request");
+            let asked = br#"{"id":1,"method":"a","params":{"_meta":{"progressToken":2}}}"#;
+            let opened = routes.open(&Bytes::from_static(asked), is_call).expect("it is sent");
+            let (_, _, mut notes, mut answer) = opened.waiting.expect("a request");
+            let progress =
+                br#"{"method":"notifications/progress","params":{"progressToken":2,"message":"s3cret-value"}}"#;
+            routes.route(&Bytes::from_static(progress), &mask);
+            let note = notes.try_recv().expect("a note");
+            assert_eq!(String::from_utf8_lossy(&note).contains("s3cret-value"), is_call);
             routes.route(&Bytes::from_static(br#"{"id":1,"result":"s3cret-value"}"#), &mask);
             assert_eq!(answer.try_recv().as_deref(), Ok(shown.as_bytes()));
         }

@@ -107,7 +107,7 @@ pub struct Shown {
 }
 
 /// What is asked for is asked anew once so small a part of its life is left.
-const PREFETCH_SHARE: u32 = 10;
+const PREFETCH_SHARE: u32 = 5;
 /// Other zones are told what was kept while no more than such a part of its life is over: they keep it for what is left, and would soon
 /// be back for what is old.
 const YOUNG_SHARE: u32 = 10;
@@ -329,12 +329,15 @@ impl Resolver {
             grow_older(&mut checked.answer, age);
             checked.answer.ttl_ms = checked.answer.ttl_ms.min(millis(remaining));
         }
-        let is_due = remaining < (age + remaining) / PREFETCH_SHARE && !self.refreshing.contains(&key);
+        // A copy of what a fellow keeps ends with it, however short its own life was.
+        let lived = value.answers.iter().map(|checked| Duration::from_millis(checked.answer.age_ms)).max();
+        let life = lived.unwrap_or_default().max(age) + remaining;
+        let is_due = remaining < life / PREFETCH_SHARE && !self.refreshing.contains(&key);
         Some((value, is_due))
     }
 
     /// Asks anew what is wanted and about to end, so that whoever asks next need not wait (RFC 8767 §5 has the refresh, unbound's
-    /// `prefetch` the tenth of its life).
+    /// `prefetch`, in the last tenth of its life; here it is the last fifth).
     fn refresh(
         &mut self,
         via: Via,

@@ -80,7 +80,7 @@ impl<'a> Served<'a> {
         Self { worth, ..self }
     }
 
-    /// The same processes, asked one after the other: as if each had a machine of its own.
+    /// The same processes, asked one after the other and each charged with its own time: as if it had a machine of its own.
     pub(crate) fn in_turns(self) -> Self {
         Self { connections: CONNECTIONS, in_turns: true, ..self }
     }
@@ -91,12 +91,13 @@ impl<'a> Served<'a> {
     /// Somebody cannot be reached, or answers wrongly.
     pub(crate) fn visit(&self, slice: Duration) -> Result<Sample> {
         let turns = if self.in_turns { self.addresses.len() } else { 1 };
+        let (addresses, processes) = (self.addresses.len() / turns, self.processes.len() / turns);
         let (mut crowd, mut used) = (None::<Done>, Duration::ZERO);
-        for asked in self.addresses.chunks(self.addresses.len() / turns) {
+        for (asked, charged) in self.addresses.chunks(addresses).zip(self.processes.chunks(processes)) {
             let mut load = Load::connect(asked, self.connections, &self.questions)?;
-            let before = self.processor_time()?;
+            let before = time_of(charged)?;
             let done = load.run(slice / u32::try_from(turns)?)?;
-            used += self.processor_time()? - before;
+            used += time_of(charged)? - before;
             crowd = Some(match crowd {
                 Some(crowd) => crowd.and(done),
                 None => done,
@@ -116,6 +117,10 @@ impl<'a> Served<'a> {
     }
 
     pub(crate) fn processor_time(&self) -> Result<Duration> {
-        self.processes.iter().map(|process| Ok(process.processor_time()?)).sum()
+        time_of(&self.processes)
     }
+}
+
+fn time_of(processes: &[&Process]) -> Result<Duration> {
+    processes.iter().map(|process| Ok(process.processor_time()?)).sum()
 }

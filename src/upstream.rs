@@ -50,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::watch::Watch;
 
+pub(crate) use self::frame::is_disguised;
 pub(crate) use self::passing::{Asked, Said, SaidBody, Way};
 use self::{
     connection::Live,

@@ -11,8 +11,13 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use crate::upstream::is_disguised;
+
+/// Members of one object: each is compared with all before it.
+const MEMBERS_MAX: usize = 1024;
+
 /// The members of one object, in order, values untouched. A name that appears twice is an error: two readers could see two
-/// different objects.
+/// different objects. So are more than [`MEMBERS_MAX`].
 #[derive(Debug, Default)]
 pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -33,11 +38,7 @@ impl<'a> Members<'a> {
 
     /// The first member that is none of `known` (ASCII names), but which a reader that does not tell cases apart takes for one.
     pub(super) fn disguised(&self, known: &[&str]) -> Option<&str> {
-        let is_disguised = |name: &&str| {
-            let is_alike = |folded: &str| known.iter().any(|known| known.eq_ignore_ascii_case(folded));
-            !known.contains(name) && is_alike(&fold(name))
-        };
-        self.iter().map(|(name, _)| name).find(is_disguised)
+        self.iter().map(|(name, _)| name).find(|name| is_disguised(name, known))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
@@ -61,6 +62,9 @@ impl<'de> Deserialize<'de> for Members<'de> {
                     if members.iter().any(|(known, _)| *known == name) {
                         return Err(A::Error::custom(format_args!("`{name}` appears twice")));
                     }
+                    if members.len() == MEMBERS_MAX {
+                        return Err(A::Error::custom(format_args!("more than {MEMBERS_MAX} members")));
+                    }
                     members.push((name, map.next_value()?));
                 }
                 Ok(Members(members))
@@ -68,12 +72,6 @@ impl<'de> Deserialize<'de> for Members<'de> {
         }
         deserializer.deserialize_map(Object)
     }
-}
-
-/// Cases folded as widely as any reader of JSON folds them: to upper case and back, so that the long s and the Kelvin sign are
-/// letters like others, and without the dot that a Turkish capital leaves.
-fn fold(name: &str) -> String {
-    name.to_uppercase().to_lowercase().replace('\u{307}', "")
 }
 
 /// A member's name, borrowed unless it has escapes.
@@ -137,6 +135,16 @@ mod tests {
         assert_eq!(with_member(" { \"a\":1}", "b", "2").as_deref(), Some(" {\"b\":2, \"a\":1}"));
         assert_eq!(with_member("{}", "b", "2").as_deref(), Some("{\"b\":2}"));
         assert_eq!(with_member("{ }", "b", "2").as_deref(), Some("{\"b\":2 }"));
+    }
+
+    #[test]
+    fn so_many_members_are_compared_and_more_are_refused() {
+        let of = |count: usize| {
+            let members: Vec<String> = (0..count).map(|number| format!("\"{number}\":1")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(Members::read(&of(MEMBERS_MAX)).is_ok());
+        assert!(Members::read(&of(MEMBERS_MAX + 1)).is_err_and(|error| error.to_string().contains("1024")));
     }
 
     #[test]

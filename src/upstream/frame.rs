@@ -22,6 +22,8 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const OUR_META: [&str; 2] = ["progressToken", "io.modelcontextprotocol/protocolVersion"];
 /// Members of `params` that are not extra.
 const OUR_PARAMS: [&str; 2] = ["name", "arguments"];
+/// Members of `params` that this node reads or writes.
+const PARAMS_KNOWN: [&str; 3] = ["name", "arguments", "_meta"];
 
 /// How messages are told apart on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +35,14 @@ pub(crate) enum Framing {
 }
 
 /// Whether a reader that does not tell cases apart takes `name` for another one of `known` (ASCII names). Folded as widely as any
-/// reader of JSON does it: to upper case and back, and without the dot that a Turkish capital leaves.
-fn is_disguised(name: &str, mut known: impl Iterator<Item = &'static str> + Clone) -> bool {
+/// reader of JSON does it: to upper case and back, so that the long s and the Kelvin sign are letters like others, and without the dot
+/// that a Turkish capital leaves.
+pub(crate) fn is_disguised(name: &str, known: &[&str]) -> bool {
+    if known.contains(&name) {
+        return false;
+    }
     let folded = name.to_uppercase().to_lowercase().replace('\u{307}', "");
-    !known.clone().any(|known| known == name) && known.any(|known| known.eq_ignore_ascii_case(&folded))
+    known.iter().any(|known| known.eq_ignore_ascii_case(&folded))
 }
 
 /// Checks what a caller wants spliced in, before anything is queued.
@@ -49,7 +55,7 @@ pub(crate) fn check(lane: &Lane) -> Result<(), UpstreamError> {
         if OUR_PARAMS.contains(&name.as_str()) {
             return refuse(format!("{name} cannot be an extra member"));
         }
-        if is_disguised(name, OUR_PARAMS.into_iter().chain(["_meta"])) {
+        if is_disguised(name, &PARAMS_KNOWN) {
             return refuse(format!("{name} is the name of another member in other cases"));
         }
         if serde_json::from_slice::<&RawValue>(value).is_err() || (name == "_meta" && !is_object(value)) {
@@ -59,7 +65,7 @@ pub(crate) fn check(lane: &Lane) -> Result<(), UpstreamError> {
             let Ok(Members(members)) = serde_json::from_slice::<Members<'_>>(value) else {
                 return refuse("the members of _meta cannot be read".to_owned());
             };
-            if let Some((name, _)) = members.iter().find(|(name, _)| is_disguised(name, OUR_META.into_iter())) {
+            if let Some((name, _)) = members.iter().find(|(name, _)| is_disguised(name, &OUR_META)) {
                 return refuse(format!("{name} is the name of another member of _meta in other cases"));
             }
         }

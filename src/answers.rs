@@ -425,6 +425,11 @@ impl Resolution {
         silent.map(|step| (step.zone.as_str(), step.outcome.as_str())).collect()
     }
 
+    /// Whether `zone` itself is heard here, be it from what was kept of it.
+    pub fn hears(&self, zone: &ZoneName) -> bool {
+        self.trace.iter().any(|step| step.outcome == "ok" && ZoneName::parse(&step.zone).as_ref() == Ok(zone))
+    }
+
     /// Whether `zone` is there: it or something below it answered, or a zone above holds tools under its labels.
     pub fn knows_zone(&self, zone: &str) -> bool {
         let Ok(wanted) = ZoneName::parse(zone) else { return false };

@@ -350,12 +350,7 @@ impl Handle {
             }
         };
         if found.partial {
-            let silent = found.silent_in_words();
-            return Err(Problem::new(
-                Kind::TimedOut,
-                format!("nobody could say where `{name}` is: silent were {silent}"),
-            )
-            .hint(format!("aop resolve --trace {name}")));
+            return Err(nobody_could_say(name, &found));
         }
         let mut near = found.near.clone();
         near.extend(found.hits.iter().map(|hit| hit.name.clone()));
@@ -499,6 +494,13 @@ fn one_of(name: &str, mut called: BTreeSet<String>) -> Result<Option<String>, Pr
 /// The same, of a call that somebody brought to this node.
 pub fn no_tool_here(name: &str, view: &View) -> Problem {
     Problem::new(Kind::NameNotFound, format!("no tool `{name}` at node {}", view.node.short())).hint("aop ls")
+}
+
+/// No tool of that name was found by those who spoke, and others were silent.
+pub(crate) fn nobody_could_say(name: &str, found: &Resolution) -> Problem {
+    let silent = found.silent_in_words();
+    let message = format!("nobody could say where `{name}` is: silent were {silent}");
+    Problem::new(Kind::TimedOut, message).hint(format!("aop resolve --trace {name}"))
 }
 
 fn not_found(name: &str) -> Problem {

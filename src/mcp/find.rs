@@ -16,7 +16,7 @@ use super::door::ToolCall;
 use super::envelope::{Answer, failed, tool_result};
 use crate::{
     answers::{Hit, Resolution, Show},
-    handle::{Ask, Handle, Mode},
+    handle::{Ask, Handle, Mode, nobody_could_say},
 };
 
 /// Tools per query: (default, most).
@@ -279,6 +279,8 @@ async fn look_up(handle: &Handle, by: &Caller, name: &str) -> Result<Arc<Resolut
     let exact = Ask { query: name.to_owned(), mode: Mode::Exact, limit: 1, ..Ask::default() };
     let mut problem = match handle.resolve(by, exact).await {
         Ok(resolution) if !resolution.hits.is_empty() => return Ok(resolution),
+        // Whoever is silent may have it.
+        Ok(resolution) if resolution.partial => return Err(nobody_could_say(name, &resolution)),
         Ok(_) => Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`")),
         Err(problem) => problem,
     };

@@ -11,6 +11,7 @@ use std::{
 
 use aop_proto::access::Caller;
 use aop_proto::error::{Kind, Problem, did_you_mean};
+use aop_proto::name::ZoneName;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use serde_json::Value;
@@ -24,7 +25,7 @@ use super::{
     shelf::Shelf,
 };
 use crate::{
-    answers::{Hit, Resolution, Show},
+    answers::{Hit, Show},
     call::{CallRequest, Calls},
     handle::{Ask, Handle, Mode},
 };
@@ -95,8 +96,7 @@ impl Lists {
             return self.current(handle, zone).await;
         }
         let change = *handle.changes().borrow();
-        let resolution = handle.resolve(by, whole(zone)).await?;
-        Ok(Arc::new(List::write(&resolution, change)))
+        Ok(Arc::new(List::of_zone(handle, by, zone, change).await?))
     }
 
     /// The whole list: the kept one while it is true, a new one otherwise.
@@ -106,8 +106,7 @@ impl Lists {
         if let Some(list) = self.kept(&key).filter(|list| list.is_true(change, Instant::now())) {
             return Ok(list);
         }
-        let resolution = handle.resolve(&Caller::operator(), whole(zone)).await?;
-        let list = Arc::new(List::write(&resolution, change));
+        let list = Arc::new(List::of_zone(handle, &Caller::operator(), zone, change).await?);
         self.keep(key, Arc::clone(&list));
         Ok(list)
     }
@@ -131,11 +130,22 @@ fn whole(zone: &str) -> Ask {
 }
 
 impl List {
-    fn write(resolution: &Resolution, change: u64) -> Self {
+    /// What the zone itself has: those below it have lists of their own, in which a wire name may be another tool's.
+    ///
+    /// # Errors
+    /// `TimedOut` when the zone is silent and nothing is kept of it: that it has no tools would be a lie. Others as [`Handle::resolve`].
+    async fn of_zone(handle: &Handle, by: &Caller, zone: &str, change: u64) -> Result<Self, Problem> {
+        let resolution = handle.resolve(by, whole(zone)).await?;
+        let own = ZoneName::parse(zone).map_err(|error| Problem::new(Kind::Usage, error.to_string()))?;
+        if resolution.partial && !resolution.hears(&own) {
+            let silent = resolution.silent_in_words();
+            let message = format!("nobody could say which tools zone `{own}` has: silent were {silent}");
+            return Err(Problem::new(Kind::TimedOut, message).hint("aop zones --tree"));
+        }
         // By name, so that the order never depends on how the answer was put together.
-        let mut hits: Vec<&Hit> = resolution.hits.iter().collect();
+        let mut hits: Vec<&Hit> = resolution.hits.iter().filter(|hit| hit.zone == own.as_str()).collect();
         hits.sort_by(|a, b| a.name.cmp(&b.name));
-        Self::of(hits.into_iter(), resolution.ttl.min(TTL_MAX), change)
+        Ok(Self::of(hits.into_iter(), resolution.ttl.min(TTL_MAX), change))
     }
 
     /// The list of these, in this order, for that long.

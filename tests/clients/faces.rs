@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::support::fixture::tool;
 use crate::support::tools::{Tools, tools};
-use crate::support::{Fixture, Node, World, in_tests, run};
+use crate::support::{Fixture, Node, SOON, World, in_tests, run};
 use crate::{answer, modern};
 
 /// Where a client looks, what it must list there, and how the tool with three steps is called there.
@@ -164,4 +165,44 @@ fn eight_servers_of_other_people_stand_behind_one_node() {
             found["results"].as_array().into_iter().flatten().filter_map(|hit| hit["wire_name"].as_str()).collect();
         assert!(names.contains(&wire_name.as_str()), "{wire_name}: {names:?} by {words:?}");
     }
+}
+
+/// A list of one zone was that of all below it, in which the first of a name hid the others, and that of a silent zone was empty.
+#[test]
+fn a_path_of_one_zone_has_its_tools_all_of_them_and_no_others() {
+    let world = World::new();
+    let root = world.node("root").zone(".").start();
+    let lab = world.node("lab").zone("lab").parent(&root).start();
+    let mut deep = world.node("deep").zone("deep.lab").parent(&lab).start();
+    for (node, says) in [(&lab, "of lab"), (&deep, "of deep")] {
+        let fixture = Fixture::new(&world, says);
+        fixture.list(&[tool("echo", says, json!({"text": {"type": "string"}}))]);
+        node.register("twin", &fixture.command());
+    }
+    for name in ["echo.twin.lab", "echo.twin.deep.lab"] {
+        root.eventually_says(name, &json!({"text": "ready"}), "ready", SOON);
+    }
+    let asked = |zone: &str, method: &str, params: Value| {
+        answer(&modern(&root, &format!("/z/{zone}/mcp"), method, params).is(200))
+    };
+    let listed = |zone: &str| {
+        let answer = asked(zone, "tools/list", json!({}));
+        let tools = answer["result"]["tools"].as_array().cloned().unwrap_or_default();
+        tools.iter().map(|tool| (tool["name"].clone(), tool["description"].clone())).collect::<Vec<_>>()
+    };
+    for (zone, says) in [("lab", "of lab"), ("deep.lab", "of deep")] {
+        assert_eq!(listed(zone), [(json!("twin__echo"), json!(says))], "{zone}");
+    }
+    deep.kill();
+    root.aop(["cache", "flush"]).ok();
+    lab.aop(["cache", "flush"]).ok();
+    for (method, params) in [("tools/list", json!({})), ("tools/call", json!({"name": "twin__echo", "arguments": {}}))]
+    {
+        let answer = asked("deep.lab", method, params);
+        assert!(answer["error"].is_object() || answer["result"]["isError"] == true, "{method}: {answer}");
+    }
+    let described = json!({"name": "describe_tool", "arguments": {"name": "nowhere.twin.deep.lab"}});
+    let answer = answer(&modern(&root, "/mcp", "tools/call", described).is(200));
+    assert!(answer.to_string().contains("nobody could say"), "{answer}");
+    assert_eq!(listed("lab"), [(json!("twin__echo"), json!("of lab"))]);
 }

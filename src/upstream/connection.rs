@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -61,7 +61,7 @@ const STORY_WAIT: Duration = Duration::from_secs(5);
 /// How long rmcp may take to see the stub of an answer we already have.
 const SETTLE_WAIT: Duration = Duration::from_secs(1);
 /// An idle server that does not answer for this long is not there.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two attempts to follow a server's changes.
 const LISTEN_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -113,6 +113,8 @@ pub(crate) struct Live {
     pub(crate) protocol: String,
     pub(crate) server_info: Option<String>,
     pub(crate) tells_changes: bool,
+    /// A request was given up, and nothing was heard since.
+    doubted: AtomicBool,
     /// A plain HTTP agent answers, which stands behind a bridge of ours for everything but calls.
     agent: Option<Agent>,
     /// Of the next call that goes past rmcp, and what such say of us.
@@ -166,6 +168,7 @@ impl Live {
             taps,
             http,
             story,
+            doubted: AtomicBool::new(false),
             agent,
             next_id: AtomicI64::new(DIRECT_IDS),
             context: RequestMetaObject::with_client_context(version, us(), ClientCapabilities::default()),
@@ -445,6 +448,29 @@ impl Live {
         }
     }
 
+    /// Whether a server that left a request without an answer leaves one without words unanswered too, or what it said ended that
+    /// doubt. Nothing where that cannot be told: who has something to do may have no hand free.
+    pub(crate) async fn is_hung(&self) -> Option<bool> {
+        if !self.doubted.load(Ordering::Relaxed) {
+            return Some(false);
+        }
+        let is_idle = || self.permits.available_permits() == CALLS_MAX;
+        if !is_idle() {
+            return None;
+        }
+        let ping = ClientRequest::PingRequest(PingRequest::default());
+        match timeout(PING_TIMEOUT, self.peer.send_request(ping)).await {
+            // That it does not know the word is an answer.
+            Ok(Ok(_) | Err(ServiceError::McpError(_))) => {
+                self.doubted.store(false, Ordering::Relaxed);
+                Some(false)
+            }
+            // The end of the connection is heard elsewhere.
+            Ok(Err(_)) => None,
+            Err(_) => is_idle().then_some(true),
+        }
+    }
+
     /// Rings `changed` for every change a 2026-07-28 server tells, for as long as the connection stands.
     pub(crate) async fn follow(self: Arc<Self>, changed: Arc<Notify>) {
         let mut pause = LISTEN_PAUSE_MIN;
@@ -599,6 +625,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
+        self.live.doubted.store(true, Ordering::Relaxed);
         self.live.taps.forget(&id);
         self.slot.abandon();
         // Also when nothing has left: rmcp forgets the request by it, and the transport drops both.

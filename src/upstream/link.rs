@@ -95,6 +95,9 @@ impl Parts {
     }
 }
 
+/// Why a connection is closed that nobody here ended.
+pub(crate) const ENDED: &str = "the connection ended";
+
 impl Link {
     /// Connects and lists once.
     pub(crate) async fn make(
@@ -232,6 +235,8 @@ impl Link {
         match child {
             Some(child) => {
                 let told = child.end(if stuck { Duration::ZERO } else { DYING }).await;
+                // Of one that ended by itself its own last words say more.
+                let told = if why.is_empty() || why == ENDED { told } else { format!("{why}; {told}") };
                 story.send_replace(Some(told.clone()));
                 told
             }

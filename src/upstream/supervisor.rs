@@ -19,7 +19,7 @@ use super::{
     Listing, UpstreamEvent,
     egress::Egress,
     failure::UpstreamError,
-    link::{Era, Link},
+    link::{ENDED, Era, Link},
     room::Room,
     spec::{ServerSpec, TransportSpec},
     status::Board,
@@ -33,8 +33,10 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSES: Backoff = Backoff { first: PAUSE_MIN, most: Duration::from_secs(60) };
 /// A connection that stood this long was a good one: its loss is answered at once.
 const GOOD_AFTER: Duration = Duration::from_secs(30);
-/// An HTTP server is looked at this often; a child's death shows by itself.
-const PING_EVERY: Duration = Duration::from_secs(15);
+/// An HTTP server is looked at this often, a child when it left somebody without an answer: its death shows by itself.
+const PING_EVERY: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(15) };
+/// Questions in a row that a server over pipes may leave unanswered.
+const MISSED_MAX: u32 = 3;
 /// Also without a word from the server, which may not be able to tell.
 const RELIST_EVERY: Duration = Duration::from_secs(300);
 /// Changes told within this are one.
@@ -191,7 +193,7 @@ impl Supervisor {
         let mut relist = every(RELIST_EVERY);
         let is_http = matches!(self.spec.transport, TransportSpec::Http { .. });
         let stop = self.stop.clone();
-        let mut quiet_until = Instant::now();
+        let (mut quiet_until, mut missed) = (Instant::now(), 0);
         loop {
             let lost = tokio::select! {
                 biased;
@@ -199,12 +201,15 @@ impl Supervisor {
                     link.close("the server was removed").await;
                     return End::Stopped;
                 }
-                _ = &mut link.ended => Some("the connection ended".to_owned()),
+                _ = &mut link.ended => Some(ENDED.to_owned()),
                 command = self.commands.recv() => self.obey(&link, command).await,
                 () = rung(&link.changed, quiet_until) => self.on_changed(&link, &mut quiet_until).await,
                 _ = relist.tick() => self.relist(&link).await.err().and(None),
                 () = link.suspect.notified(), if is_http => self.check(&link).await,
-                _ = ping.tick(), if is_http => self.check(&link).await,
+                _ = ping.tick() => match is_http {
+                    true => self.check(&link).await,
+                    false => self.check_hands(&link, &mut missed).await,
+                },
             };
             if let Some(why) = lost {
                 return End::Lost(link.close(&why).await);
@@ -242,6 +247,20 @@ impl Supervisor {
             Some(Err(why)) => Some(format!("it does not answer any more: {why}")),
             Some(Ok(())) | None => None,
         }
+    }
+
+    /// The same of a server over pipes, which may have one hand and be at what its caller gave up: it may miss a few questions, and only
+    /// one that left a caller without an answer is asked.
+    async fn check_hands(&mut self, link: &Link, missed: &mut u32) -> Option<String> {
+        match self.unless_stopped(link.live.is_hung()).await.flatten() {
+            None => return None,
+            Some(false) => *missed = 0,
+            Some(true) => {
+                *missed += 1;
+                self.board.noted(Err(&UpstreamError::Lost { reason: "it does not answer any more".to_owned() }));
+            }
+        }
+        (*missed >= MISSED_MAX).then(|| format!("it does not answer any more: {missed} questions whether it is there"))
     }
 
     async fn relist(&mut self, link: &Link) -> Result<Vec<Bytes>, UpstreamError> {
@@ -305,4 +324,57 @@ fn every(period: Duration) -> Interval {
 /// Only spreads attempts out; no chance at all would do no harm.
 fn chance() -> u32 {
     getrandom::u32().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::{UpstreamCall, Upstreams};
+    use super::*;
+
+    /// A server with one hand: it says its process id, and from `hang` it never comes back.
+    const ONE_HAND: &str = r#"
+import json, os, sys, time
+for line in sys.stdin:
+    said = json.loads(line)
+    if "id" not in said: continue
+    method, params = said.get("method"), said.get("params", {})
+    if method == "initialize":
+        result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "one", "version": "1"}}
+    elif method == "tools/list":
+        result = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("pid", "hang")]}
+    elif method == "tools/call":
+        while params["name"] == "hang": time.sleep(60)
+        result = {"content": [{"type": "text", "text": str(os.getpid())}]}
+    else:
+        result = {}
+    print(json.dumps({"jsonrpc": "2.0", "id": said["id"], "result": result}), flush=True)
+"#;
+
+    /// It was called alive for good, and every later call waited its whole time.
+    #[tokio::test]
+    async fn a_server_over_pipes_that_hangs_is_started_again_and_one_that_is_slow_is_not() {
+        let (events, mut told) = mpsc::channel(64);
+        let upstreams = Upstreams::new(events, Egress { loopback_implied: true });
+        let command = ["python3", "-c", ONE_HAND].map(str::to_owned).to_vec();
+        let transport = TransportSpec::Stdio { command, env: BTreeMap::new(), cwd: None };
+        let spec = ServerSpec { name: "one".to_owned(), transport, replica: false, allow_private: false };
+        upstreams.register(spec, Duration::from_secs(30)).await.unwrap();
+        let call = |tool: &str, timeout| {
+            let (tool, arguments, extra, progress) = (tool.to_owned(), Bytes::from_static(b"{}"), Vec::new(), None);
+            upstreams.call("one", UpstreamCall { tool, arguments, extra, timeout, progress })
+        };
+        let patience = Duration::from_secs(30);
+        let first = call("pid", patience).await.unwrap();
+        // A caller that goes away is no reason: it answers when it is asked whether it is there.
+        drop(tokio::time::timeout(Duration::ZERO, call("pid", patience)).await);
+        assert_eq!(call("pid", patience).await.unwrap(), first);
+        assert!(call("hang", Duration::from_millis(100)).await.is_err());
+        while !matches!(told.recv().await, Some(UpstreamEvent::Down { reason, .. }) if reason.contains("does not answer"))
+        {
+        }
+        let second = call("pid", patience).await.unwrap();
+        assert_ne!(second, first);
+    }
 }

@@ -63,7 +63,8 @@ pub struct Ask {
 
 impl Ask {
     pub(super) fn key(&self, form: Form) -> String {
-        let words = if form == Form::Words { self.query.trim().to_lowercase() } else { self.query.clone() };
+        // As they are spelled: humps of camel case are words, and their case tells them.
+        let words = if form == Form::Words { self.query.trim() } else { &self.query };
         format!(
             "{form:?}\0{words}\0{}\0{:?}\0{}\0{:?}\0{:?}\0{}\0{:?}\0{:?}",
             self.limit,

@@ -631,6 +631,7 @@ impl Node {
             gossip: self.gossip.counts(),
             membership: self.membership.counts(),
             refused: self.counts.refused + self.resolver.refused(),
+            held_back: self.registry.held_back(),
             ..self.counts
         };
         let tools = self.zone.tools_as_taken();

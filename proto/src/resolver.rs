@@ -77,6 +77,8 @@ pub struct Around<'a> {
     pub routes: &'a Routes,
     /// Proofs of their keys.
     pub proofs: Proofs<'a>,
+    /// Something written in the own zone is held back here.
+    pub holds_back: bool,
     /// Fellow replicas that are alive.
     pub fellows: &'a [NodeId],
     /// Those of them that are far.
@@ -214,6 +216,12 @@ impl Resolver {
         let room = if pending.asker.door().is_some() { usize::MAX } else { bounds::CANDIDATE_BYTES_MAX };
         let sight = pending.asker.sight.as_deref();
         let mut own = answer(&around.by, around.tools, &pending.question, room, sight);
+        if own.answer.candidates.is_empty() && around.holds_back && pending.asker.door().is_some() {
+            // Peers are told that we are behind, and ask another replica; a door has no other.
+            let reason = "a replica's clock is ahead, and what it wrote is held back here".to_owned();
+            pending.silent.insert(Silent { zone: around.by.zone.to_string(), reason });
+            return;
+        }
         if own.answer.candidates.is_empty() && own.answer.near.is_empty() {
             own.answer.near = around.routes.near_zones(&pending.question);
         }

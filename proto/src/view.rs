@@ -149,6 +149,8 @@ pub struct Counts {
     pub forks: u64,
     /// Times a fellow held back what this node wrote, because of its clock.
     pub clock_ahead: u64,
+    /// Nodes of the zone of which something is held back here, because of their clocks.
+    pub held_back: usize,
     /// Lives of the own log begun in this run, because its sequence could not be proven continuous.
     pub lives: u64,
     /// Records taken from peers.

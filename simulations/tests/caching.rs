@@ -258,6 +258,29 @@ fn what_a_replica_said_that_is_behind_counts_when_no_other_answers() {
     }
 }
 
+/// What a replica whose clock is ahead writes is held back by the others: until they hold it, none of them says that it is not there.
+#[test]
+fn what_is_held_back_for_a_clock_is_denied_by_nobody() {
+    let (mut world, root, research, ..) = federation(11, 2);
+    world.set_clock(research[1], 600_000);
+    world.write_through(research[1], server("late", &[("sail_round", "Sail round the world")])).unwrap();
+    world.run_for(SETTLED);
+    for question in [name("sail_round.late.research"), words("sail round the world")] {
+        for asker in [research[0], root] {
+            let answered = uncached(&mut world, asker, question.clone());
+            let found = answered.names().contains(&"sail_round.late.research".to_owned());
+            assert!(found || answered.silent() == ["research"], "{question:?}: {:?}", answered.silent());
+        }
+        // Its own door knows no better.
+        assert_eq!(uncached(&mut world, research[0], question).silent(), ["research"]);
+    }
+    // What is there is answered as ever.
+    let there = uncached(&mut world, root, words("papers on arxiv"));
+    assert_eq!((there.silent(), there.names()), (vec![], vec![PAPERS.to_owned()]));
+    world.run_for(Duration::from_secs(610));
+    assert!(uncached(&mut world, research[0], name("nothing.arxiv.research")).silent().is_empty());
+}
+
 /// A fellow that names a silent zone is asked past, at the parent; where the parent is silent, what the fellow heard is the answer.
 #[test]
 fn what_a_fellow_heard_counts_when_the_parent_does_not_answer() {

@@ -116,6 +116,7 @@ impl Handle {
             "gossip": {
                 "serial": view.serial, "tag": format!("{:016x}", view.tag), "rounds": gossip.rounds, "differing": gossip.differing,
                 "applied": view.counts.applied, "refused": view.counts.refused, "bad_frames": view.counts.bad_frames,
+                "held_back": view.counts.held_back, "clock_ahead": view.counts.clock_ahead,
                 "vector": view.vector.iter().map(|(origin, through)| json!({
                     "node": origin.node.to_string(), "incarnation": origin.incarnation, "through": through,
                 })).collect::<Vec<_>>(),

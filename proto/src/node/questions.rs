@@ -129,13 +129,15 @@ impl Node {
 
     /// Lends the resolver its surroundings, holder by holder.
     fn around<'a>(&'a mut self, routes: &'a Routes) -> (&'a mut Resolver, Around<'a>) {
-        let (tag, behind) = (self.zone.tag(), self.gossip.is_behind() || self.is_behind());
+        let holds_back = self.registry.held_back() > 0;
+        let (tag, behind) = (self.zone.tag(), holds_back || self.gossip.is_behind() || self.is_behind());
         self.zone.tools();
         let around = Around {
             by: Answerer { zone: &self.config.zone, node: self.id, tag, behind },
             tools: self.zone.tools_as_taken(),
             routes,
             proofs: Proofs { own: &self.config.zone, zone: &self.zone, chains: &self.chains },
+            holds_back,
             fellows: self.links.fellows(),
             far: self.links.far_fellows(),
             anchors: &mut self.anchors,

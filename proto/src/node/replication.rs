@@ -213,25 +213,34 @@ impl Node {
         }
     }
 
-    /// Whose clock is ahead hears it from whoever it tells itself: others would say the same.
+    /// Whose clock is ahead hears it from whoever it tells itself: others would say the same. An operator here hears it too.
     fn tell_ahead(&mut self, peer: NodeId, origin: NodeId, ahead_ms: u64) {
-        if ahead_ms > 0 && peer == origin {
+        if ahead_ms == 0 {
+            return;
+        }
+        if peer == origin {
             self.send(peer, ClockAhead { ahead_ms });
         }
+        let origin = origin.short();
+        self.notice_clock(format!(
+            "the clock of {origin} is {ahead_ms} ms ahead of this one: what it writes is held back here; look at NTP on both"
+        ));
     }
 
     /// A fellow holds our records back. An operator hears it now and then, as long as it is so.
     pub(super) fn on_clock_ahead(&mut self, peer: NodeId, ahead: &ClockAhead) {
         self.counts.clock_ahead += 1;
+        let (ahead_ms, peer) = (ahead.ahead_ms, peer.short());
+        self.notice_clock(format!(
+            "this clock is {ahead_ms} ms ahead of that of {peer}, which waits so long with what is written here; look at NTP on both"
+        ));
+    }
+
+    fn notice_clock(&mut self, reason: String) {
         if self.now.mono < self.clock_notice {
             return;
         }
         self.clock_notice = self.now.mono + CLOCK_NOTICE;
-        let reason = format!(
-            "this clock is {} ms ahead of that of {}, which waits so long with what is written here; look at NTP on both",
-            ahead.ahead_ms,
-            peer.short()
-        );
         self.outputs.push_back(Output::Refused(Refusal {
             address: String::new(),
             purpose: "clock",

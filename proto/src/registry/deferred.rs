@@ -118,6 +118,11 @@ impl Deferred {
         self.by_node.keys().filter_map(|node| self.life(*node))
     }
 
+    /// How many nodes are held back.
+    pub(super) fn nodes(&self) -> usize {
+        self.by_node.len()
+    }
+
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }

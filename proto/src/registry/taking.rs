@@ -56,6 +56,11 @@ impl Registry {
         None
     }
 
+    /// Nodes of which something is held back.
+    pub fn held_back(&self) -> usize {
+        self.deferred.nodes()
+    }
+
     /// When [`Registry::retry`] has something to do, if the wall's clock goes on as it does.
     pub fn next_retry(&self, now: Now) -> Option<Duration> {
         let due = self.deferred.next_due()?;

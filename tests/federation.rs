@@ -388,6 +388,10 @@ fn a_zone_that_does_not_fit_below_its_parent_is_told_which_name_would() {
     // The name that fits does.
     let child = world.node("fits").zone("research.lab").parent(&parent).start();
     delegated(&child);
+    // What lies in that one is its own to delegate: nobody in it would ask the node above.
+    let past = world.node("past").zone("deep.x.research.lab").parent(&parent).refused().exits(2);
+    assert!(past.err.contains("name a node of research.lab"), "{past}");
+    assert!(parent.aop(["zones", "--tree"]).ok().out.lines().all(|line| !line.contains("deep")));
 }
 
 #[test]

@@ -449,6 +449,14 @@ impl Node {
             self.counts.refused += 1;
             return;
         }
+        // What lies in a child's zone is the child's to delegate: from within it nobody would ask here.
+        let within = known.is_none().then(|| self.zone.children().keys().find(|child| zone.is_within(child))).flatten();
+        if let Some(child) = within.filter(|child| **child != zone) {
+            let reason =
+                format!("{zone} lies in {child}, which is delegated already: name a node of {child} as its parent");
+            self.refuse(peer, &reason);
+            return;
+        }
         if !self.is_signer() {
             self.refuse(
                 peer,

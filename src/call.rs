@@ -294,7 +294,17 @@ impl Calls {
                 }
                 Step::Wait(until) => tokio::time::sleep_until(clock.instant(until).into()).await,
                 Step::Try(instance) => {
-                    match self.try_and_hedge(asked, &mut plan, &service, chance, (instance, attempt)).await {
+                    // Of two at once nobody could tell how far the call is.
+                    let hedges_after = plan.hedges_after().filter(|_| asked.request.progress.is_none());
+                    let begun = (instance, attempt);
+                    let tried = match hedges_after {
+                        None => self.try_alone(asked, &mut plan, chance, begun).await,
+                        Some(after) => {
+                            let hedged = self.try_and_hedge(asked, &mut plan, &service, chance, begun, after);
+                            Box::pin(hedged).await
+                        }
+                    };
+                    match tried {
                         Ok(served) => return Ok(served),
                         Err(problem) => last = Some(problem),
                     }
@@ -303,7 +313,22 @@ impl Calls {
         }
     }
 
-    /// Tries an instance, and where the plan says so another one beside it: the first good answer counts, the other attempt is cancelled.
+    /// Tries an instance.
+    async fn try_alone(
+        &self,
+        asked: &Asked<'_>,
+        plan: &mut Plan,
+        chance: u64,
+        begun: (Instance, Option<Attempt>),
+    ) -> Result<Served, Problem> {
+        let (node, tried) = self.attempt_noted(asked, begun, chance).await;
+        tried.map_err(|failure| {
+            plan.on_failed(node, failure.failed);
+            failure.problem
+        })
+    }
+
+    /// Tries an instance, and another one beside it that long after: the first good answer counts, the other attempt is cancelled.
     async fn try_and_hedge(
         &self,
         asked: &Asked<'_>,
@@ -311,11 +336,10 @@ impl Calls {
         service: &str,
         chance: u64,
         begun: (Instance, Option<Attempt>),
+        after: Duration,
     ) -> Result<Served, Problem> {
         let here = self.handle.view().node;
-        // Of two at once nobody could tell how far the call is.
-        let is_followed = asked.request.progress.is_some();
-        let mut hedge = plan.hedges_after().filter(|_| !is_followed).map(|after| Instant::now() + after);
+        let mut hedge = Some(Instant::now() + after);
         let mut under_way = FuturesUnordered::from_iter([self.attempt_noted(asked, begun, chance)]);
         loop {
             let (node, tried) = tokio::select! {
@@ -408,7 +432,8 @@ impl Calls {
         };
         let signed = timeout_at(asked.deadline, self.handle.sign(call)).await;
         let call = signed.map_err(|_| late(&hit.name))?.map_err(Failure::refused)?;
-        self.call_there(call, &instance.address, request.progress.clone(), asked.deadline).await
+        let (progress, may_repeat) = (request.progress.clone(), asked.policy.may_repeat());
+        Box::pin(self.call_there(call, &instance.address, progress, asked.deadline, may_repeat)).await
     }
 }
 

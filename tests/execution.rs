@@ -315,6 +315,33 @@ fn calls_to_an_idempotent_tool_do_not_fail_with_one_of_its_instances() {
     assert!(nodes.contains(&one.id.as_str()) && nodes.contains(&other.id.as_str()), "{stats}");
 }
 
+/// A home that goes silent kept its caller waiting until the connection was given up, ten seconds later, or the call's time was over.
+#[test]
+fn a_call_that_may_be_repeated_does_not_wait_for_a_home_that_went_silent() {
+    let world = World::new();
+    let config = world.file("node.toml", "[tools.\"echo.papers\"]\nread_only = true\n").display().to_string();
+    let door = world.node("door").zone("research").args(["--config", &config]).start();
+    let homes = ["one", "two"].map(|name| world.node(name).zone("research").args(["--join", &door.address]).start());
+    let fixtures = ["first", "second"].map(|name| Fixture::new(&world, name));
+    for (home, fixture) in homes.iter().zip(&fixtures) {
+        home.try_register("papers", &fixture.command(), &["--replica"]).ok();
+    }
+    eventually("the tool has two instances", SOON, || {
+        let answer = door.try_resolve("echo.papers.research", &["--exact", "--no-cache"]).wanted(0)?.json();
+        let instances = answer["results"][0]["instances"].as_array().map_or(0, Vec::len);
+        if instances == 2 { Ok(()) } else { Err(answer.to_string()) }
+    });
+    let hello = json!({"text": "hello"});
+    door.eventually_says("echo.papers.research", &hello, "hello", SOON);
+    // Whichever comes first: one of two calls in turn meets the home that is silent.
+    homes[0].signal(Signal::STOP);
+    for _ in 0..2 {
+        let said = door.aop(["call", "echo.papers.research", "--timeout", "8s", "text=hello"]);
+        assert_eq!(said.code, 0, "{said}");
+    }
+    homes[0].signal(Signal::CONT);
+}
+
 /// An upstream, its node, the other node, and what they are again: each killed as nobody expects it while calls go on at a third.
 #[test]
 fn calls_to_an_idempotent_tool_do_not_fail_whoever_is_killed_of_two() {

@@ -44,7 +44,7 @@ impl Calls {
             None => self.take_turn(own).await,
             Some(key) => {
                 let calls = self.clone();
-                let work = async move { calls.take_turn(own).await };
+                let work = Box::pin(async move { calls.take_turn(own).await });
                 match timeout_at(deadline, self.ledgers.once(key, work)).await {
                     Ok(outcome) => outcome,
                     Err(_) => {
@@ -70,9 +70,10 @@ impl Calls {
         if call.timeout.is_zero() {
             return Err(late(&tool));
         }
+        // Boxed, as it is large and what waits for it is moved about.
         let outcome = match policy.idle_timeout {
-            None => self.handle.upstreams().call(&server, call).await,
-            Some(idle) => self.call_watched(&server, call, idle).await,
+            None => Box::pin(self.handle.upstreams().call(&server, call)).await,
+            Some(idle) => Box::pin(self.call_watched(&server, call, idle)).await,
         };
         place.ended(outcome.is_ok());
         outcome.map_err(|error| Failure::said(upstream_problem(&server, &tool, &error), error.not_sent()))

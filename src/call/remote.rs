@@ -32,13 +32,15 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 const PROGRESS_MAX: usize = 64;
 
 impl Calls {
-    /// Sends the call to its home, or towards it, with what is left of its time by then.
+    /// Sends the call to its home, or towards it, with what is left of its time by then. Of one that may be repeated whoever goes silent
+    /// is given up early: it can be made elsewhere.
     pub(super) async fn call_there(
         &self,
         mut call: Call,
         address: &str,
         progress: Option<mpsc::Sender<Bytes>>,
         deadline: Instant,
+        may_repeat: bool,
     ) -> Result<Served, Failure> {
         let home = call.home;
         let next = timeout_at(deadline, self.next_hop(&call, address)).await.map_err(|_| late(&call.name))?;
@@ -55,7 +57,7 @@ impl Calls {
         let work = async {
             let stream = self.handle.peers().request(next.0, frame).await;
             let stream = stream.map_err(|error| lost(&call, next, &error))?;
-            read_result(stream, &call, next, progress, self.room.filling()).await
+            read_result(stream, &call, (next, may_repeat), progress, self.room.filling()).await
         };
         // The next node keeps a deadline of its own that comes before this one, and says so.
         match timeout_at(deadline, work).await {
@@ -170,7 +172,7 @@ impl Calls {
         call.hops -= 1;
         let address = self.handle.view().tools.node(call.home).map(|node| node.address.clone());
         // The hop to this node is counted by whoever sent it here.
-        self.call_there(call, &address.unwrap_or_default(), progress, deadline).await
+        self.call_there(call, &address.unwrap_or_default(), progress, deadline, false).await
     }
 }
 
@@ -186,7 +188,7 @@ fn lost(call: &Call, next: NodeId, error: &PeerError) -> Failure {
 async fn read_result(
     mut stream: ResponseStream,
     call: &Call,
-    next: NodeId,
+    (next, may_repeat): (NodeId, bool),
     progress: Option<mpsc::Sender<Bytes>>,
     mut whole: Filling,
 ) -> Result<Served, Failure> {
@@ -195,7 +197,11 @@ async fn read_result(
         Failure::lost(Problem::new(Kind::UpstreamFailed, message))
     };
     loop {
-        let frame = stream.next().await.map_err(|error| lost(call, next, &error))?;
+        let frame = match may_repeat {
+            true => stream.next_while_heard().await,
+            false => stream.next().await,
+        };
+        let frame = frame.map_err(|error| lost(call, next, &error))?;
         let Some(frame) = frame else { return Err(broken("the answer ended early")) };
         match Message::decode(&frame) {
             Ok(Message::Progress(step)) => {
@@ -295,7 +301,7 @@ mod tests {
         let (deadline, wanted) = (Instant::now() + Duration::from_secs(1), Call { home: id, ..call(2, 0) });
         // However busy the machine is: what ends with the deadline has ended when this looks.
         let ended =
-            timeout_at(deadline + ANSWER_MARGIN / 5, calls.call_there(wanted.clone(), "", None, deadline)).await;
+            timeout_at(deadline + ANSWER_MARGIN / 5, calls.call_there(wanted.clone(), "", None, deadline, false)).await;
         let failure = ended.expect("it has ended").err().unwrap();
         assert_eq!((failure.problem.kind, failure.failed.not_sent()), (Kind::CallTimedOut, false));
         let request = loop {
@@ -306,7 +312,7 @@ mod tests {
         let Ok(Message::Call(told)) = Message::decode(&request) else { panic!("{request:?}") };
         assert!((1..=950).contains(&told.deadline_ms), "{} ms", told.deadline_ms);
         // Without time nothing is sent.
-        let none = calls.call_there(wanted, "", None, Instant::now()).await.err().unwrap();
+        let none = calls.call_there(wanted, "", None, Instant::now(), false).await.err().unwrap();
         assert_eq!((none.problem.kind, none.failed.not_sent()), (Kind::CallTimedOut, true));
     }
 

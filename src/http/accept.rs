@@ -90,11 +90,13 @@ pub(super) async fn run(
         let (routes, ready, entrance) = (routes.clone(), ready.clone(), Arc::clone(&entrance));
         let connection = Connection { routes, ready, entrance, place: Arc::clone(&place), shutdown: shutdown.clone() };
         let cut = cut.clone();
+        // What is spawned is moved several times over, and this is large.
+        let begun = Box::pin(connection.begin(stream));
         connections.spawn(async move {
             tokio::select! {
                 () = cut.cancelled() => {}
                 () = place.held.yielded() => {}
-                () = connection.begin(stream) => {}
+                () = begun => {}
             }
         });
     }
@@ -141,10 +143,11 @@ impl Connection {
             Some(tls) => {
                 let shaken = tokio::select! {
                     () = self.shutdown.cancelled() => return,
-                    shaken = timeout(HANDSHAKE_WITHIN, handshake(tls, stream)) => shaken,
+                    // Boxed, here and below: what only TLS needs takes no room in a plain connection.
+                    shaken = timeout(HANDSHAKE_WITHIN, Box::pin(handshake(tls, stream))) => shaken,
                 };
                 match shaken {
-                    Ok(Some(stream)) => self.drive(stream).await,
+                    Ok(Some(stream)) => Box::pin(self.drive(stream)).await,
                     Ok(None) => {}
                     Err(_) => self.entrance.refused(Refused::Timeout),
                 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -23,6 +24,9 @@ const CANCELLED: VarInt = VarInt::from_u32(1);
 const ABANDONED: VarInt = VarInt::from_u32(2);
 /// A request must have arrived whole within this time of its first byte.
 const REQUEST_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a responder is looked at that may be gone, and how many looks in a row may find it silent.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const SILENT_MAX: u32 = 4;
 /// Bytes of requests that may be half read at once on one connection.
 pub(crate) const REQUEST_BYTES_READING_MAX: usize = 4 * FRAME_BYTES_MAX;
 
@@ -35,13 +39,14 @@ pub(crate) async fn ask(connection: &Connection, request: Bytes) -> Result<Respo
     write_frames(&mut send, &[request]).await.map_err(unwritten)?;
     // Only a stream that was stopped meanwhile cannot be finished, and then the answer says so.
     let _ = send.finish();
-    Ok(ResponseStream { frames: FrameReader::new(receive), over: false })
+    Ok(ResponseStream { frames: FrameReader::new(receive), over: false, connection: connection.clone() })
 }
 
 /// The frames of one answer, as they come. Dropping it cancels the request.
 pub struct ResponseStream {
     frames: FrameReader,
     over: bool,
+    connection: Connection,
 }
 
 impl ResponseStream {
@@ -63,6 +68,44 @@ impl ResponseStream {
                 PeerError::Lost { reason: other.to_string() }
             }
         })
+    }
+}
+
+impl ResponseStream {
+    /// The same from a responder whose place somebody else could take: one that is not heard at all for two seconds, not even when it
+    /// is knocked at, is given up long before its connection is.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn next_while_heard(&mut self) -> Result<Option<Bytes>, PeerError> {
+        let (mut heard, mut silent) = (self.heard(), 0);
+        loop {
+            if let Ok(next) = timeout(LOOK_EVERY, self.next()).await {
+                return next;
+            }
+            let now = self.heard();
+            silent = if now == heard { silent + 1 } else { 0 };
+            heard = now;
+            if silent == SILENT_MAX {
+                return Err(PeerError::Lost { reason: "it went silent".to_owned() });
+            }
+            if silent > 0 {
+                knock(&self.connection);
+            }
+        }
+    }
+
+    /// Datagrams that came over its connection so far.
+    fn heard(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+}
+
+/// Sends something that has to be acknowledged and means nothing: a request that is given up at once.
+fn knock(connection: &Connection) {
+    // Where no stream is to be had, enough is on its way that would be acknowledged.
+    if let Some(Ok((mut send, _))) = connection.open_bi().now_or_never() {
+        let _ = send.reset(CANCELLED);
     }
 }
 

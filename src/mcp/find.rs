@@ -175,6 +175,11 @@ fn found(hit: &Hit, detail: Detail) -> Value {
     if let Some(state) = state(&full).filter(|state| *state != "ok") {
         tool.insert("health".into(), state.into());
     }
+    // What is fresh says nothing of it.
+    if hit.stale {
+        tool.insert("freshness".into(), full["freshness"].clone());
+        tool.insert("age_ms".into(), full["age_ms"].clone());
+    }
     if let Some(why_not) = full.get("why_not") {
         tool.insert("usable".into(), false.into());
         tool.insert("why_not".into(), why_not.clone());
@@ -198,6 +203,9 @@ fn tell(text: &mut String, query: &str, resolution: &Resolution, detail: Detail)
             let full = hit.to_json(Show { trace: false, schema: detail == Detail::Schema });
             if let Some(state) = state(&full).filter(|state| *state != "ok") {
                 text.push_str(&format!(" [{state}]"));
+            }
+            if hit.stale {
+                text.push_str(&format!(" [stale: its zone is silent, and said so {} s ago]", hit.age.as_secs()));
             }
             // What is down says so already.
             for obstacle in hit.obstacles.iter().filter(|obstacle| obstacle.check != "transport") {
@@ -408,6 +416,28 @@ mod tests {
         }
         assert!(read_describe(&Bytes::from_static(br#"{"names":["a","b","c","d","e","f"]}"#)).is_err());
         assert_eq!(read_describe(&Bytes::from_static(br#"{"name":"a"}"#)).expect("valid"), ["a"]);
+    }
+
+    /// It said how long it lives, and not that it was kept from before.
+    #[tokio::test]
+    async fn what_is_kept_of_a_silent_zone_is_told_as_such() {
+        let handle = Handle::for_tests();
+        let mut changes = handle.changes();
+        let tool = json!({"server": "arxiv", "name": "papers", "description": "finds papers"});
+        handle.register_tools(&Caller::operator(), [tool].into_iter().collect()).await.unwrap();
+        while handle.view().tools.len() == 0 {
+            changes.changed().await.unwrap();
+        }
+        let ask = Ask { query: "papers".to_owned(), limit: 1, ..Ask::default() };
+        let mut resolution = Arc::unwrap_or_clone(handle.resolve(&Caller::operator(), ask).await.unwrap());
+        for stale in [false, true] {
+            resolution.hits[0].stale = stale;
+            let mut text = String::new();
+            tell(&mut text, "papers", &resolution, Detail::Summary);
+            assert_eq!(text.contains("[stale: "), stale, "{text}");
+            let told = found(&resolution.hits[0], Detail::Summary);
+            assert_eq!(told.get("freshness").is_some() && told.get("age_ms").is_some(), stale, "{told}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod prune;
 mod removed;
 mod score;
 mod segment;
+mod sift;
 mod snapshot;
 mod stem;
 mod synonyms;
@@ -37,6 +38,7 @@ pub use filter::{FILTER_BYTES_MAX, Filter};
 pub use goal::{Goal, GoalScorer};
 pub use levels::Index;
 pub use score::{QUERY_TERMS_MAX, Query, Scorer, Stats, score};
+pub use sift::Sifted;
 pub use snapshot::IndexSnapshot;
 pub use terms::{DOCUMENT_TERMS_MAX, DefinitionError, Document, Terms};
 

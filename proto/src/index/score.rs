@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::family::{Family, Sought};
+use super::sift::Sifted;
 use super::synonyms::others;
 use super::terms::{STEM_MARK, Terms, counted, push_terms};
 use super::words::{Word, each_word};
@@ -279,6 +280,15 @@ impl Stats {
         }
     }
 
+    /// The same of one that was sifted for that query.
+    pub fn count_sifted(&mut self, sifted: &Sifted) {
+        self.documents += 1;
+        self.total_length += counted(sifted.length);
+        for (count, term) in self.document_frequency.iter_mut().zip(0..) {
+            *count += u64::from(sifted.weight(term) > 0);
+        }
+    }
+
     /// The same of a question that is a part of `whole`, of which these are. A term that is not in the whole has a count of all.
     pub(super) fn of_part(&self, whole: &Query, part: &Query) -> Self {
         let count = |term: &str| {
@@ -352,7 +362,7 @@ impl<'q> Scorer<'q> {
         self.query.concepts().map(worth).collect()
     }
 
-    fn each_part(&self, length: u32, weight: impl Fn(usize) -> u16) -> impl Iterator<Item = f32> {
+    pub(super) fn each_part(&self, length: u32, weight: impl Fn(usize) -> u16) -> impl Iterator<Item = f32> {
         let saturation = self.saturation(length);
         self.query.concepts().map(move |members| {
             let (mut own, mut other) = (0.0, 0.0_f32);

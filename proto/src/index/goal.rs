@@ -63,11 +63,9 @@ impl Goal {
 
     /// Made ready against statistics of the whole question.
     pub fn scorer(&self, stats: &Stats) -> GoalScorer<'_> {
-        let clause = |clause: &'_ Query| {
-            let place = |term: &Box<str>| self.sieve.place(&self.whole, term).unwrap_or(usize::MAX);
-            clause.terms().iter().map(place).collect()
-        };
-        let places = self.clauses.iter().map(clause).collect();
+        let place = |term: &str| self.sieve.place(&self.whole, term).unwrap_or(usize::MAX);
+        let places = self.clauses.iter().map(|clause| clause.terms().iter().map(|term| place(term)).collect());
+        let places = places.collect();
         let clause = |clause| Scorer::new(clause, &stats.of_part(&self.whole, clause));
         let clauses = self.clauses.iter().map(clause).collect();
         GoalScorer { whole: Scorer::new(&self.whole, stats), clauses, places }
@@ -92,10 +90,8 @@ impl GoalScorer<'_> {
 
     /// How well a document answers each clause; nothing where there is only one.
     pub fn of_clauses(&self, sifted: &Sifted) -> Box<[f32]> {
-        let score = |(clause, places): (&Scorer<'_>, &Box<[usize]>)| {
-            clause.score_by(sifted.length, |term| sifted.weight(places[term]))
-        };
-        self.clauses.iter().zip(&self.places).map(score).collect()
+        let clauses = self.clauses.iter().zip(&self.places);
+        clauses.map(|(clause, places)| clause.score_by(sifted.length, |term| sifted.weight(places[term]))).collect()
     }
 
     /// In which order documents are told that stand in order of their score for the whole, best first: places in `documents`, which

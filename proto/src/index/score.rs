@@ -33,7 +33,7 @@ const SYNONYM: f32 = 0.8;
 pub struct Query {
     terms: Box<[Box<str>]>,
     /// The families of its terms, distinct, by hash and stem.
-    families: Box<[(u32, Box<str>)]>,
+    families: Families,
     /// The family of each term.
     family_of: Box<[u16]>,
     /// Concept by concept.
@@ -230,8 +230,11 @@ impl Query {
     }
 }
 
-/// The families of these terms, by hash and stem, and that of each term.
-fn families(terms: &[&str]) -> (Box<[(u32, Box<str>)]>, Box<[u16]>) {
+/// Families by hash and stem.
+type Families = Box<[(u32, Box<str>)]>;
+
+/// The families of these terms, distinct and in order, and that of each term.
+fn families(terms: &[&str]) -> (Families, Box<[u16]>) {
     let mut room = String::new();
     let mut stems = String::new();
     let mut placed: Vec<(u32, Range<usize>, u16)> = Vec::with_capacity(terms.len());

@@ -19,6 +19,7 @@
 mod confidence;
 mod family;
 mod filter;
+mod fold;
 mod goal;
 mod levels;
 mod merge;

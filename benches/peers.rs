@@ -39,6 +39,8 @@ mod hop;
 mod http;
 #[path = "peers/json.rs"]
 mod json;
+#[path = "peers/labelled.rs"]
+mod labelled;
 #[path = "peers/library.rs"]
 mod library;
 #[path = "peers/load.rs"]
@@ -79,8 +81,12 @@ mod upstream;
 mod venv;
 #[path = "peers/view.rs"]
 mod view;
+#[path = "peers/words.rs"]
+mod words;
 #[path = "peers/zipf.rs"]
 mod zipf;
+#[path = "peers/zones.rs"]
+mod zones;
 
 use std::process::ExitCode;
 
@@ -96,12 +102,14 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 14] = [
+const GROUPS: [(&str, Measure); 16] = [
     ("http", http::measure),
     ("mcp", mcp::measure),
     ("batch", batch::measure),
     ("view", view::measure),
     ("zipf", zipf::measure),
+    ("words", words::measure),
+    ("zones", zones::measure),
     ("replicas", replicas::measure),
     ("memory", memory::measure),
     ("hop", hop::measure),

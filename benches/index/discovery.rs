@@ -177,8 +177,9 @@ fn ask_zones<'z>(zones: &'z [Collection], goal: &Goal) -> Vec<&'z str> {
     });
     let mut scored: Vec<(f32, &str, &Arc<Terms>)> = scored.collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    let terms: Vec<(f32, Terms)> = scored.iter().map(|(score, _, terms)| (*score, Terms::clone(terms))).collect();
-    scorer.turns(&terms).into_iter().take(DEPTH).map(|at| scored[at].1).collect()
+    let of_clauses = |terms: &Terms| scorer.of_clauses(&goal.read(terms));
+    let documents: Vec<_> = scored.iter().map(|(score, _, terms)| (*score, of_clauses(terms))).collect();
+    scorer.turns(&documents).into_iter().take(DEPTH).map(|at| scored[at].1).collect()
 }
 
 fn report<'c>(

@@ -20,6 +20,8 @@ pub(crate) struct Served<'a> {
     addresses: Vec<SocketAddr>,
     connections: usize,
     questions: Arc<[Question]>,
+    /// What is asked over the one connection that is alone.
+    alone: Arc<[Question]>,
     /// What one answer counts for.
     worth: usize,
     /// Whether the processes are asked one after the other.
@@ -62,7 +64,20 @@ impl<'a> Served<'a> {
         let (processes, addresses): (Vec<_>, Vec<_>) = served.into_iter().unzip();
         let connections = CONNECTIONS * processes.len();
         let in_turns = false;
-        Self { processes, addresses, connections, questions: Arc::clone(questions), worth: 1, in_turns }
+        Self {
+            processes,
+            addresses,
+            connections,
+            questions: Arc::clone(questions),
+            alone: Arc::clone(questions),
+            worth: 1,
+            in_turns,
+        }
+    }
+
+    /// The same where the connection that is alone asks something else.
+    pub(crate) fn alone_with(self, questions: &Arc<[Question]>) -> Self {
+        Self { alone: Arc::clone(questions), ..self }
     }
 
     /// One that is asked where the work of others counts as well.
@@ -104,7 +119,7 @@ impl<'a> Served<'a> {
             });
         }
         let crowd = crowd.ok_or("nobody is there to be asked")?;
-        let alone = Load::connect(&self.addresses, 1, &self.questions)?.run(slice.mul_f64(ALONE))?;
+        let alone = Load::connect(&self.addresses, 1, &self.alone)?.run(slice.mul_f64(ALONE))?;
         let worth = self.worth as f64;
         Ok(Sample::from([
             (RATE, crowd.per_second() * worth),

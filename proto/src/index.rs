@@ -19,6 +19,7 @@
 mod confidence;
 mod family;
 mod filter;
+mod fold;
 mod goal;
 mod levels;
 mod merge;
@@ -26,6 +27,7 @@ mod prune;
 mod removed;
 mod score;
 mod segment;
+mod sift;
 mod snapshot;
 mod stem;
 mod synonyms;
@@ -37,6 +39,7 @@ pub use filter::{FILTER_BYTES_MAX, Filter};
 pub use goal::{Goal, GoalScorer};
 pub use levels::Index;
 pub use score::{QUERY_TERMS_MAX, Query, Scorer, Stats, score};
+pub use sift::Sifted;
 pub use snapshot::IndexSnapshot;
 pub use terms::{DOCUMENT_TERMS_MAX, DefinitionError, Document, Terms};
 

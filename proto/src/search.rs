@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::index::{CONFIDENCE_MIN, Evidence, Goal, GoalScorer, Query, Stats, Terms, confidences};
+use crate::index::{CONFIDENCE_MIN, Evidence, Goal, GoalScorer, Query, Stats, confidences};
 use crate::name::{FullName, ZoneName};
 use crate::params::CANDIDATES_MIN;
 use crate::trust::answers::Checked;
 use crate::wire::message::{Form, Health, Instance, Question};
-use crate::zone::{ToolInstance, aliases, terms_of};
+use crate::zone::{ToolInstance, aliases, sifted};
 
 /// One ranked tool.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Found {
     pub confidence: f32,
     /// What each word of the question brings to the score; parallel to [`Ranked::words`].
     pub parts: Box<[f32]>,
+    /// How well it answers each clause of a goal.
+    clauses: Box<[f32]>,
     /// Found by its very name.
     pub exact: bool,
     /// Everybody who serves it.
@@ -132,7 +134,13 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
             let Some(instance) = ToolInstance::read(signed) else { continue };
             let (name, zone, body) = (instance.name(), zone.clone(), instance.body());
             let exact = name.key() == asked || aliases(&name, &body).contains(&asked);
-            let parts = scorer.as_ref().map_or_else(Box::default, |scorer| scorer.whole.parts(&terms_of(&body)));
+            let (parts, clauses) = match (&goal, &scorer) {
+                (Some(goal), Some(scorer)) => {
+                    let sifted = sifted(goal, &body);
+                    (scorer.whole.parts_of(&sifted), scorer.of_clauses(&sifted))
+                }
+                _ => Default::default(),
+            };
             let score = parts.iter().fold(0.0, |sum, part| sum + part);
             let share = if score > 0.0 { score / ceiling } else { 0.0 };
             let (instances, clash) = (candidate.instances.clone(), candidate.clash);
@@ -146,6 +154,7 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
                 share,
                 confidence,
                 parts,
+                clauses,
                 exact,
                 instances,
                 clash,
@@ -229,10 +238,9 @@ fn in_turns(ranked: Vec<Found>, scorer: &GoalScorer<'_>) -> Vec<Found> {
     let by_words = |found: &Found| !found.exact && found.health() != Health::Down;
     let start = ranked.iter().take_while(|found| !by_words(found)).count();
     let end = start + ranked[start..].iter().take(scorer.turned()).take_while(|found| by_words(found)).count();
-    let terms: Vec<(f32, Terms)> =
-        ranked[start..end].iter().map(|found| (found.score, terms_of(&found.instance.body()))).collect();
+    let scores: Vec<_> = ranked[start..end].iter().map(|found| (found.score, found.clauses.clone())).collect();
     let mut slots: Vec<Option<Found>> = ranked.into_iter().map(Some).collect();
-    let order = scorer.turns(&terms).into_iter().map(|at| start + at);
+    let order = scorer.turns(&scores).into_iter().map(|at| start + at);
     let order: Vec<usize> = (0..start).chain(order).chain(end..slots.len()).collect();
     order.into_iter().filter_map(|at| slots[at].take()).collect()
 }

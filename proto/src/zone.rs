@@ -30,7 +30,7 @@ use crate::trust::Opened;
 
 pub use news::{News, What};
 use tool::tool_name;
-pub use tool::{Tool, ToolInstance, aliases, terms_of, terms_with};
+pub use tool::{Tool, ToolInstance, aliases, sifted, terms_of, terms_with};
 pub use tools::Tools;
 
 /// A zone that was delegated, as one of our nodes says.

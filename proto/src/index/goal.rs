@@ -5,7 +5,8 @@
 //! Everything is computed from the documents' own terms and the whole question's statistics, so that it is the same for every asker.
 
 use super::score::{Query, Scorer, Stats};
-use super::terms::Terms;
+use super::sift::{Sieve, Sifted};
+use super::terms::{Document, Terms};
 
 /// Further clauses are not looked at.
 const CLAUSES_MAX: usize = 8;
@@ -24,6 +25,7 @@ const TURNS_MAX: usize = 20;
 pub struct Goal {
     whole: Query,
     clauses: Vec<Query>,
+    sieve: Sieve,
 }
 
 impl Goal {
@@ -39,7 +41,9 @@ impl Goal {
         if clauses.len() < 2 {
             clauses.clear();
         }
-        Self { whole: Query::parse(text), clauses }
+        let whole = Query::parse(text);
+        let sieve = Sieve::new(&whole, &clauses);
+        Self { whole, clauses, sieve }
     }
 
     /// The question as one.
@@ -47,10 +51,24 @@ impl Goal {
         &self.whole
     }
 
+    /// What the question and its clauses find in a document.
+    pub fn sift(&self, document: &Document<'_>) -> Sifted {
+        self.sieve.sift(&self.whole, document)
+    }
+
+    /// The same of a document of which all terms are known.
+    pub fn read(&self, terms: &Terms) -> Sifted {
+        self.sieve.read(&self.whole, terms)
+    }
+
     /// Made ready against statistics of the whole question.
     pub fn scorer(&self, stats: &Stats) -> GoalScorer<'_> {
+        let place = |term: &str| self.sieve.place(&self.whole, term).unwrap_or(usize::MAX);
+        let places = self.clauses.iter().map(|clause| clause.terms().iter().map(|term| place(term)).collect());
+        let places = places.collect();
         let clause = |clause| Scorer::new(clause, &stats.of_part(&self.whole, clause));
-        GoalScorer { whole: Scorer::new(&self.whole, stats), clauses: self.clauses.iter().map(clause).collect() }
+        let clauses = self.clauses.iter().map(clause).collect();
+        GoalScorer { whole: Scorer::new(&self.whole, stats), clauses, places }
     }
 }
 
@@ -60,6 +78,8 @@ pub struct GoalScorer<'q> {
     /// Of the whole.
     pub whole: Scorer<'q>,
     clauses: Vec<Scorer<'q>>,
+    /// Of each clause, where its terms are in what was sifted.
+    places: Vec<Box<[usize]>>,
 }
 
 impl GoalScorer<'_> {
@@ -68,16 +88,21 @@ impl GoalScorer<'_> {
         if self.clauses.is_empty() { 0 } else { TURNS_MAX }
     }
 
-    /// In which order documents are told that stand in order of their score for the whole, best first: places in `documents`.
-    /// A question of one clause leaves them as they are.
-    pub fn turns(&self, documents: &[(f32, Terms)]) -> Vec<usize> {
+    /// How well a document answers each clause; nothing where there is only one.
+    pub fn of_clauses(&self, sifted: &Sifted) -> Box<[f32]> {
+        let clauses = self.clauses.iter().zip(&self.places);
+        clauses.map(|(clause, places)| clause.score_by(sifted.length, |term| sifted.weight(places[term]))).collect()
+    }
+
+    /// In which order documents are told that stand in order of their score for the whole, best first: places in `documents`, which
+    /// have that score and [those of the clauses](Self::of_clauses). A question of one clause leaves them as they are.
+    pub fn turns(&self, documents: &[(f32, Box<[f32]>)]) -> Vec<usize> {
         let mut left: Vec<usize> = (0..documents.len()).collect();
         if self.clauses.is_empty() {
             return left;
         }
         let mut later = left.split_off(left.len().min(TURNS_MAX));
-        let parts = |at: &usize| self.clauses.iter().map(|clause| clause.score(&documents[*at].1)).collect();
-        let parts: Vec<Vec<f32>> = left.iter().map(parts).collect();
+        let parts: Vec<&[f32]> = left.iter().map(|at| &*documents[*at].1).collect();
         let mut weights = vec![1.0_f32; self.clauses.len()];
         let mut order = Vec::with_capacity(documents.len());
         while !left.is_empty() {
@@ -169,17 +194,17 @@ mod tests {
         let mut stats = Stats::none(goal.whole());
         documents.iter().for_each(|terms| stats.count(goal.whole(), terms));
         let scorer = goal.scorer(&stats);
-        let scored: Vec<(f32, Terms)> =
-            documents.into_iter().map(|terms| (scorer.whole.score(&terms), terms)).collect();
-        let one = Goal::parse("search scientific papers");
-        let order = [0, 1, 2];
-        assert_eq!(one.scorer(&stats).turns(&scored), order, "one clause takes no turns");
-        let mut scored = scored;
+        let scored = documents.into_iter().map(|terms| (scorer.whole.score(&terms), terms));
+        let mut scored: Vec<(f32, Terms)> = scored.collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let first = scored[0].1.clone();
-        let turns = scorer.turns(&scored);
-        assert_eq!(scored[turns[0]].1, first);
-        assert_eq!(turns.len(), 3);
+        let turns = |goal: &Goal| {
+            let scorer = goal.scorer(&stats);
+            let of = |(score, terms): &(f32, Terms)| (*score, scorer.of_clauses(&goal.read(terms)));
+            scorer.turns(&scored.iter().map(of).collect::<Vec<_>>())
+        };
+        assert_eq!(turns(&Goal::parse("search scientific papers")), [0, 1, 2], "one clause takes no turns");
+        let turns = turns(&goal);
+        assert_eq!((turns[0], turns.len()), (0, 3));
         let last = &scored[turns[2]].1;
         assert_eq!(last, &describe("search recent papers"), "two papers wait for the letter");
     }

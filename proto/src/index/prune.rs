@@ -195,14 +195,24 @@ impl<'a> List<'a> {
         self.listed.layers[layer].documents.len() + self.mixed(layer).len()
     }
 
+    /// What all layers bring one document, which is in one of them at most.
+    fn of_any(&self, document: u16, scored: &Scored<'_>) -> f32 {
+        let single = self.listed.layers.iter().find_map(|layer| layer.find(document));
+        match single {
+            Some((word, weight)) => scored.part(self.single(word), weight, document),
+            None => self.of_mixed(document, scored),
+        }
+    }
+
     /// What a layer brings one document.
     fn of(&self, layer: usize, document: u16, scored: &Scored<'_>) -> f32 {
         if let Some((word, weight)) = self.listed.layers[layer].find(document) {
             return scored.part(self.single(word), weight, document);
         }
-        if self.mixed(layer).is_empty() {
-            return 0.0;
-        }
+        if self.mixed(layer).is_empty() { 0.0 } else { self.of_mixed(document, scored) }
+    }
+
+    fn of_mixed(&self, document: u16, scored: &Scored<'_>) -> f32 {
         let part = |one: &Mixed| scored.part(self.worth(one.term), one.weight, document);
         self.listed.mixed_of(document).iter().map(part).sum()
     }
@@ -273,7 +283,7 @@ impl<'a> Plan<'a> {
     fn of(&self, unit: &Unit, document: u16, scored: &Scored<'_>) -> f32 {
         let of = |list: &List<'_>| match unit.layer {
             Some(layer) => list.of(layer, document, scored),
-            None => (0..LAYERS).map(|layer| list.of(layer, document, scored)).sum(),
+            None => list.of_any(document, scored),
         };
         self.lists_of(unit).iter().map(of).fold(0.0, f32::max)
     }

@@ -4,12 +4,13 @@
 //! document was found. It is not a probability and says nothing across questions. It is computed in single precision in a
 //! fixed order of operations, so two nodes with equal inputs get equal bits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::family::{Family, Sought};
+use super::sift::Sifted;
 use super::synonyms::others;
 use super::terms::{STEM_MARK, Terms, counted, push_terms};
-use super::words::each_word;
+use super::words::{Word, each_word};
 
 /// Further terms of a question are ignored (a word usually gives two: itself and its stem).
 pub(super) const OWN_TERMS_MAX: usize = 128;
@@ -32,7 +33,7 @@ const SYNONYM: f32 = 0.8;
 pub struct Query {
     terms: Box<[Box<str>]>,
     /// The families of its terms, distinct, by hash and stem.
-    families: Box<[(u32, Box<str>)]>,
+    families: Families,
     /// The family of each term.
     family_of: Box<[u16]>,
     /// Concept by concept.
@@ -57,98 +58,115 @@ impl Member {
     }
 }
 
-/// A concept's terms while a question is read.
+/// A question's own terms while it is read.
 #[derive(Default)]
 struct Read {
-    own: BTreeSet<Box<str>>,
-    others: Vec<Box<str>>,
+    /// All texts, one after the other.
+    text: String,
+    /// By concept, then by term; distinct.
+    own: Vec<Own>,
+}
+
+/// A term of the question itself: places in the text.
+struct Own {
+    /// What its concept goes by: the stem of its word, or the whole word where it has none.
+    key: Range<usize>,
+    term: Range<usize>,
+}
+
+impl Read {
+    /// Stop words are left out, unless `stop_words`.
+    fn of(question: &str, stop_words: bool) -> Self {
+        let mut read = Self { text: String::with_capacity(2 * question.len() + 8), own: Vec::with_capacity(16) };
+        let mut lower = String::new();
+        each_word(question, &mut lower, |word| {
+            if stop_words || !word.is_stop() {
+                read.push(word);
+            }
+        });
+        read
+    }
+
+    fn push(&mut self, word: Word<'_>) {
+        let mut starts = [0; 2];
+        let mut forms = 0;
+        push_terms(word, &mut self.text, |_, start| {
+            starts[forms] = start;
+            forms += 1;
+        });
+        let end = self.text.len();
+        // The last form is the stem.
+        let key = starts[forms - 1]..end;
+        for at in 0..forms {
+            let term = starts[at]..if at + 1 < forms { starts[at + 1] } else { end };
+            let order = |own: &Own| {
+                let known = (&self.text[own.key.clone()], &self.text[own.term.clone()]);
+                known.cmp(&(&self.text[key.clone()], &self.text[term.clone()]))
+            };
+            if self.own.len() < OWN_TERMS_MAX
+                && let Err(place) = self.own.binary_search_by(order)
+            {
+                self.own.insert(place, Own { key: key.clone(), term });
+            }
+        }
+    }
+
+    fn key(&self, own: &Own) -> &str {
+        &self.text[own.key.clone()]
+    }
+
+    fn term(&self, own: &Own) -> &str {
+        &self.text[own.term.clone()]
+    }
 }
 
 impl Query {
     /// Reads a question in plain words. Its stop words are dropped, unless it has nothing else.
     pub fn parse(text: &str) -> Self {
-        let telling = Self::collect(text, false);
-        Self::of(if telling.is_empty() { Self::collect(text, true) } else { telling })
+        let telling = Read::of(text, false);
+        Self::of(&if telling.own.is_empty() { Read::of(text, true) } else { telling })
     }
 
     /// Whether it tells anything beyond stop words, which documents have only in names and titles.
     pub fn is_telling(text: &str) -> bool {
-        !Self::collect(text, false).is_empty()
+        !Read::of(text, false).own.is_empty()
     }
 
-    /// The question's own terms by concept: by the stem of their word, or by the whole word where it has none.
-    fn collect(text: &str, stop_words: bool) -> BTreeMap<Box<str>, Read> {
-        let mut concepts: BTreeMap<Box<str>, Read> = BTreeMap::new();
-        let mut count = 0;
-        let (mut lower, mut room) = (String::new(), String::new());
-        each_word(text, &mut lower, |word| {
-            if !stop_words && word.is_stop() {
-                return;
-            }
-            room.clear();
-            let mut starts = [0; 2];
-            let mut forms = 0;
-            push_terms(word, &mut room, |_, start| {
-                starts[forms] = start;
-                forms += 1;
-            });
-            // The last form is the stem.
-            let key = &room[starts[forms - 1]..];
-            let concept = concepts.entry(key.into()).or_default();
-            for at in 0..forms {
-                let end = if at + 1 < forms { starts[at + 1] } else { room.len() };
-                let term = &room[starts[at]..end];
-                if count < OWN_TERMS_MAX && !concept.own.contains(term) {
-                    concept.own.insert(term.into());
-                    count += 1;
-                }
-            }
-        });
-        concepts.retain(|_, concept| !concept.own.is_empty());
-        concepts
-    }
-
-    fn of(mut concepts: BTreeMap<Box<str>, Read>) -> Self {
-        let mut terms: BTreeSet<Box<str>> = concepts.values().flat_map(|concept| &concept.own).cloned().collect();
-        let own = terms.clone();
-        for (key, concept) in &mut concepts {
-            for other in key.strip_prefix(STEM_MARK).map_or(&[][..], others) {
-                let other: Box<str> = format!("{STEM_MARK}{other}").into();
-                let is_known = terms.contains(&other);
-                if !own.contains(&other) && (is_known || terms.len() < QUERY_TERMS_MAX) {
-                    terms.insert(other.clone());
-                    concept.others.push(other);
+    fn of(read: &Read) -> Self {
+        let mut own: Vec<&str> = read.own.iter().map(|own| read.term(own)).collect();
+        own.sort_unstable();
+        own.dedup();
+        let concepts = || read.own.chunk_by(|a, b| read.key(a) == read.key(b));
+        let (mut terms, mut stand_ins) = (own.clone(), Vec::new());
+        for (concept, number) in concepts().zip(0_usize..) {
+            for other in others(read.key(&concept[0])) {
+                let place = terms.binary_search(&&**other);
+                if own.binary_search(&&**other).is_err() && (place.is_ok() || terms.len() < QUERY_TERMS_MAX) {
+                    if let Err(place) = place {
+                        terms.insert(place, other);
+                    }
+                    stand_ins.push((number, &**other));
                 }
             }
         }
-        let terms: Box<[Box<str>]> = terms.into_iter().collect();
         // At most QUERY_TERMS_MAX terms, each in few concepts.
-        let place = |term: &str| terms.binary_search_by(|known| (**known).cmp(term)).unwrap_or_default() as u16;
-        let (mut members, mut ends) = (Vec::new(), Vec::new());
-        for (key, concept) in &concepts {
+        let place = |term: &str| terms.binary_search(&term).unwrap_or_default() as u16;
+        let mut members = Vec::with_capacity(read.own.len() + stand_ins.len());
+        let mut ends = Vec::with_capacity(read.own.len());
+        let mut stand_ins = stand_ins.into_iter().peekable();
+        for (concept, number) in concepts().zip(0_usize..) {
             let start = members.len();
-            members.extend(concept.own.iter().map(|term| Member { term: place(term), stands_for: None }));
-            let stem = start + concept.own.iter().position(|term| term == key).unwrap_or_default();
-            let other = |term: &str| Member { term: place(term), stands_for: Some(stem as u16) };
-            members.extend(concept.others.iter().map(|term| other(term)));
+            members.extend(concept.iter().map(|own| Member { term: place(read.term(own)), stands_for: None }));
+            let stem = concept.iter().position(|own| read.term(own) == read.key(own));
+            let stem = start + stem.unwrap_or_default();
+            while let Some((_, term)) = stand_ins.next_if(|(of, _)| *of == number) {
+                members.push(Member { term: place(term), stands_for: Some(stem as u16) });
+            }
             ends.push(members.len() as u16);
         }
-        let mut room = String::new();
-        let mut placed: Vec<(u32, Box<str>, u16)> = Vec::with_capacity(terms.len());
-        for (term, at) in terms.iter().zip(0u16..) {
-            let family = Sought::of(term, &mut room).family;
-            placed.push((family.hash, family.stem.into(), at));
-        }
-        placed.sort_unstable();
-        let mut families: Vec<(u32, Box<str>)> = Vec::with_capacity(placed.len());
-        let mut family_of: Box<[u16]> = vec![0; terms.len()].into();
-        for (hash, stem, at) in placed {
-            if families.last().is_none_or(|last| last.0 != hash || last.1 != stem) {
-                families.push((hash, stem));
-            }
-            family_of[usize::from(at)] = (families.len() - 1) as u16;
-        }
-        Self { terms, families: families.into(), family_of, members: members.into(), ends: ends.into() }
+        let (families, family_of) = families(&terms);
+        let terms = terms.into_iter().map(Box::from).collect();
+        Self { terms, families, family_of, members: members.into(), ends: ends.into() }
     }
 
     /// The families of its terms.
@@ -212,6 +230,33 @@ impl Query {
     }
 }
 
+/// Families by hash and stem.
+type Families = Box<[(u32, Box<str>)]>;
+
+/// The families of these terms, distinct and in order, and that of each term.
+fn families(terms: &[&str]) -> (Families, Box<[u16]>) {
+    let mut room = String::new();
+    let mut stems = String::new();
+    let mut placed: Vec<(u32, Range<usize>, u16)> = Vec::with_capacity(terms.len());
+    for (term, at) in terms.iter().zip(0u16..) {
+        let family = Sought::of(term, &mut room).family;
+        let start = stems.len();
+        stems.push_str(family.stem);
+        placed.push((family.hash, start..stems.len(), at));
+    }
+    let stem = |stem: &Range<usize>| &stems[stem.clone()];
+    placed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| stem(&a.1).cmp(stem(&b.1))));
+    let mut families: Vec<(u32, Box<str>)> = Vec::with_capacity(placed.len());
+    let mut family_of: Box<[u16]> = vec![0; terms.len()].into();
+    for (hash, range, at) in placed {
+        if families.last().is_none_or(|last| last.0 != hash || *last.1 != *stem(&range)) {
+            families.push((hash, stem(&range).into()));
+        }
+        family_of[usize::from(at)] = (families.len() - 1) as u16;
+    }
+    (families.into(), family_of)
+}
+
 /// What a collection says about a question's terms. Adding the statistics of disjoint collections gives those of their union.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
@@ -235,6 +280,15 @@ impl Stats {
         self.total_length += counted(terms.length());
         for (count, term) in self.document_frequency.iter_mut().zip(0..query.terms.len()) {
             *count += u64::from(terms.weight(query.sought(term)) > 0);
+        }
+    }
+
+    /// The same of one that was sifted for that query.
+    pub fn count_sifted(&mut self, sifted: &Sifted) {
+        self.documents += 1;
+        self.total_length += counted(sifted.length);
+        for (count, term) in self.document_frequency.iter_mut().zip(0..) {
+            *count += u64::from(sifted.weight(term) > 0);
         }
     }
 
@@ -311,7 +365,7 @@ impl<'q> Scorer<'q> {
         self.query.concepts().map(worth).collect()
     }
 
-    fn each_part(&self, length: u32, weight: impl Fn(usize) -> u16) -> impl Iterator<Item = f32> {
+    pub(super) fn each_part(&self, length: u32, weight: impl Fn(usize) -> u16) -> impl Iterator<Item = f32> {
         let saturation = self.saturation(length);
         self.query.concepts().map(move |members| {
             let (mut own, mut other) = (0.0, 0.0_f32);

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::stem::push_stem;
+use super::terms::STEM_MARK;
 
-/// Stems, without their mark, that may stand for this one; sorted.
+/// Stems that may stand for this one, all with their mark; sorted.
 pub(super) fn others(stem: &str) -> &'static [Box<str>] {
     static TABLE: LazyLock<Table> = LazyLock::new(table);
     TABLE.get(stem).map_or(&[], |others| others)
@@ -20,7 +21,7 @@ type Table = BTreeMap<Box<str>, Box<[Box<str>]>>;
 
 fn table() -> Table {
     let stem = |word: &str| {
-        let mut stem = String::new();
+        let mut stem = String::from(STEM_MARK);
         push_stem(word, &mut stem);
         stem.into_boxed_str()
     };
@@ -374,9 +375,9 @@ mod tests {
 
     #[test]
     fn words_of_a_line_stand_for_each_other_in_any_form() {
-        assert!(others("film").iter().any(|other| &**other == "movy"));
-        assert!(others("movy").iter().any(|other| &**other == "film"));
-        assert!(others("nosuchword").is_empty());
+        assert!(others("~film").iter().any(|other| &**other == "~movy"));
+        assert!(others("~movy").iter().any(|other| &**other == "~film"));
+        assert!(others("~nosuchword").is_empty() && others("film").is_empty());
     }
 
     /// A question has room for its own words and for those that may stand for them.

@@ -90,6 +90,19 @@ impl<'a> Document<'a> {
 }
 
 impl Document<'_> {
+    /// Calls `each` with every text, what an occurrence in it counts, and whether stop words do: a tool may be called `get`, and a
+    /// question of stop words alone is still a question. They add nothing to the length, so that for every other question the document
+    /// is as if it had none.
+    pub(super) fn each_field(&self, mut each: impl FnMut(&str, u16, bool)) {
+        each(self.name, WEIGHT_NAME, true);
+        each(self.title, WEIGHT_TEXT, true);
+        each(self.server, WEIGHT_TEXT, false);
+        each(self.description, WEIGHT_TEXT, false);
+        self.parameters.iter().for_each(|(name, _)| each(name, WEIGHT_TEXT, false));
+        self.values.iter().chain(&self.extra).for_each(|text| each(text, WEIGHT_TEXT, false));
+        self.parameters.iter().for_each(|(_, description)| each(description, WEIGHT_PARAMETER_TEXT, false));
+    }
+
     fn bytes(&self) -> usize {
         let parameters = self.parameters.iter().flat_map(|(name, description)| [*name, *description]);
         let fields = [self.name, self.title, self.server, self.description].into_iter();
@@ -190,19 +203,7 @@ impl Terms {
     /// The terms of a document. Fields are read in order of worth, so that the bound on terms cuts the least telling text.
     pub fn of(document: &Document<'_>) -> Self {
         let mut collected = Collected::with_room(document.bytes());
-        collected.add_all(document.name, WEIGHT_NAME);
-        collected.add_all(document.title, WEIGHT_TEXT);
-        collected.add(document.server, WEIGHT_TEXT);
-        collected.add(document.description, WEIGHT_TEXT);
-        for (name, _) in &document.parameters {
-            collected.add(name, WEIGHT_TEXT);
-        }
-        for text in document.values.iter().chain(&document.extra) {
-            collected.add(text, WEIGHT_TEXT);
-        }
-        for (_, description) in &document.parameters {
-            collected.add(description, WEIGHT_PARAMETER_TEXT);
-        }
+        document.each_field(|text, weight, stop_words| collected.add(text, weight, stop_words));
         collected.finish()
     }
 
@@ -229,6 +230,11 @@ impl Terms {
             Some(word) => held.words().find(|held| held.0 == word).map_or(0, |held| held.1),
         };
         u16::from(weight)
+    }
+
+    /// The same of a term as it is written.
+    pub(super) fn weight_of(&self, term: &str) -> u16 {
+        self.weight(Sought::of(term, &mut String::new()))
     }
 
     /// Its families in order, and where their stems are among the entries: below twice [`DOCUMENT_TERMS_MAX`].
@@ -318,17 +324,7 @@ impl Collected {
         }
     }
 
-    fn add(&mut self, text: &str, weight: u16) {
-        self.add_words(text, weight, false);
-    }
-
-    /// Stop words too: a tool may be called `get`, and a question of stop words alone is still a question. They add nothing to
-    /// the length, so that for every other question the document is as if it had none.
-    fn add_all(&mut self, text: &str, weight: u16) {
-        self.add_words(text, weight, true);
-    }
-
-    fn add_words(&mut self, text: &str, weight: u16, stop_words: bool) {
+    fn add(&mut self, text: &str, weight: u16, stop_words: bool) {
         each_word(text, &mut self.lower, |word| {
             let is_stop = word.is_stop();
             if stop_words || !is_stop {

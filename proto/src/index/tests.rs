@@ -30,7 +30,7 @@ impl Model {
 }
 
 fn weight(terms: &Terms, term: &str) -> u16 {
-    terms.weight(family::Sought::of(term, &mut String::new()))
+    terms.weight_of(term)
 }
 
 /// A small generator of our own (splitmix64), so that a failure names its seed and comes back.

@@ -2,8 +2,11 @@
 //!
 //! Names of tools are glued together in many ways (`searchPapers`, `search_papers`, `arxiv.search-papers`), so a word ends at
 //! every character that is neither letter nor digit and at every hump of camel case; the glued whole is kept as a further word.
-//! Scripts written without spaces are cut into overlapping pairs, so that a part of a phrase finds the phrase.
+//! Latin letters lose their marks, as people leave them out when they ask. Scripts written without spaces are cut into overlapping
+//! pairs, so that a part of a phrase finds the phrase.
 //! It is not a language detector and knows no dictionary; the same bytes always give the same words.
+
+use super::fold::{is_mark, push_folded};
 
 /// Longer words are cut: they are encoded data, not language.
 pub(super) const WORD_BYTES_MAX: usize = 64;
@@ -29,7 +32,7 @@ impl Word<'_> {
 /// Calls `emit` for every word of `text`, in order. `lower` is room for one of them.
 pub(super) fn each_word(text: &str, lower: &mut String, mut emit: impl FnMut(Word<'_>)) {
     let mut rest = text;
-    while let Some(start) = rest.find(|c: char| c.is_alphanumeric() || is_unspaced(c)) {
+    while let Some(start) = rest.find(|c: char| c.is_alphanumeric() && !is_mark(c) || is_unspaced(c)) {
         rest = &rest[start..];
         // Nearly every word is written in small letters, and no letter follows it.
         let small = rest.bytes().take_while(u8::is_ascii_lowercase).count();
@@ -39,7 +42,7 @@ pub(super) fn each_word(text: &str, lower: &mut String, mut emit: impl FnMut(Wor
             continue;
         }
         let unspaced = rest.starts_with(is_unspaced);
-        let same_run = |c: char| is_unspaced(c) == unspaced && (unspaced || c.is_alphanumeric());
+        let same_run = |c: char| is_unspaced(c) == unspaced && (unspaced || c.is_alphanumeric() || is_mark(c));
         let (run, after) = rest.split_at(rest.find(|c| !same_run(c)).unwrap_or(rest.len()));
         if unspaced {
             each_pair(run, &mut emit);
@@ -80,6 +83,9 @@ fn each_part(run: &str, whole: &mut String, emit: &mut impl FnMut(Word<'_>)) {
     let mut before: Option<char> = None;
     let mut chars = run.chars().peekable();
     while let Some(c) = chars.next() {
+        if is_mark(c) {
+            continue;
+        }
         let hump = c.is_uppercase()
             && before.is_some_and(|b| !b.is_uppercase() || chars.peek().is_some_and(|next| next.is_lowercase()));
         if hump {
@@ -90,7 +96,7 @@ fn each_part(run: &str, whole: &mut String, emit: &mut impl FnMut(Word<'_>)) {
         match c {
             // Nearly all of them.
             '\0'..='\x7f' => whole.push(c.to_ascii_lowercase()),
-            _ => whole.extend(c.to_lowercase()),
+            _ => c.to_lowercase().for_each(|c| push_folded(c, whole)),
         }
         before = Some(c);
     }
@@ -237,13 +243,19 @@ mod tests {
     fn scripts_without_spaces_become_pairs() {
         assert_eq!(words("搜索关键词"), ["+搜索", "+索关", "+关键", "+键词"]);
         assert_eq!(words("用Bing搜"), ["+用", "bing", "+搜"]);
-        assert_eq!(words("Größe naïve"), ["größe", "naïve"]);
+        assert_eq!(words("Größe naïve"), ["grosse", "naive"]);
     }
 
     #[test]
     fn long_words_are_cut_at_a_character() {
-        let long = "é".repeat(100);
-        assert_eq!(words(&long), ["é".repeat(32)]);
+        let long = "ж".repeat(100);
+        assert_eq!(words(&long), ["ж".repeat(32)]);
+    }
+
+    #[test]
+    fn marks_end_no_word_and_are_not_sought() {
+        assert_eq!(words("CAFÉ cafe\u{301}s Ne\u{301}eL"), ["cafe", "cafes", "nee", "l", "=neel"]);
+        assert_eq!(words("\u{301}İzmir \u{345} \u{36f}"), ["izmir"]);
     }
 
     #[test]

@@ -4,12 +4,12 @@
 //! something may be hidden more is asked for than somebody wants, so that what is hidden seldom takes the place of what is not.
 
 use crate::access::Sight;
-use crate::index::{Query, Stats};
+use crate::index::{Goal, Stats};
 use crate::name::ZoneName;
 use crate::params::{CANDIDATES_MIN, RESULTS};
 use crate::trust::answers::Checked;
 use crate::wire::message::{Form, Question, Silent};
-use crate::zone::{ToolInstance, terms_of};
+use crate::zone::{ToolInstance, sifted};
 
 /// How many times as many results are asked for.
 const WIDER: u32 = 4;
@@ -79,8 +79,8 @@ fn recount(checked: &mut Checked, question: &Question, tools: impl Iterator<Item
         checked.answer.documents = checked.answer.matches;
         return;
     }
-    let query = Query::parse(&question.text);
-    let mut stats = Stats::none(&query);
-    tools.for_each(|tool| stats.count(&query, &terms_of(&tool.body())));
+    let goal = Goal::parse(&question.text);
+    let mut stats = Stats::none(goal.whole());
+    tools.for_each(|tool| stats.count_sifted(&sifted(&goal, &tool.body())));
     checked.answer.frequencies = stats.document_frequency;
 }

@@ -167,6 +167,9 @@ impl Shown<'_> {
 }
 
 fn is_asked_for(tool: &Tool, question: &Question) -> bool {
+    if question.zone.is_none() && question.tags.is_empty() && question.capabilities.is_empty() {
+        return true;
+    }
     let body = tool.shown().body();
     let in_zone =
         question.zone.as_ref().is_none_or(|zone| ZoneName::parse(zone).is_ok_and(|zone| zone.holds(tool.name())));

@@ -1,6 +1,6 @@
 //! One tool as its records say: who serves it, whose definition is shown, and what it is called and found by.
 
-use crate::index::{DocId, Terms};
+use crate::index::{DocId, Document, Goal, Sifted, Terms};
 use crate::json::Json;
 use crate::name::{FullName, wire_name};
 use crate::record::{NodeId, SignedRef, ToolText};
@@ -135,8 +135,21 @@ pub fn terms_of(body: &ToolText<'_>) -> Terms {
 
 /// The same, with its definition as it was read.
 pub fn terms_with(body: &ToolText<'_>, definition: &Json<'_>) -> Terms {
+    document(body, definition).map(|document| Terms::of(&document)).unwrap_or_default()
+}
+
+/// What a question finds in a tool's text: as of its words, without reading them all.
+pub fn sifted(goal: &Goal, body: &ToolText<'_>) -> Sifted {
+    let definition = Json::read(body.definition).ok();
+    let document = definition.as_ref().and_then(|definition| document(body, definition));
+    document.map(|document| goal.sift(&document)).unwrap_or_default()
+}
+
+/// The text of a tool by which it is found in words; nothing where its definition is no JSON object.
+fn document<'a>(body: &ToolText<'a>, definition: &'a Json<'a>) -> Option<Document<'a>> {
     let words = body.tags.iter().chain(&body.capabilities).chain(&body.examples).copied();
     let role = body.agent.as_ref().map(|agent| agent.role);
-    let extra: Vec<&str> = words.chain(role).collect();
-    Terms::from_json(definition, body.server, &extra).unwrap_or_default()
+    let mut document = definition.is_object().then(|| Document::of(definition, body.server))?;
+    document.extra.extend(words.chain(role));
+    Some(document)
 }

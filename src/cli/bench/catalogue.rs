@@ -77,8 +77,9 @@ impl Catalogue {
         let evidence: Vec<Evidence<'_>> =
             parts.iter().map(|(parts, named)| Evidence { parts, named: *named }).collect();
         let is_likely = confidences(&scorer.whole, &evidence).into_iter().any(|likely| likely >= CONFIDENCE_MIN);
-        let scored: Vec<(f32, Terms)> =
-            found.iter().take(scorer.turned()).map(|(tool, score)| (*score, tool.terms.clone())).collect();
+        let of_clauses = |tool: &Tool| scorer.of_clauses(&goal.read(&tool.terms));
+        let scored: Vec<_> =
+            found.iter().take(scorer.turned()).map(|(tool, score)| (*score, of_clauses(tool))).collect();
         let turns = scorer.turns(&scored);
         let order = turns.iter().copied().chain(turns.len()..found.len()).take(if is_likely { limit } else { 0 });
         let tools = order.map(|place| found[place].0.id.clone()).collect();

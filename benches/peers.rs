@@ -21,6 +21,8 @@ mod batch;
 mod busy;
 #[path = "peers/call.rs"]
 mod call;
+#[path = "peers/calls.rs"]
+mod calls;
 #[path = "peers/catalogue.rs"]
 mod catalogue;
 #[path = "peers/chain.rs"]
@@ -96,7 +98,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 14] = [
+const GROUPS: [(&str, Measure); 15] = [
     ("http", http::measure),
     ("mcp", mcp::measure),
     ("batch", batch::measure),
@@ -106,6 +108,7 @@ const GROUPS: [(&str, Measure); 14] = [
     ("memory", memory::measure),
     ("hop", hop::measure),
     ("call", call::measure),
+    ("calls", calls::measure),
     ("agents", agents::measure),
     ("list", busy::lists),
     ("busy", busy::measure),

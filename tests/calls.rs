@@ -58,12 +58,13 @@ fn a_call_has_one_deadline_however_many_hops_and_who_hangs() {
     assert_eq!((status, &answer["kind"]), (504, &json!("call_timed_out")), "{answer}");
     assert!(answer["detail"].as_str().is_some_and(|text| text.contains("no answer to")), "{answer}");
     assert_eq!(answer["data"]["instances"][0]["node"], home.id.as_str(), "{answer}");
-    // Calls without time are refused, in words.
-    for wrong in [json!(0), json!(-5), json!("1s"), json!(1.5)] {
+    // Calls without time are refused, in words, and so are those with more than there is.
+    for wrong in [json!(0), json!(-5), json!("1s"), json!(1.5), json!(300_001), json!(u64::MAX)] {
         let (status, answer) = call(&node, ECHO, json!({"timeout_ms": wrong}));
         assert_eq!((status, &answer["kind"]), (400, &json!("usage")), "{wrong}: {answer}");
     }
-    for wrong in ["0s", "-1s"] {
+    assert_eq!(call(&node, ECHO, json!({"arguments": {"text": "long"}, "timeout_ms": 300_000})).0, 200);
+    for wrong in ["0s", "-1s", "301s"] {
         let ran = node.aop(["call", ECHO, "text=a", &format!("--timeout={wrong}"), "--json"]).exits(2);
         assert_eq!(ran.problem()["kind"], "usage", "{wrong}: {ran}");
     }

@@ -334,6 +334,20 @@ async fn what_waits_is_written_together_and_a_full_queue_makes_wait() {
 }
 
 #[tokio::test]
+async fn however_small_only_so_many_batches_wait() {
+    let gate = Arc::new(Gated::default());
+    let store = Store::over(gate.clone());
+    let mut queued: usize = 0;
+    let queue = || store.queue(vec![put(Table::Records, "k", "x")], drop);
+    while tokio::task::unconstrained(queue()).now_or_never().is_some() {
+        queued += 1;
+    }
+    assert_eq!(queued, 8 << 10);
+    gate.open();
+    queue().await.unwrap();
+}
+
+#[tokio::test]
 async fn after_one_failure_nothing_is_written_or_acknowledged() {
     let gate = Arc::new(Gated { fails: true, ..Gated::default() });
     gate.open();

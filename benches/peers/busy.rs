@@ -2,8 +2,8 @@
 //!
 //! While the long call is under way, its neighbour on the same upstream, a tool of another upstream and the zone's list are asked for in
 //! turn over one connection. Worst is the longest that one of them took. In one process that carries out calls where it answers
-//! questions, they would all wait until it ends. The upstream itself, asked with no node between, is as late as the machine makes it:
-//! what it is late by says nothing of the node.
+//! questions, they would all wait until it ends. What the machine is late by shows twice: in the upstream itself, asked with no node
+//! between, and in the longest time for which the client that measures had no processor itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::load::{Expected, Load, Question};
 use crate::node::Node;
 use crate::rounds::{Contestant, play};
 use crate::serving::{CPU, RATE, Served, columns};
-use crate::sheet::{Bound, Column, Sample, Sheet};
+use crate::sheet::{Bound, Column, Row, Sample, Sheet};
 use crate::table::count;
 use crate::upstream::MCP_HTTP;
 
@@ -33,6 +33,7 @@ const LONG: Duration = Duration::from_secs(5);
 const P50: &str = "p50_us";
 const P99: &str = "p99_us";
 const WORST: &str = "worst_us";
+const PAUSED: &str = "paused_us";
 
 /// `[list]`: `tools/list` of a zone of a thousand tools.
 pub(crate) fn lists(arguments: &Arguments) -> Result<Sheet> {
@@ -100,21 +101,29 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
     let column = |key, title| Column { key, title, digits: 0, compared: false };
     let mut sheet = Sheet {
         about: "one connection, one question after the other".to_owned(),
-        columns: vec![column(RATE, "/s"), column(P50, "p50 µs"), column(P99, "p99 µs"), column(WORST, "worst µs")],
+        columns: vec![
+            column(RATE, "/s"),
+            column(P50, "p50 µs"),
+            column(P99, "p99 µs"),
+            column(WORST, "worst µs"),
+            column(PAUSED, "client paused µs"),
+        ],
         rows: play("busy", arguments, contestants),
         ..Sheet::default()
     };
-    let worst = |row: usize| {
-        let all = sheet.rows.get(row)?.rounds.iter().filter_map(|sample| sample.get(WORST).copied());
+    let worst = |row: &Row, key| {
+        let all = row.rounds.iter().filter_map(|sample| sample.get(key).copied());
         all.reduce(f64::max).map(|us| us / 1e3)
     };
-    let all: Vec<Option<f64>> = (0..sheet.rows.len()).map(worst).collect();
     for (at, (name, ..)) in each.iter().enumerate().skip(1) {
-        let worst = all[each.len() + at];
+        let worst = sheet.rows.get(each.len() + at).and_then(|row| worst(row, WORST));
         sheet.aim(&format!("{name}, worst of all rounds, ms"), worst, Bound::AtMost(20.0), None);
     }
-    let alone: Vec<String> = all.iter().flatten().map(|ms| format!("{ms:.1}")).collect();
-    sheet.notes.push(format!("worst of all rounds, row by row, ms: {}", alone.join(", ")));
+    for key in [WORST, PAUSED] {
+        let all: Vec<String> = sheet.rows.iter().filter_map(|row| Some(format!("{:.1}", worst(row, key)?))).collect();
+        let what = if key == WORST { "worst" } else { "client paused" };
+        sheet.notes.push(format!("{what} of all rounds, row by row, ms: {}", all.join(", ")));
+    }
     Ok(sheet)
 }
 
@@ -141,6 +150,7 @@ fn beside(address: SocketAddr, long: Option<&[u8]>, questions: &Arc<[Question]>,
         (P50, done.within_us(0.5)),
         (P99, done.within_us(0.99)),
         (WORST, done.within_us(1.0)),
+        (PAUSED, done.paused.as_secs_f64() * 1e6),
     ]))
 }
 

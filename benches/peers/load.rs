@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +41,8 @@ pub(crate) struct Question {
 pub(crate) struct Done {
     pub(crate) answers: usize,
     pub(crate) took: Duration,
+    /// The longest time for which the one who asks had no processor, where that was looked at.
+    pub(crate) paused: Duration,
     /// Of every answer, sorted.
     times: Vec<Duration>,
 }
@@ -102,9 +105,15 @@ impl Load {
                     Result::Ok((line, times))
                 });
             }
-            let awake = tokio::spawn(async {
+            let longest = Arc::new(AtomicU64::new(0));
+            let paused = Arc::clone(&longest);
+            let awake = tokio::spawn(async move {
+                let mut before = Instant::now();
                 loop {
                     tokio::task::yield_now().await;
+                    let now = Instant::now();
+                    longest.fetch_max((now - before).as_nanos() as u64, Relaxed);
+                    before = now;
                 }
             });
             let (mut lines, mut times) = (Vec::new(), Vec::new());
@@ -115,7 +124,8 @@ impl Load {
             }
             let took = began.elapsed();
             awake.abort();
-            Result::Ok((lines, Done::of(took, times)))
+            let paused = Duration::from_nanos(paused.load(Relaxed));
+            Result::Ok((lines, Done { paused, ..Done::of(took, times) }))
         })?;
         self.lines = lines;
         Ok(done)
@@ -163,7 +173,7 @@ impl Question {
 impl Done {
     pub(crate) fn of(took: Duration, mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        Self { answers: times.len(), took, times }
+        Self { answers: times.len(), took, paused: Duration::ZERO, times }
     }
 
     pub(crate) fn per_second(&self) -> f64 {
@@ -174,7 +184,12 @@ impl Done {
     pub(crate) fn and(mut self, next: Self) -> Self {
         self.times.extend(next.times);
         self.times.sort_unstable();
-        Self { answers: self.answers + next.answers, took: self.took + next.took, times: self.times }
+        Self {
+            answers: self.answers + next.answers,
+            took: self.took + next.took,
+            paused: self.paused.max(next.paused),
+            times: self.times,
+        }
     }
 
     /// The time within which that share of the answers came, µs.

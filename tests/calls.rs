@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -217,8 +218,9 @@ fn the_life_of_a_server_and_of_its_breaker_is_told_to_those_who_watch() {
     let mut lines = BufReader::new(stream).lines().map(|line| line.expect("the next event comes soon"));
     assert!(lines.any(|line| line == "event: ready"));
     let mut next = |event: &str| -> Value {
-        let head = format!("event: {event}");
-        assert!(lines.any(|line| line == head));
+        let (head, until) = (format!("event: {event}"), Instant::now() + SOON);
+        // A stream is kept alive for ever.
+        assert!(lines.any(|line| Instant::now() > until || line == head) && Instant::now() <= until, "no {event}");
         let data = lines.next().expect("its data");
         serde_json::from_str(data.strip_prefix("data: ").expect("data")).expect("JSON")
     };

@@ -223,9 +223,11 @@ fn a_silent_upstream_is_no_registration_and_no_obstacle() {
     let node = world.node("node").zone("research").start();
     let fixture = Fixture::new(&world, "papers");
     let program = in_tests("fixtures/odd_server.py").display().to_string();
-    let silent = ["python3".to_owned(), program, "stdio".to_owned(), "--hang".to_owned()];
+    let begun = world.path("silent.log");
+    let silent = ["python3", &program, "stdio", "--hang", "--log", &begun.display().to_string()].map(str::to_owned);
     scope(|threads| {
         let registering = threads.spawn(|| node.try_register("silent", &silent, &["--timeout", "8s"]));
+        eventually("it was started", PATIENT, || if begun.exists() { Ok(()) } else { Err("not yet".to_owned()) });
         node.register("papers", &fixture.command());
         node.eventually_says(ECHO, &json!({"text": "well"}), "well", PATIENT);
         assert!(!registering.is_finished(), "the good one waited for it");

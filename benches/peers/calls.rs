@@ -132,7 +132,8 @@ fn visit(
     worth: usize,
     slice: Duration,
 ) -> Result<Sample> {
-    let mut load = Load::connect(&[address], connections, questions)?;
+    // Node and upstream have enough to do for two processors.
+    let mut load = Load::connect(&[address], connections, questions)?.asleep();
     let before = node.processor_time()?;
     let done = load.run(slice)?;
     let used = node.processor_time()? - before;

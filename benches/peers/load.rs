@@ -1,8 +1,9 @@
 //! The one load: connections that stay, each asking its next question when its last was answered, on one thread.
 //!
 //! Always true: every answer counted has status 200 and is what was expected; nothing is asked before all connections stand and have
-//! had one answer; when a run ends, nothing is under way. One thread asks all, so that the asked have the other processors, and it never
-//! sleeps during a run: waking a processor takes a virtual machine longer than an answer, and rates would be those of waking.
+//! had one answer; when a run ends, nothing is under way. One thread asks all, so that the asked have the other processors, and unless it
+//! is told to it never sleeps during a run: waking a processor takes a virtual machine longer than an answer, and rates would be those of
+//! waking.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub(crate) struct Load {
     runtime: Runtime,
     lines: Vec<Line>,
     questions: Arc<[Question]>,
+    sleeps: bool,
 }
 
 struct Line {
@@ -81,7 +83,12 @@ impl Load {
             }
             Result::Ok(lines)
         })?;
-        Ok(Self { runtime, lines, questions: Arc::clone(questions) })
+        Ok(Self { runtime, lines, questions: Arc::clone(questions), sleeps: false })
+    }
+
+    /// The same of one that sleeps while it waits: where answers take long, its processor is better with those who are asked.
+    pub(crate) fn asleep(self) -> Self {
+        Self { sleeps: true, ..self }
     }
 
     /// Asks for so long.
@@ -107,9 +114,10 @@ impl Load {
             }
             let longest = Arc::new(AtomicU64::new(0));
             let paused = Arc::clone(&longest);
+            let sleeps = self.sleeps;
             let awake = tokio::spawn(async move {
                 let mut before = Instant::now();
-                loop {
+                while !sleeps {
                     tokio::task::yield_now().await;
                     let now = Instant::now();
                     longest.fetch_max((now - before).as_nanos() as u64, Relaxed);

@@ -116,8 +116,11 @@ impl Load {
             let paused = Arc::clone(&longest);
             let sleeps = self.sleeps;
             let awake = tokio::spawn(async move {
+                if sleeps {
+                    return;
+                }
                 let mut before = Instant::now();
-                while !sleeps {
+                loop {
                     tokio::task::yield_now().await;
                     let now = Instant::now();
                     longest.fetch_max((now - before).as_nanos() as u64, Relaxed);

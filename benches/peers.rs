@@ -21,6 +21,8 @@ mod batch;
 mod busy;
 #[path = "peers/call.rs"]
 mod call;
+#[path = "peers/calls.rs"]
+mod calls;
 #[path = "peers/catalogue.rs"]
 mod catalogue;
 #[path = "peers/chain.rs"]
@@ -102,7 +104,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Measure = fn(&Arguments) -> Result<Sheet>;
 
 /// Every group: how it is asked for, and what measures it.
-const GROUPS: [(&str, Measure); 16] = [
+const GROUPS: [(&str, Measure); 17] = [
     ("http", http::measure),
     ("mcp", mcp::measure),
     ("batch", batch::measure),
@@ -114,6 +116,7 @@ const GROUPS: [(&str, Measure); 16] = [
     ("memory", memory::measure),
     ("hop", hop::measure),
     ("call", call::measure),
+    ("calls", calls::measure),
     ("agents", agents::measure),
     ("list", busy::lists),
     ("busy", busy::measure),

@@ -513,14 +513,17 @@ fn changed(name: &str) -> Problem {
 /// The time for everything that `request` is about, where it says none so much as is usual.
 ///
 /// # Errors
-/// `Usage`: it has no time at all.
+/// `Usage`: it has no time at all, or more than a call may take.
 fn time_for(request: &CallRequest, usual: Duration) -> Result<Duration, Problem> {
     let (_, least, most) = CALL_TIMEOUT;
-    if request.timeout.is_some_and(|time| time < least) {
-        let message = format!("a call has {least:?} to {most:?}, and this one was given none");
-        return Err(Problem::new(Kind::Usage, message).hint("aop call --timeout 30s …"));
+    match request.timeout {
+        // Cut in silence, it would end before its caller expects it to.
+        Some(time) if !(least..=most).contains(&time) => {
+            let message = format!("a call has {least:?} to {most:?}, and this one was given {time:?}");
+            Err(Problem::new(Kind::Usage, message).hint("aop call --timeout 5m …"))
+        }
+        time => Ok(time.unwrap_or(usual)),
     }
-    Ok(request.timeout.unwrap_or(usual).clamp(least, most))
 }
 
 fn not_found_in_time(name: &str) -> Problem {

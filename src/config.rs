@@ -36,7 +36,7 @@ pub use admission::Admission;
 pub use duration::{duration_text, parse_duration};
 pub use file::SCHEMA;
 pub use flags::NodeFlags;
-pub use server::{Secret, ServerEntry, Transport};
+pub use server::{Secret, ServerEntry, Transport, schema_in};
 pub use value::{HostPort, LogFormat, Wrong, parse_zone};
 
 use file::File;

@@ -452,11 +452,13 @@ fn spec_of(entry: &ServerEntry) -> ServerSpec {
     };
     let transport = match &entry.transport {
         Transport::Http { url, headers } => TransportSpec::Http { url: url.clone(), headers: all(headers) },
-        Transport::Agent { url, headers, tool, description } => TransportSpec::Agent {
+        Transport::Agent { url, headers, tool, description, input_schema, output_schema } => TransportSpec::Agent {
             url: url.clone(),
             headers: all(headers),
             tool: tool.clone(),
             description: description.clone(),
+            input_schema: input_schema.clone(),
+            output_schema: output_schema.clone(),
         },
         Transport::Stdio { command, env, cwd } => {
             TransportSpec::Stdio { command: command.clone(), env: all(env), cwd: cwd.clone() }

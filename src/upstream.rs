@@ -64,7 +64,7 @@ pub use self::{
     failure::UpstreamError,
     mirror::{MirrorError, check_mirror},
     room::{Filling, Room},
-    spec::{Secret, ServerSpec, TransportSpec},
+    spec::{Secret, ServerSpec, TransportSpec, check_schema},
     status::ServerStatus,
 };
 

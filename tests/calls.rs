@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -58,12 +59,13 @@ fn a_call_has_one_deadline_however_many_hops_and_who_hangs() {
     assert_eq!((status, &answer["kind"]), (504, &json!("call_timed_out")), "{answer}");
     assert!(answer["detail"].as_str().is_some_and(|text| text.contains("no answer to")), "{answer}");
     assert_eq!(answer["data"]["instances"][0]["node"], home.id.as_str(), "{answer}");
-    // Calls without time are refused, in words.
-    for wrong in [json!(0), json!(-5), json!("1s"), json!(1.5)] {
+    // Calls without time are refused, in words, and so are those with more than there is.
+    for wrong in [json!(0), json!(-5), json!("1s"), json!(1.5), json!(300_001), json!(u64::MAX)] {
         let (status, answer) = call(&node, ECHO, json!({"timeout_ms": wrong}));
         assert_eq!((status, &answer["kind"]), (400, &json!("usage")), "{wrong}: {answer}");
     }
-    for wrong in ["0s", "-1s"] {
+    assert_eq!(call(&node, ECHO, json!({"arguments": {"text": "long"}, "timeout_ms": 300_000})).0, 200);
+    for wrong in ["0s", "-1s", "301s"] {
         let ran = node.aop(["call", ECHO, "text=a", &format!("--timeout={wrong}"), "--json"]).exits(2);
         assert_eq!(ran.problem()["kind"], "usage", "{wrong}: {ran}");
     }
@@ -216,8 +218,9 @@ fn the_life_of_a_server_and_of_its_breaker_is_told_to_those_who_watch() {
     let mut lines = BufReader::new(stream).lines().map(|line| line.expect("the next event comes soon"));
     assert!(lines.any(|line| line == "event: ready"));
     let mut next = |event: &str| -> Value {
-        let head = format!("event: {event}");
-        assert!(lines.any(|line| line == head));
+        let (head, until) = (format!("event: {event}"), Instant::now() + SOON);
+        // A stream is kept alive for ever.
+        assert!(lines.any(|line| Instant::now() > until || line == head) && Instant::now() <= until, "no {event}");
         let data = lines.next().expect("its data");
         serde_json::from_str(data.strip_prefix("data: ").expect("data")).expect("JSON")
     };

@@ -486,6 +486,7 @@ fn agent(told: std::sync::Arc<std::sync::Mutex<Vec<Value>>>) -> (u16, std::sync:
                             match envelope["goal"].as_str() {
                                 Some("cut") => return client.shutdown(Shutdown::Both).ok(),
                                 Some("fail") => json!({"error": "no cheese"}),
+                                Some("object") => json!({"result": {"short": "yes"}}),
                                 goal => {
                                     json!({"result": format!("{} in short", goal.unwrap_or_default()), "handoff": null})
                                 }
@@ -539,4 +540,32 @@ fn a_plain_agent_is_a_tool_and_is_called_once() {
         if ran.problem()["kind"] == "upstream_down" { Ok(()) } else { Err(ran.to_string()) }
     });
     assert_eq!(told.lock().expect("nobody panics with it").len(), 3);
+}
+
+#[test]
+fn an_agent_s_tool_takes_and_answers_what_its_operator_says() {
+    let world = World::new();
+    let node = world.node("node").zone("research").start();
+    let told = std::sync::Arc::default();
+    let (port, _) = agent(std::sync::Arc::clone(&told));
+    let url = format!("http://127.0.0.1:{port}/texts");
+    let takes = json!({"type": "object", "required": ["task", "words"],
+        "properties": {"task": {"type": "string"}, "words": {"type": "integer"}}});
+    let answers = json!({"type": "object", "required": ["short"], "properties": {"short": {"type": "string"}}});
+    let file = format!("@{}", world.file("takes.json", &takes.to_string()).display());
+    let schemas = ["--input-schema", &file, "--output-schema", &answers.to_string()];
+    node.aop(["register", "agent", &url, "--as", "texts"].into_iter().chain(schemas)).ok();
+    let name = "summariser.texts.research";
+    let card = node.get(&format!("/v1/tools/{name}?schema=1")).is(200).json();
+    assert_eq!((&card["inputSchema"], &card["outputSchema"]), (&takes, &answers), "{card}");
+    node.try_call(name, &json!({"task": "object"})).exits(2);
+    let result = node.call(name, &json!({"task": "object", "words": 3}));
+    assert_eq!(result["structuredContent"], json!({"short": "yes"}), "{result}");
+    // What does not fit is not passed off as what fits.
+    let unfit = node.try_call(name, &json!({"task": "a long text", "words": 3})).exits(1);
+    assert!(unfit.problem()["message"].as_str().is_some_and(|said| said.contains("is no object")), "{unfit}");
+    assert_eq!(told.lock().expect("nobody panics with it")[0]["memory"], json!({"words": 3}));
+    for wrong in ["{\"type\":\"array\"}", "{", "@nowhere.json"] {
+        node.aop(["register", "agent", &url, "--as", "others", "--input-schema", wrong]).exits(2);
+    }
 }

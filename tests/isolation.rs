@@ -9,11 +9,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::thread::scope;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::raw::{Reply, try_request};
-use support::{Fixture, Node, PATIENT, World, eventually, in_tests};
+use support::{Fixture, Node, PATIENT, SOON, World, eventually, in_tests};
 
 const ECHO: &str = "echo.papers.research";
 /// The most that a node of these tests may ever have had: what large answers may take, twice over, and what a node is.
@@ -161,7 +161,7 @@ fn many_large_results_at_once_wait_for_room_and_all_come() {
 
 #[test]
 fn whatever_an_upstream_answers_its_deadline_holds_and_others_are_served() {
-    const SHORT: Duration = Duration::from_millis(1_500);
+    const SHORT: Duration = Duration::from_millis(2_500);
     let bench = Bench::new();
     for (server, tool, arguments, ends) in [
         // No answer at all.
@@ -180,11 +180,15 @@ fn whatever_an_upstream_answers_its_deadline_holds_and_others_are_served() {
         ("pipes", "flood", json!({}), &["call_timed_out"]),
         ("pipes", "huge", json!({}), &["call_timed_out"]),
     ] {
+        let began = Instant::now();
         let bad = scope(|threads| {
             let bad = threads.spawn(|| bench.call(&format!("{tool}.{server}.research"), &arguments, SHORT));
             bench.is_well();
+            let is_over = bad.is_finished();
+            assert!(ends != ["call_timed_out"] || !is_over, "the good one waited for {tool} of {server}");
             bad.join().expect("an answer")
         });
+        assert!(began.elapsed() < SHORT + SOON / 2, "{tool} of {server}: {:?}", began.elapsed());
         assert!(ends.contains(&kind(&bad).as_str()), "{tool} of {server}: {}", bad.text());
     }
     bench.is_well();
@@ -219,11 +223,14 @@ fn a_silent_upstream_is_no_registration_and_no_obstacle() {
     let node = world.node("node").zone("research").start();
     let fixture = Fixture::new(&world, "papers");
     let program = in_tests("fixtures/odd_server.py").display().to_string();
-    let silent = ["python3".to_owned(), program, "stdio".to_owned(), "--hang".to_owned()];
+    let begun = world.path("silent.log");
+    let silent = ["python3", &program, "stdio", "--hang", "--log", &begun.display().to_string()].map(str::to_owned);
     scope(|threads| {
-        let registering = threads.spawn(|| node.try_register("silent", &silent, &["--timeout", "3s"]));
+        let registering = threads.spawn(|| node.try_register("silent", &silent, &["--timeout", "8s"]));
+        eventually("it was started", PATIENT, || if begun.exists() { Ok(()) } else { Err("not yet".to_owned()) });
         node.register("papers", &fixture.command());
         node.eventually_says(ECHO, &json!({"text": "well"}), "well", PATIENT);
+        assert!(!registering.is_finished(), "the good one waited for it");
         let refused = registering.join().expect("an answer");
         assert!(refused.wanted(0).is_err());
     });

@@ -1,11 +1,13 @@
 //! The one load: connections that stay, each asking its next question when its last was answered, on one thread.
 //!
 //! Always true: every answer counted has status 200 and is what was expected; nothing is asked before all connections stand and have
-//! had one answer; when a run ends, nothing is under way. One thread asks all, so that the asked have the other processors, and it never
-//! sleeps during a run: waking a processor takes a virtual machine longer than an answer, and rates would be those of waking.
+//! had one answer; when a run ends, nothing is under way. One thread asks all, so that the asked have the other processors, and unless it
+//! is told to it never sleeps during a run: waking a processor takes a virtual machine longer than an answer, and rates would be those of
+//! waking.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +42,8 @@ pub(crate) struct Question {
 pub(crate) struct Done {
     pub(crate) answers: usize,
     pub(crate) took: Duration,
+    /// The longest time for which the one who asks had no processor, where that was looked at.
+    pub(crate) paused: Duration,
     /// Of every answer, sorted.
     times: Vec<Duration>,
 }
@@ -49,6 +53,7 @@ pub(crate) struct Load {
     runtime: Runtime,
     lines: Vec<Line>,
     questions: Arc<[Question]>,
+    sleeps: bool,
 }
 
 struct Line {
@@ -78,7 +83,12 @@ impl Load {
             }
             Result::Ok(lines)
         })?;
-        Ok(Self { runtime, lines, questions: Arc::clone(questions) })
+        Ok(Self { runtime, lines, questions: Arc::clone(questions), sleeps: false })
+    }
+
+    /// The same of one that sleeps while it waits: where answers take long, its processor is better with those who are asked.
+    pub(crate) fn asleep(self) -> Self {
+        Self { sleeps: true, ..self }
     }
 
     /// Asks for so long.
@@ -102,9 +112,19 @@ impl Load {
                     Result::Ok((line, times))
                 });
             }
-            let awake = tokio::spawn(async {
+            let longest = Arc::new(AtomicU64::new(0));
+            let paused = Arc::clone(&longest);
+            let sleeps = self.sleeps;
+            let awake = tokio::spawn(async move {
+                if sleeps {
+                    return;
+                }
+                let mut before = Instant::now();
                 loop {
                     tokio::task::yield_now().await;
+                    let now = Instant::now();
+                    longest.fetch_max((now - before).as_nanos() as u64, Relaxed);
+                    before = now;
                 }
             });
             let (mut lines, mut times) = (Vec::new(), Vec::new());
@@ -115,7 +135,8 @@ impl Load {
             }
             let took = began.elapsed();
             awake.abort();
-            Result::Ok((lines, Done::of(took, times)))
+            let paused = Duration::from_nanos(paused.load(Relaxed));
+            Result::Ok((lines, Done { paused, ..Done::of(took, times) }))
         })?;
         self.lines = lines;
         Ok(done)
@@ -163,7 +184,7 @@ impl Question {
 impl Done {
     pub(crate) fn of(took: Duration, mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        Self { answers: times.len(), took, times }
+        Self { answers: times.len(), took, paused: Duration::ZERO, times }
     }
 
     pub(crate) fn per_second(&self) -> f64 {
@@ -174,7 +195,12 @@ impl Done {
     pub(crate) fn and(mut self, next: Self) -> Self {
         self.times.extend(next.times);
         self.times.sort_unstable();
-        Self { answers: self.answers + next.answers, took: self.took + next.took, times: self.times }
+        Self {
+            answers: self.answers + next.answers,
+            took: self.took + next.took,
+            paused: self.paused.max(next.paused),
+            times: self.times,
+        }
     }
 
     /// The time within which that share of the answers came, µs.

@@ -105,7 +105,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Sheet> {
 }
 
 /// A call as a client of that revision sends it: method and name in the headers as well.
-fn call(tool: &str, arguments: &Value) -> Vec<u8> {
+pub(crate) fn call(tool: &str, arguments: &Value) -> Vec<u8> {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
         "name": tool,
         "arguments": arguments,

@@ -73,7 +73,7 @@ impl ServerHandler for Idle {
             "wait" => {
                 let ms = arguments.get("ms").and_then(Value::as_u64).unwrap_or_default();
                 tokio::time::sleep(Duration::from_millis(ms)).await;
-                "waited".to_owned()
+                format!("waited {ms} ms")
             }
             other => return Err(ErrorData::invalid_params(format!("no tool {other}"), None)),
         };

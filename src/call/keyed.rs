@@ -6,10 +6,11 @@
 //! ```
 //!
 //! What runs under a key runs on when its caller goes away: whoever comes back finds its answer. What must hold: nothing is sent before
-//! the intent is durable, and nothing is sent twice. An end that the store did not take is told all the same: after a restart it is a call
-//! that may have run.
+//! the intent is durable, and nothing is sent twice, also where our own code panics on the way. An end that the store did not take is
+//! told all the same: after a restart it is a call that may have run.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aop_proto::call::Failed;
@@ -19,6 +20,7 @@ use aop_proto::error::{Kind, Problem};
 use aop_proto::params::KEY_CHARS_MAX;
 use aop_proto::record::Hash;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -181,7 +183,8 @@ impl Shared {
     ) {
         let put = |entry: &Entry| Op::Put { table: Table::Calls, key: key.to_vec(), value: entry.encode().into() };
         let outcome = match self.store.commit(vec![put(&entry)]).await {
-            Ok(()) => work.await,
+            // A panic in it is a mistake of ours. It must not leave the key taken until the next start: what panicked may have been sent.
+            Ok(()) => AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| Err(may_have_run())),
             Err(error) => Err(Failure::refused(Problem::new(Kind::StoreFailed, error.to_string()))),
         };
         let not_sent = matches!(&outcome, Err(failure) if failure.failed.not_sent());
@@ -418,6 +421,27 @@ mod tests {
         store.close();
         assert_eq!(told(&ledgers.once(call(1), upstream.run(answer())).await), Err(Kind::StoreFailed));
         assert_eq!((upstream.ran(), ledgers.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_panics_under_a_key_may_have_run_and_everybody_is_told() {
+        let (store, upstream) = (Store::memory(), counting());
+        let ledgers = open(&store);
+        let (go, gone) = oneshot::channel::<()>();
+        let first = ledgers.once(call(1), async move {
+            let _ = gone.await;
+            panic!("our own mistake")
+        });
+        let again = ledgers.once(call(1), upstream.run(answer()));
+        let (first, again, ()) = tokio::join!(biased; first, again, async { go.send(()).unwrap() });
+        assert_eq!((told(&first), told(&again)), (Err(Kind::MayHaveRun), Err(Kind::MayHaveRun)));
+        for ledgers in [ledgers.clone(), open(&store)] {
+            assert_eq!(told(&ledgers.once(call(1), upstream.run(answer())).await), Err(Kind::MayHaveRun));
+        }
+        // What may be repeated is not held up by it, here or after a restart.
+        let repeatable = Keyed { may_repeat: true, ..call(1) };
+        assert_eq!(told(&ledgers.once(repeatable, upstream.run(answer())).await), Ok(&b"42"[..]));
+        assert_eq!((upstream.ran(), ledgers.shared.lock().running.len()), (1, 0));
     }
 
     #[tokio::test]

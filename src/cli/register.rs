@@ -16,7 +16,7 @@ use super::client::{Reply, Request};
 use super::output::Exit;
 use super::table::{Table, name, plain};
 use super::{Context, register_file, text};
-use crate::config::{Secret, Transport};
+use crate::config::{Secret, Transport, schema_in};
 
 /// A package runner may download the server first.
 pub(crate) const REGISTER_TIMEOUT: Duration = Duration::from_secs(120);
@@ -32,9 +32,11 @@ const EXAMPLES_AGENT: &str = "\
 Examples:
   aop register agent http://127.0.0.1:3002
   aop register agent https://agents.example/summarise --as texts --tool summarise
+  aop register agent http://127.0.0.1:3002 --input-schema @takes.json
 
 GET at the address describes the agent, POST below it at /invoke executes. Its
-tool takes a task, and perhaps img, imgs and correct_answer.";
+tool takes a task, and perhaps img, imgs and correct_answer; another schema may
+say otherwise. What is called task is the agent's goal, the rest its memory.";
 
 const EXAMPLES_MCP: &str = "\
 Examples:
@@ -103,6 +105,12 @@ pub(crate) struct Agent {
     /// The tool's description, instead of the agent's
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// JSON schema of what the tool takes, instead of the one with a task
+    #[arg(long, value_name = "JSON | @FILE")]
+    input_schema: Option<String>,
+    /// JSON schema of what it answers: of result, success and error, or of the agent's own result where it names no `result`
+    #[arg(long, value_name = "JSON | @FILE")]
+    output_schema: Option<String>,
 }
 
 /// `aop register stdio`.
@@ -158,8 +166,14 @@ impl Http {
 impl Agent {
     fn body(&self, base: &Path) -> Result<Value, Problem> {
         let Http { url, header, name, replica, allow_private } = &self.http;
-        let (headers, tool) = (secrets("--header", header, base)?, self.tool.clone());
-        let transport = Transport::Agent { url: check_url(url)?, headers, tool, description: self.description.clone() };
+        let transport = Transport::Agent {
+            url: check_url(url)?,
+            headers: secrets("--header", header, base)?,
+            tool: self.tool.clone(),
+            description: self.description.clone(),
+            input_schema: schema("--input-schema", self.input_schema.as_deref(), base)?,
+            output_schema: schema("--output-schema", self.output_schema.as_deref(), base)?,
+        };
         let mut body = body_of(&transport, name.as_deref(), *replica);
         grant(&mut body, *allow_private);
         Ok(body)
@@ -210,6 +224,16 @@ fn secrets(flag: &str, pairs: &[String], base: &Path) -> Result<BTreeMap<String,
     let wrong =
         |why: String| Problem::new(Kind::Usage, format!("{flag}: {why}")).hint(format!("{flag} TOKEN=env:TOKEN"));
     pairs.iter().map(|pair| Secret::parse_pair(pair, base).map_err(wrong)).collect()
+}
+
+/// What stands there as JSON, or in the file behind an `@`.
+fn schema(flag: &str, said: Option<&str>, base: &Path) -> Result<Option<Value>, Problem> {
+    let read = |said: &str| match said.strip_prefix('@') {
+        Some(file) => schema_in(&base.join(file)),
+        None => serde_json::from_str(said).map_err(|error| format!("it is not JSON: {error}")),
+    };
+    let wrong = |why: String| Problem::new(Kind::Usage, format!("{flag}: {why}")).hint(format!("{flag} @schema.json"));
+    said.map(read).transpose().map_err(wrong)
 }
 
 /// The command with its program made absolute: a path from where one stands, a bare name from `PATH`.

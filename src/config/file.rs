@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use aop_proto::error::did_you_mean;
 use aop_proto::name::check_label;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use toml::Spanned;
 
 use super::admission::{AuthTable, Http};
-use super::server::{Secret, ServerEntry, Transport};
+use super::server::{Secret, ServerEntry, Transport, schema_in};
 use super::{ConfigError, Origin, Raw};
+use crate::upstream::check_schema;
 
 /// A value as text and where it stands.
 pub(super) type Text = Spanned<Scalar>;
@@ -101,6 +103,8 @@ struct Server {
     agent: Option<String>,
     tool: Option<String>,
     description: Option<String>,
+    input_schema: Option<Value>,
+    output_schema: Option<Value>,
     headers: Option<BTreeMap<String, Secret>>,
     command: Option<Vec<String>>,
     env: Option<BTreeMap<String, Secret>>,
@@ -205,11 +209,29 @@ impl Server {
             if !url.starts_with("http://") && !url.starts_with("https://") {
                 return Err(format!("has an `agent` that is not http:// or https://: {url}"));
             }
-            let (headers, tool) = (from_here(&self.headers), self.tool.clone());
-            return Ok(Transport::Agent { url: url.clone(), headers, tool, description: self.description.clone() });
+            // In the file itself, or the name of one beside it.
+            let schema = |field: &str, said: &Option<Value>| -> Result<Option<Value>, String> {
+                let wrong = |why: String| format!("has an `{field}` that cannot be used: {why}");
+                let schema = match said {
+                    Some(Value::String(file)) => Some(schema_in(&base.join(file)).map_err(wrong)?),
+                    said => said.clone(),
+                };
+                check_schema(field, schema.as_ref()).map(|()| schema).map_err(wrong)
+            };
+            return Ok(Transport::Agent {
+                url: url.clone(),
+                headers: from_here(&self.headers),
+                tool: self.tool.clone(),
+                description: self.description.clone(),
+                input_schema: schema("input_schema", &self.input_schema)?,
+                output_schema: schema("output_schema", &self.output_schema)?,
+            });
         }
         if self.tool.is_some() || self.description.is_some() {
             return Err("has a `tool` or a `description`, which are for an `agent`".to_owned());
+        }
+        if self.input_schema.is_some() || self.output_schema.is_some() {
+            return Err("has an `input_schema` or an `output_schema`, which are for an `agent`".to_owned());
         }
         match (&self.url, &self.command) {
             (Some(_), Some(_)) => Err("has both `url` and `command`; it is one or the other".to_owned()),

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One upstream MCP server.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +47,12 @@ pub enum Transport {
         /// The tool's description, instead of the agent's own.
         #[serde(skip_serializing_if = "Option::is_none")]
         description: Option<String>,
+        /// What the tool takes, as JSON schema, instead of a task and pictures.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        input_schema: Option<Value>,
+        /// What it answers, instead of `result`, `success` and `error`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output_schema: Option<Value>,
     },
     /// A child process that speaks on its standard streams.
     Stdio {
@@ -75,6 +82,15 @@ pub enum Secret {
         /// Its absolute path.
         file: PathBuf,
     },
+}
+
+/// Reads the JSON of a schema from a file.
+///
+/// # Errors
+/// A fragment that names the file.
+pub fn schema_in(file: &Path) -> Result<Value, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{} is not JSON: {error}", file.display()))
 }
 
 impl fmt::Debug for Secret {

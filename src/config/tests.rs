@@ -123,6 +123,33 @@ fn servers_are_one_thing_or_the_other() {
 }
 
 #[test]
+fn an_agent_s_schemas_stand_in_the_file_or_beside_it() {
+    let beside = |text: &str| {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("answers.json"), r#"{"type":"object"}"#).expect("written");
+        std::fs::write(dir.path().join("wrong.json"), "{").expect("written");
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, format!("[[server]]\nname = \"a\"\nagent = \"http://h\"\n{text}\n")).expect("written");
+        load(NodeFlags { config: Some(path), ..NodeFlags::default() }, &home)
+    };
+    let takes = "input_schema = { type = \"object\", required = [\"text\"] }\noutput_schema = \"answers.json\"";
+    let config = beside(takes).expect("fits");
+    let Transport::Agent { input_schema, output_schema, .. } = &config.servers[0].transport else { panic!("an agent") };
+    assert_eq!(input_schema, &Some(serde_json::json!({"type": "object", "required": ["text"]})));
+    assert_eq!(output_schema, &Some(serde_json::json!({"type": "object"})));
+    for (wrong, told) in [
+        ("input_schema = { type = \"array\" }", "schema of an object"),
+        ("output_schema = 7", "schema of an object"),
+        ("output_schema = \"nowhere.json\"", "cannot be read"),
+        ("output_schema = \"wrong.json\"", "is not JSON"),
+        ("[[server]]\nname = \"b\"\nurl = \"http://h\"\ninput_schema = { type = \"object\" }", "are for an `agent`"),
+    ] {
+        let error = beside(wrong).expect_err(wrong);
+        assert!(error.message.contains(told), "{wrong}: {}", error.message);
+    }
+}
+
+#[test]
 fn what_does_not_go_together_is_refused() {
     let dev = NodeFlags { dev: true, ..NodeFlags::default() };
     assert_eq!(load(dev.clone(), &home).expect("fits").data_dir, None);

@@ -58,6 +58,10 @@ struct AgentBody {
     tool: Option<String>,
     #[serde(default)]
     description: Option<String>,
+    #[serde(default)]
+    input_schema: Option<Value>,
+    #[serde(default)]
+    output_schema: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -166,8 +170,9 @@ fn spec(body: Value) -> Result<ServerSpec, Problem> {
         "agent" => {
             let body: AgentBody = fields(body)?;
             check_url(&body.url, "aop register agent http://127.0.0.1:3002")?;
-            let AgentBody { url, headers, tool, description, name, replica, allow_private, .. } = body;
-            let transport = TransportSpec::Agent { url, headers, tool, description };
+            let AgentBody { url, headers, tool, description, input_schema, output_schema, .. } = body;
+            let transport = TransportSpec::Agent { url, headers, tool, description, input_schema, output_schema };
+            let AgentBody { name, replica, allow_private, .. } = body;
             Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private })
         }
         "stdio" => {

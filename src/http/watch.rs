@@ -200,6 +200,24 @@ mod tests {
     use crate::http::PortSettings;
 
     #[tokio::test]
+    async fn a_stream_ends_with_its_time_whatever_there_is_to_tell() {
+        let doors = Arc::new(Doors::for_tests(&PortSettings::default()));
+        let watching = |until: Instant| Watching {
+            doors: doors.clone(),
+            caller: Caller::operator(),
+            zone: None,
+            place: doors.handle.events().now(),
+            until,
+            first: Some("first".to_owned()),
+        };
+        let (mut over, mut open) = (watching(Instant::now()), watching(Instant::now() + LIFE));
+        doors.handle.events().tell([Told::Lifecycle { server: "papers".to_owned(), stage: Stage::Error }]);
+        assert_eq!((over.next().await, over.next().await), (Some("first".to_owned()), None));
+        open.next().await;
+        assert!(open.next().await.is_some_and(|told| told.contains("papers")));
+    }
+
+    #[tokio::test]
     async fn whoever_may_find_some_tools_hears_of_these_and_whoever_watches_one_zone_of_that() {
         let doors = Arc::new(Doors::for_tests(&PortSettings::default()));
         doors.handle.auth().replace(Terms { policy: Policy::default(), ..Terms::default() });

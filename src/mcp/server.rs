@@ -22,6 +22,7 @@ use axum::{
     routing::post,
 };
 use bytes::Bytes;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::guard::{Guard, Seal};
@@ -330,6 +331,10 @@ fn problem_of(server: &str, error: &UpstreamError) -> Problem {
     match error {
         UpstreamError::UnknownServer => Problem::new(Kind::ServerNotFound, message).hint("aop status"),
         UpstreamError::Invalid { .. } => Problem::new(Kind::Usage, message).hint("aop status"),
+        UpstreamError::Crowded { retry_after, is_share, .. } => {
+            let hint = if *is_share { "aop token create NAME --role caller" } else { "aop status" };
+            Problem::new(Kind::Busy, message).detail(json!({"retry_after_s": retry_after.as_secs().max(1)})).hint(hint)
+        }
         UpstreamError::TimedOut { .. } => Problem::new(Kind::CallTimedOut, message).hint("aop status"),
         error if error.not_sent() => Problem::new(Kind::UpstreamDown, message).hint("aop status"),
         _ => Problem::new(Kind::UpstreamFailed, message).hint("aop status"),

@@ -43,6 +43,15 @@ const DESCRIPTION_CHARS_MAX: usize = 4_000;
 pub(crate) struct Said<'a> {
     pub(crate) tool: Option<&'a str>,
     pub(crate) description: Option<&'a str>,
+    pub(crate) input_schema: Option<&'a Value>,
+    pub(crate) output_schema: Option<&'a Value>,
+}
+
+impl Said<'_> {
+    /// Whether the schema of the answer is of the agent's own result, and not of what is made of it here.
+    fn is_of_the_result(&self) -> bool {
+        self.output_schema.is_some_and(|schema| schema["properties"].get("result").is_none())
+    }
 }
 
 /// The node's end of the pipe, and what lives as long as it.
@@ -57,6 +66,8 @@ pub(crate) struct Ends {
 pub(crate) struct Agent {
     exchange: Exchange,
     tool: String,
+    /// See [`Said::is_of_the_result`].
+    tells_result: bool,
     /// Held by every call that is under way.
     under_way: Arc<()>,
 }
@@ -90,7 +101,8 @@ pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends,
     let (output, input) = tokio::io::split(ours);
     let under_way = Arc::new(());
     let named = tool["name"].as_str().unwrap_or_default().to_owned();
-    let caller = Agent { exchange: agent.clone(), tool: named, under_way: under_way.clone() };
+    let tells_result = said.is_of_the_result();
+    let caller = Agent { exchange: agent.clone(), tool: named, tells_result, under_way: under_way.clone() };
     let bridge = AbortOnDropHandle::new(tokio::spawn(Bridge { agent, name, tool, under_way }.serve(theirs)));
     Ok(Ends { output, input, agent: caller, bridge })
 }
@@ -99,7 +111,7 @@ fn connect(reason: String) -> UpstreamError {
     UpstreamError::Connect { reason }
 }
 
-/// The tool, as MCP lists it. Source: AOP paper §4.3, the default schemas.
+/// The tool, as MCP lists it.
 fn definition(name: &str, told: &Value, said: &Said<'_>, host: &str) -> Value {
     let described = told["description"].as_str().map(|text| plain(text, DESCRIPTION_CHARS_MAX));
     let mut description = match said.description {
@@ -119,23 +131,33 @@ fn definition(name: &str, told: &Value, said: &Said<'_>, host: &str) -> Value {
     json!({
         "name": said.tool.unwrap_or(name),
         "description": description,
-        "inputSchema": {
-            "type": "object",
-            "properties": {
-                "task": {"type": "string", "description": "Primary task"},
-                "img": {"type": "string", "description": "Single image path"},
-                "imgs": {"type": "array", "items": {"type": "string"}, "description": "Multiple images"},
-                "correct_answer": {"type": "string"},
-            },
-            "required": ["task"],
+        "inputSchema": said.input_schema.cloned().unwrap_or_else(takes),
+        "outputSchema": said.output_schema.cloned().unwrap_or_else(answers),
+    })
+}
+
+/// Source: AOP paper §4.3, the default input schema.
+fn takes() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "task": {"type": "string", "description": "Primary task"},
+            "img": {"type": "string", "description": "Single image path"},
+            "imgs": {"type": "array", "items": {"type": "string"}, "description": "Multiple images"},
+            "correct_answer": {"type": "string"},
         },
-        "outputSchema": {
-            "type": "object",
-            "properties": {
-                "result": {"type": "string", "description": "Agent response"},
-                "success": {"type": "boolean"},
-                "error": {"type": ["string", "null"]},
-            },
+        "required": ["task"],
+    })
+}
+
+/// Source: AOP paper §4.3, the default output schema.
+fn answers() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "result": {"type": "string", "description": "Agent response"},
+            "success": {"type": "boolean"},
+            "error": {"type": ["string", "null"]},
         },
     })
 }
@@ -219,9 +241,9 @@ impl Agent {
         })?;
         let said = || plain(&String::from_utf8_lossy(&body), 300);
         match status {
-            status if status.is_success() => match result(&body) {
-                Some(result) => Ok(result.to_string().into()),
-                None => Err(UpstreamError::Lost { reason: format!("its answer is no JSON object: {}", said()) }),
+            status if status.is_success() => match result(&body, self.tells_result) {
+                Ok(result) => Ok(result.to_string().into()),
+                Err(why) => Err(UpstreamError::Lost { reason: format!("{why}: {}", said()) }),
             },
             // It read what it was sent and refuses it, or its router does: the same again would end the same.
             status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
@@ -263,10 +285,10 @@ fn uuid(high: u64, low: u64) -> String {
     )
 }
 
-/// What the agent answered, as a result of MCP: `result`, `success`, `error` (AOP paper §4.3).
-fn result(body: &[u8]) -> Option<Value> {
-    let told: Value = serde_json::from_slice(body).ok()?;
-    let told = told.as_object()?;
+/// What the agent answered, as a result of MCP: `result`, `success`, `error` (AOP paper §4.3), or `tells_result` alone.
+fn result(body: &[u8], tells_result: bool) -> Result<Value, &'static str> {
+    let told: Value = serde_json::from_slice(body).unwrap_or_default();
+    let told = told.as_object().ok_or("its answer is no JSON object")?;
     let text = match told.get("result") {
         Some(Value::String(text)) => text.clone(),
         None | Some(Value::Null) => String::new(),
@@ -276,9 +298,15 @@ fn result(body: &[u8]) -> Option<Value> {
     let error = error.map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned));
     let success = told.get("success").and_then(Value::as_bool).unwrap_or(error.is_none());
     let shown = if success { &text } else { error.as_ref().unwrap_or(&text) };
-    Some(json!({
+    // An error need not fit the schema of an answer.
+    let structured = match told.get("result") {
+        Some(own) if tells_result && success && own.is_object() => own.clone(),
+        _ if tells_result && success => return Err("its result is no object, as the output schema has it"),
+        _ => json!({"result": text, "success": success, "error": error}),
+    };
+    Ok(json!({
         "content": [{"type": "text", "text": shown}],
-        "structuredContent": {"result": text, "success": success, "error": error},
+        "structuredContent": structured,
         "isError": !success,
     }))
 }
@@ -304,23 +332,47 @@ mod tests {
         assert_eq!(own["name"], "summariser");
         assert_eq!(own["description"], "Makes texts short (capabilities: summarise, translate)");
         assert_eq!(own["inputSchema"]["required"], json!(["task"]));
-        let said = Said { tool: Some("short"), description: Some("Shortens") };
+        assert_eq!(own["outputSchema"]["properties"]["success"]["type"], "boolean");
+        let (takes, answers) = (json!({"type": "object", "required": ["text"]}), json!({"type": "object"}));
+        let said = Said {
+            tool: Some("short"),
+            description: Some("Shortens"),
+            input_schema: Some(&takes),
+            output_schema: Some(&answers),
+        };
         let other = definition("summariser", &told, &said, "127.0.0.1");
-        assert_eq!((&other["name"], &other["description"]), (&json!("short"), &json!("Shortens")));
+        let wanted = json!({"name": "short", "description": "Shortens", "inputSchema": takes, "outputSchema": answers});
+        assert_eq!(other, wanted);
         let silent = definition("127.0.0.1", &Value::Null, &Said::default(), "127.0.0.1");
         assert_eq!(silent["description"], "The agent 127.0.0.1 at 127.0.0.1");
     }
 
     #[test]
     fn what_an_agent_answers_is_a_result_or_an_error_of_the_tool() {
-        let of = |body: &str| result(body.as_bytes());
+        let of = |body: &str| result(body.as_bytes(), false);
         let well = of(r#"{"result":"ok","memory":{}}"#).expect("a result");
         assert_eq!(well["structuredContent"], json!({"result": "ok", "success": true, "error": null}));
         assert_eq!((&well["isError"], &well["content"][0]["text"]), (&json!(false), &json!("ok")));
         let failed = of(r#"{"result":null,"error":"no cheese"}"#).expect("a result");
         assert_eq!((&failed["isError"], &failed["content"][0]["text"]), (&json!(true), &json!("no cheese")));
         assert_eq!(of(r#"{"result":{"a":1}}"#).expect("a result")["content"][0]["text"], r#"{"a":1}"#);
-        assert!(of("[1]").is_none() && of("ok").is_none());
+        assert!(of("[1]").is_err() && of("ok").is_err());
+    }
+
+    #[test]
+    fn a_schema_that_names_no_result_is_of_the_agent_s_own() {
+        let is_own = |schema: Value| Said { output_schema: Some(&schema), ..Said::default() }.is_of_the_result();
+        assert!(is_own(json!({"type": "object", "properties": {"short": {}}})) && is_own(json!({"type": "object"})));
+        assert!(!is_own(answers()) && !Said::default().is_of_the_result());
+        let of = |body: &str| result(body.as_bytes(), true);
+        let own = of(r#"{"result":{"short":"ok"}}"#).expect("a result");
+        assert_eq!(
+            (&own["structuredContent"], &own["content"][0]["text"]),
+            (&json!({"short": "ok"}), &json!(r#"{"short":"ok"}"#))
+        );
+        assert!(of(r#"{"result":"ok"}"#).is_err(), "it cannot be shown as what it is to be");
+        let failed = of(r#"{"result":null,"error":"no cheese"}"#).expect("a result");
+        assert_eq!((&failed["isError"], &failed["content"][0]["text"]), (&json!(true), &json!("no cheese")));
     }
 
     #[test]

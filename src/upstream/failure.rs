@@ -62,6 +62,16 @@ pub enum UpstreamError {
         /// Why not.
         reason: String,
     },
+    /// Others have all places, or the client has had its share of them. Nothing was sent.
+    #[error("{reason}")]
+    Crowded {
+        /// Of what there is no more.
+        reason: String,
+        /// When it may be otherwise.
+        retry_after: Duration,
+        /// The places are a client's share, which one with a token of its own does not share with others.
+        is_share: bool,
+    },
     /// The connection ended after the call had been sent; it may have run.
     #[error("connection lost after the call was sent, it may have run: {reason}")]
     Lost {
@@ -103,6 +113,7 @@ impl UpstreamError {
             | Self::Address { .. }
             | Self::Exposed { .. }
             | Self::Connect { .. }
+            | Self::Crowded { .. }
             | Self::NotSent { .. } => true,
             Self::Lost { .. } | Self::TimedOut { .. } | Self::Rpc { .. } | Self::Garbage { .. } => false,
         }

@@ -158,9 +158,14 @@ impl Link {
                 };
                 Ok(Self::new(service, parts, guard, None, Some(http), None))
             }
-            TransportSpec::Agent { url, headers: _, tool, description } => {
+            TransportSpec::Agent { url, headers: _, tool, description, input_schema, output_schema } => {
                 let site = Site::new(url, &values, egress, spec.allow_private)?;
-                let said = Said { tool: tool.as_deref(), description: description.as_deref() };
+                let said = Said {
+                    tool: tool.as_deref(),
+                    description: description.as_deref(),
+                    input_schema: input_schema.as_ref(),
+                    output_schema: output_schema.as_ref(),
+                };
                 let opened = timeout_at(deadline, agent::open(site, room.clone(), said)).await;
                 let late = || connect("no answer in time".to_owned(), false);
                 let Ends { output, input, agent, bridge } = opened.map_err(|_| late())??;

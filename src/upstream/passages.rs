@@ -110,7 +110,7 @@ impl Passages {
     /// A place for one message, or for one who listens.
     ///
     /// # Errors
-    /// `NotSent` where there are too many.
+    /// `Crowded` where there are too many.
     pub(super) fn permit(&self, listens: bool) -> Result<OwnedSemaphorePermit, UpstreamError> {
         let (places, reason) = match listens {
             true => {
@@ -118,7 +118,8 @@ impl Passages {
             }
             false => (&self.messages, format!("{PASSING_MAX} messages are with this server and none has ended")),
         };
-        places.clone().try_acquire_owned().map_err(|_| UpstreamError::NotSent { reason })
+        let (retry_after, is_share) = (Duration::from_secs(1), false);
+        places.clone().try_acquire_owned().map_err(|_| UpstreamError::Crowded { reason, retry_after, is_share })
     }
 
     /// Ends every process.
@@ -235,18 +236,27 @@ fn make_room(sessions: &mut HashMap<String, Arc<Session>>, owner: &str, kept: Du
     let silent = silent.filter_map(|(name, session)| Some((idle(session)?, name)));
     let longest = silent.min_by_key(|(since, _)| *since).map(|(_, name)| name.clone());
     match longest.and_then(|name| sessions.remove(&name)) {
-        Some(session) => session.stop.cancel(),
-        None if is_own_full => {
-            let reason =
-                format!("one client has {SESSIONS_OWN_MAX} processes of this server at most, and all are in use");
-            return Err(UpstreamError::NotSent { reason });
+        Some(session) => {
+            session.stop.cancel();
+            Ok(())
         }
-        None => {
-            let reason = format!("{SESSIONS_MAX} clients have a process of this server and all use it");
-            return Err(UpstreamError::NotSent { reason });
-        }
+        None => Err(no_room(owner, is_own_full)),
     }
-    Ok(())
+}
+
+/// What to do about it is told as well: a DELETE with its session's id ends a process, and a minute's silence lets another take its place.
+fn no_room(owner: &str, is_share: bool) -> UpstreamError {
+    let who = match () {
+        () if !is_share => format!("clients have all {SESSIONS_MAX} processes of this server"),
+        () if owner == Principal::Anonymous.to_string() => {
+            format!("clients without a token share {SESSIONS_OWN_MAX} processes of this server")
+        }
+        () => format!("one token has {SESSIONS_OWN_MAX} processes of this server at most"),
+    };
+    let reason = format!(
+        "{who}, and none was silent for {KEPT_MIN:?}; a DELETE with its Mcp-Session-Id ends a session that nobody needs"
+    );
+    UpstreamError::Crowded { reason, retry_after: KEPT_MIN, is_share }
 }
 
 impl Session {
@@ -459,13 +469,29 @@ mod tests {
         for _ in 0..SESSIONS_OWN_MAX {
             own.push(passages.pass(begun_by(2)).await.expect("room").session.expect("a session"));
         }
-        assert!(passages.pass(begun_by(2)).await.is_err_and(|error| error.not_sent()), "all are new");
+        let refused = passages.pass(begun_by(2)).await.err().expect("all are new");
+        assert!(refused.not_sent() && refused.to_string().contains("one token has 8 processes"), "{refused}");
         assert!(passages.pass(begun_by(3)).await.is_ok(), "others have room");
         let first = passages.sessions().get(&own[0]).cloned().expect("kept");
         make_room(&mut passages.sessions(), "token:2", Duration::ZERO).expect("his oldest goes");
         assert!(first.stop.is_cancelled() && !passages.sessions().contains_key(&own[0]));
         assert!(passages.sessions().contains_key(&other));
         assert!(passages.sessions().contains_key(SHARED));
+        passages.close().await;
+    }
+
+    #[tokio::test]
+    async fn clients_without_a_token_are_told_that_they_share_and_what_to_do() {
+        let passages = passages();
+        let nobody = || Asked { by: Principal::Anonymous.to_string(), ..begun_by(0) };
+        for _ in 0..SESSIONS_OWN_MAX {
+            assert!(passages.pass(nobody()).await.is_ok());
+        }
+        let refused = passages.pass(nobody()).await.err().expect("all are new");
+        assert!(matches!(refused, UpstreamError::Crowded { is_share: true, retry_after: KEPT_MIN, .. }), "{refused}");
+        let said = refused.to_string();
+        assert!(said.contains("clients without a token share 8 processes") && said.contains("DELETE"), "{said}");
+        assert!(passages.pass(begun_by(1)).await.is_ok(), "whoever has one has room");
         passages.close().await;
     }
 
@@ -489,8 +515,8 @@ mod tests {
             let name = begun.session.expect("a session");
             streams.push(passages.pass(asked(Method::GET, Some(&name), false)).await.expect("a stream"));
         }
-        let refused = passages.pass(asked(Method::POST, None, true)).await;
-        assert!(refused.err().is_some_and(|error| error.not_sent()), "all are in use");
+        let refused = passages.pass(asked(Method::POST, None, true)).await.err().expect("all are in use");
+        assert!(matches!(refused, UpstreamError::Crowded { is_share: false, .. }), "{refused}");
         // Whoever needs no session has his place beside them.
         assert!(passages.start(SHARED, "").await.is_ok());
         let name = passages.sessions().keys().find(|name| *name != SHARED).cloned().expect("one");

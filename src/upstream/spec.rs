@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
 use super::failure::UpstreamError;
@@ -20,6 +21,8 @@ use super::failure::UpstreamError;
 const URL_BYTES_MAX: usize = 8_192;
 /// Largest secret read from a file, bytes; a key or a certificate is far below it.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// Longest schema that an operator gives, bytes: with another one and a description it still fits a record.
+const SCHEMA_BYTES_MAX: usize = 24 * 1024;
 /// Values shorter than this, bytes, are not masked in foreign text: they would blank out ordinary words.
 const MASKED_BYTES_MIN: usize = 6;
 /// Headers that belong to the protocol or to the connection, never to a registration.
@@ -77,6 +80,12 @@ pub enum TransportSpec {
         /// The tool's description, instead of the agent's.
         #[serde(default)]
         description: Option<String>,
+        /// What the tool takes, instead of a task and pictures; an object's JSON schema.
+        #[serde(default)]
+        input_schema: Option<Value>,
+        /// What it answers: all of `result`, `success` and `error` where it names a `result`, otherwise the agent's own result alone.
+        #[serde(default)]
+        output_schema: Option<Value>,
     },
     /// A child process that speaks MCP on its standard input and output.
     Stdio {
@@ -126,6 +135,10 @@ impl ServerSpec {
     ///
     /// [`UpstreamError::Invalid`], naming the field.
     pub fn validate(&self) -> Result<(), UpstreamError> {
+        if let TransportSpec::Agent { input_schema, output_schema, .. } = &self.transport {
+            check_schema("input_schema", input_schema.as_ref()).map_err(invalid)?;
+            check_schema("output_schema", output_schema.as_ref()).map_err(invalid)?;
+        }
         match &self.transport {
             TransportSpec::Agent { tool: Some(tool), .. } if tool.trim().is_empty() => {
                 Err(invalid("the tool's name is empty"))
@@ -231,6 +244,22 @@ async fn read_file(path: &Path) -> std::io::Result<String> {
     let end = text.trim_end_matches(['\r', '\n']).len();
     text.truncate(end);
     Ok(text)
+}
+
+/// Whether a tool can have that schema: MCP knows objects only.
+///
+/// # Errors
+/// A sentence that names the field.
+pub fn check_schema(field: &str, schema: Option<&Value>) -> Result<(), String> {
+    match schema.map(|schema| (&schema["type"], schema.to_string().len())) {
+        Some((_, bytes)) if bytes > SCHEMA_BYTES_MAX => {
+            Err(format!("the {field} has {bytes} bytes, and at most {SCHEMA_BYTES_MAX} are taken"))
+        }
+        Some((kind, _)) if kind != "object" => {
+            Err(format!("the {field} has to be the JSON schema of an object, with \"type\": \"object\""))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_header(name: &str, value: &Secret) -> Result<(), UpstreamError> {

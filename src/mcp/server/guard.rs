@@ -151,6 +151,11 @@ pub(super) struct Sieve {
 }
 
 impl Sieve {
+    #[cfg(test)]
+    pub(super) fn for_tests(handle: &Handle, is_call: bool, list: Option<Id>) -> Self {
+        Self { sight: None, view: handle.view(), server: "s".to_owned(), is_call, list }
+    }
+
     /// The message with what remains; nothing where all does. Of a list that cannot be read, or in more ways than one, it is an error
     /// that remains: its client may find in it what this node did not.
     pub(super) fn sift(&self, message: &str) -> Option<String> {
@@ -259,13 +264,7 @@ mod tests {
     #[tokio::test]
     async fn a_list_keeps_its_bytes_but_for_what_is_not_shown() {
         let handle = Handle::for_tests();
-        let of = |is_call: bool, list: Option<Id>| Sieve {
-            sight: None,
-            view: handle.view(),
-            server: "s".to_owned(),
-            is_call,
-            list,
-        };
+        let of = |is_call: bool, list: Option<Id>| Sieve::for_tests(&handle, is_call, list);
         let sieve = |is_call: bool| of(is_call, (!is_call).then(|| Id("1".to_owned())));
         let list = r#"{"jsonrpc":"2.0", "id":1,"result":{ "tools":[{"name":"a","x":1.50},{"name":"b","inputSchema":{"type":"object","properties":{"k":{"type":"string","x-mcp-header":"Authorization"}}}}],"z":{} }}"#;
         let kept = sieve(false).sift(list).expect("one is left out");

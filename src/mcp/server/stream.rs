@@ -215,6 +215,21 @@ fn written(event: &Sse) -> Bytes {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn who_listens_comes_back_after_fifteen_minutes_whatever_there_is_to_hear() {
+        let passing = || {
+            let sieve = Sieve::for_tests(&Handle::for_tests(), false, None);
+            Passing::new(sieve, None, None, &CancellationToken::new())
+        };
+        let left = |passing: &Passing| passing.until.saturating_duration_since(time::Instant::now()).as_secs() / 60;
+        assert_eq!((left(&passing()), left(&passing().listening())), (59, 14));
+        let endless = || Box::pin(stream::repeat_with(|| Ok::<_, Infallible>(Sse::default().data("{}"))));
+        let until = time::Instant::now() - Duration::from_secs(1);
+        let over = Passing { until, ..passing().listening() };
+        assert_eq!(over.over(endless()).take(3).count().await, 0);
+        assert_eq!(passing().listening().over(endless()).take(3).count().await, 3);
+    }
+
     #[test]
     fn an_event_keeps_its_fields_and_each_of_its_lines() {
         let event = Sse::default().id("7").event("message").retry(100).data("{\"a\":\n1}");

@@ -191,6 +191,13 @@ fn upstream_problem(server: &str, tool: &str, error: &UpstreamError) -> Problem 
         UpstreamError::TimedOut { after } => Problem::new(Kind::CallTimedOut, message)
             .detail(json!({GIVEN: after.as_millis() as u64}))
             .hint("aop call --timeout 2m …"),
+        UpstreamError::Status { status, retry_after, .. } => {
+            let mut detail = json!({"status": status});
+            if let Some(after) = retry_after {
+                detail["retry_after_s"] = after.as_secs().into();
+            }
+            Problem::new(Kind::UpstreamFailed, message).detail(detail).hint(format!("aop show {tool}"))
+        }
         error if error.not_sent() => Problem::new(Kind::UpstreamDown, message).hint("aop status"),
         _ => Problem::new(Kind::UpstreamFailed, message).hint(format!("aop show {tool}")),
     }

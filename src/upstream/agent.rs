@@ -25,7 +25,7 @@ use super::failure::UpstreamError;
 use super::frame::MESSAGE_BYTES_MAX;
 use super::mcp_http::Site;
 use super::room::Room;
-use super::tap::Lane;
+use super::tap::{Lane, garbage};
 
 /// Bytes on their way between both ends of the pipe.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -79,7 +79,7 @@ pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends,
     let answer = tokio::time::timeout(LOOK_TIMEOUT, asked).await;
     let answer = answer.map_err(|_| connect(format!("no answer to GET within {LOOK_TIMEOUT:?}")))?;
     let (status, body) = answer.map_err(|failure| failure.as_dial())?;
-    let told: Value = match status.is_success() {
+    let told: Value = match status.code.is_success() {
         true => serde_json::from_slice(&body).unwrap_or_default(),
         false => Value::Null,
     };
@@ -212,22 +212,28 @@ impl Agent {
         let meta = lane.extra.iter().find(|(member, _)| member == "_meta");
         let meta: Value = meta.and_then(|(_, meta)| serde_json::from_slice(meta).ok()).unwrap_or_default();
         let body = envelope(arguments, meta["aop/idempotency-key"].as_str()).to_string();
-        let asked = self.exchange.ask(Method::POST, "invoke", Some(body), MESSAGE_BYTES_MAX / 4).await;
-        let (status, body) = asked.map_err(|failure| match failure.not_sent() {
-            true => UpstreamError::NotSent { reason: failure.to_string() },
-            false => UpstreamError::Lost { reason: failure.to_string() },
-        })?;
+        let asked = self.exchange.ask(Method::POST, "invoke", Some(body), MESSAGE_BYTES_MAX).await;
+        let (status, body) = asked.map_err(|failure| failure.as_upstream())?;
         let said = || plain(&String::from_utf8_lossy(&body), 300);
-        match status {
-            status if status.is_success() => match result(&body) {
-                Some(result) => Ok(result.to_string().into()),
-                None => Err(UpstreamError::Lost { reason: format!("its answer is no JSON object: {}", said()) }),
-            },
-            // It read what it was sent and refuses it, or its router does: the same again would end the same.
-            status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
-                Err(refused(-32_000, format!("the agent answers HTTP {status}: {}", said())))
+        match status.code {
+            code if code.is_success() => {
+                let result = result(&body).ok_or_else(|| garbage(format!("it is no JSON object: {}", said())))?;
+                let result = result.to_string();
+                // Its text stands in it twice.
+                match result.len() {
+                    bytes if bytes > MESSAGE_BYTES_MAX => Err(garbage(format!(
+                        "it makes a result of {bytes} bytes, and one has at most {MESSAGE_BYTES_MAX}"
+                    ))),
+                    _ => Ok(result.into()),
+                }
             }
-            status => Err(UpstreamError::Lost { reason: format!("the agent answers HTTP {status}: {}", said()) }),
+            // It read what it was sent and refuses it, or its router does: the same again would end the same.
+            code if code.is_client_error()
+                && !matches!(code, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) =>
+            {
+                Err(refused(-32_000, format!("the agent answers HTTP {code}: {}", said())))
+            }
+            _ => Err(status.as_upstream(&said())),
         }
     }
 }

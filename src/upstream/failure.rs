@@ -56,7 +56,7 @@ pub enum UpstreamError {
         /// With the child's last words where there is a child.
         reason: String,
     },
-    /// The call provably never reached the server, or the server refused it before reading it.
+    /// The call provably never reached the server.
     #[error("not sent: {reason}")]
     NotSent {
         /// Why not.
@@ -66,6 +66,16 @@ pub enum UpstreamError {
     #[error("connection lost after the call was sent, it may have run: {reason}")]
     Lost {
         /// What was seen, with the child's last words where there is a child.
+        reason: String,
+    },
+    /// The server, or what stands before it, answered with a status that is no success. Nobody can tell from it what was done.
+    #[error("the server answers {reason}")]
+    Status {
+        /// Its status.
+        status: u16,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+        /// The status in words, and what was said with it.
         reason: String,
     },
     /// Sent, and no answer within the caller's time; it was cancelled and may have run.
@@ -104,7 +114,11 @@ impl UpstreamError {
             | Self::Exposed { .. }
             | Self::Connect { .. }
             | Self::NotSent { .. } => true,
-            Self::Lost { .. } | Self::TimedOut { .. } | Self::Rpc { .. } | Self::Garbage { .. } => false,
+            Self::Lost { .. }
+            | Self::Status { .. }
+            | Self::TimedOut { .. }
+            | Self::Rpc { .. }
+            | Self::Garbage { .. } => false,
         }
     }
 }

@@ -147,6 +147,22 @@ async fn a_restarted_server_is_found_again() {
 }
 
 #[tokio::test]
+async fn what_was_answered_with_a_status_was_sent() {
+    // Without a session: there a 404 says that the session is forgotten.
+    let log = Log::new();
+    let (bench, _server) = registered(Era::Discover, &log).await;
+    for arguments in [r#"{"status":429}"#, r#"{"status":404}"#, r#"{"status":307}"#, r#"{"status":503}"#] {
+        let error = bench.call("hologram", arguments).await.expect_err("refused");
+        assert!(!error.not_sent(), "{error}");
+        let UpstreamError::Status { status, retry_after, reason } = &error else { panic!("{error}") };
+        assert!(arguments.contains(&status.to_string()) && reason.contains(&status.to_string()), "{error}");
+        assert_eq!(*retry_after, Some(Duration::from_secs(7)), "{error}");
+    }
+    assert_eq!(log.count("call hologram"), 4);
+    bench.upstreams.shutdown().await;
+}
+
+#[tokio::test]
 async fn refusals_are_told_in_words() {
     let server = OddHttp::start(Era::Discover, &Log::new(), 0, &[]).await;
     let bench = Bench::new();

@@ -38,6 +38,9 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of a description that an agent gives.
 const DESCRIPTION_CHARS_MAX: usize = 4_000;
 
+/// One of these at least is in what an agent says of itself.
+const DESCRIBES: [&str; 4] = ["agent_id", "name", "description", "capabilities"];
+
 /// What an operator says of the tool instead of the agent.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Said<'a> {
@@ -72,7 +75,7 @@ struct Bridge {
 /// Asks the agent who it is, and stands before it as an MCP server.
 ///
 /// # Errors
-/// It cannot be reached. One that answers and describes nothing is taken as it is.
+/// It cannot be reached, or says something else. One that answers no GET (a status that is no success) is taken as it is.
 pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends, UpstreamError> {
     let agent = Exchange::new(site, room)?;
     let asked = agent.ask(Method::GET, "", None, DESCRIPTION_BYTES_MAX);
@@ -80,7 +83,7 @@ pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends,
     let answer = answer.map_err(|_| connect(format!("no answer to GET within {LOOK_TIMEOUT:?}")))?;
     let (status, body) = answer.map_err(|failure| failure.as_dial())?;
     let told: Value = match status.code.is_success() {
-        true => serde_json::from_slice(&body).unwrap_or_default(),
+        true => described(&body)?,
         false => Value::Null,
     };
     let name = told["agent_id"].as_str().map(|name| plain(name, 64)).filter(|name| !name.is_empty());
@@ -93,6 +96,19 @@ pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends,
     let caller = Agent { exchange: agent.clone(), tool: named, under_way: under_way.clone() };
     let bridge = AbortOnDropHandle::new(tokio::spawn(Bridge { agent, name, tool, under_way }.serve(theirs)));
     Ok(Ends { output, input, agent: caller, bridge })
+}
+
+/// What an agent says of itself.
+fn described(body: &[u8]) -> Result<Value, UpstreamError> {
+    let told: Value = serde_json::from_slice(body).unwrap_or_default();
+    match DESCRIBES.iter().any(|key| !told[*key].is_null()) {
+        true => Ok(told),
+        false => Err(connect(format!(
+            "no agent is there: GET is to answer a JSON object with one of {} at least, and it answers: {}",
+            DESCRIBES.map(|key| format!("`{key}`")).join(", "),
+            plain(&String::from_utf8_lossy(body), 100)
+        ))),
+    }
 }
 
 fn connect(reason: String) -> UpstreamError {
@@ -315,6 +331,17 @@ mod tests {
         assert_eq!((&other["name"], &other["description"]), (&json!("short"), &json!("Shortens")));
         let silent = definition("127.0.0.1", &Value::Null, &Said::default(), "127.0.0.1");
         assert_eq!(silent["description"], "The agent 127.0.0.1 at 127.0.0.1");
+    }
+
+    #[test]
+    fn what_describes_nothing_is_no_agent() {
+        for body in ["<html>hi</html>", "{}", r#"{"foo":1}"#, "[1]", "\"agent\"", ""] {
+            let error = described(body.as_bytes()).expect_err("no agent").to_string();
+            assert!(error.contains("`agent_id`"), "{body}: {error}");
+        }
+        for body in [r#"{"agent_id":"a"}"#, r#"{"name":"a","version":"1"}"#, r#"{"capabilities":[]}"#] {
+            assert!(described(body.as_bytes()).is_ok(), "{body}");
+        }
     }
 
     #[test]

@@ -53,6 +53,10 @@ const QUOTED_CHARS_MAX: usize = 300;
 /// A server that wants to be left alone for longer is told as if it had said this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long a server may take to begin the event stream of an older transport, and in how many bytes.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+const FIRST_EVENT_BYTES_MAX: usize = 4096;
+
 const WANTS_AUTH: &str = "the server wants authorization, register it with a header";
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
@@ -243,6 +247,29 @@ impl TapHttp {
             Ok(response) => Err(format!("it answers HTTP {}", response.status())),
             Err(failure) => Err(failure.reason),
         }
+    }
+
+    /// Whether a GET opens the event stream of the HTTP+SSE transport, which begins with where to post. Source: MCP 2024-11-05.
+    pub(crate) async fn speaks_old_sse(&self) -> bool {
+        let look = async {
+            let request = self.prepare(Method::GET, HashMap::new()).header(header::ACCEPT, EVENT_STREAM);
+            let response = self.send(request).await.ok()?;
+            let kind = text_header(&response, header::CONTENT_TYPE.as_str())?;
+            if !response.status().is_success() || !kind.starts_with(EVENT_STREAM) {
+                return None;
+            }
+            let (mut chunks, mut seen) = (response.bytes_stream(), Vec::new());
+            while seen.len() < FIRST_EVENT_BYTES_MAX {
+                seen.extend_from_slice(&chunks.next().await?.ok()?);
+                let text = String::from_utf8_lossy(&seen);
+                let mut lines = text.split_inclusive(['\n', '\r']).filter(|line| line.ends_with(['\n', '\r']));
+                if lines.any(|line| line.strip_prefix("event:").is_some_and(|event| event.trim() == "endpoint")) {
+                    return Some(());
+                }
+            }
+            None
+        };
+        tokio::time::timeout(LOOK_TIMEOUT, look).await.is_ok_and(|seen| seen.is_some())
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, HttpFailure> {
@@ -604,6 +631,14 @@ impl StreamableHttpClient for TapHttp {
 pub(crate) fn refusal_of(error: &DynamicTransportError) -> Option<UpstreamError> {
     match error.error.downcast_ref::<Failure>() {
         Some(Failure::Client(HttpFailure { seen: Seen::Refused(refusal), .. })) => Some(refusal.as_upstream()),
+        _ => None,
+    }
+}
+
+/// The status that an exchange inside rmcp failed of.
+pub(crate) fn status_of(error: &DynamicTransportError) -> Option<StatusCode> {
+    match error.error.downcast_ref::<Failure>() {
+        Some(Failure::Client(HttpFailure { seen: Seen::Status(status, _), .. })) => Some(*status),
         _ => None,
     }
 }

@@ -173,6 +173,8 @@ async fn refusals_are_told_in_words() {
     assert!(error.to_string().contains("redirects are not followed"), "{error}");
     let error = register(format!("{base}/guarded"), BTreeMap::new()).await.expect_err("guarded");
     assert!(error.to_string().contains("HTTP 401"), "{error}");
+    let error = register(format!("{base}/sse"), BTreeMap::new()).await.expect_err("an older transport");
+    assert!(error.to_string().contains("HTTP+SSE transport of MCP 2024-11-05"), "{error}");
     let error = register("http://127.0.0.1:1/mcp".into(), BTreeMap::new()).await.expect_err("nobody there");
     assert!(error.to_string().contains("cannot connect"), "{error}");
 

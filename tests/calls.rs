@@ -59,11 +59,11 @@ fn a_call_has_one_deadline_however_many_hops_and_who_hangs() {
     assert!(answer["detail"].as_str().is_some_and(|text| text.contains("no answer to")), "{answer}");
     assert_eq!(answer["data"]["instances"][0]["node"], home.id.as_str(), "{answer}");
     // Calls without time are refused, in words.
-    for wrong in [json!(0), json!(-5), json!("1s"), json!(1.5)] {
+    for wrong in [json!(0), json!(-5), json!("1s"), json!(1.5), json!(300_001)] {
         let (status, answer) = call(&node, ECHO, json!({"timeout_ms": wrong}));
         assert_eq!((status, &answer["kind"]), (400, &json!("usage")), "{wrong}: {answer}");
     }
-    for wrong in ["0s", "-1s"] {
+    for wrong in ["0s", "-1s", "99999h"] {
         let ran = node.aop(["call", ECHO, "text=a", &format!("--timeout={wrong}"), "--json"]).exits(2);
         assert_eq!(ran.problem()["kind"], "usage", "{wrong}: {ran}");
     }
@@ -168,6 +168,26 @@ fn a_problem_says_what_would_have_been_right_and_who_was_tried() {
     let (node, _fixture) = papers(&world, "");
     let (status, answer) = call(&node, "ecko.papers.research", json!({}));
     assert_eq!((status, &answer["did_you_mean"][0]), (404, &json!(ECHO)), "{answer}");
+    // By its label and in another zone too; and of a server what it has, never a zone.
+    for near in ["ecko", "ecko.papers.reserch", "papers__ecko"] {
+        let (status, answer) = call(&node, near, json!({}));
+        assert_eq!((status, &answer["did_you_mean"][0]), (404, &json!(ECHO)), "{near}: {answer}");
+    }
+    let (_, answer) = call(&node, "nosuchthing.papers.research", json!({}));
+    let offered = answer["did_you_mean"].as_array().cloned().unwrap_or_default();
+    assert_eq!(offered.len(), 3, "{answer}");
+    assert!(
+        offered.iter().all(|name| name.as_str().is_some_and(|name| name.ends_with(".papers.research"))),
+        "{answer}"
+    );
+    let (_, answer) = call(&node, "nosuchthing.other.research", json!({}));
+    assert_ne!(answer["did_you_mean"][0], "research", "{answer}");
+    // As DNS writes it.
+    let dotted = format!("{ECHO}.");
+    assert_eq!(call(&node, &dotted, json!({"arguments": {"text": "dot"}})).0, 200);
+    assert_eq!(node.aop(["show", &dotted, "--json"]).ok().json()["name"], ECHO);
+    let found = node.aop(["resolve", &dotted, "--json"]).ok().json();
+    assert_eq!((&found["results"][0]["name"], &found["results"][0]["exact"]), (&json!(ECHO), &json!(true)), "{found}");
     let (status, answer) = call(&node, ECHO, json!({"arguments": {"text": 7}}));
     assert_eq!((status, &answer["kind"]), (422, &json!("invalid_arguments")), "{answer}");
     let told = answer.to_string();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aop_proto::access::Principal;
-use aop_proto::error::{Kind, Problem};
+use aop_proto::error::{Kind, Problem, to_ms};
 use aop_proto::name::FullName;
 use aop_proto::params::PRIORITY;
 use aop_proto::wire::message::Call;
@@ -48,6 +48,7 @@ impl Calls {
                 match timeout_at(deadline, self.ledgers.once(key, work)).await {
                     Ok(outcome) => outcome,
                     Err(_) => {
+                        let within = to_ms(within);
                         let message = format!("no answer to `{tool}` within {within:?}; it still runs under its key");
                         // How much of it was waiting for its turn is not known here.
                         let problem = Problem::new(Kind::CallTimedOut, message).detail(json!({GIVEN: 0}));

@@ -5,6 +5,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use aop_proto::error::to_ms;
 use bytes::Bytes;
 
 use super::egress::AddressClass;
@@ -79,7 +80,7 @@ pub enum UpstreamError {
         reason: String,
     },
     /// Sent, and no answer within the caller's time; it was cancelled and may have run.
-    #[error("no answer within {after:?}, it may have run")]
+    #[error("no answer within {:?}, it may have run", to_ms(*after))]
     TimedOut {
         /// The time given.
         after: Duration,

@@ -13,6 +13,7 @@
 mod arguments;
 mod endpoints;
 mod example;
+mod expected;
 mod home;
 mod keyed;
 mod many;
@@ -513,13 +514,14 @@ fn changed(name: &str) -> Problem {
 /// The time for everything that `request` is about, where it says none so much as is usual.
 ///
 /// # Errors
-/// `Usage`: it has no time at all, or more than a call may take.
+/// `Usage`: it has no time at all, or more than a call may have.
 fn time_for(request: &CallRequest, usual: Duration) -> Result<Duration, Problem> {
     let (_, least, most) = CALL_TIMEOUT;
     match request.timeout {
         // Cut in silence, it would end before its caller expects it to.
         Some(time) if !(least..=most).contains(&time) => {
-            let message = format!("a call has {least:?} to {most:?}, and this one was given {time:?}");
+            let given = if time.is_zero() { "none".to_owned() } else { format!("{time:?}") };
+            let message = format!("a call has {least:?} to {most:?}, and this one was given {given}");
             Err(Problem::new(Kind::Usage, message).hint("aop call --timeout 5m …"))
         }
         time => Ok(time.unwrap_or(usual)),
@@ -552,10 +554,12 @@ fn ending(hit: &Hit, ended: Ended, last: Option<Problem>, why: impl Fn() -> Opti
     let nodes = || hit.instances.iter().map(|one| one.node.to_string()).collect::<Vec<_>>().join(", ");
     match (ended, last) {
         (Ended::OutOfTime, Some(problem)) if problem.kind == Kind::CallTimedOut => problem,
-        (Ended::OutOfTime, last) => {
-            let why = last.map(|problem| format!(": {problem}")).unwrap_or_default();
-            Problem::new(Kind::CallTimedOut, format!("no time was left to call `{name}`{why}"))
+        // What was in the way says what helps.
+        (Ended::OutOfTime, Some(problem)) => {
+            let message = format!("no time was left to call `{name}`: {problem}");
+            Problem { kind: Kind::CallTimedOut, message, ..problem }
         }
+        (Ended::OutOfTime, None) => Problem::new(Kind::CallTimedOut, format!("no time was left to call `{name}`")),
         (_, Some(problem)) => problem,
         (Ended::NothingServes, _) => Problem::new(
             Kind::NothingServes,

@@ -10,6 +10,7 @@ mod cache;
 mod callers;
 mod hints;
 mod keys;
+mod near;
 mod referral;
 mod servers;
 mod state;
@@ -31,8 +32,8 @@ use aop_proto::wire::message::{Form, Question};
 use aop_proto::zone::answer::{Answerer, answer};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use ask::checked;
 pub use ask::{Ask, Mode};
+use ask::{checked, undotted};
 pub use callers::BroughtCall;
 pub use servers::{CATALOGUE_BATCH, Registered, read_catalogue};
 pub use transfer::{Exporting, Receiving, Taken, damaged, read_opening};
@@ -49,9 +50,6 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::upstream::{ServerStatus, Upstreams};
 use crate::watch::Watch;
-
-/// Near names offered when there is no tool of a name.
-const NEAR_MAX: usize = 3;
 
 /// Full names offered when several tools go by one name.
 const NAMES_MAX: usize = 10;
@@ -311,6 +309,7 @@ impl Handle {
     /// The one tool of that name: its full name, `server__tool`, `server/tool`, or the name its server gives it. Only a full name
     /// says whose tool is meant; by any other name the own zone's come first, and several of them are never chosen between.
     async fn find_any(&self, name: &str, bounds: &Ask) -> Result<Hit, Problem> {
+        let name = undotted(name);
         match self.find_once(name, bounds, false).await {
             // "No" may be a moment old, and whoever asks may know better: a final no is asked for anew.
             Err(problem) if problem.kind == Kind::NameNotFound => self.find_once(name, bounds, true).await,
@@ -352,13 +351,7 @@ impl Handle {
         if found.partial {
             return Err(nobody_could_say(name, &found));
         }
-        let mut near = found.near.clone();
-        near.extend(found.hits.iter().map(|hit| hit.name.clone()));
-        near.extend(found.nearest.iter().map(|near| near.name.to_string()));
-        let mut offered = BTreeSet::new();
-        near.retain(|name| offered.insert(name.clone()));
-        near.truncate(NEAR_MAX);
-        Err(not_found(name).did_you_mean(near))
+        Err(not_found(name).did_you_mean(self.near(name, bounds, &found).await))
     }
 
     /// A list to its end: zones send what fits a frame, and are asked for what comes after it.

@@ -65,7 +65,7 @@ fn a_call_has_one_deadline_however_many_hops_and_who_hangs() {
         assert_eq!((status, &answer["kind"]), (400, &json!("usage")), "{wrong}: {answer}");
     }
     assert_eq!(call(&node, ECHO, json!({"arguments": {"text": "long"}, "timeout_ms": 300_000})).0, 200);
-    for wrong in ["0s", "-1s", "301s"] {
+    for wrong in ["0s", "-1s", "301s", "99999h"] {
         let ran = node.aop(["call", ECHO, "text=a", &format!("--timeout={wrong}"), "--json"]).exits(2);
         assert_eq!(ran.problem()["kind"], "usage", "{wrong}: {ran}");
     }
@@ -137,12 +137,31 @@ fn many_calls_of_one_request_are_answered_each_for_itself() {
 
     // And at the shell, in the order of the objects.
     let lines: String = (0..70).map(|number| json!({"text": format!("line {number}")}).to_string() + "\n").collect();
-    let input = format!("{lines}[1]\n{{\"text\":7}}\n{{\"text\":\"last\"}}");
-    let ran = run(node.aop_command(["call", ECHO, "-"]), Some(input.as_bytes()));
-    let ran = ran.exits(2);
-    let said: Vec<String> = ran.out.lines().map(str::to_owned).collect();
-    let wanted: Vec<String> = (0..70).map(|number| format!("line {number}")).chain(["last".to_owned()]).collect();
+    let input = format!("{lines}[1]\n{{\"text\":7}}\n{{\"text\":\"cut\n{{\"text\":\"last\"}}");
+    let batch = |words: &[&str], input: &str| {
+        run(node.aop_command(["call", ECHO, "-"].into_iter().chain(words.iter().copied())), Some(input.as_bytes()))
+    };
+    let ran = batch(&[], &input).exits(2);
+    let said: Vec<&str> = ran.out.lines().map(|line| line.split(": ").next().unwrap_or_default()).collect();
+    let wrong =
+        ["object 71 in line 71", "object 72 in line 72 {\"text\":7}", "object 73 in line 73"].map(str::to_owned);
+    let wanted: Vec<String> =
+        (0..70).map(|number| format!("line {number}")).chain(wrong).chain(["last".to_owned()]).collect();
     assert_eq!(said, wanted, "{ran}");
+    assert!(ran.err.contains("3 of 74 objects") && ran.err.contains("object 71 in line 71"), "{ran}");
+    // A program finds each by its index.
+    for format in [&["--json"][..], &["-o", "jsonl"]] {
+        let ran = batch(format, &input).exits(2);
+        let told: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let index: Vec<u64> = told.iter().filter_map(|one| one["index"].as_u64()).collect();
+        assert_eq!(index, (1..=74).collect::<Vec<_>>(), "{ran}");
+        assert_eq!(told[71]["error"]["kind"], "invalid_arguments", "{ran}");
+        assert_eq!((&told[71]["arguments"], &told[71]["line"]), (&json!({"text": 7}), &json!(72)), "{ran}");
+        assert_eq!((&told[70]["error"]["kind"], &told[72]["error"]["kind"]), (&json!("usage"), &json!("usage")));
+        assert_eq!(told[73]["result"]["content"][0]["text"], "last", "{ran}");
+    }
+    let ran = batch(&[], "\n").ok();
+    assert!(ran.out.is_empty() && ran.err.contains("no JSON object"), "{ran}");
 }
 
 #[test]
@@ -151,6 +170,26 @@ fn a_problem_says_what_would_have_been_right_and_who_was_tried() {
     let (node, _fixture) = papers(&world, "");
     let (status, answer) = call(&node, "ecko.papers.research", json!({}));
     assert_eq!((status, &answer["did_you_mean"][0]), (404, &json!(ECHO)), "{answer}");
+    // By its label and in another zone too; and of a server what it has, never a zone.
+    for near in ["ecko", "ecko.papers.reserch", "papers__ecko"] {
+        let (status, answer) = call(&node, near, json!({}));
+        assert_eq!((status, &answer["did_you_mean"][0]), (404, &json!(ECHO)), "{near}: {answer}");
+    }
+    let (_, answer) = call(&node, "nosuchthing.papers.research", json!({}));
+    let offered = answer["did_you_mean"].as_array().cloned().unwrap_or_default();
+    assert_eq!(offered.len(), 3, "{answer}");
+    assert!(
+        offered.iter().all(|name| name.as_str().is_some_and(|name| name.ends_with(".papers.research"))),
+        "{answer}"
+    );
+    let (_, answer) = call(&node, "nosuchthing.other.research", json!({}));
+    assert_ne!(answer["did_you_mean"][0], "research", "{answer}");
+    // As DNS writes it.
+    let dotted = format!("{ECHO}.");
+    assert_eq!(call(&node, &dotted, json!({"arguments": {"text": "dot"}})).0, 200);
+    assert_eq!(node.aop(["show", &dotted, "--json"]).ok().json()["name"], ECHO);
+    let found = node.aop(["resolve", &dotted, "--json"]).ok().json();
+    assert_eq!((&found["results"][0]["name"], &found["results"][0]["exact"]), (&json!(ECHO), &json!(true)), "{found}");
     let (status, answer) = call(&node, ECHO, json!({"arguments": {"text": 7}}));
     assert_eq!((status, &answer["kind"]), (422, &json!("invalid_arguments")), "{answer}");
     let told = answer.to_string();

@@ -490,6 +490,16 @@ fn editors_and_shells_are_helped() {
 }
 
 #[test]
+fn files_of_another_kind_are_told_by_their_kind() {
+    let world = World::new();
+    let catalogue = world.file("tools.jsonl", "{\"name\":\"a\",\"server\":\"s\"}\n").display().to_string();
+    let told = world.aop(["import", &catalogue, "--json"]).exits(2).problem();
+    assert!(told["hint"].as_str().is_some_and(|hint| hint.starts_with("aop register file ")), "{told}");
+    let told = world.aop(["bench", "/dev/null", "--json"]).exits(2).problem();
+    assert!(told["message"].as_str().is_some_and(|text| text.contains("no question")), "{told}");
+}
+
+#[test]
 fn the_daemon_explains_itself() {
     let world = World::new();
     let node = world.node("node").zone("research").start();

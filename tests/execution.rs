@@ -487,6 +487,12 @@ fn agent(told: std::sync::Arc<std::sync::Mutex<Vec<Value>>>) -> (u16, std::sync:
                                 Some("cut") => return client.shutdown(Shutdown::Both).ok(),
                                 Some("fail") => json!({"error": "no cheese"}),
                                 Some("object") => json!({"result": {"short": "yes"}}),
+                                Some(odd @ ("busy" | "text")) => {
+                                    let status = if odd == "busy" { "503 Busy\r\nRetry-After: 7" } else { "200 OK" };
+                                    let head = format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n");
+                                    client.write_all(format!("{head}words").as_bytes()).ok()?;
+                                    continue;
+                                }
                                 goal => {
                                     json!({"result": format!("{} in short", goal.unwrap_or_default()), "handoff": null})
                                 }
@@ -528,9 +534,17 @@ fn a_plain_agent_is_a_tool_and_is_called_once() {
     node.try_call(name, &json!({"text": "no task"})).exits(2);
     let cut = node.try_call(name, &json!({"task": "cut"})).exits(1);
     assert_eq!(cut.problem()["kind"], "upstream_failed", "{cut}");
+    // What was answered is told as what it is.
+    let busy = node.try_call(name, &json!({"task": "busy"})).exits(1).problem();
+    assert_eq!((&busy["kind"], &busy["detail"]["retry_after_s"]), (&json!("upstream_failed"), &json!(7)), "{busy}");
+    assert!(busy["message"].as_str().is_some_and(|text| text.contains("HTTP 503") && !text.contains("lost")), "{busy}");
+    let text = node.try_call(name, &json!({"task": "text"})).exits(1).problem();
+    assert!(text["message"].as_str().is_some_and(|text| text.contains("no JSON object: words")), "{text}");
+    let other = node.aop(["register", "agent", &format!("http://127.0.0.1:{port}/other"), "--as", "other"]).exits(1);
+    assert!(other.err.contains("no agent is there"), "{other}");
     let goals: Vec<Value> =
         told.lock().expect("nobody panics with it").iter().map(|one: &Value| one["goal"].clone()).collect();
-    assert_eq!(goals, ["a long text", "fail", "cut"]);
+    assert_eq!(goals, ["a long text", "fail", "cut", "busy", "text"]);
     assert_eq!(told.lock().expect("nobody panics with it")[0]["memory"], json!({"img": "a.png"}));
     // One that is gone was provably not called.
     gone.store(true, Ordering::Relaxed);
@@ -539,7 +553,7 @@ fn a_plain_agent_is_a_tool_and_is_called_once() {
         let ran = node.try_call(name, &json!({"task": "again"})).wanted(1)?;
         if ran.problem()["kind"] == "upstream_down" { Ok(()) } else { Err(ran.to_string()) }
     });
-    assert_eq!(told.lock().expect("nobody panics with it").len(), 3);
+    assert_eq!(told.lock().expect("nobody panics with it").len(), 5);
 }
 
 #[test]

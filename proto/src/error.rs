@@ -4,6 +4,8 @@
 //! hint and exit status never differ between doors. It is not an error type for internal plumbing: every room has its own small
 //! enum and turns it into a `Problem` only where somebody outside is told.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 /// The closed list of things that can be told to a caller. Codes are stable: added, never renumbered.
@@ -262,18 +264,31 @@ impl std::error::Error for Problem {}
 
 /// The nearest of `names` to what was typed, best first, at most three, within a third of its length.
 pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    did_you_mean_spelled(typed, names.map(|name| (name, name)))
+}
+
+/// The same of names that are spelled in several ways: pairs of a spelling and the name that is meant by it.
+pub fn did_you_mean_spelled<'a>(typed: &str, spelled: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    nearest(typed, (typed.chars().count() / 3).max(1), spelled)
+}
+
+/// The nearest three of `names`, however far they are.
+pub fn nearest_names<'a>(typed: &str, spelled: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    nearest(typed, usize::MAX, spelled)
+}
+
+fn nearest<'a>(typed: &str, limit: usize, spelled: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
     let typed = typed.to_ascii_lowercase();
-    let limit = (typed.chars().count() / 3).max(1);
-    let mut near: Vec<(usize, String)> = names
-        .filter(|name| name.len().abs_diff(typed.len()) <= limit)
-        .filter_map(|name| {
-            let distance = edit_distance(&typed, &name.to_ascii_lowercase());
-            (distance <= limit).then(|| (distance, name.to_owned()))
+    let mut near: Vec<(usize, &str)> = spelled
+        .filter(|(spelling, _)| spelling.len().abs_diff(typed.len()) <= limit)
+        .filter_map(|(spelling, name)| {
+            let distance = edit_distance(&typed, &spelling.to_ascii_lowercase());
+            (distance <= limit).then_some((distance, name))
         })
         .collect();
-    near.sort();
-    near.dedup();
-    near.into_iter().take(3).map(|(_, name)| name).collect()
+    near.sort_unstable();
+    let mut seen = std::collections::BTreeSet::new();
+    near.into_iter().filter(|(_, name)| seen.insert(*name)).take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// Optimal string alignment distance in characters: a swap of neighbours is one mistake, as it is at a keyboard.
@@ -307,6 +322,16 @@ pub fn is_deceptive(c: char) -> bool {
             | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
+/// What somebody else wrote, with its line breaks and tabs and nothing else that deceives the eye.
+pub fn plain_lines(text: &str) -> String {
+    text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_deceptive(*c)).collect()
+}
+
+/// A time to the nearest millisecond, as it is told in words.
+pub fn to_ms(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from((time.as_micros() + 500) / 1000).unwrap_or(u64::MAX))
+}
+
 /// What somebody else wrote, in one line of at most so many characters and with nothing in it that deceives the eye.
 pub fn plain(text: &str, most: usize) -> String {
     let kept: String =
@@ -324,6 +349,25 @@ mod tests {
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
             assert_eq!(Kind::ALL.into_iter().filter(|other| other.code() == kind.code()).count(), 1);
         }
+    }
+
+    #[test]
+    fn a_name_is_found_by_each_of_its_spellings_and_offered_once() {
+        let spelled = [
+            ("get-sum.a.z", "get-sum.a.z"),
+            ("get-sum", "get-sum.a.z"),
+            ("get-sum", "get-sum.b.z"),
+            ("add", "add.a.z"),
+        ];
+        assert_eq!(did_you_mean_spelled("get-summ", spelled.into_iter()), ["get-sum.a.z", "get-sum.b.z"]);
+        assert_eq!(nearest_names("nosuch", spelled.into_iter()).len(), 3);
+        assert_eq!(did_you_mean_spelled("nosuch", spelled.into_iter()), [""; 0]);
+    }
+
+    #[test]
+    fn times_are_told_in_whole_milliseconds() {
+        let told = |nanos| format!("{:?}", to_ms(Duration::from_nanos(nanos)));
+        assert_eq!([told(999_849_217), told(29_999_867_704), told(1_500_000)], ["1s", "30s", "2ms"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::example::example;
+use super::expected::expectation;
 use super::schema::{ARGUMENTS_DEPTH_MAX, Extent, PATTERN_COMPILED_BYTES_MAX, SCHEMA_BYTES_MAX, Shape, Unfit};
 use crate::answers::Memo;
 
@@ -74,12 +75,20 @@ impl Schemas {
         let place = if path.is_empty() { String::new() } else { format!("`{path}` ") };
         let schema = schema_of(definition).unwrap_or_default();
         let fits = |example: &Value| shape.allows(Extent::of(example)) && validator.is_valid(example);
-        let example = example(&schema).filter(fits);
+        let wrong = path.split('/').nth(1);
+        let example = [example(&schema, wrong), example(&schema, None)].into_iter().flatten().find(fits);
         let short = example.as_ref().map(Value::to_string).filter(|text| text.len() <= EXAMPLE_BYTES_MAX);
         let such_as = short.map(|text| format!("; such as {text}")).unwrap_or_default();
+        let (expected, found) = expectation(&schema, &error);
+        let mut detail = json!({"path": path, "expected": expected.unwrap_or_else(|| error.to_string())});
+        if let Some(found) = found {
+            detail["found"] = found.into();
+        }
+        detail["example"] = example.unwrap_or_default();
+        detail["schema"] = schema;
         Err(refuse(format!("arguments of `{tool}`: {place}{error}{such_as}"))
             .hint(format!("aop show {tool} --schema"))
-            .detail(json!({"path": path, "expected": error.to_string(), "example": example, "schema": schema})))
+            .detail(detail))
     }
 }
 
@@ -129,6 +138,12 @@ mod tests {
         let detail = problem.detail.unwrap();
         assert_eq!((detail["path"].as_str(), detail["schema"]["type"].as_str()), (Some("/a"), Some("object")));
         assert_eq!((&detail["example"], problem.message.ends_with(r#"; such as {"a":1}"#)), (&json!({"a": 1}), true));
+        let other = json!({"type": "object", "properties": {"b": {"type": "integer"}}});
+        assert_eq!(
+            check(&other, r#"{"b":"x"}"#).unwrap_err().detail.unwrap()["example"],
+            json!({"b": 1}),
+            "the wrong one is shown"
+        );
         // What does not fit is no example.
         let odd = json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "^[0-9]+$"}}, "required": ["a"]});
         assert_eq!(check(&odd, "{}").unwrap_err().detail.unwrap()["example"], Value::Null);

@@ -11,10 +11,17 @@ const VALUES_MAX: usize = 64;
 /// Characters of a text, items of a list that a schema wants.
 const LENGTH_MAX: u64 = 100;
 
-/// Arguments that may fit; whether they do is for whoever asks to see.
-pub(super) fn example(schema: &Value) -> Option<Value> {
+/// Arguments that may fit, `shown` among them where the schema names it; whether they do is for whoever asks to see.
+pub(super) fn example(schema: &Value, shown: Option<&str>) -> Option<Value> {
     let mut left = VALUES_MAX;
-    value(schema, DEPTH_MAX, &mut left)
+    let mut arguments = value(schema, DEPTH_MAX, &mut left)?;
+    let member = shown.and_then(|name| Some((name, schema.get("properties")?.get(name)?)));
+    if let (Some((name, member)), Some(given)) = (member, arguments.as_object_mut())
+        && !given.contains_key(name)
+    {
+        given.insert(name.to_owned(), value(member, DEPTH_MAX, &mut left)?);
+    }
+    Some(arguments)
 }
 
 fn value(schema: &Value, depth: usize, left: &mut usize) -> Option<Value> {
@@ -79,8 +86,11 @@ mod tests {
             "at": {"anyOf": [{"type": "object", "required": ["x"], "properties": {"x": {"type": "number", "exclusiveMinimum": 4}}}]},
             "sure": {"type": ["boolean", "null"]}}});
         let wanted = json!({"city": "Oslo", "days": 3, "unit": "c", "tags": ["textte"], "at": {"x": 5}, "sure": true});
-        assert_eq!(example(&schema), Some(wanted));
-        assert_eq!(example(&json!({})), Some(json!({})));
+        assert_eq!(example(&schema, None), Some(wanted.clone()));
+        let shown = example(&schema, Some("more")).unwrap();
+        assert_eq!((&shown["more"], shown.as_object().map(Map::len)), (&json!("text"), Some(7)));
+        assert_eq!(example(&schema, Some("none")), Some(wanted));
+        assert_eq!(example(&json!({}), None), Some(json!({})));
     }
 
     #[test]
@@ -89,10 +99,10 @@ mod tests {
         for _ in 0..DEPTH_MAX + 1 {
             deep = json!({"type": "object", "required": ["a"], "properties": {"a": deep}});
         }
-        assert_eq!(example(&deep), None);
+        assert_eq!(example(&deep, None), None);
         let names: Vec<String> = (0..VALUES_MAX).map(|number| number.to_string()).collect();
-        assert_eq!(example(&json!({"required": names})), None);
-        let long = example(&json!({"type": "string", "minLength": 1_u64 << 40})).unwrap();
+        assert_eq!(example(&json!({"required": names}), None), None);
+        let long = example(&json!({"type": "string", "minLength": 1_u64 << 40}), None).unwrap();
         assert_eq!(long.as_str().map(str::len), Some(100));
     }
 }

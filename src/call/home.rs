@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aop_proto::access::Principal;
-use aop_proto::error::{Kind, Problem};
+use aop_proto::error::{Kind, Problem, to_ms};
 use aop_proto::name::FullName;
 use aop_proto::params::PRIORITY;
 use aop_proto::wire::message::Call;
@@ -48,6 +48,7 @@ impl Calls {
                 match timeout_at(deadline, self.ledgers.once(key, work)).await {
                     Ok(outcome) => outcome,
                     Err(_) => {
+                        let within = to_ms(within);
                         let message = format!("no answer to `{tool}` within {within:?}; it still runs under its key");
                         // How much of it was waiting for its turn is not known here.
                         let problem = Problem::new(Kind::CallTimedOut, message).detail(json!({GIVEN: 0}));
@@ -192,6 +193,13 @@ fn upstream_problem(server: &str, tool: &str, error: &UpstreamError) -> Problem 
         UpstreamError::TimedOut { after } => Problem::new(Kind::CallTimedOut, message)
             .detail(json!({GIVEN: after.as_millis() as u64}))
             .hint("aop call --timeout 2m …"),
+        UpstreamError::Status { status, retry_after, .. } => {
+            let mut detail = json!({"status": status});
+            if let Some(after) = retry_after {
+                detail["retry_after_s"] = after.as_secs().into();
+            }
+            Problem::new(Kind::UpstreamFailed, message).detail(detail).hint(format!("aop show {tool}"))
+        }
         error if error.not_sent() => Problem::new(Kind::UpstreamDown, message).hint("aop status"),
         _ => Problem::new(Kind::UpstreamFailed, message).hint(format!("aop show {tool}")),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aop_proto::call::queue::{Entered, Queue, Ticket};
 use aop_proto::call::{Policies, Policy};
-use aop_proto::error::{Kind, Problem, did_you_mean};
+use aop_proto::error::{Kind, Problem, did_you_mean, to_ms};
 use aop_proto::params::QUEUES_MAX;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -267,13 +267,24 @@ impl Waiter {
                 let message = format!("the call to `{}` was taken out of its queue by an operator", self.tool);
                 Err(Problem::new(Kind::Cancelled, message).hint("aop queue ls"))
             }
+            Err(_) if self.is_paused() => {
+                let message = format!("`{}` is paused: its calls wait until an operator lets them go on", self.tool);
+                Err(Problem::new(Kind::Busy, message)
+                    .detail(json!({"retry_after_s": self.hint_s()}))
+                    .hint(format!("aop queue resume {}", self.tool)))
+            }
             Err(_) => {
+                let within = to_ms(within);
                 let message = format!("the turn of the call to `{}` did not come within {within:?}", self.tool);
                 Err(Problem::new(Kind::Busy, message)
                     .detail(json!({"retry_after_s": self.hint_s()}))
                     .hint("aop queue ls"))
             }
         }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.queues.lock().get(&self.tool).is_some_and(|line| line.queue.is_paused())
     }
 
     /// Seconds after which it may be worth its while to come back.
@@ -377,6 +388,8 @@ mod tests {
         let other = queues.turn("t", "a", 5, &policy, LONG);
         tokio::pin!(one, other);
         assert!(futures::poll!(one.as_mut()).is_pending() && futures::poll!(other.as_mut()).is_pending());
+        let late = queues.turn("t", "a", 5, &policy, Duration::from_nanos(1)).await.err().unwrap();
+        assert_eq!(late.hint.as_deref(), Some("aop queue resume t"), "{late}");
         let ticket = queues.show("t").unwrap()["calls"][0]["ticket"].as_u64().unwrap();
         assert_eq!(queues.cancel("t", ticket), Ok(true));
         assert_eq!(one.await.err().unwrap().kind, Kind::Cancelled);

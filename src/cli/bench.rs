@@ -157,6 +157,9 @@ async fn ask_node(context: &Context, query: &str, limit: usize) -> Result<Answer
 
 fn read_set(path: &Path) -> Result<Set, Problem> {
     let lines = lines_of(path)?;
+    if lines.is_empty() {
+        return Err(usage(format!("{} holds no question", path.display())).hint("aop bench --help"));
+    }
     let stem = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = lines.first().and_then(|line| line["dataset"].as_str()).map_or(stem, str::to_owned);
     let questions =

@@ -4,16 +4,18 @@
 //! so that a tool that changed in between is refused instead of called by mistake. What must hold: JSON given by the user reaches
 //! the node as it was written.
 
-use std::io;
+mod objects;
+
+use std::fmt;
 use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Deserializer, Value, json};
-use tokio::sync::mpsc;
+use serde_json::{Value, json};
 
+use self::objects::Input;
 use super::client::{Reply, Request};
 use super::output::{Exit, Format};
 use super::{Context, arguments, show, text};
@@ -35,7 +37,10 @@ Examples:
 
 Values are typed by the tool's schema: numbers, true/false, a,b,c for lists,
 JSON for objects, opts.lang=en for members, key:=JSON to say it exactly.
-With `-`, each object has a key of its own: KEY/1, KEY/2 and so on.";
+With `-`, each object has a key of its own: KEY/1, KEY/2 and so on. Each has its
+answer or its error on stdout, in their order (with --json one line each, with
+its `index`); a broken one is told there too, and those after it are called.
+The exit status is that of the first that failed.";
 
 /// Call a tool
 #[derive(Debug, Args)]
@@ -89,70 +94,115 @@ impl Call {
 
     /// One call for each JSON object; a failed one does not stop the others, and the first failure is the exit status. Objects that are
     /// there already go in one request, so that they run at once; a slow producer sees each answer before it writes the next object.
+    /// Each has its place on stdout, whatever became of it.
     async fn each_of_stdin(&self, context: &mut Context) -> anyhow::Result<Exit> {
-        let mut objects = objects_of_stdin();
-        let (mut worst, mut number) = (Ok(Exit::Complete), 0);
+        let mut inputs = objects::of_stdin(CALLS_AT_ONCE);
+        let (mut exit, mut first, mut failed, mut number) = (Exit::Complete, None, 0, 0);
         loop {
             let mut some = Vec::new();
-            if objects.recv_many(&mut some, CALLS_AT_ONCE).await == 0 {
-                return Ok(worst?);
+            if inputs.recv_many(&mut some, CALLS_AT_ONCE).await == 0 {
+                break;
             }
-            let first = number + 1;
+            let from = number + 1;
             number += some.len();
-            for ended in self.at_once(first, some, context).await? {
+            for ended in self.at_once(from, some, context).await? {
                 match ended {
                     Ok(Exit::Complete) => {}
-                    Ok(exit) if matches!(worst, Ok(Exit::Complete)) => worst = Ok(exit),
+                    Ok(other) if exit == Exit::Complete && first.is_none() => exit = other,
                     Ok(_) => {}
-                    Err(problem) if matches!(worst, Ok(Exit::Complete)) => worst = Err(problem),
-                    Err(problem) => context.out.problem(&problem),
+                    Err(problem) => {
+                        failed += 1;
+                        first.get_or_insert(problem);
+                    }
                 }
+            }
+        }
+        if number == 0 {
+            context.out.talk("nothing was called: there was no JSON object on stdin");
+        }
+        match first {
+            None => Ok(exit),
+            Some(_) if exit != Exit::Complete => Ok(exit),
+            Some(problem) => {
+                let message = format!("{failed} of {number} objects on stdin: the first is {}", problem.message);
+                Err(Problem { message, ..problem }.into())
             }
         }
     }
 
-    /// Makes some calls in one request and prints their answers, in their order.
+    /// Makes some calls in one request and prints what became of each, in their order.
     async fn at_once(
         &self,
-        first: usize,
-        objects: Vec<Result<Box<RawValue>, String>>,
+        from: usize,
+        inputs: Vec<Input>,
         context: &Context,
     ) -> anyhow::Result<Vec<Result<Exit, Problem>>> {
         let (mut calls, mut ends) = (Vec::new(), Vec::new());
-        for (number, read) in (first..).zip(objects) {
-            let read =
-                read.map_err(|why| Problem::new(Kind::Usage, format!("object {number} on stdin is not JSON: {why}")));
-            match read.map(|read| object(read.get())) {
-                Ok(Ok(arguments)) => {
-                    let key = self.idempotency_key.as_ref().map(|key| format!("{key}/{number}"));
-                    calls.push(format!(
-                        "{{\"name\":{}{}}}",
-                        Value::from(self.name.as_str()),
-                        self.members(arguments.get(), None, key.as_deref())
-                    ));
-                    ends.push(Ok(()));
-                }
-                Ok(Err(why)) => ends.push(Err(Problem::new(Kind::Usage, format!("value {number} on stdin {why}")))),
-                Err(problem) => ends.push(Err(problem)),
+        for (number, Input { line, read }) in (from..).zip(inputs) {
+            let arguments = read.and_then(|read| object(read.get()));
+            if let Ok(arguments) = &arguments {
+                let key = self.idempotency_key.as_ref().map(|key| format!("{key}/{number}"));
+                calls.push(format!(
+                    "{{\"name\":{}{}}}",
+                    Value::from(self.name.as_str()),
+                    self.members(arguments.get(), None, key.as_deref())
+                ));
+            }
+            ends.push((Place { number, line }, arguments));
+        }
+        let (mut answers, mut broken) = (Vec::new().into_iter(), None);
+        if !calls.is_empty() {
+            match self.answers(&calls, context).await {
+                Ok(told) => answers = told.into_iter(),
+                Err(error) => broken = Some(error),
             }
         }
-        let mut answers = match calls.is_empty() {
-            true => Vec::new(),
-            false => self.answers(&calls, context).await?,
-        }
-        .into_iter();
-        let missing = || Problem::new(Kind::Internal, "the node's answer misses a call");
+        let missing = || match broken.as_ref().map(|error| (error, error.downcast_ref::<Problem>())) {
+            Some((_, Some(problem))) => problem.clone(),
+            Some((error, None)) => Problem::new(Kind::Internal, format!("{error:#}")),
+            None => Problem::new(Kind::Internal, "the node's answer misses a call"),
+        };
         let mut told = Vec::new();
-        for end in ends {
-            told.push(match end {
-                Ok(()) => match answers.next().ok_or_else(missing)? {
-                    Ok(reply) => Ok(self.print(&reply, context)?),
-                    Err(problem) => Err(problem),
-                },
-                Err(problem) => Err(problem),
+        for (place, arguments) in ends {
+            let ended = match &arguments {
+                Ok(_) => answers.next().unwrap_or_else(|| Err(missing())),
+                Err(why) => Err(Problem::new(Kind::Usage, why.as_str())),
+            };
+            told.push(match ended {
+                Ok(reply) => Ok(self.print(&reply.with("index", &place.number.to_string()), context)?),
+                Err(problem) => Err(self.failed_at(&place, arguments.as_deref().ok(), problem, context)?),
             });
         }
-        Ok(told)
+        // Whoever cannot be asked now is not asked again and again for what follows.
+        broken.map_or(Ok(told), Err)
+    }
+
+    /// Tells on stdout, where its answer would stand, that an object has none; the problem, which then names the object.
+    fn failed_at(
+        &self,
+        place: &Place,
+        arguments: Option<&RawValue>,
+        problem: Problem,
+        context: &Context,
+    ) -> anyhow::Result<Problem> {
+        let out = &context.out;
+        if out.for_people() || out.format == Format::Name {
+            let given = arguments.map(|arguments| format!(" {}", text::cut(&text::clean(arguments.get()), 200)));
+            let code = problem.kind.code();
+            let why = text::clean(&problem.message);
+            out.data(&format!("{place}{}: error[{code}]: {why}\n", given.unwrap_or_default()))?;
+        } else {
+            let error = problem.to_json();
+            let mut told =
+                json!({"schema": "aop.call/1", "index": place.number, "line": place.line, "name": self.name});
+            if let Some(arguments) = arguments {
+                let text = || Value::from(arguments.get());
+                told["arguments"] = serde_json::from_str(arguments.get()).unwrap_or_else(|_| text());
+            }
+            told["error"] = error;
+            out.reply(&Reply::made(&told), None, "name")?;
+        }
+        Ok(Problem { message: format!("{place}: {}", problem.message), ..problem })
     }
 
     /// What became of each of these calls.
@@ -249,19 +299,17 @@ struct Answers<'a> {
     results: Vec<&'a RawValue>,
 }
 
-/// JSON values as they come on stdin, read by a thread of their own; the first that is none is the last.
-fn objects_of_stdin() -> mpsc::Receiver<Result<Box<RawValue>, String>> {
-    let (sender, objects) = mpsc::channel(CALLS_AT_ONCE);
-    std::thread::spawn(move || {
-        for read in Deserializer::from_reader(io::BufReader::new(io::stdin())).into_iter() {
-            let read = read.map_err(|error| error.to_string());
-            let is_last = read.is_err();
-            if sender.blocking_send(read).is_err() || is_last {
-                return;
-            }
-        }
-    });
-    objects
+/// Where an object stands on stdin.
+struct Place {
+    /// Of the objects, from 1.
+    number: usize,
+    line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object {} in line {}", self.number, self.line)
+    }
 }
 
 /// A JSON object, kept as it was written.

@@ -154,6 +154,15 @@ impl Reply {
         Self { body: Bytes::copy_from_slice(text.as_bytes()), took_ms: None, trace_id: self.trace_id.clone() }
     }
 
+    /// The same with one member more, after `schema`.
+    pub(crate) fn with(mut self, key: &str, json: &str) -> Self {
+        if let Some(mut members) = Members::of(&self.body) {
+            members.insert_after("schema", key, json.to_owned());
+            self.body = Bytes::from(members.to_text());
+        }
+        self
+    }
+
     /// The body with `took_ms` and `trace_id` folded in, its own members untouched.
     pub(crate) fn folded(&self) -> String {
         let Some(mut members) = Members::of(&self.body) else {

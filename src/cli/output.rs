@@ -219,7 +219,12 @@ fn expectation(detail: &Value) -> String {
         return String::new();
     }
     let path = path.trim_start_matches('/').replace('/', ".");
-    format!("\n  {}  ← expected {}", if path.is_empty() { "(arguments)" } else { &path }, text::cut(&expected, 200))
+    let found = match word("found") {
+        found if found.is_empty() => found,
+        found => format!(", found {}", text::cut(&found, 100)),
+    };
+    let place = if path.is_empty() { "(arguments)" } else { &path };
+    format!("\n  {place}  ← expected {}{found}", text::cut(&expected, 200))
 }
 
 /// The items of a member, as the node sent them.
@@ -243,10 +248,10 @@ mod tests {
         );
         let problem = Problem::new(Kind::InvalidArguments, "argument `days` is not an integer")
             .hint("aop show x")
-            .detail(json!({"path": "/days", "expected": "integer 1…10"}));
+            .detail(json!({"path": "/days", "expected": "integer 1…10", "found": "\"x\""}));
         assert_eq!(
             problem_text(&problem),
-            "error[AOP0412]: argument `days` is not an integer\n  days  ← expected integer 1…10\n  help: aop show x"
+            "error[AOP0412]: argument `days` is not an integer\n  days  ← expected integer 1…10, found \"x\"\n  help: aop show x"
         );
     }
 

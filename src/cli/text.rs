@@ -4,6 +4,7 @@
 //! change colours, reverse the reading direction or hide characters, because names and descriptions were written by strangers.
 
 pub(crate) use aop_proto::error::is_deceptive;
+use aop_proto::error::plain_lines;
 
 /// One line: controls and deceptive characters are gone, line breaks and runs of blanks become one blank.
 pub(crate) fn clean(text: &str) -> String {
@@ -23,7 +24,7 @@ pub(crate) fn clean(text: &str) -> String {
 
 /// The same with line breaks and tabs kept, for text that is shown whole.
 pub(crate) fn clean_block(text: &str) -> String {
-    text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_deceptive(*c)).collect()
+    plain_lines(text)
 }
 
 /// At most `limit` characters, the last one an ellipsis when something was cut.

@@ -72,6 +72,9 @@ pub(crate) struct Import {
     dry_run: bool,
 }
 
+/// Read of a file to tell whether it is text.
+const START_BYTES: u64 = 64;
+
 /// What went by, frame by frame.
 struct Passing {
     reader: Reader,
@@ -136,11 +139,13 @@ impl Export {
 impl Import {
     /// Sends the bundle and prints what came of it.
     pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
-        let source: Box<dyn AsyncRead + Send + Unpin> = if self.file.as_os_str() == "-" {
+        let mut source: Box<dyn AsyncRead + Send + Unpin> = if self.file.as_os_str() == "-" {
             Box::new(tokio::io::stdin())
         } else {
             Box::new(File::open(&self.file).await.map_err(|error| unread(&self.file, &error))?)
         };
+        let start = not_text(&self.file, &mut source).await?;
+        let source = Box::new(std::io::Cursor::new(start).chain(source));
         let request = Request::post(&["transfer"], "").flag("dry_run", self.dry_run);
         let body = reqwest::Body::wrap_stream(pieces(source, Progress::of(context, "sent")));
         let reply = context.client.upload(&request, body).await?;
@@ -292,6 +297,22 @@ fn exported(opening: &Opening, sum: &Sum, file: &str) -> Value {
         "issued_ms": opening.bundle.issued_ms, "delta": opening.bundle.delta, "logs": sum.logs, "records": sum.records,
         "bytes": sum.bytes,
     })
+}
+
+/// The first bytes of a bundle, which begins with the length of its first frame. Refused is what begins as JSON does.
+async fn not_text(path: &Path, source: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Problem> {
+    let mut start = Vec::new();
+    source.take(START_BYTES).read_to_end(&mut start).await.map_err(|error| unread(path, &error))?;
+    if let [b'{' | b'[', next, ..] = start.trim_ascii_start()
+        && (next.is_ascii_whitespace() || matches!(next, b'"' | b'{'))
+    {
+        let shown = text::clean(&path.display().to_string());
+        let message = format!(
+            "{shown} is JSON, no bundle: a catalogue is registered, or read by a node as it starts (aop-node --import FILE)"
+        );
+        return Err(Problem::new(Kind::Usage, message).hint(format!("aop register file {}", text::shell_word(&shown))));
+    }
+    Ok(start)
 }
 
 /// A file as a body, read as it is sent.

@@ -90,7 +90,13 @@ impl Ask {
     }
 }
 
+/// A full name without the dot that DNS would end it with.
+pub(super) fn undotted(name: &str) -> &str {
+    name.strip_suffix('.').filter(|bare| FullName::parse(bare).is_ok()).unwrap_or(name)
+}
+
 pub(super) fn checked(mut ask: Ask, default: usize) -> Result<Ask, Problem> {
+    ask.query.truncate(undotted(&ask.query).len());
     let (_, least, most) = RESULTS;
     // A list of the own zone is whole; other zones send what fits a frame.
     let most = if ask.mode == Mode::List { usize::MAX } else { most };

@@ -87,6 +87,13 @@ pub fn read_catalogue(line: &str, own: &ZoneName) -> Result<NewTool, String> {
     if head.server.is_empty() || head.name.is_empty() {
         return Err("a tool needs a `name` and a `server`".to_owned());
     }
+    if members.contains_key("endpoint") {
+        return Err(
+            "has an `endpoint`, and a tool of a file is listed and served by nobody: register what answers there \
+            (aop register mcp URL, aop register agent URL), or leave it out"
+                .to_owned(),
+        );
+    }
     let labels = labels_inside(head.zone.as_deref(), own)?;
     let agent = head.agent.map(|agent| AgentBody {
         model: agent.model,
@@ -601,6 +608,13 @@ mod tests {
         assert_eq!((tool.labels.as_str(), tool.tags.as_slice()), ("acr", ["t".to_owned()].as_slice()));
         let definition = std::str::from_utf8(&tool.definition).unwrap();
         assert_eq!(definition, r#"{"name":"x","inputSchema":{"b":1.0,"a":2},"annotations":{"readOnlyHint":true}}"#);
+    }
+
+    #[test]
+    fn an_endpoint_that_nobody_would_call_is_refused_in_words() {
+        let line = r#"{"name":"x","server":"s","endpoint":"http://127.0.0.1:1/x"}"#;
+        let why = read_catalogue(line, &ZoneName::parse("azure").unwrap()).map(drop).unwrap_err();
+        assert!(why.contains("`endpoint`") && why.contains("aop register"), "{why}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use aop_proto::error::{Kind, Problem};
+use aop_proto::error::{Kind, Problem, plain_lines};
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
@@ -191,7 +191,7 @@ pub(super) fn failed(problem: &Problem, modern: bool) -> Answer {
     tool_result(&text, Some(&json!({"error": problem.to_json()})), true, None, modern)
 }
 
-/// A tool result of our own.
+/// A tool result of our own. Names and descriptions are strangers' words: in the text a model is shown nothing of them is hidden.
 pub(super) fn tool_result(
     text: &str,
     structured: Option<&Value>,
@@ -199,7 +199,7 @@ pub(super) fn tool_result(
     meta: Option<Value>,
     modern: bool,
 ) -> Answer {
-    let mut result = json!({"content": [{"type": "text", "text": text}]});
+    let mut result = json!({"content": [{"type": "text", "text": plain_lines(text)}]});
     if let Some(structured) = structured {
         result["structuredContent"] = structured.clone();
     }
@@ -241,6 +241,17 @@ mod tests {
 
     fn caller(modern: bool, capabilities: Value) -> Caller {
         Caller { modern, capabilities, ..Caller::default() }
+    }
+
+    #[test]
+    fn the_text_of_an_answer_hides_nothing() {
+        let hostile = "a\u{1b}[31mb\u{7}\u{0}\u{202e}c\u{2066}\u{200b}d\n\te";
+        let Answer::Result(result) = tool_result(hostile, Some(&json!({"as": hostile})), false, None, true) else {
+            panic!("a result")
+        };
+        let result: Value = serde_json::from_slice(&result).expect("json");
+        assert_eq!(result["content"][0]["text"], "a[31mbcd\n\te");
+        assert_eq!(result["structuredContent"]["as"], hostile);
     }
 
     #[test]

@@ -293,6 +293,9 @@ async fn look_up(handle: &Handle, by: &Caller, name: &str) -> Result<Arc<Resolut
         Err(problem) => problem,
     };
     if problem.did_you_mean.is_empty() {
+        problem.did_you_mean = handle.near_here(by, name);
+    }
+    if problem.did_you_mean.is_empty() {
         let words = name.replace(['.', '_', '-', '/'], " ");
         let near = Ask { query: words, mode: Mode::Search, limit: NEAR, ..Ask::default() };
         if let Ok(resolution) = handle.resolve(by, near).await {

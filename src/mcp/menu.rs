@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use aop_proto::access::{Action, Caller};
 use aop_proto::error::{Kind, Problem, did_you_mean};
+use aop_proto::params::CALL_TIMEOUT;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use serde_json::{Value, value::RawValue};
@@ -152,10 +153,11 @@ pub(super) fn one(call: &ToolCall, members: &Members<'_>, is_alone: bool) -> Res
 
 /// The time for everything that is asked for.
 pub(super) fn timeout(members: &Members<'_>) -> Result<Option<Duration>, Problem> {
+    let most = u64::try_from(CALL_TIMEOUT.2.as_millis()).unwrap_or(u64::MAX);
     match members.get("timeout_ms").map(|raw| raw.get().parse::<u64>()) {
         None => Ok(None),
-        Some(Ok(millis)) if millis > 0 => Ok(Some(Duration::from_millis(millis))),
-        Some(_) => Err(usage("`timeout_ms` has to be a whole number of milliseconds".into())),
+        Some(Ok(millis)) if (1..=most).contains(&millis) => Ok(Some(Duration::from_millis(millis))),
+        Some(_) => Err(usage(format!("`timeout_ms` has to be a whole number of milliseconds from 1 to {most}"))),
     }
 }
 
@@ -210,11 +212,11 @@ mod tests {
 
     #[test]
     fn a_call_takes_its_arguments_byte_for_byte() {
-        let request = request(&call(r#"{"name":"a.b","arguments":{ "x":1.50 },"timeout_ms":900000,"def_hash":"h"}"#))
+        let request = request(&call(r#"{"name":"a.b","arguments":{ "x":1.50 },"timeout_ms":90000,"def_hash":"h"}"#))
             .expect("a call");
         assert_eq!((request.name.as_str(), request.def_hash.as_deref()), ("a.b", Some("h")));
         assert_eq!(request.arguments, r#"{ "x":1.50 }"#);
-        assert_eq!(request.timeout, Some(Duration::from_secs(900)));
+        assert_eq!(request.timeout, Some(Duration::from_secs(90)));
         assert_eq!(request.extra.len(), 1);
     }
 
@@ -232,6 +234,8 @@ mod tests {
             r#"{"name":"a","arguments":[1]}"#,
             r#"{"name":"a","arguments":"x"}"#,
             r#"{"name":"a","timeout_ms":-1}"#,
+            r#"{"name":"a","timeout_ms":0}"#,
+            r#"{"name":"a","timeout_ms":300001}"#,
             r#"{"name":"a","args":{}}"#,
         ] {
             assert_eq!(request(&call(bad)).expect_err(bad).kind, Kind::InvalidArguments);

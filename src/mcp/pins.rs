@@ -5,13 +5,13 @@
 //! one whose zone is silent at this moment stays as it was.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use aop_proto::access::{Action, Caller};
-use aop_proto::error::Kind;
+use aop_proto::error::{Kind, Problem};
 use futures::future::join_all;
 use tokio::time::timeout;
 
@@ -33,12 +33,14 @@ struct Kept {
     list: Option<Arc<List>>,
     /// By what the operator calls them.
     hits: HashMap<String, Hit>,
+    /// Those that name nothing, each of which was told in the log.
+    missed: BTreeSet<String>,
 }
 
 impl Pins {
     /// These names, in this order, each once.
     pub(super) fn new(names: Vec<String>) -> Self {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let names = names.into_iter().filter(|name| seen.insert(name.to_ascii_lowercase())).collect();
         Self { names, kept: Mutex::default() }
     }
@@ -65,8 +67,19 @@ impl Pins {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let named = self.names.iter().cloned().zip(found);
         kept.hits = named.filter_map(|(name, hit)| Some((name, hit?))).collect();
+        let Kept { hits, missed, .. } = &mut *kept;
+        missed.retain(|name| !hits.contains_key(name));
         kept.list = Some(Arc::clone(&list));
         list
+    }
+
+    /// Says once, until it is found again, that nobody has a tool of that name.
+    fn warn(&self, name: &str, problem: &Problem) {
+        let is_new = self.kept.lock().unwrap_or_else(PoisonError::into_inner).missed.insert(name.to_owned());
+        if is_new {
+            let near = problem.did_you_mean.join(", ");
+            tracing::warn!(pinned = name, near, "mcp.pinned names a tool that is not there");
+        }
     }
 
     async fn find(&self, handle: &Handle, by: &Caller) -> Vec<Option<Hit>> {
@@ -74,7 +87,12 @@ impl Pins {
         join_all(self.names.iter().map(|name| async move {
             match timeout(PATIENCE, handle.find(by, name, Action::Discover)).await {
                 Ok(Ok(hit)) => Some(hit),
-                Ok(Err(problem)) if problem.kind == Kind::NameNotFound => None,
+                Ok(Err(problem)) if problem.kind == Kind::NameNotFound => {
+                    if is_all {
+                        self.warn(name, &problem);
+                    }
+                    None
+                }
                 // Nobody says that there is none.
                 _ if is_all => self.kept.lock().unwrap_or_else(PoisonError::into_inner).hits.get(name).cloned(),
                 _ => None,

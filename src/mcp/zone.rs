@@ -10,7 +10,7 @@ use std::{
 };
 
 use aop_proto::access::Caller;
-use aop_proto::error::{Kind, Problem, did_you_mean};
+use aop_proto::error::{Kind, Problem, did_you_mean_spelled};
 use aop_proto::name::ZoneName;
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -260,9 +260,13 @@ pub(super) fn header_schema(definition: &[u8]) -> Option<Value> {
 }
 
 fn unknown(name: &str, zone: &str, list: &List) -> Problem {
+    let spelled = list.by_wire_name.iter().flat_map(|(wire, tool)| {
+        let label = tool.full_name.split('.').next().unwrap_or_default();
+        [(wire.as_str(), wire.as_str()), (label, wire), (&tool.full_name, wire)]
+    });
     Problem::new(Kind::NameNotFound, format!("Unknown tool: {name}"))
         .hint(format!("aop ls {zone}"))
-        .did_you_mean(did_you_mean(name, list.by_wire_name.keys().map(String::as_str)))
+        .did_you_mean(did_you_mean_spelled(name, spelled))
 }
 
 #[cfg(test)]

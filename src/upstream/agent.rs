@@ -25,7 +25,7 @@ use super::failure::UpstreamError;
 use super::frame::MESSAGE_BYTES_MAX;
 use super::mcp_http::Site;
 use super::room::Room;
-use super::tap::Lane;
+use super::tap::{Lane, garbage};
 
 /// Bytes on their way between both ends of the pipe.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -37,6 +37,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of a description that an agent gives.
 const DESCRIPTION_CHARS_MAX: usize = 4_000;
+
+/// One of these at least is in what an agent says of itself.
+const DESCRIBES: [&str; 4] = ["agent_id", "name", "description", "capabilities"];
 
 /// What an operator says of the tool instead of the agent.
 #[derive(Debug, Clone, Default)]
@@ -83,15 +86,15 @@ struct Bridge {
 /// Asks the agent who it is, and stands before it as an MCP server.
 ///
 /// # Errors
-/// It cannot be reached. One that answers and describes nothing is taken as it is.
+/// It cannot be reached, or says something else. One that answers no GET (a status that is no success) is taken as it is.
 pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends, UpstreamError> {
     let agent = Exchange::new(site, room)?;
     let asked = agent.ask(Method::GET, "", None, DESCRIPTION_BYTES_MAX);
     let answer = tokio::time::timeout(LOOK_TIMEOUT, asked).await;
     let answer = answer.map_err(|_| connect(format!("no answer to GET within {LOOK_TIMEOUT:?}")))?;
     let (status, body) = answer.map_err(|failure| failure.as_dial())?;
-    let told: Value = match status.is_success() {
-        true => serde_json::from_slice(&body).unwrap_or_default(),
+    let told: Value = match status.code.is_success() {
+        true => described(&body)?,
         false => Value::Null,
     };
     let name = told["agent_id"].as_str().map(|name| plain(name, 64)).filter(|name| !name.is_empty());
@@ -105,6 +108,19 @@ pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends,
     let caller = Agent { exchange: agent.clone(), tool: named, tells_result, under_way: under_way.clone() };
     let bridge = AbortOnDropHandle::new(tokio::spawn(Bridge { agent, name, tool, under_way }.serve(theirs)));
     Ok(Ends { output, input, agent: caller, bridge })
+}
+
+/// What an agent says of itself.
+fn described(body: &[u8]) -> Result<Value, UpstreamError> {
+    let told: Value = serde_json::from_slice(body).unwrap_or_default();
+    match DESCRIBES.iter().any(|key| !told[*key].is_null()) {
+        true => Ok(told),
+        false => Err(connect(format!(
+            "no agent is there: GET is to answer a JSON object with one of {} at least, and it answers: {}",
+            DESCRIBES.map(|key| format!("`{key}`")).join(", "),
+            plain(&String::from_utf8_lossy(body), 100)
+        ))),
+    }
 }
 
 fn connect(reason: String) -> UpstreamError {
@@ -234,22 +250,28 @@ impl Agent {
         let meta = lane.extra.iter().find(|(member, _)| member == "_meta");
         let meta: Value = meta.and_then(|(_, meta)| serde_json::from_slice(meta).ok()).unwrap_or_default();
         let body = envelope(arguments, meta["aop/idempotency-key"].as_str()).to_string();
-        let asked = self.exchange.ask(Method::POST, "invoke", Some(body), MESSAGE_BYTES_MAX / 4).await;
-        let (status, body) = asked.map_err(|failure| match failure.not_sent() {
-            true => UpstreamError::NotSent { reason: failure.to_string() },
-            false => UpstreamError::Lost { reason: failure.to_string() },
-        })?;
+        let asked = self.exchange.ask(Method::POST, "invoke", Some(body), MESSAGE_BYTES_MAX).await;
+        let (status, body) = asked.map_err(|failure| failure.as_upstream())?;
         let said = || plain(&String::from_utf8_lossy(&body), 300);
-        match status {
-            status if status.is_success() => match result(&body, self.tells_result) {
-                Ok(result) => Ok(result.to_string().into()),
-                Err(why) => Err(UpstreamError::Lost { reason: format!("{why}: {}", said()) }),
-            },
-            // It read what it was sent and refuses it, or its router does: the same again would end the same.
-            status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
-                Err(refused(-32_000, format!("the agent answers HTTP {status}: {}", said())))
+        match status.code {
+            code if code.is_success() => {
+                let result = result(&body, self.tells_result);
+                let result = result.map_err(|why| garbage(format!("{why}: {}", said())))?.to_string();
+                // Its text stands in it twice.
+                match result.len() {
+                    bytes if bytes > MESSAGE_BYTES_MAX => Err(garbage(format!(
+                        "it makes a result of {bytes} bytes, and one has at most {MESSAGE_BYTES_MAX}"
+                    ))),
+                    _ => Ok(result.into()),
+                }
             }
-            status => Err(UpstreamError::Lost { reason: format!("the agent answers HTTP {status}: {}", said()) }),
+            // It read what it was sent and refuses it, or its router does: the same again would end the same.
+            code if code.is_client_error()
+                && !matches!(code, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) =>
+            {
+                Err(refused(-32_000, format!("the agent answers HTTP {code}: {}", said())))
+            }
+            _ => Err(status.as_upstream(&said())),
         }
     }
 }
@@ -345,6 +367,17 @@ mod tests {
         assert_eq!(other, wanted);
         let silent = definition("127.0.0.1", &Value::Null, &Said::default(), "127.0.0.1");
         assert_eq!(silent["description"], "The agent 127.0.0.1 at 127.0.0.1");
+    }
+
+    #[test]
+    fn what_describes_nothing_is_no_agent() {
+        for body in ["<html>hi</html>", "{}", r#"{"foo":1}"#, "[1]", "\"agent\"", ""] {
+            let error = described(body.as_bytes()).expect_err("no agent").to_string();
+            assert!(error.contains("`agent_id`"), "{body}: {error}");
+        }
+        for body in [r#"{"agent_id":"a"}"#, r#"{"name":"a","version":"1"}"#, r#"{"capabilities":[]}"#] {
+            assert!(described(body.as_bytes()).is_ok(), "{body}");
+        }
     }
 
     #[test]

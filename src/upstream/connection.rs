@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use aop_proto::error::to_ms;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderName, HeaderValue};
@@ -181,7 +182,8 @@ impl Live {
         let lane = Lane { arguments: call.arguments, extra: call.extra };
         frame::check(&lane)?;
         let Ok(permit) = timeout_at(deadline, self.permits.acquire()).await else {
-            let reason = format!("{CALLS_MAX} calls to this server are running and none ended within {after:?}");
+            let reason =
+                format!("{CALLS_MAX} calls to this server are running and none ended within {:?}", to_ms(after));
             return Err(UpstreamError::NotSent { reason });
         };
         let _permit = permit.map_err(|_| UpstreamError::NotSent { reason: "the connection is closed".to_owned() })?;
@@ -285,7 +287,7 @@ impl Live {
             Ok(Answer::Failed(error)) => Err(error),
             Ok(Answer::Gone) => Err(self.without_answer(&slot).await),
             Err(_) if slot.abandon() => {
-                Err(UpstreamError::NotSent { reason: format!("the server did not take it within {after:?}") })
+                Err(UpstreamError::NotSent { reason: format!("the server did not take it within {:?}", to_ms(after)) })
             }
             Err(_) => Err(UpstreamError::TimedOut { after }),
         }
@@ -305,7 +307,11 @@ impl Live {
         let mut handle = match queued {
             Ok(Ok(handle)) => handle,
             Ok(Err(_)) => return Err(self.without_answer(&slot).await),
-            Err(_) => return Err(UpstreamError::NotSent { reason: format!("its turn did not come within {after:?}") }),
+            Err(_) => {
+                return Err(UpstreamError::NotSent {
+                    reason: format!("its turn did not come within {:?}", to_ms(after)),
+                });
+            }
         };
         let mut guard = Guard { live: self.clone(), slot: slot.clone(), id: Some(handle.id.clone()) };
         let answer = tokio::select! {
@@ -616,7 +622,7 @@ impl Guard {
 
     fn give_up(self, after: Duration) -> UpstreamError {
         match self.slot.abandon() {
-            true => UpstreamError::NotSent { reason: format!("the server did not take it within {after:?}") },
+            true => UpstreamError::NotSent { reason: format!("the server did not take it within {:?}", to_ms(after)) },
             false => UpstreamError::TimedOut { after },
         }
     }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use reqwest::{Client, Method, StatusCode, Url, header};
+use reqwest::header::{self, HeaderMap};
+use reqwest::{Client, Method, StatusCode, Url};
 
 use super::failure::UpstreamError;
 use super::mcp_http::{HttpFailure, Site};
@@ -14,6 +15,19 @@ pub(crate) struct Exchange {
     client: Client,
     site: Site,
     room: Room,
+}
+
+/// How an answer begins.
+pub(crate) struct Status {
+    pub(crate) code: StatusCode,
+    headers: HeaderMap,
+}
+
+impl Status {
+    /// One that is no success, as the end of a call.
+    pub(crate) fn as_upstream(&self, why: &str) -> UpstreamError {
+        HttpFailure::answered(self.code, &self.headers, why).as_upstream()
+    }
 }
 
 impl Exchange {
@@ -33,20 +47,20 @@ impl Exchange {
         path: &str,
         body: Option<String>,
         bytes_max: usize,
-    ) -> Result<(StatusCode, Bytes), HttpFailure> {
+    ) -> Result<(Status, Bytes), HttpFailure> {
         let mut request = self.client.request(method, self.at(path)).headers(self.site.headers.clone());
         request = request.header(header::ACCEPT, "application/json");
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
         }
         let response = request.send().await.map_err(|error| HttpFailure::of(&error))?;
-        let status = response.status();
+        let status = Status { code: response.status(), headers: response.headers().clone() };
         let mut chunks = response.bytes_stream();
         let mut whole = self.room.filling();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| HttpFailure::of(&error))?;
             if whole.len() + chunk.len() > bytes_max {
-                return Err(HttpFailure::new(format!("the answer is larger than {bytes_max} bytes"), false));
+                return Err(HttpFailure::unreadable(format!("the answer is larger than {bytes_max} bytes")));
             }
             whole.add(&chunk).await;
         }

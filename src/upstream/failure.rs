@@ -5,6 +5,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use aop_proto::error::to_ms;
 use bytes::Bytes;
 
 use super::egress::AddressClass;
@@ -56,7 +57,7 @@ pub enum UpstreamError {
         /// With the child's last words where there is a child.
         reason: String,
     },
-    /// The call provably never reached the server, or the server refused it before reading it.
+    /// The call provably never reached the server.
     #[error("not sent: {reason}")]
     NotSent {
         /// Why not.
@@ -78,8 +79,18 @@ pub enum UpstreamError {
         /// What was seen, with the child's last words where there is a child.
         reason: String,
     },
+    /// The server, or what stands before it, answered with a status that is no success. Nobody can tell from it what was done.
+    #[error("the server answers {reason}")]
+    Status {
+        /// Its status.
+        status: u16,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+        /// The status in words, and what was said with it.
+        reason: String,
+    },
     /// Sent, and no answer within the caller's time; it was cancelled and may have run.
-    #[error("no answer within {after:?}, it may have run")]
+    #[error("no answer within {:?}, it may have run", to_ms(*after))]
     TimedOut {
         /// The time given.
         after: Duration,
@@ -115,7 +126,11 @@ impl UpstreamError {
             | Self::Connect { .. }
             | Self::Crowded { .. }
             | Self::NotSent { .. } => true,
-            Self::Lost { .. } | Self::TimedOut { .. } | Self::Rpc { .. } | Self::Garbage { .. } => false,
+            Self::Lost { .. }
+            | Self::Status { .. }
+            | Self::TimedOut { .. }
+            | Self::Rpc { .. }
+            | Self::Garbage { .. } => false,
         }
     }
 }

@@ -34,7 +34,7 @@ use super::{
     egress::Egress,
     failure::UpstreamError,
     frame::MESSAGE_BYTES_MAX,
-    mcp_http::{Site, TapHttp, refusal_of, words},
+    mcp_http::{Site, TapHttp, refusal_of, status_of, words},
     room::Room,
     spec::{Mask, ServerSpec, TransportSpec},
     stdio::{Noise, StdioTransport},
@@ -52,6 +52,9 @@ const DYING: Duration = Duration::from_millis(500);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 const SAID_CHARS_MAX: usize = 400;
+/// What is at an address that wants a GET first.
+const OLD_SSE: &str = "it speaks the HTTP+SSE transport of MCP 2024-11-05, which is not spoken here; give its Streamable HTTP address, \
+    which newer versions of most servers have at /mcp, or run a bridge to it as a command (aop register stdio)";
 
 /// How a server opens a conversation; worth remembering, because finding out can cost ten seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +156,10 @@ impl Link {
                 let serve = parts.listener().serve_with_lifecycle(worker, mode(era));
                 let service = match timeout_at(deadline, serve).await {
                     Ok(Ok(service)) => service,
-                    Ok(Err(e)) => return Err(failed(&e).into()),
+                    Ok(Err(e)) => {
+                        let old = is_no_post(&e) && timeout_at(deadline, http.speaks_old_sse()).await.unwrap_or(false);
+                        return Err(if old { connect(OLD_SSE.to_owned(), false) } else { failed(&e).into() });
+                    }
                     Err(_) => return Err(connect("no answer to the handshake in time".to_owned(), false)),
                 };
                 Ok(Self::new(service, parts, guard, None, Some(http), None))
@@ -310,6 +316,17 @@ fn is_closed(error: &ClientInitializeError) -> bool {
     match error {
         ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::TransportError { .. } => true,
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => is_closed(fallback),
+        _ => false,
+    }
+}
+
+/// Whether the address takes no POST of the handshake, as one that wants a GET first.
+fn is_no_post(error: &ClientInitializeError) -> bool {
+    match error {
+        ClientInitializeError::TransportError { error, .. } => {
+            status_of(error).is_some_and(|status| matches!(status.as_u16(), 400 | 404 | 405))
+        }
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => is_no_post(fallback),
         _ => false,
     }
 }

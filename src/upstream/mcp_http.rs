@@ -2,8 +2,8 @@
 //!
 //! Sessions, resumption and eras are rmcp's. What must always hold: redirects are not followed, no proxy of the environment is
 //! used and no address is taken from anybody else, so that a registration and its secrets reach exactly what it names, through
-//! its gate (`egress`); no body is read past its limit; a request is called "not
-//! sent" only when no connection was made or the server refused it with a status that is given before anything runs.
+//! its gate (`egress`); no body is read past its limit; a request is called "not sent" only when no connection was made, or the server
+//! has forgotten its session: whatever else somebody answers, a request that was answered was sent.
 
 mod passing;
 
@@ -50,7 +50,14 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Body of a refusal read and quoted, bytes.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 const QUOTED_CHARS_MAX: usize = 300;
+/// A server that wants to be left alone for longer is told as if it had said this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long a server may take to begin the event stream of an older transport, and in how many bytes.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+const FIRST_EVENT_BYTES_MAX: usize = 4096;
+
+const WANTS_AUTH: &str = "the server wants authorization, register it with a header";
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
 const BOTH: &str = "application/json, text/event-stream";
@@ -61,10 +68,22 @@ const LAST_EVENT_ID: &str = "last-event-id";
 #[derive(Debug)]
 pub(crate) struct HttpFailure {
     reason: String,
-    /// The server cannot have begun the request.
-    not_sent: bool,
+    seen: Seen,
+}
+
+/// How far an exchange came.
+#[derive(Debug)]
+enum Seen {
     /// It was not even dialled.
-    refusal: Option<Refusal>,
+    Refused(Refusal),
+    /// The server cannot have begun the request.
+    NotSent,
+    /// It was sent, or may have been.
+    Lost,
+    /// Answered with a status that is no success.
+    Status(StatusCode, Option<Duration>),
+    /// Answered with what is no answer.
+    Unreadable,
 }
 
 impl fmt::Display for HttpFailure {
@@ -77,42 +96,61 @@ impl std::error::Error for HttpFailure {}
 
 impl HttpFailure {
     pub(super) fn new(reason: impl Into<String>, not_sent: bool) -> Self {
-        Self { reason: reason.into(), not_sent, refusal: None }
+        Self { reason: reason.into(), seen: if not_sent { Seen::NotSent } else { Seen::Lost } }
+    }
+
+    /// Of a status that is no success, and why as far as it is known.
+    pub(super) fn answered(status: StatusCode, headers: &HeaderMap, why: &str) -> Self {
+        let colon = if why.is_empty() { "" } else { ": " };
+        Self { reason: format!("HTTP {status}{colon}{why}"), seen: Seen::Status(status, retry_after(headers)) }
+    }
+
+    pub(super) fn unreadable(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), seen: Seen::Unreadable }
     }
 
     /// Without the URL: it may carry a token in its query.
     pub(super) fn of(error: &reqwest::Error) -> Self {
-        let not_sent = error.is_connect() || error.is_builder();
         if let Some(refusal) = refusal_in(error) {
-            return Self { reason: refusal.to_string(), not_sent, refusal: Some(refusal.clone()) };
+            return Self { reason: refusal.to_string(), seen: Seen::Refused(refusal.clone()) };
         }
+        let not_sent = error.is_connect() || error.is_builder();
         let lead = if not_sent { "cannot connect" } else { "the connection broke" };
         Self::new(format!("{lead}: {}", causes(error)), not_sent)
     }
 
     /// Whether the server cannot have begun the request.
     pub(super) const fn not_sent(&self) -> bool {
-        self.not_sent
+        matches!(self.seen, Seen::NotSent | Seen::Refused(_))
     }
 
     /// As the end of an attempt to connect.
     pub(super) fn as_dial(&self) -> UpstreamError {
-        match &self.refusal {
-            Some(refusal) => refusal.as_upstream(),
-            None => UpstreamError::Connect { reason: self.reason.clone() },
+        match &self.seen {
+            Seen::Refused(refusal) => refusal.as_upstream(),
+            _ => UpstreamError::Connect { reason: self.reason.clone() },
         }
     }
 
-    fn as_upstream(&self) -> UpstreamError {
-        if let Some(refusal) = &self.refusal {
-            return refusal.as_upstream();
-        }
+    /// As the end of a call.
+    pub(super) fn as_upstream(&self) -> UpstreamError {
         let reason = self.reason.clone();
-        match self.not_sent {
-            true => UpstreamError::NotSent { reason },
-            false => UpstreamError::Lost { reason },
+        match &self.seen {
+            Seen::Refused(refusal) => refusal.as_upstream(),
+            Seen::NotSent => UpstreamError::NotSent { reason },
+            Seen::Lost => UpstreamError::Lost { reason },
+            Seen::Status(status, retry_after) => {
+                UpstreamError::Status { status: status.as_u16(), retry_after: *retry_after, reason }
+            }
+            Seen::Unreadable => garbage(reason),
         }
     }
+}
+
+/// `Retry-After` in seconds, at most a day; as a date it is left out. Source: RFC 9110 §10.2.3.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
 type Failure = StreamableHttpError<HttpFailure>;
@@ -209,6 +247,29 @@ impl TapHttp {
             Ok(response) => Err(format!("it answers HTTP {}", response.status())),
             Err(failure) => Err(failure.reason),
         }
+    }
+
+    /// Whether a GET opens the event stream of the HTTP+SSE transport, which begins with where to post. Source: MCP 2024-11-05.
+    pub(crate) async fn speaks_old_sse(&self) -> bool {
+        let look = async {
+            let request = self.prepare(Method::GET, HashMap::new()).header(header::ACCEPT, EVENT_STREAM);
+            let response = self.send(request).await.ok()?;
+            let kind = text_header(&response, header::CONTENT_TYPE.as_str())?;
+            if !response.status().is_success() || !kind.starts_with(EVENT_STREAM) {
+                return None;
+            }
+            let (mut chunks, mut seen) = (response.bytes_stream(), Vec::new());
+            while seen.len() < FIRST_EVENT_BYTES_MAX {
+                seen.extend_from_slice(&chunks.next().await?.ok()?);
+                let text = String::from_utf8_lossy(&seen);
+                let mut lines = text.split_inclusive(['\n', '\r']).filter(|line| line.ends_with(['\n', '\r']));
+                if lines.any(|line| line.strip_prefix("event:").is_some_and(|event| event.trim() == "endpoint")) {
+                    return Some(());
+                }
+            }
+            None
+        };
+        tokio::time::timeout(LOOK_TIMEOUT, look).await.is_ok_and(|seen| seen.is_some())
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, HttpFailure> {
@@ -339,6 +400,7 @@ impl TapHttp {
         }
         let place = text_header(&response, header::LOCATION.as_str());
         let kind = text_header(&response, header::CONTENT_TYPE.as_str()).unwrap_or_default();
+        let headers = response.headers().clone();
         let body = self.read(response, REFUSAL_BYTES_MAX).await.unwrap_or_default();
         let body = self.taps.mask().hide(&body);
         let auth = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
@@ -363,18 +425,15 @@ impl TapHttp {
             let error = serde_json::to_vec(&error)?.into();
             return Ok(StreamableHttpPostResponse::Json(answer_with_error(message, None, error), None));
         }
-        let mut reason = match status {
-            StatusCode::UNAUTHORIZED => {
-                "HTTP 401: the server wants authorization, register it with a header".to_owned()
+        let why = match (status, place) {
+            (StatusCode::UNAUTHORIZED, _) if body.is_empty() => WANTS_AUTH.to_owned(),
+            (StatusCode::UNAUTHORIZED, _) => format!("{WANTS_AUTH}: {}", self.quote(&body)),
+            (status, Some(place)) if status.is_redirection() => {
+                format!("redirects are not followed, it points to {}", self.quote(place.as_bytes()))
             }
-            status => format!("HTTP {status}"),
+            _ => self.quote(&body),
         };
-        if let Some(place) = place.filter(|_| status.is_redirection()) {
-            reason = format!("{reason}: redirects are not followed, it points to {}", self.quote(place.as_bytes()));
-        } else if !body.is_empty() {
-            reason = format!("{reason}: {}", self.quote(&body));
-        }
-        Err(Failure::Client(HttpFailure::new(reason, refused_unread(status))))
+        Err(Failure::Client(HttpFailure::answered(status, &headers, &why)))
     }
 
     fn carries_error(&self, body: &Bytes) -> bool {
@@ -482,23 +541,6 @@ fn is_discover(message: &ClientJsonRpcMessage) -> bool {
     matches!(message, ClientJsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::DiscoverRequest(_)))
 }
 
-/// Statuses that are given before anything runs: who asks, where to, how, or in what form was refused. Others come out of the
-/// middle of things as well (a time limit at 408, a conflict at 409, a rule at 422), and the call may have run.
-fn refused_unread(status: StatusCode) -> bool {
-    status.is_redirection()
-        || matches!(
-            status,
-            StatusCode::UNAUTHORIZED
-                | StatusCode::FORBIDDEN
-                | StatusCode::NOT_FOUND
-                | StatusCode::METHOD_NOT_ALLOWED
-                | StatusCode::NOT_ACCEPTABLE
-                | StatusCode::PAYLOAD_TOO_LARGE
-                | StatusCode::UNSUPPORTED_MEDIA_TYPE
-                | StatusCode::TOO_MANY_REQUESTS
-        )
-}
-
 fn text_header(response: &Response, name: &str) -> Option<String> {
     response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
@@ -577,7 +619,7 @@ impl StreamableHttpClient for TapHttp {
             status if !status.is_success() => {
                 // It may be a new process that never heard of this session.
                 self.suspect.notify_one();
-                Err(Failure::Client(HttpFailure::new(format!("HTTP {status}"), true)))
+                Err(Failure::Client(HttpFailure::answered(status, response.headers(), "")))
             }
             _ if kind.as_deref().is_some_and(|kind| kind.starts_with(EVENT_STREAM)) => Ok(self.events(response, None)),
             _ => Err(Failure::UnexpectedContentType(kind)),
@@ -588,7 +630,15 @@ impl StreamableHttpClient for TapHttp {
 /// The refusal of an address, where an exchange inside rmcp failed of one.
 pub(crate) fn refusal_of(error: &DynamicTransportError) -> Option<UpstreamError> {
     match error.error.downcast_ref::<Failure>() {
-        Some(Failure::Client(HttpFailure { refusal, .. })) => refusal.as_ref().map(Refusal::as_upstream),
+        Some(Failure::Client(HttpFailure { seen: Seen::Refused(refusal), .. })) => Some(refusal.as_upstream()),
+        _ => None,
+    }
+}
+
+/// The status that an exchange inside rmcp failed of.
+pub(crate) fn status_of(error: &DynamicTransportError) -> Option<StatusCode> {
+    match error.error.downcast_ref::<Failure>() {
+        Some(Failure::Client(HttpFailure { seen: Seen::Status(status, _), .. })) => Some(*status),
         _ => None,
     }
 }
@@ -637,10 +687,17 @@ mod tests {
     }
 
     #[test]
-    fn only_a_status_given_before_anything_runs_says_not_sent() {
-        let unread = |status: &u16| refused_unread(StatusCode::from_u16(*status).expect("a status"));
-        assert!([301, 307, 401, 403, 404, 405, 406, 413, 415, 429].iter().all(unread));
-        assert!(![400, 408, 409, 410, 422, 424, 499, 500, 502, 503].iter().any(unread));
+    fn whatever_is_answered_was_sent_and_says_when_to_come_again() {
+        for status in [301, 307, 400, 401, 403, 404, 405, 413, 429, 500, 503] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert!(!HttpFailure::answered(status, &HeaderMap::new(), "").as_upstream().not_sent(), "{status}");
+        }
+        let after = |text: &'static str| {
+            retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(text))]))
+        };
+        assert_eq!(after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(after("99999999999"), Some(RETRY_AFTER_MAX));
+        assert_eq!([after("-1"), after("soon"), after("Wed, 21 Oct 2015 07:28:00 GMT")], [None; 3]);
     }
 
     #[tokio::test]
@@ -655,7 +712,7 @@ mod tests {
         let http = TapHttp::new(site, Room::default(), Arc::default(), suspect.clone(), CancellationToken::new())
             .expect("a client");
         let failure = http.send(http.prepare(Method::POST, HashMap::new())).await.expect_err("refused");
-        assert!(failure.not_sent && !failure.reason.contains("s3cret"), "{failure}");
+        assert!(failure.not_sent() && !failure.reason.contains("s3cret"), "{failure}");
         assert!(failure.reason.contains("refused"), "{failure}");
         suspect.notified().await;
     }

@@ -147,6 +147,22 @@ async fn a_restarted_server_is_found_again() {
 }
 
 #[tokio::test]
+async fn what_was_answered_with_a_status_was_sent() {
+    // Without a session: there a 404 says that the session is forgotten.
+    let log = Log::new();
+    let (bench, _server) = registered(Era::Discover, &log).await;
+    for arguments in [r#"{"status":429}"#, r#"{"status":404}"#, r#"{"status":307}"#, r#"{"status":503}"#] {
+        let error = bench.call("hologram", arguments).await.expect_err("refused");
+        assert!(!error.not_sent(), "{error}");
+        let UpstreamError::Status { status, retry_after, reason } = &error else { panic!("{error}") };
+        assert!(arguments.contains(&status.to_string()) && reason.contains(&status.to_string()), "{error}");
+        assert_eq!(*retry_after, Some(Duration::from_secs(7)), "{error}");
+    }
+    assert_eq!(log.count("call hologram"), 4);
+    bench.upstreams.shutdown().await;
+}
+
+#[tokio::test]
 async fn refusals_are_told_in_words() {
     let server = OddHttp::start(Era::Discover, &Log::new(), 0, &[]).await;
     let bench = Bench::new();
@@ -157,6 +173,8 @@ async fn refusals_are_told_in_words() {
     assert!(error.to_string().contains("redirects are not followed"), "{error}");
     let error = register(format!("{base}/guarded"), BTreeMap::new()).await.expect_err("guarded");
     assert!(error.to_string().contains("HTTP 401"), "{error}");
+    let error = register(format!("{base}/sse"), BTreeMap::new()).await.expect_err("an older transport");
+    assert!(error.to_string().contains("HTTP+SSE transport of MCP 2024-11-05"), "{error}");
     let error = register("http://127.0.0.1:1/mcp".into(), BTreeMap::new()).await.expect_err("nobody there");
     assert!(error.to_string().contains("cannot connect"), "{error}");
 

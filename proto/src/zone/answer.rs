@@ -2,7 +2,7 @@
 //! question's terms do, and whoever asked scores the records' text with the counts of all zones together (DESIGN D7).
 
 use crate::access::Sight;
-use crate::error::did_you_mean;
+use crate::error::{did_you_mean, nearest_names};
 use crate::index::{DocId, Query, Stats};
 use crate::name::{ZoneName, order_of_names};
 use crate::params::{CANDIDATES_MIN, TTL_L3};
@@ -133,7 +133,17 @@ impl Shown<'_> {
     fn near_names(&self, text: &str) -> Vec<String> {
         let all = self.tools.all();
         let seen = all.iter().filter(|tool| self.sees(tool));
-        let mut near = did_you_mean(text, seen.map(|tool| tool.name()));
+        let names: Vec<&str> = seen.map(|tool| tool.name()).collect();
+        let mut near = did_you_mean(text, names.iter().copied());
+        // What else the server has that was asked for, nearest first.
+        if let Some((label, behind)) = text.split_once('.').filter(|_| near.len() < NEAR_MAX) {
+            let beside = names.iter().filter_map(|name| {
+                let (other, server) = name.split_once('.')?;
+                server.eq_ignore_ascii_case(behind).then_some((other, *name))
+            });
+            let beside = nearest_names(label, beside);
+            near.extend(beside.into_iter().filter(|name| !near.contains(name)).collect::<Vec<_>>());
+        }
         near.truncate(NEAR_MAX);
         near
     }

@@ -7,7 +7,7 @@ use sse_stream::{Sse, SseStream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{EVENT_STREAM, Failure, JSON, MESSAGE_BYTES_MAX, REFUSAL_BYTES_MAX, SESSION_ID, TapHttp, causes};
-use super::{HttpFailure, UpstreamError, tell, text_header};
+use super::{HttpFailure, UpstreamError, WANTS_AUTH, tell, text_header};
 use crate::upstream::event_limit::EventLimit;
 use crate::upstream::passing::{Asked, Events, Said, SaidBody};
 
@@ -36,8 +36,7 @@ impl TapHttp {
         let status = response.status();
         if let Some(why) = refused(status) {
             // The registration's credentials or its address are at fault, not the client's: he has no use for a challenge.
-            let failure = HttpFailure::new(format!("HTTP {status}: {why}"), true);
-            return Err(failure.as_upstream());
+            return Err(HttpFailure::answered(status, response.headers(), why).as_upstream());
         }
         let session = text_header(&response, SESSION_ID);
         let kind = text_header(&response, header::CONTENT_TYPE.as_str()).unwrap_or_default();
@@ -83,7 +82,7 @@ impl TapHttp {
 /// Refusals that are between this node and the server.
 fn refused(status: StatusCode) -> Option<&'static str> {
     match status {
-        StatusCode::UNAUTHORIZED => Some("the server wants authorization, register it with a header"),
+        StatusCode::UNAUTHORIZED => Some(WANTS_AUTH),
         StatusCode::FORBIDDEN => Some("the server refuses this node"),
         status if status.is_redirection() => Some("redirects are not followed"),
         _ => None,

@@ -428,6 +428,13 @@ fn http_answers_say_what_a_script_needs() {
         "{batch}"
     );
 
+    // What the command line takes as a span of time, the node does.
+    for span in ["90s", "1m30s", "1500ms", "25h"] {
+        for flag in ["--max-stale", "--timeout"] {
+            node.try_resolve("echo.papers.research", &[flag, span]).ok();
+        }
+    }
+
     for (method, path, status, kind) in [
         ("GET", "/v1/tools/no.such.research", 404, "name_not_found"),
         ("GET", "/v1/tools?zone=reserch", 404, "zone_not_found"),

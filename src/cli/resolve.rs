@@ -124,7 +124,7 @@ impl Resolve {
             Scope::Local => "local",
             Scope::All => "all",
         });
-        let duration = crate::config::duration_text;
+        let duration = |span: Duration| format!("{}ms", span.as_millis());
         let request = if query.len() <= QUERY_IN_URL_BYTES_MAX {
             let mut request = Request::get(&["resolve"])
                 .param("q", query)

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     answers::Show,
+    config::parse_duration,
     handle::{Ask, Mode},
 };
 
@@ -169,23 +170,12 @@ pub(super) fn flag(name: &str, value: &str) -> Result<bool, Problem> {
     choice(name, value, &[("1", true), ("true", true), ("", true), ("0", false), ("false", false)])
 }
 
-/// `250ms`, `2s`, `5m`, `1h`; a bare number is seconds.
+/// As the configuration has them, `250ms`, `2s`, `1m30s`; a bare number is seconds.
 pub(super) fn duration(name: &str, value: &str) -> Result<Duration, Problem> {
-    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &value[digits.len()..] {
-        "ms" => Some(1),
-        "s" | "" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .zip(unit)
-        .and_then(|(count, unit)| count.checked_mul(unit))
-        .map(Duration::from_millis)
-        .ok_or_else(|| usage(format!("`{name}` has to be a duration such as `30s`, not `{value}`")))
+    let seconds = value.parse().map(Duration::from_secs);
+    seconds
+        .or_else(|_| parse_duration(value))
+        .map_err(|_| usage(format!("`{name}` has to be a duration such as `30s` or `1m30s`, not `{value}`")))
 }
 
 #[cfg(test)]
@@ -242,10 +232,18 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, millis) in [("250ms", 250), ("2s", 2_000), ("2", 2_000), ("5m", 300_000), ("1h", 3_600_000)] {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("2s", 2_000),
+            ("2", 2_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("1m30s", 90_000),
+            ("1d1h", 90_000_000),
+        ] {
             assert_eq!(duration("timeout", text).expect(text), Duration::from_millis(millis));
         }
-        for bad in ["", "s", "-1s", "1.5s", "1 s", "é"] {
+        for bad in ["", "s", "-1s", "1.5s", "1 s", "1s30", "é"] {
             assert!(duration("timeout", bad).is_err(), "{bad}");
         }
     }

@@ -52,6 +52,26 @@ fn import(node: &Node, file: &Path) -> Value {
     try_import(node, file, &[]).ok().json()
 }
 
+/// A bundle that was asked for into a place where none can be leaves everything as it was.
+#[test]
+fn an_export_spares_what_it_goes_on_from_and_leaves_no_pieces() {
+    let world = World::new();
+    let node = world.node("home").zone("research").start();
+    catalogue(&world, &node, &["cite"]);
+    let (whole, _) = export(&world, &node, "whole.aopz", None);
+    let before = std::fs::read(&whole).expect("just written");
+    let linked = world.path("linked.aopz");
+    std::os::unix::fs::symlink(&whole, &linked).expect("a link");
+    for onto in [&whole, &linked] {
+        node.aop(["export", text(onto), "--since", text(&whole)]).exits(2).says("same file");
+        assert_eq!(std::fs::read(&whole).expect("still there"), before);
+    }
+    let folder = world.path("folder");
+    std::fs::create_dir(&folder).expect("a folder");
+    node.aop(["export", text(&folder)]).exits(2).says("is a folder");
+    assert!(!world.path("folder.part").exists());
+}
+
 /// A second replica of the node's zone that has been certified by it.
 fn replica(world: &World, name: &str, of: &Node) -> Node {
     let node = world.node(name).zone(&of.zone).args(["--join", &of.address]).start();

@@ -166,9 +166,10 @@ struct Times {
 
 /// Lifetime, age, cost and trace of an answer, as headers.
 fn tell(headers: &mut HeaderMap, times: Times, etag: Option<HeaderValue>, trace_id: &str) {
-    // The remaining lifetime; a cache that subtracts `Age` once more only asks again earlier, it never serves older than promised.
     let mut line = Line::default();
-    headers.insert(header::CACHE_CONTROL, line.text(format_args!("private, max-age={}", times.ttl.as_secs())));
+    // Counted from when it was said, as `Age` is: a cache takes one from the other (RFC 9111 §4.2).
+    let life = times.age.as_secs() + times.ttl.as_secs();
+    headers.insert(header::CACHE_CONTROL, line.text(format_args!("private, max-age={life}")));
     // What one caller may see another may not.
     headers.insert(header::VARY, HeaderValue::from_static("authorization"));
     headers.insert(header::AGE, HeaderValue::from(times.age.as_secs()));
@@ -231,6 +232,18 @@ mod tests {
         assert!(!known("\"n1-43\"") && !known("n1-42"));
         assert_eq!(etag, "W/\"n1-42\"");
         assert!(quoted("").is_none() && quoted("a b\"").is_none());
+    }
+
+    /// A cache takes `Age` from `max-age` (RFC 9111 §4.2): what is left is what lies between them.
+    #[test]
+    fn an_answer_lives_as_long_after_its_age_as_is_left_of_it() {
+        let times =
+            |age, ttl| Times { age: Duration::from_millis(age), ttl: Duration::from_millis(ttl), took: Duration::ZERO };
+        let mut headers = HeaderMap::new();
+        for (age, ttl, told) in [(0, 60_000, "60"), (45_900, 39_900, "84"), (7_000, 0, "7")] {
+            tell(&mut headers, times(age, ttl), None, "");
+            assert_eq!(headers[header::CACHE_CONTROL], format!("private, max-age={told}"));
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use aop_proto::access::Sight;
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
+use aop_proto::params::TTL_L3;
 use aop_proto::resolver::{Outcome, Source, Terms};
 use aop_proto::search::{Ranked, rank};
 use aop_proto::view::View;
@@ -424,7 +425,10 @@ impl Handle {
         };
         let trace_id = self.inner.traces.next();
         let resolution = Arc::new(Resolution::new(&ask.query, &outcome, &found, calls, started.elapsed(), trace_id));
-        self.inner.answers.put(key, resolution.clone(), moment);
+        // What was too old for this asker while somebody was silent is missing here, and not to the next.
+        if !resolution.partial || age_max >= TTL_L3 {
+            self.inner.answers.put(key, resolution.clone(), moment);
+        }
         Ok(resolution)
     }
 

@@ -64,7 +64,7 @@ pub(crate) struct Resolve {
     /// Take no answer older than this
     #[arg(long, value_name = "DUR", value_parser = crate::config::parse_duration)]
     max_stale: Option<Duration>,
-    /// Ask again even if the answer is cached
+    /// Ask again even if the answer is cached, and take no stale one unless --max-stale allows it
     #[arg(long)]
     no_cache: bool,
     /// Let the node answer from what it holds and say where to ask on, without asking others

@@ -48,6 +48,37 @@ fn an_answer_is_kept_until_it_is_forgotten_and_only_what_was_meant() {
     assert_eq!(refused.code, 2, "{}", refused.err);
 }
 
+/// What is too old for one asker is not hidden from the next, and who wants nothing of a cache gets nothing of one.
+#[test]
+fn how_old_an_answer_may_be_says_each_asker_for_himself() {
+    let world = World::new();
+    let mut federation = Federation::start(&world);
+    let fixture = Fixture::new(&world, "pay");
+    federation.research.register("pay", &fixture.command());
+    found(&federation.writing, TOOL);
+    let names = |bound: &[&str]| {
+        let answer = federation.writing.try_resolve(TOOL, &[&["--exact"], bound].concat()).json();
+        results(&answer).iter().map(|result| format!("{} {}", result["name"], result["freshness"])).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), [format!("{} {}", json!(TOOL), json!("fresh"))]);
+    federation.research.kill();
+    let stale = [format!("{} {}", json!(TOOL), json!("stale"))];
+    eventually(
+        "its zone is silent",
+        SOON,
+        || if names(&[]) == stale { Ok(()) } else { Err(format!("{:?}", names(&[]))) },
+    );
+    for bound in [["--max-stale", "1ms"].as_slice(), &["--no-cache"]] {
+        assert_eq!(names(bound), [""; 0], "{bound:?}");
+        assert_eq!(names(&[]), stale, "after {bound:?}");
+    }
+    assert_eq!(
+        names(&["--no-cache", "--max-stale", "1m30s"]),
+        stale,
+        "asked anew, and an old answer is better than none"
+    );
+}
+
 /// From referral to referral, as with a name server that is asked without recursion.
 #[test]
 fn whoever_asks_one_node_alone_is_told_where_to_ask_on() {

@@ -64,6 +64,8 @@ pub struct Resolution {
     pub near: Vec<String>,
     /// The zone that says there is no such name.
     pub denied_by: Option<String>,
+    /// It was asked for by a name that no tool has; what is here was found by its words.
+    pub is_by_words: bool,
     /// One step a zone.
     pub trace: Vec<Step>,
     /// What zones offered and is not shown, best first, for who wants to see the hops.
@@ -333,6 +335,7 @@ impl Resolution {
             skipped: outcome.skipped,
             denied_by: authority.filter(|_| silent.is_empty()).map(|(_, checked)| checked.answer.zone.clone()),
             near,
+            is_by_words: false,
             continues_after: continues_after(outcome),
             trace: trace_of(outcome),
             lost: ranked.lost.clone(),
@@ -350,6 +353,16 @@ impl Resolution {
         };
         resolution.etag = resolution.mark();
         resolution
+    }
+
+    /// What the words of a name found, told instead of `denial`, which says that no tool has that name.
+    #[must_use]
+    pub fn in_place_of(mut self, denial: &Self) -> Self {
+        self.is_by_words = true;
+        self.denied_by.clone_from(&denial.denied_by);
+        self.near.clone_from(&denial.near);
+        self.etag = self.mark();
+        self
     }
 
     /// FNV-1a over what a reader would notice, ages and times apart.
@@ -370,7 +383,7 @@ impl Resolution {
             hit.obstacles.iter().for_each(|obstacle| feed(&obstacle.reason));
             feed("");
         }
-        feed(&format!("{} {} {:?}", self.asked, self.skipped, self.denied_by));
+        feed(&format!("{} {} {:?} {}", self.asked, self.skipped, self.denied_by, self.is_by_words));
         self.silent.iter().chain([&String::new()]).chain(&self.near).for_each(|text| feed(text));
         self.nearest.iter().for_each(|near| feed(&format!("{} {}", near.name, near.confidence)));
         format!("{hash:016x}")
@@ -627,6 +640,7 @@ mod tests {
             Resolution { nearest: vec![unlikely], ..base.clone() },
             Resolution { near: vec!["echo.demo.lib".to_owned()], ..base.clone() },
             Resolution { skipped: 1, ..base.clone() },
+            Resolution { is_by_words: true, ..base.clone() },
             Resolution { denied_by: Some("lab".to_owned()), ..base.clone() },
             Resolution { silent: vec!["lab".to_owned()], ..base.clone() },
         ];

@@ -231,11 +231,16 @@ impl Handle {
             Mode::Search => self.answer(&ask, Form::Words, started).await?,
             Mode::Auto if looks_exact => {
                 let exact = self.answer(&ask, Form::Exact, started).await?;
-                if exact.hits.is_empty() && !exact.partial {
+                // A name of another zone is asked for there: what has its words here is something else.
+                let goes_on = || ask.no_recurse && !referral::referrals(&self.view(), &ask).is_empty();
+                if exact.hits.is_empty() && !exact.partial && !goes_on() {
                     let words = self.answer(&ask, Form::Words, started).await?;
                     // Two answers made this one, and either may end before the other.
-                    let both = if words.hits.is_empty() && !words.partial { exact } else { words };
-                    Arc::new(Resolution { again: None, ..Arc::unwrap_or_clone(both) })
+                    let both = match words.hits.is_empty() && !words.partial {
+                        true => Arc::unwrap_or_clone(exact),
+                        false => Arc::unwrap_or_clone(words).in_place_of(&exact),
+                    };
+                    Arc::new(Resolution { again: None, ..both })
                 } else {
                     exact
                 }

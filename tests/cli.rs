@@ -114,6 +114,19 @@ fn a_tool_is_found_by_each_of_its_names() {
     assert_eq!(fixture.calls("files/read now!"), 1, "the upstream is called with its own name");
 }
 
+/// What is found by words is never shown as if it were what was asked for by name.
+#[test]
+fn a_name_that_no_tool_has_is_said_to_be_none_whatever_its_words_find() {
+    let world = World::new();
+    let (node, _fixture) = one_node(&world);
+    let answer = node.try_resolve("echoes.papers.research", &[]).ok().json();
+    assert!(!results(&answer).is_empty(), "{answer}");
+    assert_eq!((&answer["name_not_found"], &answer["denied_by"]), (&json!(true), &json!("research")), "{answer}");
+    node.aop(["resolve", "echoes.papers.research"]).ok().says("no tool is called `echoes.papers.research`");
+    let answer = node.try_resolve("echo.papers.research", &[]).ok().json();
+    assert!(answer.get("name_not_found").is_none(), "{answer}");
+}
+
 #[test]
 fn exit_statuses_are_those_of_the_table() {
     let world = World::new();

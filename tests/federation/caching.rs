@@ -86,6 +86,9 @@ fn whoever_asks_one_node_alone_is_told_where_to_ask_on() {
     let federation = Federation::start(&world);
     let fixture = Fixture::new(&world, "pay");
     federation.research.register("pay", &fixture.command());
+    // It has the same words, and is not what is asked for.
+    let other = Fixture::new(&world, "other");
+    federation.writing.register("pay_research", &other.command());
     found(&federation.writing, TOOL);
     let asked = |at: &str| {
         let said = federation.writing.aop(["resolve", TOOL, at, "--no-recurse", "--json"]);

@@ -133,13 +133,25 @@ pub struct Referral {
 /// Why a tool is not shown, in words.
 fn why_lost(why: &Why) -> String {
     match why {
-        Why::Worse { place } => format!("{place}th by its words, and fewer were asked for"),
-        Why::Down { place } => format!("down, so it comes last: {place}th"),
+        Why::Worse { place } => format!("{} by its words, and fewer were asked for", ordinal(*place)),
+        Why::Down { place } => format!("down, so it comes last: {}", ordinal(*place)),
         Why::Same(name) => format!("the same definition as {name}, and told with it"),
         Why::Shadowed(zone) => format!("{zone} owns its name"),
         Why::Unlikely { missing } if missing.is_empty() => "too little of what it says was asked for".to_owned(),
         Why::Unlikely { missing } => format!("it says nothing of {}", missing.join(", ")),
     }
+}
+
+/// `1st`, `2nd`, `3rd`, `4th`, `11th`.
+fn ordinal(place: usize) -> String {
+    let ending = match (place % 10, place % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{place}{ending}")
 }
 
 /// One tool found.
@@ -623,6 +635,13 @@ mod tests {
     use aop_proto::name::FullName;
 
     use super::*;
+
+    #[test]
+    fn places_are_counted_as_people_do() {
+        let places = [1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111, 1_000];
+        let told = "1st 2nd 3rd 4th 11th 12th 13th 21st 22nd 103rd 111th 1000th";
+        assert_eq!(places.map(ordinal).join(" "), told);
+    }
 
     #[test]
     fn whatever_a_reader_would_notice_changes_the_mark() {

@@ -79,7 +79,7 @@ pub(super) fn from_pairs(pairs: Vec<(String, String)>) -> Result<Asked, Problem>
             "no_cache" => ask.no_cache = flag(&name, &value)?,
             "no_recurse" => ask.no_recurse = flag(&name, &value)?,
             "timeout" => ask.timeout = Some(duration(&name, &value)?.min(TIMEOUT_MAX)),
-            _ => return Err(unknown(&name)),
+            _ => return Err(unknown(&name, &NAMES)),
         }
     }
     check_queries(&queries, batch)?;
@@ -122,9 +122,9 @@ pub(super) fn number(name: &str, value: &str, max: usize) -> Result<usize, Probl
     }
 }
 
-/// Refuses a parameter nobody knows, naming the one that was probably meant.
-pub(super) fn unknown(name: &str) -> Problem {
-    usage(format!("no parameter is called `{name}`")).did_you_mean(did_you_mean(name, NAMES.into_iter()))
+/// Refuses a parameter that is none of these, naming the one that was probably meant.
+pub(super) fn unknown(name: &str, names: &[&str]) -> Problem {
+    usage(format!("no parameter is called `{name}`")).did_you_mean(did_you_mean(name, names.iter().copied()))
 }
 
 pub(super) fn usage(message: impl Into<String>) -> Problem {
@@ -160,7 +160,7 @@ fn scalar(name: &str, value: Value) -> Result<String, Problem> {
 fn choice<T: Copy>(name: &str, value: &str, choices: &[(&str, T)]) -> Result<T, Problem> {
     let found = choices.iter().find(|(known, _)| *known == value).map(|(_, choice)| *choice);
     found.ok_or_else(|| {
-        let known: Vec<_> = choices.iter().map(|(known, _)| *known).collect();
+        let known: Vec<_> = choices.iter().map(|(known, _)| *known).filter(|known| !known.is_empty()).collect();
         usage(format!("`{name}` is one of {}, not `{value}`", known.join(", ")))
             .did_you_mean(did_you_mean(value, known.into_iter()))
     })
@@ -213,6 +213,8 @@ mod tests {
     fn what_is_not_understood_is_refused_with_the_nearest_name() {
         let problem = query("q=a&scop=local").expect_err("unknown");
         assert_eq!(problem.did_you_mean, ["scope"]);
+        let problem = query("q=a&trace=perhaps").expect_err("no flag");
+        assert_eq!(problem.message, "`trace` is one of 1, true, 0, false, not `perhaps`");
         let problem = query("q=a&mode=serch").expect_err("unknown mode");
         assert_eq!(problem.did_you_mean, ["search"]);
         for bad in [

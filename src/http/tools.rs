@@ -36,8 +36,8 @@ pub(super) async fn list(State(doors): Shared, Extension(caller): Extension<Call
     for (name, value) in ask::pairs(&uri)? {
         match name.as_str() {
             "zone" => zone = value,
-            "n" => limit = ask::number(&name, &value, LIST_MAX)?,
-            _ => return Err(ask::unknown(&name).into()),
+            "n" | "limit" => limit = ask::number(&name, &value, LIST_MAX)?,
+            _ => return Err(ask::unknown(&name, &["zone", "n", "limit"]).into()),
         }
     }
     let ask = Ask { mode: Mode::List, limit, zone: Some(zone.clone()), ..Ask::default() };

@@ -79,6 +79,23 @@ fn how_old_an_answer_may_be_says_each_asker_for_himself() {
     );
 }
 
+/// A name below a child zone is the child's to give.
+#[test]
+fn nothing_is_registered_under_a_name_that_a_zone_below_owns() {
+    let world = World::new();
+    let federation = Federation::start(&world);
+    let fixture = Fixture::new(&world, "pay");
+    let refused = federation.root.try_register("research", &fixture.command(), &[]);
+    let problem = refused.problem();
+    assert_eq!(problem["kind"], "name_taken", "{refused}");
+    assert!(problem["hint"].as_str().is_some_and(|hint| hint.contains("--as research-2 ")), "{refused}");
+    let lines = json!({"tools": [{"name": "echo", "server": "pay", "zone": "research"}]});
+    assert_eq!(federation.root.send("POST", "/v1/tools", &lines).json()["kind"], "name_taken");
+    assert_eq!(federation.root.get("/v1/tools").is(200).json()["tools"], json!([]));
+    federation.root.register("research-2", &fixture.command());
+    found(&federation.root, "echo.research-2");
+}
+
 /// From referral to referral, as with a name server that is asked without recursion.
 #[test]
 fn whoever_asks_one_node_alone_is_told_where_to_ask_on() {

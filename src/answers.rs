@@ -105,8 +105,8 @@ pub struct Step {
     pub hits: usize,
     /// Tools it holds.
     pub documents: u64,
-    /// Time it took, milliseconds.
-    pub took_ms: f64,
+    /// Time it took, milliseconds; nothing of one that is silent.
+    pub took_ms: Option<f64>,
     /// Milliseconds since it was said.
     pub age_ms: u64,
     /// `ok`, or why it is silent.
@@ -470,7 +470,7 @@ fn trace_of(outcome: &Outcome) -> Vec<Step> {
         },
         hits: checked.records.len(),
         documents: checked.answer.documents,
-        took_ms: checked.answer.took_us as f64 / 1000.0,
+        took_ms: Some(checked.answer.took_us as f64 / 1000.0),
         age_ms: checked.answer.age_ms,
         outcome: "ok".to_owned(),
     });
@@ -481,7 +481,7 @@ fn trace_of(outcome: &Outcome) -> Vec<Step> {
         cache: "miss",
         hits: 0,
         documents: 0,
-        took_ms: 0.0,
+        took_ms: None,
         age_ms: 0,
         outcome: silent.reason.clone(),
     });

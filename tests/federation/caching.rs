@@ -96,6 +96,33 @@ fn nothing_is_registered_under_a_name_that_a_zone_below_owns() {
     found(&federation.root, "echo.research-2");
 }
 
+/// What nobody answers is not nothing.
+#[test]
+fn how_many_tools_a_silent_zone_has_is_not_said_to_be_none() {
+    let world = World::new();
+    let mut federation = Federation::start(&world);
+    let fixture = Fixture::new(&world, "pay");
+    federation.research.register("pay", &fixture.command());
+    found(&federation.writing, TOOL);
+    federation.research.kill();
+    for node in [&federation.root, &federation.writing] {
+        let silent = eventually("the zone is silent", SOON, || {
+            let zones = node.aop(["zones", "--json"]).json();
+            let all = zones["zones"].as_array().cloned().unwrap_or_default();
+            let silent = all.into_iter().find(|zone| zone["name"] == "research" && zone["state"] == "silent");
+            silent.ok_or_else(|| zones.to_string())
+        });
+        assert_ne!(silent["tools"], json!(0), "{silent}");
+        let drawn = node.aop(["zones", "--tree"]);
+        assert!(drawn.out.contains("✗ silent") && !drawn.out.contains("0 tools  ✗ silent"), "{drawn}");
+        let listed = node.aop(["ls", "research"]).exits(7);
+        assert!(listed.err.contains("is not known") && !listed.err.contains("aop register"), "{listed}");
+        let trace = node.try_resolve("zzz.pay.research", &["--trace", "--no-cache"]).json()["trace"].clone();
+        let step = trace.as_array().into_iter().flatten().find(|step| step["zone"] == "research").cloned();
+        assert_eq!(step.map(|step| step["took_ms"].clone()), Some(Value::Null), "{trace}");
+    }
+}
+
 /// From referral to referral, as with a name server that is asked without recursion.
 #[test]
 fn whoever_asks_one_node_alone_is_told_where_to_ask_on() {

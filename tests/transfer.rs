@@ -248,6 +248,7 @@ fn a_zone_comes_back_from_one_file_and_the_keys_of_one_of_its_nodes() {
         let sum = import(&new, &file);
         assert_eq!((&sum["refused"], &sum["adopted"]), (&json!([]), &json!(survivor == "far")), "{sum}");
         assert!(sum["restored"].as_u64() > Some(0), "{sum}");
+        assert_eq!(sum["tools"], json!({"changed": before.len(), "gone": 0}), "{sum}");
         eventually("the zone is back", SOON, || {
             if shown(&new) == before { Ok(()) } else { Err(format!("{:?}", shown(&new))) }
         });

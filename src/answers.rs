@@ -64,6 +64,8 @@ pub struct Resolution {
     pub near: Vec<String>,
     /// The zone that says there is no such name.
     pub denied_by: Option<String>,
+    /// It was asked for by a name that no tool has; what is here was found by its words.
+    pub is_by_words: bool,
     /// One step a zone.
     pub trace: Vec<Step>,
     /// What zones offered and is not shown, best first, for who wants to see the hops.
@@ -103,8 +105,8 @@ pub struct Step {
     pub hits: usize,
     /// Tools it holds.
     pub documents: u64,
-    /// Time it took, milliseconds.
-    pub took_ms: f64,
+    /// Time it took, milliseconds; nothing of one that is silent.
+    pub took_ms: Option<f64>,
     /// Milliseconds since it was said.
     pub age_ms: u64,
     /// `ok`, or why it is silent.
@@ -131,13 +133,25 @@ pub struct Referral {
 /// Why a tool is not shown, in words.
 fn why_lost(why: &Why) -> String {
     match why {
-        Why::Worse { place } => format!("{place}th by its words, and fewer were asked for"),
-        Why::Down { place } => format!("down, so it comes last: {place}th"),
+        Why::Worse { place } => format!("{} by its words, and fewer were asked for", ordinal(*place)),
+        Why::Down { place } => format!("down, so it comes last: {}", ordinal(*place)),
         Why::Same(name) => format!("the same definition as {name}, and told with it"),
         Why::Shadowed(zone) => format!("{zone} owns its name"),
         Why::Unlikely { missing } if missing.is_empty() => "too little of what it says was asked for".to_owned(),
         Why::Unlikely { missing } => format!("it says nothing of {}", missing.join(", ")),
     }
+}
+
+/// `1st`, `2nd`, `3rd`, `4th`, `11th`.
+fn ordinal(place: usize) -> String {
+    let ending = match (place % 10, place % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{place}{ending}")
 }
 
 /// One tool found.
@@ -333,6 +347,7 @@ impl Resolution {
             skipped: outcome.skipped,
             denied_by: authority.filter(|_| silent.is_empty()).map(|(_, checked)| checked.answer.zone.clone()),
             near,
+            is_by_words: false,
             continues_after: continues_after(outcome),
             trace: trace_of(outcome),
             lost: ranked.lost.clone(),
@@ -350,6 +365,16 @@ impl Resolution {
         };
         resolution.etag = resolution.mark();
         resolution
+    }
+
+    /// What the words of a name found, told instead of `denial`, which says that no tool has that name.
+    #[must_use]
+    pub fn in_place_of(mut self, denial: &Self) -> Self {
+        self.is_by_words = true;
+        self.denied_by.clone_from(&denial.denied_by);
+        self.near.clone_from(&denial.near);
+        self.etag = self.mark();
+        self
     }
 
     /// FNV-1a over what a reader would notice, ages and times apart.
@@ -370,7 +395,7 @@ impl Resolution {
             hit.obstacles.iter().for_each(|obstacle| feed(&obstacle.reason));
             feed("");
         }
-        feed(&format!("{} {} {:?}", self.asked, self.skipped, self.denied_by));
+        feed(&format!("{} {} {:?} {}", self.asked, self.skipped, self.denied_by, self.is_by_words));
         self.silent.iter().chain([&String::new()]).chain(&self.near).for_each(|text| feed(text));
         self.nearest.iter().for_each(|near| feed(&format!("{} {}", near.name, near.confidence)));
         format!("{hash:016x}")
@@ -450,7 +475,7 @@ fn trace_of(outcome: &Outcome) -> Vec<Step> {
         },
         hits: checked.records.len(),
         documents: checked.answer.documents,
-        took_ms: checked.answer.took_us as f64 / 1000.0,
+        took_ms: Some(checked.answer.took_us as f64 / 1000.0),
         age_ms: checked.answer.age_ms,
         outcome: "ok".to_owned(),
     });
@@ -461,7 +486,7 @@ fn trace_of(outcome: &Outcome) -> Vec<Step> {
         cache: "miss",
         hits: 0,
         documents: 0,
-        took_ms: 0.0,
+        took_ms: None,
         age_ms: 0,
         outcome: silent.reason.clone(),
     });
@@ -617,6 +642,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn places_are_counted_as_people_do() {
+        let places = [1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111, 1_000];
+        let told = "1st 2nd 3rd 4th 11th 12th 13th 21st 22nd 103rd 111th 1000th";
+        assert_eq!(places.map(ordinal).join(" "), told);
+    }
+
+    #[test]
     fn whatever_a_reader_would_notice_changes_the_mark() {
         let hit = Hit { name: "echo.demo.lab".to_owned(), ..Hit::default() };
         let base = Resolution { hits: vec![hit.clone()], ..Resolution::default() };
@@ -632,6 +664,7 @@ mod tests {
             Resolution { nearest: vec![unlikely], ..base.clone() },
             Resolution { near: vec!["echo.demo.lib".to_owned()], ..base.clone() },
             Resolution { skipped: 1, ..base.clone() },
+            Resolution { is_by_words: true, ..base.clone() },
             Resolution { denied_by: Some("lab".to_owned()), ..base.clone() },
             Resolution { silent: vec!["lab".to_owned()], ..base.clone() },
         ];

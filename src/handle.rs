@@ -25,6 +25,7 @@ use aop_proto::access::Sight;
 use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
+use aop_proto::params::TTL_L3;
 use aop_proto::resolver::{Outcome, Source, Terms};
 use aop_proto::search::{Ranked, rank};
 use aop_proto::view::View;
@@ -228,11 +229,16 @@ impl Handle {
             Mode::Search => self.answer(&ask, Form::Words, started).await?,
             Mode::Auto if looks_exact => {
                 let exact = self.answer(&ask, Form::Exact, started).await?;
-                if exact.hits.is_empty() && !exact.partial {
+                // A name of another zone is asked for there: what has its words here is something else.
+                let goes_on = || ask.no_recurse && !referral::referrals(&self.view(), &ask).is_empty();
+                if exact.hits.is_empty() && !exact.partial && !goes_on() {
                     let words = self.answer(&ask, Form::Words, started).await?;
                     // Two answers made this one, and either may end before the other.
-                    let both = if words.hits.is_empty() && !words.partial { exact } else { words };
-                    Arc::new(Resolution { again: None, ..Arc::unwrap_or_clone(both) })
+                    let both = match words.hits.is_empty() && !words.partial {
+                        true => Arc::unwrap_or_clone(exact),
+                        false => Arc::unwrap_or_clone(words).in_place_of(&exact),
+                    };
+                    Arc::new(Resolution { again: None, ..both })
                 } else {
                     exact
                 }
@@ -412,7 +418,10 @@ impl Handle {
         };
         let trace_id = self.inner.traces.next();
         let resolution = Arc::new(Resolution::new(&ask.query, &outcome, &found, calls, started.elapsed(), trace_id));
-        self.inner.answers.put(key, resolution.clone(), moment);
+        // What was too old for this asker while somebody was silent is missing here, and not to the next.
+        if !resolution.partial || age_max >= TTL_L3 {
+            self.inner.answers.put(key, resolution.clone(), moment);
+        }
         Ok(resolution)
     }
 

@@ -114,6 +114,19 @@ fn a_tool_is_found_by_each_of_its_names() {
     assert_eq!(fixture.calls("files/read now!"), 1, "the upstream is called with its own name");
 }
 
+/// What is found by words is never shown as if it were what was asked for by name.
+#[test]
+fn a_name_that_no_tool_has_is_said_to_be_none_whatever_its_words_find() {
+    let world = World::new();
+    let (node, _fixture) = one_node(&world);
+    let answer = node.try_resolve("echoes.papers.research", &[]).ok().json();
+    assert!(!results(&answer).is_empty(), "{answer}");
+    assert_eq!((&answer["name_not_found"], &answer["denied_by"]), (&json!(true), &json!("research")), "{answer}");
+    node.aop(["resolve", "echoes.papers.research"]).ok().says("no tool is called `echoes.papers.research`");
+    let answer = node.try_resolve("echo.papers.research", &[]).ok().json();
+    assert!(answer.get("name_not_found").is_none(), "{answer}");
+}
+
 #[test]
 fn exit_statuses_are_those_of_the_table() {
     let world = World::new();
@@ -418,15 +431,34 @@ fn http_answers_say_what_a_script_needs() {
     assert!(again.status == 304 || again.status == 200, "{}", again.status);
     let nothing = node.get("/v1/resolve?q=zzzzqqqq&mode=exact").is(200);
     assert_eq!(nothing.json()["results"], json!([]));
-    let batch = node
-        .send("POST", "/v1/resolve", &json!({"queries": ["echo.papers.research", "add.papers.research"]}))
-        .is(200)
-        .json();
+    let batch =
+        node.send("POST", "/v1/resolve", &json!({"queries": ["echo.papers.research", "add.papers.research"]})).is(200);
+    let answers = batch.json();
     assert_eq!(
-        (&batch["schema"], batch["answers"].as_array().map(Vec::len)),
+        (&answers["schema"], answers["answers"].as_array().map(Vec::len)),
         (&json!("aop.resolve-batch/1"), Some(2)),
-        "{batch}"
+        "{answers}"
     );
+
+    // What the command line takes as a span of time, the node does.
+    for span in ["90s", "1m30s", "1500ms", "25h"] {
+        for flag in ["--max-stale", "--timeout"] {
+            node.try_resolve("echo.papers.research", &[flag, span]).ok();
+        }
+    }
+
+    // What it keeps as well, and whether that is still so.
+    for path in ["/v1/tools", "/v1/tools?limit=1", "/v1/tools/echo.papers.research"] {
+        let reply = node.get(path).is(200);
+        assert!(reply.header("server-timing").is_some(), "{path}: {:?}", reply.headers);
+        assert!(reply.header("cache-control").is_some_and(|said| said.starts_with("private")), "{:?}", reply.headers);
+        let etag = reply.header("etag").expect("a mark");
+        assert_eq!(request(&node.address, "GET", path, &[("If-None-Match", etag)], b"").status, 304, "{path}");
+    }
+    let one = node.get("/v1/tools?limit=1").is(200).json();
+    assert_eq!(one["tools"].as_array().map(Vec::len), Some(1), "{one}");
+    assert_eq!(node.get("/v1/tools?limt=1").is(400).json()["did_you_mean"], json!(["limit"]));
+    assert!(batch.header("server-timing").is_some(), "{:?}", batch.headers);
 
     for (method, path, status, kind) in [
         ("GET", "/v1/tools/no.such.research", 404, "name_not_found"),

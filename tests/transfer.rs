@@ -52,6 +52,26 @@ fn import(node: &Node, file: &Path) -> Value {
     try_import(node, file, &[]).ok().json()
 }
 
+/// A bundle that was asked for into a place where none can be leaves everything as it was.
+#[test]
+fn an_export_spares_what_it_goes_on_from_and_leaves_no_pieces() {
+    let world = World::new();
+    let node = world.node("home").zone("research").start();
+    catalogue(&world, &node, &["cite"]);
+    let (whole, _) = export(&world, &node, "whole.aopz", None);
+    let before = std::fs::read(&whole).expect("just written");
+    let linked = world.path("linked.aopz");
+    std::os::unix::fs::symlink(&whole, &linked).expect("a link");
+    for onto in [&whole, &linked] {
+        node.aop(["export", text(onto), "--since", text(&whole)]).exits(2).says("same file");
+        assert_eq!(std::fs::read(&whole).expect("still there"), before);
+    }
+    let folder = world.path("folder");
+    std::fs::create_dir(&folder).expect("a folder");
+    node.aop(["export", text(&folder)]).exits(2).says("is a folder");
+    assert!(!world.path("folder.part").exists());
+}
+
 /// A second replica of the node's zone that has been certified by it.
 fn replica(world: &World, name: &str, of: &Node) -> Node {
     let node = world.node(name).zone(&of.zone).args(["--join", &of.address]).start();
@@ -228,6 +248,7 @@ fn a_zone_comes_back_from_one_file_and_the_keys_of_one_of_its_nodes() {
         let sum = import(&new, &file);
         assert_eq!((&sum["refused"], &sum["adopted"]), (&json!([]), &json!(survivor == "far")), "{sum}");
         assert!(sum["restored"].as_u64() > Some(0), "{sum}");
+        assert_eq!(sum["tools"], json!({"changed": before.len(), "gone": 0}), "{sum}");
         eventually("the zone is back", SOON, || {
             if shown(&new) == before { Ok(()) } else { Err(format!("{:?}", shown(&new))) }
         });

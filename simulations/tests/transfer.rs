@@ -251,6 +251,7 @@ fn a_zone_comes_back_from_one_file_and_the_key_of_any_of_its_nodes() {
         let sum = world.import(alone, &file, false).unwrap();
         assert_eq!(sum, tried, "a trial says what comes");
         assert!(sum.refused.is_empty() && sum.restored == 3, "{sum:?}");
+        assert_eq!((sum.tools, sum.tools_gone), (before.len() as u64, 0), "its own as well: {sum:?}");
         assert_eq!(sum.adopted, survivor != 0, "the first made the key and has it");
         world.run_for(Duration::from_secs(60));
         let view = world.view(alone).unwrap();

@@ -27,7 +27,10 @@ impl Resolution {
         if !self.nearest.is_empty() {
             object["nearest"] = self.nearest_json();
         }
-        if self.hits.is_empty() && !self.near.is_empty() {
+        if self.is_by_words {
+            object["name_not_found"] = json!(true);
+        }
+        if (self.hits.is_empty() || self.is_by_words) && !self.near.is_empty() {
             object["did_you_mean"] = json!(self.near);
         }
         if let Some(zone) = &self.denied_by {

@@ -64,14 +64,20 @@ impl Ls {
         let tools = value["tools"].as_array().map_or(0, Vec::len);
         let zone = text::clean(value["zone"].as_str().unwrap_or("."));
         let unhealthy = if self.unhealthy { " not well" } else { "" };
-        out.talk(&format!("{}{unhealthy} in zone {zone}", text::count(tools as u64, "tool")));
-        if tools == 0 && !self.unhealthy {
+        let is_partial = value["partial"].as_bool() == Some(true);
+        match tools == 0 && is_partial {
+            true => out.talk(&format!("what is in zone {zone} is not known")),
+            false => out.talk(&format!("{}{unhealthy} in zone {zone}", text::count(tools as u64, "tool"))),
+        }
+        if tools == 0 && is_partial {
+            out.next(&["aop zones --tree".to_owned()]);
+        } else if tools == 0 && !self.unhealthy {
             out.next(&[
                 "aop register stdio -- npx -y @modelcontextprotocol/server-everything".to_owned(),
                 "aop zones".to_owned(),
             ]);
         }
-        if value["partial"].as_bool() == Some(true) {
+        if is_partial {
             out.talk("partial: not everybody answered, there may be more");
             return Ok(Exit::Partial);
         }

@@ -64,7 +64,7 @@ pub(crate) struct Resolve {
     /// Take no answer older than this
     #[arg(long, value_name = "DUR", value_parser = crate::config::parse_duration)]
     max_stale: Option<Duration>,
-    /// Ask again even if the answer is cached
+    /// Ask again even if the answer is cached, and take no stale one unless --max-stale allows it
     #[arg(long)]
     no_cache: bool,
     /// Let the node answer from what it holds and say where to ask on, without asking others
@@ -124,7 +124,7 @@ impl Resolve {
             Scope::Local => "local",
             Scope::All => "all",
         });
-        let duration = crate::config::duration_text;
+        let duration = |span: Duration| format!("{}ms", span.as_millis());
         let request = if query.len() <= QUERY_IN_URL_BYTES_MAX {
             let mut request = Request::get(&["resolve"])
                 .param("q", query)
@@ -180,6 +180,9 @@ impl Resolve {
             }
             if !referrals(value).is_empty() {
                 out.data(&format!("\n{}", referred(value).render(out.look)))?;
+            }
+            if value["name_not_found"].as_bool() == Some(true) && value["results"][0].is_object() {
+                out.talk(&by_words(query, value));
             }
             out.talk(&summary(value));
             if let Some(best) = value["results"][0]["name"].as_str() {
@@ -294,6 +297,14 @@ pub(crate) fn health(result: &Value) -> (String, Tone) {
         }
         _ => ("○ unknown".to_owned(), Tone::Faint),
     }
+}
+
+/// What is shown is not what was asked for by its name.
+fn by_words(query: &str, value: &Value) -> String {
+    let near: Vec<String> =
+        value["did_you_mean"].as_array().into_iter().flatten().filter_map(Value::as_str).map(text::clean).collect();
+    let near = if near.is_empty() { String::new() } else { format!(" (near it: {})", near.join(", ")) };
+    format!("no tool is called `{}`{near}; these are found by its words", text::cut(query, 80))
 }
 
 /// `3 tools · 8.2 ms · local 2, parent 1 · 2 of 2 zones`.

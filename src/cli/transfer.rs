@@ -92,11 +92,14 @@ struct Sum {
 impl Export {
     /// Fetches the bundle, checks it as it comes and puts it where it belongs once it is whole.
     pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
+        let file = self.file.filter(|file| file.as_os_str() != "-");
+        if let Some(file) = &file {
+            may_be_written(file, self.since.as_deref())?;
+        }
         let request = match &self.since {
             Some(path) => Request::post(&["transfer", "since"], beginning_of(path).await?),
             None => Request::get(&["transfer"]),
         };
-        let file = self.file.filter(|file| file.as_os_str() != "-");
         let Some(file) = file else {
             if std::io::stdout().is_terminal() {
                 let problem = Problem::new(Kind::Usage, "a bundle is no text: it goes into a file or a pipe");
@@ -117,7 +120,14 @@ impl Export {
             },
             Err(problem) => return Err(problem.into()),
         };
-        let (opening, sum) = match fetched {
+        let placed = match fetched {
+            Ok(fetched) => match tokio::fs::rename(&aside, &file).await {
+                Ok(()) => Ok(fetched),
+                Err(error) => Err(unwritten(&file, &error).into()),
+            },
+            Err(error) => Err(error),
+        };
+        let (opening, sum) = match placed {
             Ok(fetched) => fetched,
             Err(error) => {
                 // What is left of it is of no use to anybody.
@@ -125,7 +135,6 @@ impl Export {
                 return Err(error);
             }
         };
-        tokio::fs::rename(&aside, &file).await.map_err(|error| unwritten(&file, &error))?;
         let shown = file.display().to_string();
         if context.out.for_people() {
             context.out.talk(&summary(&opening, &sum, &text::clean(&shown)));
@@ -229,6 +238,28 @@ async fn beginning_of(path: &Path) -> Result<Vec<u8>, Problem> {
     let (opening, _) = passing.end()?;
     let vector = Vector { buckets: u64::MAX, entries: opening.vector, reply: false };
     Ok([Message::from(opening.bundle).encode(), Message::from(vector).encode()].concat())
+}
+
+/// Refuses a place that no bundle can take, or that has the one which this would go on from.
+fn may_be_written(file: &Path, since: Option<&Path>) -> Result<(), Problem> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    // A file that is not there yet is the usual case.
+    let Ok(there) = std::fs::metadata(file) else { return Ok(()) };
+    let shown = text::clean(&file.display().to_string());
+    if there.is_dir() {
+        let hint =
+            format!("aop export {}", text::shell_word(&text::clean(&file.join("zone.aopz").display().to_string())));
+        return Err(Problem::new(Kind::Usage, format!("{shown} is a folder")).hint(hint));
+    }
+    let is_since = |since: &Path| {
+        std::fs::metadata(since).is_ok_and(|since| (since.dev(), since.ino()) == (there.dev(), there.ino()))
+    };
+    if since.is_some_and(is_since) {
+        let message = format!("{shown} is the same file as the bundle to go on from, which is needed with what is new");
+        return Err(Problem::new(Kind::Usage, message).hint(format!("aop export new.aopz --since {shown}")));
+    }
+    Ok(())
 }
 
 /// Writes what the node sends, and gives back what it was once it turns out to be whole.

@@ -78,9 +78,10 @@ impl Ask {
         )
     }
 
-    /// The oldest answer that is taken.
+    /// The oldest answer that is taken. Who wants nothing from a cache takes none that was kept for when its zone is silent, unless he says
+    /// how old it may be.
     pub fn age_max(&self) -> Duration {
-        self.max_stale.unwrap_or(TTL_L3)
+        self.max_stale.unwrap_or(if self.no_cache { Duration::ZERO } else { TTL_L3 })
     }
 
     /// How long a door waits at most.

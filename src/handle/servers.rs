@@ -176,6 +176,7 @@ impl Handle {
 
     async fn take_in(&self, spec: ServerSpec, dialled: Dialled, by: &Principal) -> Result<Registered, Problem> {
         let _alone = self.inner.registering.lock().await;
+        self.may_be_below(&spec.name, "").map_err(|problem| register_hint(problem, &spec))?;
         let tools = tools_of(&spec.name, &dialled.listing().tools);
         let write = Write::Server { server: spec.name.clone(), replica: spec.replica, tools };
         let wrote = self.write_audited(write, Some(by)).await.map_err(|problem| register_hint(problem, &spec))?;
@@ -184,6 +185,16 @@ impl Handle {
         upstreams.remove(&spec.name).await;
         let listing = upstreams.keep(dialled, &spec.name).await.map_err(|e| upstream_problem(&spec, &e))?;
         Ok(self.registered(Some(spec.name), wrote, listing.left_out))
+    }
+
+    /// What is below a child zone is that zone's to name: nobody would ask for it here.
+    fn may_be_below(&self, server: &str, labels: &str) -> Result<(), Problem> {
+        let view = self.view();
+        let place = if labels.is_empty() { fit_label(server) } else { format!("{}.{labels}", fit_label(server)) };
+        let tool = format!("x.{}", view.zone.join(&place));
+        let Some(child) = view.children.iter().find(|child| child.zone.holds(&tool)) else { return Ok(()) };
+        let message = format!("`{}` is in zone {}, which names its own tools", view.zone.join(&place), child.zone);
+        Err(Problem::new(Kind::NameTaken, message).hint("aop zones --tree"))
     }
 
     /// Writes catalogue entries.
@@ -199,6 +210,8 @@ impl Handle {
             tools.push(tool.map_err(|why| Problem::new(Kind::Usage, format!("tool {}: {why}", at + 1)))?);
         }
         self.may_register_tools(caller, &tools)?;
+        let places: BTreeSet<(&str, &str)> = tools.iter().map(|tool| (&*tool.server, &*tool.labels)).collect();
+        places.into_iter().try_for_each(|(server, labels)| self.may_be_below(server, labels))?;
         self.may_begin()?;
         let entry = Entry::by(&caller.principal, Event::Registered).zone(&zone).tools(tools.len());
         let (handle, by) = (self.clone(), caller.principal.clone());

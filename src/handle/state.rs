@@ -31,14 +31,21 @@ impl Handle {
         let mut partial = true;
         if let Ok(resolution) = answered {
             partial = resolution.partial;
-            for step in &resolution.trace {
-                let state = if step.outcome == "ok" { "ok" } else { "silent" };
-                zones.insert(step.zone.clone(), zone_json(&view, &step.zone, told(&step.zone, step.documents), state));
+            for step in resolution.trace.iter().filter(|step| step.outcome == "ok") {
+                zones.insert(step.zone.clone(), zone_json(&view, &step.zone, told(&step.zone, step.documents), "ok"));
+            }
+            for zone in &resolution.silent {
+                let silent = zones.entry(zone.clone()).or_insert_with(|| zone_json(&view, zone, None, "silent"));
+                silent["state"] = json!("silent");
             }
         }
         for child in &view.children {
             let name = child.zone.to_string();
-            zones.entry(name.clone()).or_insert_with(|| zone_json(&view, &name, told(&name, child.tools), "silent"));
+            let zone = zones.entry(name.clone()).or_insert_with(|| zone_json(&view, &name, None, "silent"));
+            // Of a silent one what it said last; none is what stands there before it said anything.
+            if zone["tools"].is_null() && child.tools > 0 {
+                zone["tools"] = json!(told(&name, child.tools));
+            }
         }
         zones.entry(view.zone.to_string()).or_insert_with(|| {
             zone_json(&view, view.zone.as_str(), told(view.zone.as_str(), view.tools.len() as u64), "ok")

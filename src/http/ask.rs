@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     answers::Show,
+    config::parse_duration,
     handle::{Ask, Mode},
 };
 
@@ -78,7 +79,7 @@ pub(super) fn from_pairs(pairs: Vec<(String, String)>) -> Result<Asked, Problem>
             "no_cache" => ask.no_cache = flag(&name, &value)?,
             "no_recurse" => ask.no_recurse = flag(&name, &value)?,
             "timeout" => ask.timeout = Some(duration(&name, &value)?.min(TIMEOUT_MAX)),
-            _ => return Err(unknown(&name)),
+            _ => return Err(unknown(&name, &NAMES)),
         }
     }
     check_queries(&queries, batch)?;
@@ -121,9 +122,9 @@ pub(super) fn number(name: &str, value: &str, max: usize) -> Result<usize, Probl
     }
 }
 
-/// Refuses a parameter nobody knows, naming the one that was probably meant.
-pub(super) fn unknown(name: &str) -> Problem {
-    usage(format!("no parameter is called `{name}`")).did_you_mean(did_you_mean(name, NAMES.into_iter()))
+/// Refuses a parameter that is none of these, naming the one that was probably meant.
+pub(super) fn unknown(name: &str, names: &[&str]) -> Problem {
+    usage(format!("no parameter is called `{name}`")).did_you_mean(did_you_mean(name, names.iter().copied()))
 }
 
 pub(super) fn usage(message: impl Into<String>) -> Problem {
@@ -159,7 +160,7 @@ fn scalar(name: &str, value: Value) -> Result<String, Problem> {
 fn choice<T: Copy>(name: &str, value: &str, choices: &[(&str, T)]) -> Result<T, Problem> {
     let found = choices.iter().find(|(known, _)| *known == value).map(|(_, choice)| *choice);
     found.ok_or_else(|| {
-        let known: Vec<_> = choices.iter().map(|(known, _)| *known).collect();
+        let known: Vec<_> = choices.iter().map(|(known, _)| *known).filter(|known| !known.is_empty()).collect();
         usage(format!("`{name}` is one of {}, not `{value}`", known.join(", ")))
             .did_you_mean(did_you_mean(value, known.into_iter()))
     })
@@ -169,23 +170,12 @@ pub(super) fn flag(name: &str, value: &str) -> Result<bool, Problem> {
     choice(name, value, &[("1", true), ("true", true), ("", true), ("0", false), ("false", false)])
 }
 
-/// `250ms`, `2s`, `5m`, `1h`; a bare number is seconds.
+/// As the configuration has them, `250ms`, `2s`, `1m30s`; a bare number is seconds.
 pub(super) fn duration(name: &str, value: &str) -> Result<Duration, Problem> {
-    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &value[digits.len()..] {
-        "ms" => Some(1),
-        "s" | "" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .zip(unit)
-        .and_then(|(count, unit)| count.checked_mul(unit))
-        .map(Duration::from_millis)
-        .ok_or_else(|| usage(format!("`{name}` has to be a duration such as `30s`, not `{value}`")))
+    let seconds = value.parse().map(Duration::from_secs);
+    seconds
+        .or_else(|_| parse_duration(value))
+        .map_err(|_| usage(format!("`{name}` has to be a duration such as `30s` or `1m30s`, not `{value}`")))
 }
 
 #[cfg(test)]
@@ -223,6 +213,8 @@ mod tests {
     fn what_is_not_understood_is_refused_with_the_nearest_name() {
         let problem = query("q=a&scop=local").expect_err("unknown");
         assert_eq!(problem.did_you_mean, ["scope"]);
+        let problem = query("q=a&trace=perhaps").expect_err("no flag");
+        assert_eq!(problem.message, "`trace` is one of 1, true, 0, false, not `perhaps`");
         let problem = query("q=a&mode=serch").expect_err("unknown mode");
         assert_eq!(problem.did_you_mean, ["search"]);
         for bad in [
@@ -242,10 +234,18 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, millis) in [("250ms", 250), ("2s", 2_000), ("2", 2_000), ("5m", 300_000), ("1h", 3_600_000)] {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("2s", 2_000),
+            ("2", 2_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("1m30s", 90_000),
+            ("1d1h", 90_000_000),
+        ] {
             assert_eq!(duration("timeout", text).expect(text), Duration::from_millis(millis));
         }
-        for bad in ["", "s", "-1s", "1.5s", "1 s", "é"] {
+        for bad in ["", "s", "-1s", "1.5s", "1 s", "1s30", "é"] {
             assert!(duration("timeout", bad).is_err(), "{bad}");
         }
     }

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aop_proto::access::Caller;
 use axum::{
@@ -16,7 +16,7 @@ use axum::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Doors, Shared,
@@ -91,18 +91,28 @@ async fn single(
         true => (None, None),
         false => (key.filter(|_| !no_cache), quoted(&resolution.etag)),
     };
-    let mut response = match &etag {
-        Some(etag) if is_known(headers, etag) => StatusCode::NOT_MODIFIED.into_response(),
-        _ => reply::ok(&resolution.to_json(show)),
-    };
     if let Some(key) = key {
         doors
             .handle
             .make_ready(standing, key, &resolution, age_max, |it| serde_json::to_string(&it.to_json(show)).ok());
     }
-    let Resolution { age, ttl, took, .. } = *resolution;
-    tell(response.headers_mut(), Times { age, ttl, took }, etag, &resolution.trace_id);
-    Ok(response)
+    Ok(sent(headers, Times::of(&resolution), etag, &resolution.trace_id, || resolution.to_json(show)))
+}
+
+/// An answer with what changes from one request to the next as headers; without its body for whoever has that already.
+pub(super) fn sent(
+    headers: &HeaderMap,
+    times: Times,
+    etag: Option<HeaderValue>,
+    trace_id: &str,
+    body: impl FnOnce() -> Value,
+) -> Response {
+    let mut response = match &etag {
+        Some(etag) if is_known(headers, etag) => StatusCode::NOT_MODIFIED.into_response(),
+        _ => reply::ok(&body()),
+    };
+    tell(response.headers_mut(), times, etag, trace_id);
+    response
 }
 
 /// An answer that was given before, as it is now.
@@ -120,6 +130,7 @@ pub(super) fn repeat(said: Said, trace_id: &str, headers: &HeaderMap) -> Respons
 /// A batch answers every query by itself: one that fails does not take the others with it. What each answer depends on is the query, what
 /// all of the batch say alike, and what the caller may find.
 async fn many(doors: &Doors, caller: &Caller, standing: &Standing, asks: Vec<Ask>, show: Show) -> Response {
+    let started = Instant::now();
     let alike = asks.first().map(|ask| format!("{:?} {show:?}", Ask { query: String::new(), ..ask.clone() }));
     let alike = alike.unwrap_or_default();
     let answers = join_all(asks.into_iter().map(|ask| one_of_many(doors, caller, standing, ask, show, &alike))).await;
@@ -131,7 +142,9 @@ async fn many(doors: &Doors, caller: &Caller, standing: &Standing, asks: Vec<Ask
     }
     body.put_slice(b"]}");
     let mut response = reply::json_bytes(body.freeze());
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(SERVER_TIMING, timing(&mut Line::default(), started.elapsed()));
     response
 }
 
@@ -158,28 +171,39 @@ async fn one_of_many(doors: &Doors, caller: &Caller, standing: &Standing, ask: A
 }
 
 /// What changes from one request to the next.
-struct Times {
-    age: Duration,
-    ttl: Duration,
-    took: Duration,
+pub(super) struct Times {
+    pub(super) age: Duration,
+    pub(super) ttl: Duration,
+    pub(super) took: Duration,
+}
+
+impl Times {
+    pub(super) const fn of(resolution: &Resolution) -> Self {
+        Self { age: resolution.age, ttl: resolution.ttl, took: resolution.took }
+    }
 }
 
 /// Lifetime, age, cost and trace of an answer, as headers.
 fn tell(headers: &mut HeaderMap, times: Times, etag: Option<HeaderValue>, trace_id: &str) {
-    // The remaining lifetime; a cache that subtracts `Age` once more only asks again earlier, it never serves older than promised.
     let mut line = Line::default();
-    headers.insert(header::CACHE_CONTROL, line.text(format_args!("private, max-age={}", times.ttl.as_secs())));
+    // Counted from when it was said, as `Age` is: a cache takes one from the other (RFC 9111 §4.2).
+    let life = times.age.as_secs() + times.ttl.as_secs();
+    headers.insert(header::CACHE_CONTROL, line.text(format_args!("private, max-age={life}")));
     // What one caller may see another may not.
     headers.insert(header::VARY, HeaderValue::from_static("authorization"));
     headers.insert(header::AGE, HeaderValue::from(times.age.as_secs()));
-    let micros = times.took.as_micros();
-    headers.insert(SERVER_TIMING, line.text(format_args!("total;dur={}.{:03}", micros / 1000, micros % 1000)));
+    headers.insert(SERVER_TIMING, timing(&mut line, times.took));
     if let Some(etag) = etag {
         headers.insert(header::ETAG, etag);
     }
     if let Some(parent) = traceparent(trace_id) {
         headers.insert(TRACEPARENT, parent);
     }
+}
+
+fn timing(line: &mut Line, took: Duration) -> HeaderValue {
+    let micros = took.as_micros();
+    line.text(format_args!("total;dur={}.{:03}", micros / 1000, micros % 1000))
 }
 
 /// Where header values are written, one after the other: each then takes the room it needs, in one piece.
@@ -201,7 +225,7 @@ fn traceparent(trace_id: &str) -> Option<HeaderValue> {
 }
 
 /// Weak: ages and lives are in the text too, and count for nothing.
-fn quoted(etag: &str) -> Option<HeaderValue> {
+pub(super) fn quoted(etag: &str) -> Option<HeaderValue> {
     let valid = !etag.is_empty() && etag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
     valid.then(|| Line::default().text(format_args!("W/\"{etag}\"")))
 }
@@ -231,6 +255,18 @@ mod tests {
         assert!(!known("\"n1-43\"") && !known("n1-42"));
         assert_eq!(etag, "W/\"n1-42\"");
         assert!(quoted("").is_none() && quoted("a b\"").is_none());
+    }
+
+    /// A cache takes `Age` from `max-age` (RFC 9111 §4.2): what is left is what lies between them.
+    #[test]
+    fn an_answer_lives_as_long_after_its_age_as_is_left_of_it() {
+        let times =
+            |age, ttl| Times { age: Duration::from_millis(age), ttl: Duration::from_millis(ttl), took: Duration::ZERO };
+        let mut headers = HeaderMap::new();
+        for (age, ttl, told) in [(0, 60_000, "60"), (45_900, 39_900, "84"), (7_000, 0, "7")] {
+            tell(&mut headers, times(age, ttl), None, "");
+            assert_eq!(headers[header::CACHE_CONTROL], format!("private, max-age={told}"));
+        }
     }
 
     #[test]

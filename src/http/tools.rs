@@ -1,13 +1,14 @@
 //! `/v1/tools`: what a zone has, one tool in full, calls, and registration by line.
 
-use std::time::Duration;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::{Duration, Instant};
 
 use aop_proto::access::{Action, Caller};
 use aop_proto::error::{Kind, Problem};
 use axum::{
     body::Body,
     extract::{Extension, Path, State},
-    http::{Request, StatusCode, Uri, header},
+    http::{HeaderMap, Request, StatusCode, Uri, header},
     response::IntoResponse,
 };
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use super::{
     Shared, ask,
     pieces::Pieces,
     reply::{self, Reply, read_body},
+    resolve::{self, Times},
     servers::registered,
 };
 use crate::{
@@ -31,19 +33,30 @@ const LIST_MAX: usize = 1_000_000;
 /// Where a client may put its key instead (IETF draft "The Idempotency-Key HTTP Header Field").
 pub(super) const KEY_HEADER: &str = "idempotency-key";
 /// `GET /v1/tools?zone=&n=`: this zone, or another one or one below.
-pub(super) async fn list(State(doors): Shared, Extension(caller): Extension<Caller>, uri: Uri) -> Reply {
+pub(super) async fn list(
+    State(doors): Shared,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Reply {
     let (mut zone, mut limit) = (doors.zone.clone(), LIST_MAX);
     for (name, value) in ask::pairs(&uri)? {
         match name.as_str() {
             "zone" => zone = value,
-            "n" => limit = ask::number(&name, &value, LIST_MAX)?,
-            _ => return Err(ask::unknown(&name).into()),
+            "n" | "limit" => limit = ask::number(&name, &value, LIST_MAX)?,
+            _ => return Err(ask::unknown(&name, &["zone", "n", "limit"]).into()),
         }
     }
     let ask = Ask { mode: Mode::List, limit, zone: Some(zone.clone()), ..Ask::default() };
     let resolution = doors.handle.resolve(&caller, ask).await?;
-    let tools: Vec<Value> = resolution.hits.iter().map(unranked).collect();
-    Ok(reply::ok(&json!({"schema": "aop.tools/1", "zone": zone, "partial": resolution.partial, "tools": tools})))
+    let body = || {
+        let tools: Vec<Value> = resolution.hits.iter().map(unranked).collect();
+        json!({"schema": "aop.tools/1", "zone": zone, "partial": resolution.partial, "tools": tools})
+    };
+    // Whoever has just registered something looks for it here: a list is kept to be asked for again, and then said to be the same.
+    let times = Times { ttl: Duration::ZERO, ..Times::of(&resolution) };
+    let etag = resolve::quoted(&resolution.etag);
+    Ok(resolve::sent(&headers, times, etag, &resolution.trace_id, body))
 }
 
 /// A list has no order of merit, so its tools have neither rank nor score.
@@ -61,11 +74,27 @@ pub(super) async fn show(
     State(doors): Shared,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
+    headers: HeaderMap,
 ) -> Reply {
+    let started = Instant::now();
     let hit = doors.handle.find(&caller, &name, Action::Discover).await?;
     let mut card = hit.card();
     card["calls"] = doors.calls.about(&caller, &hit);
-    Ok(reply::ok(&card))
+    // As of a list: how its calls fare may be another thing a moment later.
+    let times = Times { age: hit.age, ttl: Duration::ZERO, took: started.elapsed() };
+    let etag = resolve::quoted(&mark(&card));
+    Ok(resolve::sent(&headers, times, etag, &doors.handle.trace_id(), || card))
+}
+
+/// Changes with whatever a reader would notice, ages and lives apart.
+fn mark(card: &Value) -> String {
+    let mut lasting = card.clone();
+    if let Some(members) = lasting.as_object_mut() {
+        ["age_ms", "ttl_ms"].into_iter().for_each(|key| drop(members.shift_remove(key)));
+    }
+    let mut hasher = DefaultHasher::new();
+    lasting.to_string().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 #[derive(Deserialize)]

@@ -56,7 +56,7 @@ pub(super) async fn import(
     for (name, value) in ask::pairs(&uri)? {
         match &*name {
             "dry_run" => trial = ask::flag(&name, &value)?,
-            _ => return Err(ask::unknown(&name).into()),
+            _ => return Err(ask::unknown(&name, &["dry_run"]).into()),
         }
     }
     let mut received = doors.handle.receive().await?;

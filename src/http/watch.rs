@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{Doors, Shared, ask, reply::Reply};
+use crate::handle::{Ask, Mode};
 use crate::watch::{Event, Gap, Place, Told};
 
 /// A line that says nothing, so that both ends see whether the connection still stands.
@@ -59,6 +60,11 @@ pub(super) async fn events(
             "after" => after = Some(value),
             _ => return Err(usage(format!("`{key}` is not asked here; `zone` and `after` are")).into()),
         }
+    }
+    if let Some(zone) = zone.as_ref().filter(|zone| **zone != doors.handle.view().zone) {
+        // Nothing is ever told of a zone that is not there.
+        let ask = Ask { mode: Mode::List, limit: 1, zone: Some(zone.to_string()), ..Ask::default() };
+        doors.handle.resolve(&caller, ask).await?;
     }
     let after = after.map(|id| id.parse::<Place>()).transpose().map_err(|error| usage(error.to_string()))?;
     let place = after.unwrap_or_else(|| doors.handle.events().now());

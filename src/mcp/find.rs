@@ -130,6 +130,9 @@ fn answer(query: &str, resolution: &Resolution, telling: Telling) -> Value {
     let tools: Vec<Value> = resolution.hits.iter().map(|hit| found(hit, telling.detail)).collect();
     let mut answer =
         json!({"query": query, "tools": tools, "partial": resolution.partial, "ttl_ms": millis(resolution.ttl)});
+    if resolution.is_by_words {
+        answer["name_not_found"] = json!(true);
+    }
     if !resolution.nearest.is_empty() {
         answer["nearest"] = resolution.nearest_json();
     }
@@ -194,6 +197,9 @@ fn tell(text: &mut String, query: &str, resolution: &Resolution, detail: Detail)
             let near: Vec<&str> = resolution.nearest.iter().map(|near| near.name.as_str()).collect();
             text.push_str(&format!("nearest, but probably something else: {}\n", near.join(", ")));
         }
+    } else if resolution.is_by_words {
+        let found = count(resolution.hits.len(), "tool");
+        text.push_str(&format!("no tool is called \"{query}\"; {found} found by its words:\n"));
     } else {
         text.push_str(&format!("{} found for \"{query}\":\n", count(resolution.hits.len(), "tool")));
     }
@@ -441,6 +447,22 @@ mod tests {
             let told = found(&resolution.hits[0], Detail::Summary);
             assert_eq!(told.get("freshness").is_some() && told.get("age_ms").is_some(), stale, "{told}");
         }
+    }
+
+    #[test]
+    fn what_its_words_found_is_not_taken_for_the_name_that_was_asked_for() {
+        let hits = vec![Hit { name: "echo.demo.lab".to_owned(), ..Hit::default() }];
+        let told = |resolution: Resolution| {
+            let mut text = String::new();
+            tell(&mut text, "echoes.demo.lab", &resolution, Detail::Name);
+            let telling = Telling { detail: Detail::Name, trace: false };
+            (text, answer("echoes.demo.lab", &resolution, telling)["name_not_found"].clone())
+        };
+        let found = Resolution { hits, ..Resolution::default() };
+        assert_eq!(told(found.clone()).1, Value::Null);
+        let (text, data) = told(found.in_place_of(&Resolution::default()));
+        assert!(text.starts_with("no tool is called \"echoes.demo.lab\"; 1 tool found by its words:\n"), "{text}");
+        assert_eq!(data, json!(true));
     }
 
     #[test]

@@ -48,6 +48,81 @@ fn an_answer_is_kept_until_it_is_forgotten_and_only_what_was_meant() {
     assert_eq!(refused.code, 2, "{}", refused.err);
 }
 
+/// What is too old for one asker is not hidden from the next, and who wants nothing of a cache gets nothing of one.
+#[test]
+fn how_old_an_answer_may_be_says_each_asker_for_himself() {
+    let world = World::new();
+    let mut federation = Federation::start(&world);
+    let fixture = Fixture::new(&world, "pay");
+    federation.research.register("pay", &fixture.command());
+    found(&federation.writing, TOOL);
+    let names = |bound: &[&str]| {
+        let answer = federation.writing.try_resolve(TOOL, &[&["--exact"], bound].concat()).json();
+        results(&answer).iter().map(|result| format!("{} {}", result["name"], result["freshness"])).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), [format!("{} {}", json!(TOOL), json!("fresh"))]);
+    federation.research.kill();
+    let stale = [format!("{} {}", json!(TOOL), json!("stale"))];
+    eventually(
+        "its zone is silent",
+        SOON,
+        || if names(&[]) == stale { Ok(()) } else { Err(format!("{:?}", names(&[]))) },
+    );
+    for bound in [["--max-stale", "1ms"].as_slice(), &["--no-cache"]] {
+        assert_eq!(names(bound), [""; 0], "{bound:?}");
+        assert_eq!(names(&[]), stale, "after {bound:?}");
+    }
+    assert_eq!(
+        names(&["--no-cache", "--max-stale", "1m30s"]),
+        stale,
+        "asked anew, and an old answer is better than none"
+    );
+}
+
+/// A name below a child zone is the child's to give.
+#[test]
+fn nothing_is_registered_under_a_name_that_a_zone_below_owns() {
+    let world = World::new();
+    let federation = Federation::start(&world);
+    let fixture = Fixture::new(&world, "pay");
+    let refused = federation.root.try_register("research", &fixture.command(), &[]);
+    let problem = refused.problem();
+    assert_eq!(problem["kind"], "name_taken", "{refused}");
+    assert!(problem["hint"].as_str().is_some_and(|hint| hint.contains("--as research-2 ")), "{refused}");
+    let lines = json!({"tools": [{"name": "echo", "server": "pay", "zone": "research"}]});
+    assert_eq!(federation.root.send("POST", "/v1/tools", &lines).json()["kind"], "name_taken");
+    assert_eq!(federation.root.get("/v1/tools").is(200).json()["tools"], json!([]));
+    federation.root.register("research-2", &fixture.command());
+    found(&federation.root, "echo.research-2");
+}
+
+/// What nobody answers is not nothing.
+#[test]
+fn how_many_tools_a_silent_zone_has_is_not_said_to_be_none() {
+    let world = World::new();
+    let mut federation = Federation::start(&world);
+    let fixture = Fixture::new(&world, "pay");
+    federation.research.register("pay", &fixture.command());
+    found(&federation.writing, TOOL);
+    federation.research.kill();
+    for node in [&federation.root, &federation.writing] {
+        let silent = eventually("the zone is silent", SOON, || {
+            let zones = node.aop(["zones", "--json"]).json();
+            let all = zones["zones"].as_array().cloned().unwrap_or_default();
+            let silent = all.into_iter().find(|zone| zone["name"] == "research" && zone["state"] == "silent");
+            silent.ok_or_else(|| zones.to_string())
+        });
+        assert_ne!(silent["tools"], json!(0), "{silent}");
+        let drawn = node.aop(["zones", "--tree"]);
+        assert!(drawn.out.contains("✗ silent") && !drawn.out.contains("0 tools  ✗ silent"), "{drawn}");
+        let listed = node.aop(["ls", "research"]).exits(7);
+        assert!(listed.err.contains("is not known") && !listed.err.contains("aop register"), "{listed}");
+        let trace = node.try_resolve("zzz.pay.research", &["--trace", "--no-cache"]).json()["trace"].clone();
+        let step = trace.as_array().into_iter().flatten().find(|step| step["zone"] == "research").cloned();
+        assert_eq!(step.map(|step| step["took_ms"].clone()), Some(Value::Null), "{trace}");
+    }
+}
+
 /// From referral to referral, as with a name server that is asked without recursion.
 #[test]
 fn whoever_asks_one_node_alone_is_told_where_to_ask_on() {
@@ -55,6 +130,9 @@ fn whoever_asks_one_node_alone_is_told_where_to_ask_on() {
     let federation = Federation::start(&world);
     let fixture = Fixture::new(&world, "pay");
     federation.research.register("pay", &fixture.command());
+    // It has the same words, and is not what is asked for.
+    let other = Fixture::new(&world, "other");
+    federation.writing.register("pay_research", &other.command());
     found(&federation.writing, TOOL);
     let asked = |at: &str| {
         let said = federation.writing.aop(["resolve", TOOL, at, "--no-recurse", "--json"]);

@@ -64,6 +64,14 @@ fn watch(node: &Node, words: &[&str]) -> Watching {
 }
 
 #[test]
+fn a_zone_that_is_not_there_is_not_watched() {
+    let world = World::new();
+    let federation = Federation::start(&world);
+    let refused = federation.writing.aop(["watch", "reserch", "--json"]);
+    assert_eq!(refused.problem()["kind"], "zone_not_found", "{refused}");
+}
+
+#[test]
 fn every_change_is_told_by_its_number_and_none_is_missed_by_who_comes_back() {
     let world = World::new();
     let mut federation = Federation::start(&world);

@@ -311,9 +311,12 @@ impl Node {
             let origin = Origin { node: self.id, incarnation };
             if let Some(counted) = logs.get_mut(&origin) {
                 let restored = self.restore_own(own, origin, own_forked, trial.is_some());
-                sum.restored = restored.unwrap_or(0);
+                let SaidAgain { records, tools, tools_gone } = restored.clone().unwrap_or_default();
+                sum.restored = records;
+                sum.tools += tools;
+                sum.tools_gone += tools_gone;
                 // They are said again, not taken.
-                counted.ended = counted.ended.map(|ended| ended.and(restored));
+                counted.ended = counted.ended.map(|ended| ended.and(restored.map(|said| said.records)));
             }
         }
         sum.logs = logs.len() as u64;
@@ -487,10 +490,16 @@ impl Node {
     /// Says again what stood in this node's own log and what it has lost, in a life after that one. Where an earlier bundle had a part
     /// of that log, what came after it is said as well, of keys that nobody has touched since. A node that has gone on by itself is not
     /// told what it serves.
-    fn restore_own(&mut self, own: Registry, former: Origin, is_forked: bool, is_trial: bool) -> Result<u64, Why> {
+    fn restore_own(
+        &mut self,
+        own: Registry,
+        former: Origin,
+        is_forked: bool,
+        is_trial: bool,
+    ) -> Result<SaidAgain, Why> {
         let is_present = former == self.origin() && !is_forked;
         if is_present && own.through(former) <= self.writes.last_seq() {
-            return Ok(0);
+            return Ok(SaidAgain::default());
         }
         if is_forked && !is_trial {
             self.begin_life(former.incarnation);
@@ -499,11 +508,11 @@ impl Node {
         }
         let restored = self.draft_lost(&own, former).and_then(|drafts| {
             self.check_room(&drafts, LOG_BYTES_RESERVED).map_err(|_| Why::TooLarge)?;
-            let restored = drafts.len() as u64;
+            let said = SaidAgain::of(&drafts);
             if !is_trial {
                 self.say(drafts);
             }
-            Ok(restored)
+            Ok(said)
         })?;
         if !is_trial && !is_present {
             self.former = Some(Box::new(own));
@@ -572,6 +581,21 @@ fn body_of(signed: &SignedRef) -> Option<Vec<u8>> {
 /// Records that say what a node serves.
 const fn serves(kind: Kind) -> bool {
     matches!(kind, Kind::Tool | Kind::Server)
+}
+
+/// What a node said again of its own lost log: records, and names of tools among them that stand now or are gone.
+#[derive(Clone, Default)]
+struct SaidAgain {
+    records: u64,
+    tools: u64,
+    tools_gone: u64,
+}
+
+impl SaidAgain {
+    fn of(drafts: &[Draft]) -> Self {
+        let tools = |stands| drafts.iter().filter(|it| it.kind == Kind::Tool && it.body.is_some() == stands).count();
+        Self { records: drafts.len() as u64, tools: tools(true) as u64, tools_gone: tools(false) as u64 }
+    }
 }
 
 impl Imported {

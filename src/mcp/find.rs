@@ -434,7 +434,7 @@ mod tests {
         let mut changes = handle.changes();
         let tool = json!({"server": "arxiv", "name": "papers", "description": "finds papers"});
         handle.register_tools(&Caller::operator(), [tool].into_iter().collect()).await.unwrap();
-        while handle.view().tools.len() == 0 {
+        while handle.view().tools.is_empty() {
             changes.changed().await.unwrap();
         }
         let ask = Ask { query: "papers".to_owned(), limit: 1, ..Ask::default() };

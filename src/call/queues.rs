@@ -335,9 +335,12 @@ pub(super) fn no_queue(tool: &str) -> Problem {
 
 fn full(tool: &str, queue: &Queue, hint: Duration) -> Problem {
     let (running, waiting, seconds) = (queue.running(), queue.depth(), hint.as_secs());
-    let why = if queue.is_paused() { "paused" } else { "busy" };
+    let (why, hint) = match queue.is_paused() {
+        true => ("paused", format!("aop queue resume {tool}")),
+        false => ("busy", "aop queue ls".to_owned()),
+    };
     let message = format!("`{tool}` is {why}: {running} calls run and {waiting} wait; come back in about {seconds} s");
-    Problem::new(Kind::Busy, message).detail(json!({"retry_after_s": seconds})).hint("aop queue ls")
+    Problem::new(Kind::Busy, message).detail(json!({"retry_after_s": seconds})).hint(hint)
 }
 
 #[cfg(test)]
@@ -384,12 +387,14 @@ mod tests {
     async fn an_operator_stops_a_queue_and_sends_those_home_who_wait() {
         let (queues, policy) = one_at_a_time();
         queues.pause("t", true, &policy);
+        let late = queues.turn("t", "a", 5, &policy, Duration::from_nanos(1)).await.err().unwrap();
+        assert_eq!((late.kind, late.hint.as_deref()), (Kind::Busy, Some("aop queue resume t")), "{late}");
         let one = queues.turn("t", "a", 5, &policy, LONG);
         let other = queues.turn("t", "a", 5, &policy, LONG);
         tokio::pin!(one, other);
         assert!(futures::poll!(one.as_mut()).is_pending() && futures::poll!(other.as_mut()).is_pending());
-        let late = queues.turn("t", "a", 5, &policy, Duration::from_nanos(1)).await.err().unwrap();
-        assert_eq!(late.hint.as_deref(), Some("aop queue resume t"), "{late}");
+        let full = queues.turn("t", "a", 5, &policy, LONG).await.err().unwrap();
+        assert_eq!(full.hint.as_deref(), Some("aop queue resume t"), "{full}");
         let ticket = queues.show("t").unwrap()["calls"][0]["ticket"].as_u64().unwrap();
         assert_eq!(queues.cancel("t", ticket), Ok(true));
         assert_eq!(one.await.err().unwrap().kind, Kind::Cancelled);

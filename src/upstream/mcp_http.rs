@@ -5,12 +5,11 @@
 //! its gate (`egress`); no body is read past its limit; a request is called "not sent" only when no connection was made, or the server
 //! has forgotten its session: whatever else somebody answers, a request that was answered was sent.
 
+mod ended;
 mod passing;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    error::Error as _,
-    fmt,
     sync::Arc,
     time::Duration,
 };
@@ -31,9 +30,11 @@ use sse_stream::{Sse, SseStream};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::ended::HttpFailure;
+use self::ended::{Seen, causes};
 use super::{
     child::printable,
-    egress::{Egress, Gate, Refusal, Screen, refusal_in},
+    egress::{Egress, Gate, Screen},
     event_limit::EventLimit,
     failure::UpstreamError,
     frame::{self, Framing, MESSAGE_BYTES_MAX},
@@ -50,8 +51,6 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Body of a refusal read and quoted, bytes.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 const QUOTED_CHARS_MAX: usize = 300;
-/// A server that wants to be left alone for longer is told as if it had said this.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a server may take to begin the event stream of an older transport, and in how many bytes.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -63,95 +62,6 @@ const EVENT_STREAM: &str = "text/event-stream";
 const BOTH: &str = "application/json, text/event-stream";
 const SESSION_ID: &str = "mcp-session-id";
 const LAST_EVENT_ID: &str = "last-event-id";
-
-/// What went wrong with one HTTP exchange, as a person is told it.
-#[derive(Debug)]
-pub(crate) struct HttpFailure {
-    reason: String,
-    seen: Seen,
-}
-
-/// How far an exchange came.
-#[derive(Debug)]
-enum Seen {
-    /// It was not even dialled.
-    Refused(Refusal),
-    /// The server cannot have begun the request.
-    NotSent,
-    /// It was sent, or may have been.
-    Lost,
-    /// Answered with a status that is no success.
-    Status(StatusCode, Option<Duration>),
-    /// Answered with what is no answer.
-    Unreadable,
-}
-
-impl fmt::Display for HttpFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl std::error::Error for HttpFailure {}
-
-impl HttpFailure {
-    pub(super) fn new(reason: impl Into<String>, not_sent: bool) -> Self {
-        Self { reason: reason.into(), seen: if not_sent { Seen::NotSent } else { Seen::Lost } }
-    }
-
-    /// Of a status that is no success, and why as far as it is known.
-    pub(super) fn answered(status: StatusCode, headers: &HeaderMap, why: &str) -> Self {
-        let colon = if why.is_empty() { "" } else { ": " };
-        Self { reason: format!("HTTP {status}{colon}{why}"), seen: Seen::Status(status, retry_after(headers)) }
-    }
-
-    pub(super) fn unreadable(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), seen: Seen::Unreadable }
-    }
-
-    /// Without the URL: it may carry a token in its query.
-    pub(super) fn of(error: &reqwest::Error) -> Self {
-        if let Some(refusal) = refusal_in(error) {
-            return Self { reason: refusal.to_string(), seen: Seen::Refused(refusal.clone()) };
-        }
-        let not_sent = error.is_connect() || error.is_builder();
-        let lead = if not_sent { "cannot connect" } else { "the connection broke" };
-        Self::new(format!("{lead}: {}", causes(error)), not_sent)
-    }
-
-    /// Whether the server cannot have begun the request.
-    pub(super) const fn not_sent(&self) -> bool {
-        matches!(self.seen, Seen::NotSent | Seen::Refused(_))
-    }
-
-    /// As the end of an attempt to connect.
-    pub(super) fn as_dial(&self) -> UpstreamError {
-        match &self.seen {
-            Seen::Refused(refusal) => refusal.as_upstream(),
-            _ => UpstreamError::Connect { reason: self.reason.clone() },
-        }
-    }
-
-    /// As the end of a call.
-    pub(super) fn as_upstream(&self) -> UpstreamError {
-        let reason = self.reason.clone();
-        match &self.seen {
-            Seen::Refused(refusal) => refusal.as_upstream(),
-            Seen::NotSent => UpstreamError::NotSent { reason },
-            Seen::Lost => UpstreamError::Lost { reason },
-            Seen::Status(status, retry_after) => {
-                UpstreamError::Status { status: status.as_u16(), retry_after: *retry_after, reason }
-            }
-            Seen::Unreadable => garbage(reason),
-        }
-    }
-}
-
-/// `Retry-After` in seconds, at most a day; as a date it is left out. Source: RFC 9110 §10.2.3.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
-}
 
 type Failure = StreamableHttpError<HttpFailure>;
 pub(crate) type Events = BoxStream<'static, Result<Sse, SseError>>;
@@ -549,23 +459,6 @@ fn closing() -> HttpFailure {
     HttpFailure::new("the connection is being closed", false)
 }
 
-/// An error and what caused it, in one line, without the URL.
-fn causes(error: &reqwest::Error) -> String {
-    let mut said: Vec<String> = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if said.last().is_none_or(|last| !last.contains(&text)) {
-            said.push(text);
-        }
-        next = cause.source();
-    }
-    match said.is_empty() {
-        true => if error.is_timeout() { "timed out" } else { "no cause given" }.to_owned(),
-        false => said.join(": "),
-    }
-}
-
 impl StreamableHttpClient for TapHttp {
     type Error = HttpFailure;
 
@@ -684,20 +577,6 @@ mod tests {
         assert_eq!((event.id.as_deref(), event.data), (Some("7"), None));
         let other = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
         assert_eq!(sift_event(&taps, Sse::default().data(other), place()).data.as_deref(), Some(other));
-    }
-
-    #[test]
-    fn whatever_is_answered_was_sent_and_says_when_to_come_again() {
-        for status in [301, 307, 400, 401, 403, 404, 405, 413, 429, 500, 503] {
-            let status = StatusCode::from_u16(status).expect("a status");
-            assert!(!HttpFailure::answered(status, &HeaderMap::new(), "").as_upstream().not_sent(), "{status}");
-        }
-        let after = |text: &'static str| {
-            retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(text))]))
-        };
-        assert_eq!(after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(after("99999999999"), Some(RETRY_AFTER_MAX));
-        assert_eq!([after("-1"), after("soon"), after("Wed, 21 Oct 2015 07:28:00 GMT")], [None; 3]);
     }
 
     #[tokio::test]

@@ -3,9 +3,13 @@
 //! It decides nothing. `mono` counts from the clock's start and never goes back, whatever happens to the wall clock; all clones
 //! of one clock agree, so that two rooms of one node compare like with like.
 
+mod duration;
+
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use aop_proto::now::Now;
+
+pub use duration::{duration_text, parse_duration};
 
 /// Reads the machine's two clocks. Cheap to copy; copies share one start.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 //! ```text
 //! config/flags  config/file  environment ─▶ load ─▶ NodeConfig (typed, checked) ─▶ server
 //!                 config/value   one setting's grammar        config/report   the effective result, for people and programs
-//!                 config/server  an upstream and its secrets  config/duration  `30s`
+//!                 config/server  an upstream and its secrets
 //!                 config/call  how tools are called
 //!                 config/admission  TLS, tokens, rules: who may reach the node
 //! ```
@@ -14,7 +14,6 @@
 mod admission;
 mod audit;
 mod call;
-mod duration;
 mod file;
 mod flags;
 mod report;
@@ -32,8 +31,8 @@ use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use aop_proto::node;
 
+pub use crate::clock::{duration_text, parse_duration};
 pub use admission::Admission;
-pub use duration::{duration_text, parse_duration};
 pub use file::SCHEMA;
 pub use flags::NodeFlags;
 pub use server::{Secret, ServerEntry, Transport, schema_in};

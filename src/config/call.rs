@@ -15,10 +15,10 @@ use aop_proto::params::{
 };
 use serde::Deserialize;
 
-use super::duration::duration_text;
 use super::file::Text;
 use super::value::{self, Wrong};
 use super::{ConfigError, NodeConfig, Sources};
+use crate::clock::duration_text;
 
 /// What may be said of tools, as it stands in the file.
 #[derive(Debug, Default, Clone, Deserialize)]

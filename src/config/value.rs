@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aop_proto::name::ZoneName;
 
-use super::duration::{duration_text, parse_duration};
+use crate::clock::{duration_text, parse_duration};
 use crate::invites::Offer;
 
 /// Longest host name. Source: RFC 1035 §2.3.4, without the length bytes.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     answers::Show,
-    config::parse_duration,
+    clock::parse_duration,
     handle::{Ask, Mode},
 };
 

@@ -169,7 +169,7 @@ fn a_file_with_another_byte_or_less_or_more_is_refused_and_nothing_of_it_taken()
         bad.push(flipped);
     }
     bad.extend([1, 8, 100, bytes.len() / 2, bytes.len() - 1].map(|length| bytes[..length].to_vec()));
-    bad.extend([Vec::new(), [bytes.clone(), vec![0]].concat(), bytes.repeat(2), b"{\"tools\":[]}".to_vec()]);
+    bad.extend([Vec::new(), [bytes.clone(), vec![0]].concat(), bytes.repeat(2)]);
     let file = world.path("bad.aopz");
     for bytes in bad {
         std::fs::write(&file, &bytes).expect("a file of the test's own directory");
@@ -180,6 +180,9 @@ fn a_file_with_another_byte_or_less_or_more_is_refused_and_nothing_of_it_taken()
             assert!(problem["hint"].as_str().is_some_and(|hint| hint.starts_with("aop export ")), "{ran}");
         }
     }
+    // What is no bundle at all, and is something else, is told as that.
+    let catalogue = world.file("tools.json", "{\"tools\":[]}");
+    assert!(try_import(&far, &catalogue, &[]).exits(2).err.contains("aop register file"));
     assert_eq!(shown(&far), [], "nothing of any of them was taken");
     // A base that is damaged is seen before anybody is asked.
     let refused = far.aop(["export", text(&world.path("x.aopz")), "--since", text(&file), "--json"]).exits(1);

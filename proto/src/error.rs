@@ -279,8 +279,14 @@ pub fn nearest_names<'a>(typed: &str, spelled: impl Iterator<Item = (&'a str, &'
 
 fn nearest<'a>(typed: &str, limit: usize, spelled: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
     let typed = typed.to_ascii_lowercase();
+    let letters = letters_of(&typed);
     let mut near: Vec<(usize, &str)> = spelled
         .filter(|(spelling, _)| spelling.len().abs_diff(typed.len()) <= limit)
+        // Of many names few are worth the distance, which takes as long as their lengths multiplied.
+        .filter(|(spelling, _)| {
+            let bytes = if typed.is_ascii() && spelling.is_ascii() { 1 } else { CHARACTER_BYTES_MAX };
+            other_letters(&letters, &letters_of(spelling)) / bytes <= limit
+        })
         .filter_map(|(spelling, name)| {
             let distance = edit_distance(&typed, &spelling.to_ascii_lowercase());
             (distance <= limit).then_some((distance, name))
@@ -289,6 +295,27 @@ fn nearest<'a>(typed: &str, limit: usize, spelled: impl Iterator<Item = (&'a str
     near.sort_unstable();
     let mut seen = std::collections::BTreeSet::new();
     near.into_iter().filter(|(_, name)| seen.insert(*name)).take(3).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// Bytes of one character in UTF-8.
+const CHARACTER_BYTES_MAX: usize = 4;
+
+/// How often each byte occurs, cases and some others thrown together.
+fn letters_of(text: &str) -> [u8; 32] {
+    let mut letters = [0_u8; 32];
+    for byte in text.bytes() {
+        let count = &mut letters[usize::from(byte & 31)];
+        *count = count.saturating_add(1);
+    }
+    letters
+}
+
+/// Changes of a byte, more or fewer bytes that it takes at least to make one of the other.
+fn other_letters(one: &[u8; 32], other: &[u8; 32]) -> usize {
+    let (more, less) = one.iter().zip(other).fold((0, 0), |(more, less), (one, other)| {
+        (more + usize::from(one.saturating_sub(*other)), less + usize::from(other.saturating_sub(*one)))
+    });
+    usize::max(more, less)
 }
 
 /// Optimal string alignment distance in characters: a swap of neighbours is one mistake, as it is at a keyboard.
@@ -348,6 +375,20 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
             assert_eq!(Kind::ALL.into_iter().filter(|other| other.code() == kind.code()).count(), 1);
+        }
+    }
+
+    /// What is left out for its letters would have been left out for its distance.
+    #[test]
+    fn letters_never_differ_by_more_than_the_distance() {
+        let words =
+            ["", "get-sum", "gets-um", "GET_SUM", "add.a.z", "café", "cafe", "天気予報", "天気", "aaaa", "\u{10ffff}a"];
+        for one in words.map(str::to_lowercase) {
+            for other in words {
+                let bytes = if one.is_ascii() && other.is_ascii() { 1 } else { CHARACTER_BYTES_MAX };
+                let least = other_letters(&letters_of(&one), &letters_of(other)) / bytes;
+                assert!(least <= edit_distance(&one, &other.to_ascii_lowercase()), "{one} {other}");
+            }
         }
     }
 

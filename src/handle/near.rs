@@ -11,6 +11,8 @@ use crate::answers::Resolution;
 
 /// Near names offered when there is no tool of a name.
 const NEAR_MAX: usize = 3;
+/// Tools of the own zone that are looked at for them, those of the same server first: of more, words find what is near.
+const LOOKED_MAX: usize = 5_000;
 
 impl Handle {
     /// Tools of the own zone that `by` may find and that are spelled nearly so: full name, label or wire name.
@@ -23,7 +25,12 @@ impl Handle {
         let tools = view.tools.all();
         let seen = tools.iter().filter(|tool| sight.is_none_or(|sight| sight.sees(&view.zone, tool.name())));
         let own = seen.filter(|tool| !view.children.iter().any(|child| child.zone.holds(tool.name())));
-        let spelled: Vec<(String, &str)> = own
+        let server = name.split('.').nth(1).unwrap_or_default();
+        let is_of_it = |full: &str| full.split('.').nth(1).is_some_and(|of| of.eq_ignore_ascii_case(server));
+        let of_it = own.clone().filter(|tool| is_of_it(tool.name()));
+        let spelled: Vec<(String, &str)> = of_it
+            .chain(own)
+            .take(LOOKED_MAX)
             .flat_map(|tool| {
                 let full = tool.name();
                 let mut labels = full.split('.');

@@ -433,8 +433,8 @@ impl Calls {
         };
         let signed = timeout_at(asked.deadline, self.handle.sign(call)).await;
         let call = signed.map_err(|_| late(&hit.name))?.map_err(Failure::refused)?;
-        let (progress, may_repeat) = (request.progress.clone(), asked.policy.may_repeat());
-        Box::pin(self.call_there(call, &instance.address, progress, asked.deadline, may_repeat)).await
+        let (progress, may_move) = (request.progress.clone(), asked.policy.may_repeat() && hit.instances.len() > 1);
+        Box::pin(self.call_there(call, &instance.address, progress, asked.deadline, may_move)).await
     }
 }
 

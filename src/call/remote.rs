@@ -32,15 +32,15 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 const PROGRESS_MAX: usize = 64;
 
 impl Calls {
-    /// Sends the call to its home, or towards it, with what is left of its time by then. Of one that may be repeated whoever goes silent
-    /// is given up early: it can be made elsewhere.
+    /// Sends the call to its home, or towards it, with what is left of its time by then. Of one that may be made
+    /// again, and elsewhere, whoever goes silent is given up early.
     pub(super) async fn call_there(
         &self,
         mut call: Call,
         address: &str,
         progress: Option<mpsc::Sender<Bytes>>,
         deadline: Instant,
-        may_repeat: bool,
+        may_move: bool,
     ) -> Result<Served, Failure> {
         let home = call.home;
         let next = timeout_at(deadline, self.next_hop(&call, address)).await.map_err(|_| late(&call.name))?;
@@ -57,7 +57,7 @@ impl Calls {
         let work = async {
             let stream = self.handle.peers().request(next.0, frame).await;
             let stream = stream.map_err(|error| lost(&call, next, &error))?;
-            read_result(stream, &call, (next, may_repeat), progress, self.room.filling()).await
+            read_result(stream, &call, (next, may_move), progress, self.room.filling()).await
         };
         // The next node keeps a deadline of its own that comes before this one, and says so.
         match timeout_at(deadline, work).await {
@@ -188,7 +188,7 @@ fn lost(call: &Call, next: NodeId, error: &PeerError) -> Failure {
 async fn read_result(
     mut stream: ResponseStream,
     call: &Call,
-    (next, may_repeat): (NodeId, bool),
+    (next, may_move): (NodeId, bool),
     progress: Option<mpsc::Sender<Bytes>>,
     mut whole: Filling,
 ) -> Result<Served, Failure> {
@@ -197,7 +197,7 @@ async fn read_result(
         Failure::lost(Problem::new(Kind::UpstreamFailed, message))
     };
     loop {
-        let frame = match may_repeat {
+        let frame = match may_move {
             true => stream.next_while_heard().await,
             false => stream.next().await,
         };

@@ -114,7 +114,7 @@ pub(crate) struct Live {
     pub(crate) protocol: String,
     pub(crate) server_info: Option<String>,
     pub(crate) tells_changes: bool,
-    /// A request was given up, and nothing was heard since.
+    /// A request was given up, and the server was not heard to be there since: see [`Live::is_hung`].
     doubted: AtomicBool,
     /// A plain HTTP agent answers, which stands behind a bridge of ours for everything but calls.
     agent: Option<Agent>,

@@ -6,11 +6,16 @@
 mod json;
 mod ready;
 mod shared;
+mod trace;
 mod usable;
 
+pub(crate) use ready::put_number;
 pub use ready::{Again, READY_BYTES_MAX, Ready, Said};
+pub use trace::{CachedAt, Own, Step};
+use trace::{source_name, trace_of};
 pub use usable::Obstacle;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,14 +23,14 @@ use std::time::{Duration, Instant};
 
 use aop_proto::access::Sight;
 use aop_proto::cache::{Level, Quality, lifetime};
-use aop_proto::name::ZoneName;
+use aop_proto::json::texts_of;
+use aop_proto::name::{FullName, ZoneName};
 use aop_proto::params::TTL_L2;
 use aop_proto::record::AgentBody;
 use aop_proto::resolver::{Freshness, Outcome, Source};
-use aop_proto::search::{Found, Lost, Ranked, Why};
+use aop_proto::search::{Found, LOST_MAX, Lost, Ranked, Why};
 use aop_proto::wire::message::{Form, Health, Instance};
 use bytes::Bytes;
-use serde_json::Value;
 
 use self::shared::Shared;
 
@@ -66,8 +71,12 @@ pub struct Resolution {
     pub denied_by: Option<String>,
     /// It was asked for by a name that no tool has; what is here was found by its words.
     pub is_by_words: bool,
+    /// Zones found more than has room in an answer between nodes, and fewer than were wanted are here.
+    pub is_cut: bool,
     /// One step a zone.
     pub trace: Vec<Step>,
+    /// Where the doors of the node that answers keep it.
+    pub kept_at: Option<CachedAt>,
     /// What zones offered and is not shown, best first, for who wants to see the hops.
     pub lost: Vec<Lost>,
     /// Where nothing is offered because nothing is likely, what comes nearest.
@@ -88,29 +97,6 @@ pub struct Resolution {
     pub trace_id: String,
     /// Whether it may be said again as it is; nothing for one that was just asked for elsewhere.
     pub again: Option<Again>,
-}
-
-/// One zone's part of an answer.
-#[derive(Debug, Clone)]
-pub struct Step {
-    /// The zone.
-    pub zone: String,
-    /// The node that spoke for it.
-    pub node: String,
-    /// `local`, `parent`, `child`, `l1`, `l2` or `l3`.
-    pub via: &'static str,
-    /// `hit`, `stale` or `miss`.
-    pub cache: &'static str,
-    /// Tools it offered.
-    pub hits: usize,
-    /// Tools it holds.
-    pub documents: u64,
-    /// Time it took, milliseconds; nothing of one that is silent.
-    pub took_ms: Option<f64>,
-    /// Milliseconds since it was said.
-    pub age_ms: u64,
-    /// `ok`, or why it is silent.
-    pub outcome: String,
 }
 
 /// A neighbouring zone in which a question would go on.
@@ -240,12 +226,21 @@ impl Hit {
         self.instances.iter().map(|instance| instance.health).min().unwrap_or(Health::Unknown)
     }
 
+    /// What is told of it where fewer were wanted.
+    fn beyond(self) -> Option<Lost> {
+        let (name, zone) = (FullName::parse(&self.name).ok()?, ZoneName::parse(&self.zone).ok()?);
+        let place = self.rank;
+        let why = if self.health() == Health::Down { Why::Down { place } } else { Why::Worse { place } };
+        Some(Lost { name, zone, share: self.score, confidence: self.confidence, why })
+    }
+
     fn new(rank: usize, found: &Found, ranked: &Ranked, outcome: &Outcome, calls: Option<&Sight>) -> Self {
         let body = found.instance.body();
         let record = &found.instance.signed.record;
         let (source, checked) = &outcome.answers[found.answer];
-        let definition: Value = serde_json::from_slice(body.definition).unwrap_or_default();
-        let text = |key: &str| definition.get(key).and_then(Value::as_str).map(str::to_owned);
+        let hop = &outcome.hops[found.answer];
+        let [title, description] =
+            texts_of(body.definition, ["title", "description"]).map(|text| text.map(Cow::into_owned));
         let label = found.name.as_str().split('.').next().unwrap_or_default();
         let hash = record.def_hash().map(|hash| crate::entropy::hex(&hash)).unwrap_or_default();
         let mut hit = Self {
@@ -259,12 +254,12 @@ impl Hit {
             wire_name: aop_proto::name::wire_name(body.server, label),
             zone: found.zone.to_string(),
             server: body.server.to_owned(),
-            title: text("title"),
-            description: text("description").unwrap_or_default(),
+            title,
+            description: description.unwrap_or_default(),
             definition: Bytes::copy_from_slice(body.definition),
             def_hash: format!("sha256:{hash}"),
-            source: source_name(*source),
-            authoritative: matches!(source, Source::Local | Source::Parent | Source::Child),
+            source: source_name(*source, hop),
+            authoritative: *source == Source::Local || (hop.asked.is_some() && !hop.is_cached),
             stale: outcome.freshness(found.answer) == Freshness::Stale,
             age: Duration::from_millis(checked.answer.age_ms),
             ttl: Duration::from_millis(checked.answer.ttl_ms).min(TTL_L2),
@@ -303,19 +298,8 @@ fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-const fn source_name(source: Source) -> &'static str {
-    match source {
-        Source::Local => "local",
-        Source::L2 => "l2",
-        Source::L3 => "l3",
-        Source::Parent => "parent",
-        Source::Child => "child",
-        Source::Export => "export",
-    }
-}
-
 impl Resolution {
-    /// The answer of an outcome for one who may call only what `calls` shows, nothing where that is everything.
+    /// The answer of an outcome at this node for one who may call only what `calls` shows, nothing where that is everything.
     pub fn new(
         query: &str,
         outcome: &Outcome,
@@ -323,6 +307,7 @@ impl Resolution {
         calls: Option<&Sight>,
         took: Duration,
         trace_id: String,
+        own: Own<'_>,
     ) -> Self {
         let found = (1..).zip(&ranked.found);
         let hits: Vec<Hit> = found.map(|(rank, found)| Hit::new(rank, found, ranked, outcome, calls)).collect();
@@ -348,8 +333,12 @@ impl Resolution {
             denied_by: authority.filter(|_| silent.is_empty()).map(|(_, checked)| checked.answer.zone.clone()),
             near,
             is_by_words: false,
+            is_cut: outcome.question.form == Form::Words
+                && hits.len() < outcome.question.limit as usize
+                && outcome.answers.iter().any(|(_, c)| c.answer.matches > c.answer.candidates.len() as u64),
             continues_after: continues_after(outcome),
-            trace: trace_of(outcome),
+            trace: trace_of(outcome, own),
+            kept_at: Some(CachedAt { zone: own.zone.to_string(), node: Some(own.node.short()), level: "l1" }),
             lost: ranked.lost.clone(),
             nearest: ranked.nearest.clone(),
             referrals: Vec::new(),
@@ -377,27 +366,47 @@ impl Resolution {
         self
     }
 
+    /// The same as it is shown to one who wants so many results: the others count among what is not shown.
+    #[must_use]
+    pub fn first(&self, limit: usize) -> Self {
+        let mut first = self.clone();
+        if first.hits.len() > limit {
+            first.lost.extend(first.hits.drain(limit..).take(LOST_MAX).filter_map(|hit| hit.beyond()));
+            first.lost.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| a.name.cmp(&b.name)));
+            first.lost.truncate(LOST_MAX);
+            first.etag = first.mark();
+        }
+        first.is_cut &= first.hits.len() < limit;
+        first
+    }
+
     /// FNV-1a over what a reader would notice, ages and times apart.
     fn mark(&self) -> String {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        let mut feed = |text: &str| {
-            for byte in text.bytes().chain([0]) {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let mut feed = |bytes: &[u8]| {
+            for byte in bytes.iter().chain(&[0]) {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
             }
         };
         for hit in &self.hits {
-            [&hit.name, &hit.def_hash, &hit.place.origin].into_iter().for_each(|text| feed(text));
-            feed(&format!("{} {} {} {}", hit.place.seq, hit.score, hit.clash, hit.stale));
+            [&hit.name, &hit.def_hash, &hit.place.origin].into_iter().for_each(|text| feed(text.as_bytes()));
+            feed(&hit.place.seq.to_le_bytes());
+            feed(&hit.score.to_bits().to_le_bytes());
+            feed(&[u8::from(hit.clash), u8::from(hit.stale)]);
             for instance in &hit.instances {
-                feed(&format!("{instance:?}"));
+                feed(&instance.node.0);
+                let texts = [instance.address.as_str(), instance.health.name(), &instance.error];
+                texts.into_iter().for_each(|text| feed(text.as_bytes()));
+                feed(&instance.since_ms.to_le_bytes());
             }
-            hit.also.iter().for_each(|name| feed(name));
-            hit.obstacles.iter().for_each(|obstacle| feed(&obstacle.reason));
-            feed("");
+            hit.also.iter().for_each(|name| feed(name.as_bytes()));
+            hit.obstacles.iter().for_each(|obstacle| feed(obstacle.reason.as_bytes()));
+            feed(b"");
         }
-        feed(&format!("{} {} {:?} {}", self.asked, self.skipped, self.denied_by, self.is_by_words));
-        self.silent.iter().chain([&String::new()]).chain(&self.near).for_each(|text| feed(text));
-        self.nearest.iter().for_each(|near| feed(&format!("{} {}", near.name, near.confidence)));
+        let (by_words, cut) = (self.is_by_words, self.is_cut);
+        feed(format!("{} {} {:?} {by_words} {cut}", self.asked, self.skipped, self.denied_by).as_bytes());
+        self.silent.iter().chain([&String::new()]).chain(&self.near).for_each(|text| feed(text.as_bytes()));
+        self.nearest.iter().for_each(|near| feed(format!("{} {}", near.name, near.confidence).as_bytes()));
         format!("{hash:016x}")
     }
 }
@@ -463,36 +472,6 @@ impl Resolution {
     }
 }
 
-fn trace_of(outcome: &Outcome) -> Vec<Step> {
-    let said = outcome.answers.iter().map(|(source, checked)| Step {
-        zone: checked.answer.zone.clone(),
-        node: checked.answer.node.short(),
-        via: source_name(*source),
-        cache: match source {
-            Source::L2 | Source::Export => "hit",
-            Source::L3 => "stale",
-            Source::Local | Source::Parent | Source::Child => "miss",
-        },
-        hits: checked.records.len(),
-        documents: checked.answer.documents,
-        took_ms: Some(checked.answer.took_us as f64 / 1000.0),
-        age_ms: checked.answer.age_ms,
-        outcome: "ok".to_owned(),
-    });
-    let silent = outcome.silent.iter().map(|silent| Step {
-        zone: silent.zone.clone(),
-        node: String::new(),
-        via: "none",
-        cache: "miss",
-        hits: 0,
-        documents: 0,
-        took_ms: None,
-        age_ms: 0,
-        outcome: silent.reason.clone(),
-    });
-    said.chain(silent).collect()
-}
-
 /// Things that can be made again from their key, a bounded number of them. Cheap to clone; clones share.
 #[derive(Debug, Clone)]
 pub struct Memo<V>(Arc<Shared<Arc<OnceLock<V>>>>);
@@ -514,7 +493,7 @@ impl<V: Clone> Memo<V> {
 }
 
 /// Under which moment of the node an answer was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moment {
     /// The zone's serial.
     pub serial: u64,
@@ -556,13 +535,15 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// The answer kept under `key`, if it is of this moment and still alive; its ages and lives are those of now.
-    pub fn get(&self, key: &str, moment: Moment, age_max: Duration) -> Option<Arc<Resolution>> {
+    /// The answer kept under `key`, if it is of this moment and still alive, with its first so many results; its ages and lives are those of
+    /// now.
+    pub fn get(&self, key: &str, moment: Moment, age_max: Duration, limit: usize) -> Option<Arc<Resolution>> {
         let found = self.kept.get(key).and_then(|kept| {
             let age = kept.stored.elapsed();
             let alive = kept.moment == moment && age < kept.resolution.ttl && kept.resolution.age + age <= age_max;
             alive.then(|| {
-                Arc::new(Resolution { again: Some(Again { moment, ages: true }), ..aged(&kept.resolution, age) })
+                let resolution = aged(kept.resolution.first(limit), age);
+                Arc::new(Resolution { again: Some(Again { moment, ages: true }), ..resolution })
             })
         });
         let counter = if found.is_some() { &self.hits } else { &self.misses };
@@ -619,8 +600,7 @@ impl Answers {
     }
 }
 
-fn aged(resolution: &Resolution, age: Duration) -> Resolution {
-    let mut aged = resolution.clone();
+fn aged(mut aged: Resolution, age: Duration) -> Resolution {
     aged.ttl = aged.ttl.saturating_sub(age);
     aged.age += age;
     for hit in &mut aged.hits {
@@ -629,7 +609,8 @@ fn aged(resolution: &Resolution, age: Duration) -> Resolution {
         hit.ttl = hit.ttl.saturating_sub(age);
     }
     for step in &mut aged.trace {
-        step.cache = "hit";
+        (step.cache, step.through) = ("hit", None);
+        step.cached_at.clone_from(&aged.kept_at);
         step.age_ms += age.as_millis() as u64;
     }
     aged
@@ -637,8 +618,6 @@ fn aged(resolution: &Resolution, age: Duration) -> Resolution {
 
 #[cfg(test)]
 mod tests {
-    use aop_proto::name::FullName;
-
     use super::*;
 
     #[test]
@@ -646,6 +625,12 @@ mod tests {
         let places = [1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111, 1_000];
         let told = "1st 2nd 3rd 4th 11th 12th 13th 21st 22nd 103rd 111th 1000th";
         assert_eq!(places.map(ordinal).join(" "), told);
+    }
+
+    #[test]
+    fn who_gets_all_that_he_wanted_is_not_told_of_more() {
+        let found = Resolution { hits: vec![Hit::default(); 3], is_cut: true, ..Resolution::default() };
+        assert_eq!([2, 3, 4].map(|limit| found.first(limit).is_cut), [false, false, true]);
     }
 
     #[test]
@@ -665,6 +650,7 @@ mod tests {
             Resolution { near: vec!["echo.demo.lib".to_owned()], ..base.clone() },
             Resolution { skipped: 1, ..base.clone() },
             Resolution { is_by_words: true, ..base.clone() },
+            Resolution { is_cut: true, ..base.clone() },
             Resolution { denied_by: Some("lab".to_owned()), ..base.clone() },
             Resolution { silent: vec!["lab".to_owned()], ..base.clone() },
         ];

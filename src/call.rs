@@ -24,11 +24,12 @@ mod schema;
 mod shown;
 mod stats;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aop_proto::access::{Action, Caller};
+use aop_proto::access::Caller;
 use aop_proto::call::{Ended, Failed, Plan, Policies, Policy, Step, Verdict};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::params::{CALL_TIMEOUT, HOPS_MAX, PRIORITY};
@@ -254,14 +255,14 @@ impl Calls {
         found_by: Instant,
         noted: &mut Noted,
     ) -> Result<CallOutcome, Problem> {
-        let find = self.handle.find(&request.caller, &request.name, Action::Call);
+        let find = self.handle.find_to_call(&request.caller, &request.name);
         let hit = timeout_at(found_by, find).await.map_err(|_| not_found_in_time(&request.name))??;
         noted.found(&hit.name, &hit.zone, &hit.def_hash);
         self.handle.may_call(&request.caller, &hit)?;
         expect_definition(&hit, request.def_hash.as_deref())?;
         let checked = self.schemas.check(&hit.name, &hit.def_hash, &hit.definition, &request.arguments)?;
         let policies = self.policies();
-        let policy = policies.of(&hit.name);
+        let policy = &*self.policy_of(&policies, &hit);
         let deadline = started + time_for(&request, policy.timeout)?;
         let meant = Meant::of(&request)?;
         let who = request.caller.principal.to_string();
@@ -273,6 +274,29 @@ impl Calls {
         let asked = Asked { hit: &hit, request: &request, policy, key, priority: meant.priority, deadline };
         let served = self.carry_out(&asked).await?;
         Ok(outcome(served.result, served.by.to_string(), served.hops))
+    }
+
+    /// How a tool is called: as the operator's file says, and as its definition does where this node serves it and the operator wrote that.
+    fn policy_of<'a>(&self, policies: &'a Policies, hit: &Hit) -> Cow<'a, Policy> {
+        let here = self.handle.view().node;
+        match hit.instances.iter().any(|instance| instance.node == here) {
+            true => self.own_policy(policies, &hit.name, &hit.server, &hit.original),
+            false => Cow::Borrowed(policies.of(&hit.name)),
+        }
+    }
+
+    /// The same of a tool of this node.
+    fn own_policy<'a>(&self, policies: &'a Policies, name: &str, server: &str, original: &str) -> Cow<'a, Policy> {
+        let policy = policies.of(name);
+        let spec = self.handle.upstreams().spec(server);
+        match spec.map_or((false, false), |spec| spec.hints_of(original)) {
+            (false, false) => Cow::Borrowed(policy),
+            (read_only, idempotent) => Cow::Owned(Policy {
+                read_only: policy.read_only || read_only,
+                idempotent: policy.idempotent || idempotent,
+                ..policy.clone()
+            }),
+        }
     }
 
     /// The loop: tries, waits, and ends as the plan says.
@@ -530,13 +554,18 @@ fn time_for(request: &CallRequest, usual: Duration) -> Result<Duration, Problem>
 
 fn not_found_in_time(name: &str) -> Problem {
     let message = format!("the time of the call was over before `{name}` was found; nothing was sent");
-    Problem::new(Kind::TimedOut, message).hint("aop call --timeout 2m …")
+    Problem::new(Kind::TimedOut, message).hint(longer(name))
+}
+
+/// What gives a call more time.
+fn longer(name: &str) -> String {
+    format!("aop call {name} --timeout 2m")
 }
 
 /// The time was over before the call was sent.
 fn late(name: &str) -> Failure {
     let message = format!("the time of the call was over before `{name}` was sent anything");
-    Failure::refused(Problem::new(Kind::CallTimedOut, message).hint("aop call --timeout 2m …"))
+    Failure::refused(Problem::new(Kind::CallTimedOut, message).hint(longer(name)))
 }
 
 fn parse_hash(text: &str) -> Option<[u8; 32]> {

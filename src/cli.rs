@@ -30,6 +30,7 @@ mod output;
 mod queue;
 mod refresh;
 mod register;
+mod register_api;
 mod register_file;
 mod resolve;
 mod revoke;

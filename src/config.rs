@@ -35,7 +35,7 @@ pub use crate::clock::{duration_text, parse_duration};
 pub use admission::Admission;
 pub use file::SCHEMA;
 pub use flags::NodeFlags;
-pub use server::{Secret, ServerEntry, Transport, schema_in};
+pub use server::{Secret, ServerEntry, Transport, schema_in, with_schemas};
 pub use value::{HostPort, LogFormat, Wrong, parse_zone};
 
 use file::File;

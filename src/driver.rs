@@ -92,8 +92,8 @@ pub enum Job {
     Resolve(Question, DriverTerms, oneshot::Sender<(Outcome, Ranked)>),
     /// Who may find what from now on.
     Rules(Policy),
-    /// Forget all cached answers, or what is kept of one zone and those below it.
-    FlushCaches(Option<ZoneName>),
+    /// Forget all cached answers, or what is kept of one zone and those below it; told how many of L2 and L3 went.
+    FlushCaches(Option<ZoneName>, oneshot::Sender<[usize; 2]>),
     /// Say goodbye to all peers.
     Leave(oneshot::Sender<()>),
 }
@@ -399,7 +399,12 @@ impl Driver {
                 self.input(Input::Resolve { token, question, terms, sight });
             }
             Job::Rules(rules) => self.input(Input::Rules(rules)),
-            Job::FlushCaches(zone) => self.input(Input::FlushCaches(zone)),
+            Job::FlushCaches(zone, reply) => {
+                let before = self.node.kept();
+                self.input(Input::FlushCaches(zone));
+                let now = self.node.kept();
+                let _ = reply.send([before[0].saturating_sub(now[0]), before[1].saturating_sub(now[1])]);
+            }
             Job::Leave(done) => {
                 self.input(Input::Leave);
                 self.drain();

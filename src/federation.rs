@@ -17,35 +17,64 @@ use tokio_util::task::TaskTracker;
 use crate::call::Calls;
 use crate::driver::{PeerRequest, Refusals};
 
-/// Calls of peers under way at once; one more is refused.
-const CALLS_MAX: usize = 512;
-/// The same of one peer, also of those that it passes on.
-const PEER_CALLS_MAX: usize = CALLS_MAX / 8;
+/// Calls of peers under way or in queues at once; one more is refused.
+const CALLS_MAX: usize = 4_800;
+/// The same of one peer, also of those that it passes on: more than all that one tool lets run and wait, so that a slow tool of this node
+/// refuses calls of its own before it takes the place of others'.
+const PEER_CALLS_MAX: usize = CALLS_MAX / 4;
+/// What the arguments of all of them may take, KiB; of one peer a fourth.
+const KIB_MAX: usize = 128 * 1024;
+const PEER_KIB_MAX: usize = KIB_MAX / 4;
+/// Peers whose shares are remembered though they have no calls.
+const PEERS_MAX: usize = 512;
 /// How long calls under way may take after the stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Places of calls under way, and what they hold.
+struct Share {
+    calls: Arc<Semaphore>,
+    kib: Arc<Semaphore>,
+    calls_max: usize,
+}
+
+impl Share {
+    fn new(calls_max: usize, kib_max: usize) -> Self {
+        Self { calls: Arc::new(Semaphore::new(calls_max)), kib: Arc::new(Semaphore::new(kib_max)), calls_max }
+    }
+
+    fn enter(&self, kib: u32) -> Option<[OwnedSemaphorePermit; 2]> {
+        let place = self.calls.clone().try_acquire_owned().ok()?;
+        Some([place, self.kib.clone().try_acquire_many_owned(kib).ok()?])
+    }
+
+    fn is_free(&self) -> bool {
+        self.calls.available_permits() == self.calls_max
+    }
+}
+
 /// The places of calls under way; a place is free again when it is dropped.
 struct Room {
-    all: Arc<Semaphore>,
+    all: Share,
     /// Of peers with calls under way, and of some that had.
-    of_peers: BTreeMap<NodeId, Arc<Semaphore>>,
+    of_peers: BTreeMap<NodeId, Share>,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { all: Arc::new(Semaphore::new(CALLS_MAX)), of_peers: BTreeMap::new() }
+        Self { all: Share::new(CALLS_MAX, KIB_MAX), of_peers: BTreeMap::new() }
     }
 }
 
 impl Room {
-    /// A place for a call of that peer; nothing where its share or the whole is taken.
-    fn enter(&mut self, peer: NodeId) -> Option<[OwnedSemaphorePermit; 2]> {
-        if self.of_peers.len() > CALLS_MAX {
-            self.of_peers.retain(|_, share| share.available_permits() < PEER_CALLS_MAX);
+    /// A place for a call of that peer, so many bytes long; nothing where its share or the whole is taken.
+    fn enter(&mut self, peer: NodeId, bytes: usize) -> Option<[OwnedSemaphorePermit; 4]> {
+        if self.of_peers.len() > PEERS_MAX {
+            self.of_peers.retain(|_, share| !share.is_free());
         }
-        let share = self.of_peers.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(PEER_CALLS_MAX)));
-        let of_peer = share.clone().try_acquire_owned().ok()?;
-        Some([of_peer, self.all.clone().try_acquire_owned().ok()?])
+        let kib = u32::try_from(bytes.div_ceil(1024)).ok()?;
+        let share = self.of_peers.entry(peer).or_insert_with(|| Share::new(PEER_CALLS_MAX, PEER_KIB_MAX));
+        let ([place, held], [place_of_all, held_of_all]) = (share.enter(kib)?, self.all.enter(kib)?);
+        Some([place, held, place_of_all, held_of_all])
     }
 }
 
@@ -63,7 +92,7 @@ pub async fn serve(calls: Calls, mut requests: mpsc::Receiver<PeerRequest>, stop
             tracing::debug!(peer = %request.peer.short(), "a request that is no call");
             continue;
         };
-        let Some(place) = room.enter(request.peer) else {
+        let Some(place) = room.enter(request.peer, request.frame.len()) else {
             refusals.tell(me, request, "too many calls of peers are under way");
             continue;
         };
@@ -103,20 +132,33 @@ mod tests {
     fn one_peer_does_not_take_the_room_of_all() {
         let mut room = Room::default();
         let mut places = Vec::new();
-        for peer in 0..8 {
-            places.extend((0..=PEER_CALLS_MAX).map_while(|_| room.enter(NodeId([peer; 32]))));
+        for peer in 0..4 {
+            places.extend((0..=PEER_CALLS_MAX).map_while(|_| room.enter(NodeId([peer; 32]), 1)));
             assert_eq!(places.len(), PEER_CALLS_MAX * (usize::from(peer) + 1));
         }
-        assert!(room.enter(NodeId([9; 32])).is_none());
+        assert!(room.enter(NodeId([9; 32]), 1).is_none());
         places.pop();
-        assert!(room.enter(NodeId([9; 32])).is_some() && room.enter(NodeId([0; 32])).is_none());
+        assert!(room.enter(NodeId([9; 32]), 1).is_some() && room.enter(NodeId([0; 32]), 1).is_none());
         drop(places);
         for number in 0..2_000_u32 {
             let mut peer = [0; 32];
             peer[..4].copy_from_slice(&number.to_le_bytes());
-            assert!(room.enter(NodeId(peer)).is_some());
+            assert!(room.enter(NodeId(peer), 1).is_some());
         }
-        assert!(room.of_peers.len() <= CALLS_MAX + 1, "who had calls is not remembered for ever");
+        assert!(room.of_peers.len() <= PEERS_MAX + 1, "who had calls is not remembered for ever");
+    }
+
+    #[test]
+    fn what_calls_hold_is_bounded_as_well_and_given_back() {
+        let (mut room, large) = (Room::default(), PEER_KIB_MAX * 1024 / 4);
+        let of = |room: &mut Room, peer: u8| -> Vec<_> {
+            (0..5).map_while(|_| room.enter(NodeId([peer; 32]), large)).collect()
+        };
+        let held: Vec<_> = (0..4).map(|peer| of(&mut room, peer)).collect();
+        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [4; 4]);
+        assert!(room.enter(NodeId([9; 32]), 1).is_none());
+        drop(held);
+        assert_eq!(of(&mut room, 0).len(), 4);
     }
 
     #[tokio::test]
@@ -149,7 +191,7 @@ mod tests {
         let Ok(Message::CallResult(refusal)) = Message::decode(&frame) else { panic!("{frame:?}") };
         assert!(refusal.failed && refusal.not_sent && refusal.last);
         let problem = Problem::from_json(&serde_json::from_slice(&refusal.part).unwrap()).unwrap();
-        assert_eq!(problem.kind, Kind::Busy);
+        assert_eq!((problem.kind, &problem.detail.unwrap()["retry_after_s"]), (Kind::Busy, &1.into()));
         assert!(answer.next().await.unwrap().is_none());
     }
 }

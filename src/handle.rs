@@ -10,6 +10,7 @@ mod cache;
 mod callers;
 mod hints;
 mod keys;
+mod known;
 mod near;
 mod referral;
 mod servers;
@@ -26,7 +27,7 @@ use aop_proto::error::{Kind, Problem, did_you_mean};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::node::Write;
 use aop_proto::params::TTL_L3;
-use aop_proto::resolver::{Outcome, Source, Terms};
+use aop_proto::resolver::{Hop, Outcome, Source, Terms};
 use aop_proto::search::{Ranked, rank};
 use aop_proto::view::View;
 use aop_proto::wire::message::{Form, Question};
@@ -39,7 +40,7 @@ pub use callers::BroughtCall;
 pub use servers::{CATALOGUE_BATCH, Registered, read_catalogue};
 pub use transfer::{Exporting, Receiving, Taken, damaged, read_opening};
 
-use crate::answers::{Again, Answers, Hit, Moment, Ready, Resolution, Said};
+use crate::answers::{Again, Answers, Hit, Moment, Own, Ready, Resolution, Said};
 use crate::audit::Audit;
 use crate::auth::{Auth, Standing};
 use crate::clock::Clock;
@@ -70,6 +71,7 @@ struct Inner {
     peers: Peers,
     invites: Invites,
     answers: Answers,
+    known: known::Known,
     metrics: Metrics,
     clock: Clock,
     about: About,
@@ -148,6 +150,7 @@ impl Handle {
             peers,
             invites,
             answers,
+            known: known::Known::default(),
             metrics,
             clock,
             about,
@@ -380,24 +383,25 @@ impl Handle {
         let view = self.view();
         let moment = Moment { serial: view.serial, epoch: view.epoch };
         let (age_max, calls) = (ask.age_max(), ask.calls.as_deref());
+        let own = Own { zone: &view.zone, node: view.node };
         let question = Question {
             form,
             text: ask.query.clone(),
             zone: ask.zone.clone(),
-            limit: u32::try_from(ask.limit).unwrap_or(u32::MAX),
+            limit: u32::try_from(ask.width(form)).unwrap_or(u32::MAX),
             tags: ask.tags.clone(),
             capabilities: ask.capabilities.clone(),
             after: ask.after.clone(),
         };
         if let Some((outcome, found)) = local_hit(&view, &question, ask.sight.as_deref()) {
             let trace_id = self.inner.traces.next();
-            let mut resolution = Resolution::new(&ask.query, &outcome, &found, calls, started.elapsed(), trace_id);
+            let mut resolution = Resolution::new(&ask.query, &outcome, &found, calls, started.elapsed(), trace_id, own);
             resolution.again = Some(Again { moment, ages: false });
             return Ok(Arc::new(resolution));
         }
         let key = ask.key(form);
         if !ask.no_cache
-            && let Some(kept) = self.inner.answers.get(&key, moment, age_max)
+            && let Some(kept) = self.inner.answers.get(&key, moment, age_max, ask.limit)
         {
             return Ok(kept);
         }
@@ -417,12 +421,13 @@ impl Handle {
             return Err(Problem::new(Kind::TimedOut, "the node did not answer in time").hint("aop status"));
         };
         let trace_id = self.inner.traces.next();
-        let resolution = Arc::new(Resolution::new(&ask.query, &outcome, &found, calls, started.elapsed(), trace_id));
+        let resolution =
+            Arc::new(Resolution::new(&ask.query, &outcome, &found, calls, started.elapsed(), trace_id, own));
         // What was too old for this asker while somebody was silent is missing here, and not to the next.
         if !resolution.partial || age_max >= TTL_L3 {
             self.inner.answers.put(key, resolution.clone(), moment);
         }
-        Ok(resolution)
+        Ok(if resolution.hits.len() > ask.limit { Arc::new(resolution.first(ask.limit)) } else { resolution })
     }
 
     /// From now on the node is ready: everything it was told to do at its start is done.
@@ -523,7 +528,8 @@ fn local_hit(view: &View, question: &Question, sight: Option<&Sight>) -> Option<
     }
     let found = rank(question, std::iter::once(&checked));
     let (answers, silent, proofs) = (vec![(Source::Local, checked)], Vec::new(), Vec::new());
-    Some((Outcome { question: question.clone(), answers, silent, skipped: 0, proofs }, found))
+    let hops = vec![Hop { asked: None, is_cached: false }];
+    Some((Outcome { question: question.clone(), answers, hops, silent, skipped: 0, proofs }, found))
 }
 
 fn stopping() -> Problem {

@@ -460,12 +460,15 @@ fn spec_of(entry: &ServerEntry) -> ServerSpec {
             input_schema: input_schema.clone(),
             output_schema: output_schema.clone(),
         },
+        Transport::Api { url, headers, tools } => {
+            TransportSpec::Api { url: url.clone(), headers: all(headers), tools: tools.clone() }
+        }
         Transport::Stdio { command, env, cwd } => {
             TransportSpec::Stdio { command: command.clone(), env: all(env), cwd: cwd.clone() }
         }
     };
-    let ServerEntry { name, replica, allow_private, .. } = entry;
-    ServerSpec { name: name.clone(), transport, replica: *replica, allow_private: *allow_private }
+    let ServerEntry { name, replica, allow_private, tags, .. } = entry;
+    ServerSpec { name: name.clone(), transport, replica: *replica, allow_private: *allow_private, tags: tags.clone() }
 }
 
 /// Reads catalogues, one tool a line, and writes what does not stand already. Nothing of a file is written before all of it was read

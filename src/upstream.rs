@@ -3,7 +3,7 @@
 //! ```text
 //!  Upstreams ── Supervisor (one task each) ── Link ── rmcp service ── StdioTransport ── Child
 //!      │              │ events                  │            ├─────── TapHttp (Streamable HTTP)
-//!      │              │                         │            └─────── StdioTransport ── agent (plain HTTP)
+//!      │              │                         │            └─────── StdioTransport ── Bridge ── agent, api (plain HTTP)
 //!      ├── call ──────┴──── Board ── Live ──────┘   raw bytes go through Taps, beside rmcp
 //!      └── pass ── Passages ── processes of clients, or TapHttp: their own messages, without rmcp
 //! ```
@@ -13,6 +13,8 @@
 //! outlives [`Upstreams::shutdown`].
 
 mod agent;
+mod api;
+mod bridge;
 mod child;
 mod connection;
 mod egress;
@@ -51,21 +53,23 @@ use tokio_util::sync::CancellationToken;
 use crate::watch::Watch;
 
 pub(crate) use self::frame::is_disguised;
+pub(crate) use self::link::OLD_SSE;
 pub(crate) use self::passing::{Asked, Said, SaidBody, Way};
+pub use self::{
+    api::{ApiTool, check_tools},
+    egress::{AddressClass, Egress},
+    failure::UpstreamError,
+    mirror::{MirrorError, check_mirror},
+    room::{Filling, Room},
+    spec::{Secret, ServerSpec, TransportSpec, check_schema, check_tags},
+    status::ServerStatus,
+};
 use self::{
     connection::Live,
     link::Link,
     passages::Passages,
     status::{Board, Events},
     supervisor::{Command, Supervisor, listing},
-};
-pub use self::{
-    egress::{AddressClass, Egress},
-    failure::UpstreamError,
-    mirror::{MirrorError, check_mirror},
-    room::{Filling, Room},
-    spec::{Secret, ServerSpec, TransportSpec, check_schema},
-    status::ServerStatus,
 };
 
 /// Commands waiting for one supervisor; a full queue means that it is being asked for the same thing again.
@@ -308,6 +312,11 @@ impl Upstreams {
         self.servers().by_name.values().map(|entry| entry.board.snapshot()).collect()
     }
 
+    /// What a server was registered as.
+    pub fn spec(&self, server: &str) -> Option<Arc<ServerSpec>> {
+        self.find(server, |entry| entry.passages.spec().clone()).ok()
+    }
+
     /// Calls a tool; the answer is the raw JSON of `result`, byte for byte. Dropping the future cancels the call.
     ///
     /// # Errors
@@ -378,6 +387,7 @@ impl Upstreams {
         if servers.closed || servers.by_name.contains_key(&spec.name) {
             return Err(Box::new(Refused { error: UpstreamError::NameTaken { server: spec.name }, link }));
         }
+        let spec = Arc::new(spec);
         let (name, board, stop) =
             (spec.name.clone(), Arc::new(Board::new(&spec, self.shared.watching.clone())), CancellationToken::new());
         // What is supervised has a list: from now, or from an earlier run.

@@ -137,18 +137,18 @@ fn many_calls_of_one_request_are_answered_each_for_itself() {
 
     // And at the shell, in the order of the objects.
     let lines: String = (0..70).map(|number| json!({"text": format!("line {number}")}).to_string() + "\n").collect();
-    let input = format!("{lines}[1]\n{{\"text\":7}}\n{{\"text\":\"cut\n{{\"text\":\"last\"}}");
+    let input = format!("\n{lines}[1]\n{{\"text\":7}}\n{{\"text\":\"cut\n{{\"text\":\"last\"}}");
     let batch = |words: &[&str], input: &str| {
         run(node.aop_command(["call", ECHO, "-"].into_iter().chain(words.iter().copied())), Some(input.as_bytes()))
     };
     let ran = batch(&[], &input).exits(2);
     let said: Vec<&str> = ran.out.lines().map(|line| line.split(": ").next().unwrap_or_default()).collect();
     let wrong =
-        ["object 71 in line 71", "object 72 in line 72 {\"text\":7}", "object 73 in line 73"].map(str::to_owned);
+        ["object 71 in line 72", "object 72 in line 73 {\"text\":7}", "object 73 in line 74"].map(str::to_owned);
     let wanted: Vec<String> =
         (0..70).map(|number| format!("line {number}")).chain(wrong).chain(["last".to_owned()]).collect();
     assert_eq!(said, wanted, "{ran}");
-    assert!(ran.err.contains("3 of 74 objects") && ran.err.contains("object 71 in line 71"), "{ran}");
+    assert!(ran.err.contains("3 of 74 objects") && ran.err.contains("object 71 in line 72"), "{ran}");
     // A program finds each by its index.
     for format in [&["--json"][..], &["-o", "jsonl"]] {
         let ran = batch(format, &input).exits(2);
@@ -156,7 +156,7 @@ fn many_calls_of_one_request_are_answered_each_for_itself() {
         let index: Vec<u64> = told.iter().filter_map(|one| one["index"].as_u64()).collect();
         assert_eq!(index, (1..=74).collect::<Vec<_>>(), "{ran}");
         assert_eq!(told[71]["error"]["kind"], "invalid_arguments", "{ran}");
-        assert_eq!((&told[71]["arguments"], &told[71]["line"]), (&json!({"text": 7}), &json!(72)), "{ran}");
+        assert_eq!((&told[71]["arguments"], &told[71]["line"]), (&json!({"text": 7}), &json!(73)), "{ran}");
         assert_eq!((&told[70]["error"]["kind"], &told[72]["error"]["kind"]), (&json!("usage"), &json!("usage")));
         assert_eq!(told[73]["result"]["content"][0]["text"], "last", "{ran}");
     }

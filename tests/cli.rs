@@ -119,12 +119,33 @@ fn a_tool_is_found_by_each_of_its_names() {
 fn a_name_that_no_tool_has_is_said_to_be_none_whatever_its_words_find() {
     let world = World::new();
     let (node, _fixture) = one_node(&world);
-    let answer = node.try_resolve("echoes.papers.research", &[]).ok().json();
+    let answer = node.try_resolve("echoes.papers.research", &[]).exits(6).json();
     assert!(!results(&answer).is_empty(), "{answer}");
     assert_eq!((&answer["name_not_found"], &answer["denied_by"]), (&json!(true), &json!("research")), "{answer}");
-    node.aop(["resolve", "echoes.papers.research"]).ok().says("no tool is called `echoes.papers.research`");
+    node.aop(["resolve", "echoes.papers.research"]).exits(6).says("no tool is called `echoes.papers.research`");
     let answer = node.try_resolve("echo.papers.research", &[]).ok().json();
     assert!(answer.get("name_not_found").is_none(), "{answer}");
+}
+
+#[test]
+fn many_questions_in_the_input_have_an_answer_each() {
+    let world = World::new();
+    let (node, _fixture) = one_node(&world);
+    let asked = |input: &str, words: &[&str]| {
+        let mut command = node.aop_command(["resolve", "-"]);
+        command.args(words);
+        run(command, Some(input.as_bytes()))
+    };
+    let said = asked("echo.papers.research\n\n  add.papers.research  \n", &["-n", "1", "-o", "jsonl"]).ok();
+    let answers: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+    let found: Vec<_> =
+        answers.iter().map(|answer| (answer["query"].clone(), answer["results"][0]["name"].clone())).collect();
+    let both = ["echo.papers.research", "add.papers.research"].map(|name| (json!(name), json!(name)));
+    assert_eq!(found, both);
+    let shown = asked("echo.papers.research\nno.such.research\n", &["--exact"]).exits(6);
+    shown.prints("echo.papers.research").says("nothing found for `no.such.research`");
+    asked("\n", &[]).exits(2);
+    asked("echo", &["--watch"]).exits(2);
 }
 
 #[test]
@@ -455,6 +476,15 @@ fn http_answers_say_what_a_script_needs() {
         let etag = reply.header("etag").expect("a mark");
         assert_eq!(request(&node.address, "GET", path, &[("If-None-Match", etag)], b"").status, 304, "{path}");
     }
+    // Another list has another mark, and so has the same one after a change.
+    let mark = |path: &str| node.get(path).is(200).header("etag").unwrap_or_default().to_owned();
+    let before = mark("/v1/tools");
+    assert_ne!(before, mark("/v1/tools?limit=1"));
+    node.send("POST", "/v1/tools", &json!({"tools": [{"server": "list", "name": "one_more"}]})).is(201);
+    eventually("the list is another", SOON, || {
+        let again = request(&node.address, "GET", "/v1/tools", &[("If-None-Match", &before)], b"");
+        if again.status == 200 { Ok(()) } else { Err(again.status.to_string()) }
+    });
     let one = node.get("/v1/tools?limit=1").is(200).json();
     assert_eq!(one["tools"].as_array().map(Vec::len), Some(1), "{one}");
     assert_eq!(node.get("/v1/tools?limt=1").is(400).json()["did_you_mean"], json!(["limit"]));

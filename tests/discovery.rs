@@ -95,7 +95,7 @@ fn hostile_texts_neither_win_nor_break_anything() {
 fn what_cannot_be_measured_is_said() {
     let world = World::new();
     let (questions, tools) = (fixture("questions.jsonl"), fixture("tools.jsonl"));
-    let odd = world.file("odd.jsonl", "{\"query\": \"a\", \"relevant\": []}").display().to_string();
+    let odd = world.file("odd.jsonl", "{\"query\": \"a\"}").display().to_string();
     let lost = world.file("lost.jsonl", "{\"query\": \"a\", \"relevant\": [[\"no/tool\"]]}").display().to_string();
     for (arguments, said) in [
         (vec!["bench", "no-such-file"], "no-such-file"),

@@ -6,14 +6,14 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::scope;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
-use support::raw::{Reply, try_request};
+use support::raw::{Reply, message, try_request};
 use support::{Fixture, Node, PATIENT, SOON, World, eventually};
 
 const ECHO: &str = "echo.papers.research";
@@ -127,24 +127,6 @@ fn cutting(upstream: u16) -> u16 {
         }
     });
     port
-}
-
-/// One HTTP message whose body has a length.
-fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
-    loop {
-        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
-            if bytes.len() >= end + 4 + length.unwrap_or(0) {
-                return Some(bytes);
-            }
-        }
-        match stream.read(&mut part).ok()? {
-            0 => return None,
-            read => bytes.extend_from_slice(&part[..read]),
-        }
-    }
 }
 
 #[test]

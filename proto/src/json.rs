@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
 /// One value.
@@ -76,6 +76,39 @@ impl<'a> Json<'a> {
 impl<'de> Deserialize<'de> for Json<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Reader)
+    }
+}
+
+/// The members of an object that have these names and are text, without keeping anything else; nothing of what is no JSON object.
+pub fn texts_of<'a, const N: usize>(bytes: &'a [u8], names: [&str; N]) -> [Option<Cow<'a, str>>; N] {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let texts = reader.deserialize_any(Texts(names)).and_then(|texts| reader.end().map(|()| texts));
+    texts.unwrap_or_else(|_| std::array::from_fn(|_| None))
+}
+
+struct Texts<'n, const N: usize>([&'n str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Texts<'_, N> {
+    type Value = [Option<Cow<'de, str>>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut texts = std::array::from_fn(|_| None);
+        while let Some(Name(name)) = members.next_key()? {
+            match self.0.iter().position(|wanted| *wanted == name) {
+                Some(at) => {
+                    texts[at] = match members.next_value()? {
+                        Json::Text(text) => Some(text),
+                        _ => None,
+                    };
+                }
+                None => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(texts)
     }
 }
 
@@ -167,6 +200,25 @@ mod tests {
         assert!(items[0].get("a").is_none());
         for broken in ["", "{", "{1:2}", "[1] 2", "nul", "\"\u{1}\"", &"[".repeat(200)] {
             assert!(Json::read(broken.as_bytes()).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn texts_are_those_that_the_whole_says() {
+        for text in [
+            r#"{"a":"x","c":{"a":"deep"},"b":"wört\n","d":[1,"a"]}"#,
+            r#"{"a":"first","a":"last","b":1}"#,
+            r#"{"a":"text","a":null}"#,
+            r#"{"c":1}"#,
+            "{}",
+            "[\"a\"]",
+            "3",
+            "{",
+            r#"{"a":"x"} {}"#,
+        ] {
+            let whole = Json::read(text.as_bytes()).unwrap_or(Json::Null);
+            let expected = ["a", "b"].map(|name| whole.get(name).and_then(Json::as_text));
+            assert_eq!(texts_of(text.as_bytes(), ["a", "b"]).each_ref().map(Option::as_deref), expected, "{text}");
         }
     }
 }

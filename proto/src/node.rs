@@ -421,6 +421,11 @@ impl Node {
         self.id
     }
 
+    /// Answers kept in L2 and L3; views show them a little later.
+    pub fn kept(&self) -> [usize; 2] {
+        self.resolver.kept()
+    }
+
     /// The key of its zone, once known; views show it a little later.
     pub const fn zone_key(&self) -> Option<[u8; 32]> {
         self.trust.zone_key

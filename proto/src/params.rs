@@ -13,6 +13,8 @@ pub const WIRE_NAME_CHARS_MAX: usize = 64;
 
 /// Bytes of one record's payload (DESIGN D17).
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a tool as its server lists it, and of its name: what a record holds, less what else stands in one. (*taste*)
+pub const DEFINITION_BYTES_MAX: usize = RECORD_BYTES_MAX - 8 * 1024;
 /// Characters kept of an upstream's error, or of a peer's reason to refuse.
 pub const ERROR_CHARS_MAX: usize = 500;
 /// Bytes of one frame, header included.

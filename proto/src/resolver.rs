@@ -12,6 +12,7 @@
 //! relayed.
 
 mod asker;
+mod before;
 mod bounds;
 mod exports;
 mod fellows;
@@ -29,7 +30,7 @@ use std::time::Duration;
 pub use asker::{Asker, Terms, Who};
 pub use exports::{BadExport, Exports};
 use fellows::Fellows;
-pub use outcome::{Freshness, Outcome, Source};
+pub use outcome::{Freshness, Hop, Neighbour, Outcome, Source};
 use outside::{Outside, accept, weight};
 use pace::Pace;
 use pending::{Aside, Asked, Heard, Pending, Via, Waiting, millis};
@@ -37,10 +38,10 @@ pub use proofs::Proofs;
 pub use route::{Route, Routes};
 
 use crate::access::Sight;
-use crate::cache::{Count, Kept, Level, Quality, Shelf, Tags, grow_older, lifetime};
+use crate::cache::{Count, Level, Quality, Shelf, Tags, grow_older, lifetime};
 use crate::codec::Wire;
 use crate::name::ZoneName;
-use crate::params::{HOP_MARGIN, QUERIES_BYTES_MAX, QUERIES_MAX, QUERIES_PEER_MAX, QUERY_DEADLINE};
+use crate::params::{HOP_MARGIN, QUERIES_BYTES_MAX, QUERIES_MAX, QUERIES_PEER_MAX};
 use crate::record::NodeId;
 use crate::selection::{Chance, owner_of};
 use crate::trust::answers::{Checked, check};
@@ -60,8 +61,8 @@ pub enum Act {
     AskExport(NodeId, AskExport),
     /// Somebody of this zone has to be reached first.
     Reach(ZoneName),
-    /// Answer doors that asked the same.
-    Resolved(Vec<u64>, Box<Outcome>),
+    /// Answer doors that asked the same, each of which wants so many results of it.
+    Resolved(Vec<(u64, u32)>, Box<Outcome>),
     /// Answer a node.
     Reply(NodeId, Box<Answer>),
 }
@@ -108,12 +109,6 @@ pub struct Shown {
     pub kept: [usize; 2],
 }
 
-/// What is asked for is asked anew once so small a part of its life is left.
-const PREFETCH_SHARE: u32 = 5;
-/// Other zones are told what was kept while no more than such a part of its life is over: they keep it for what is left, and would soon
-/// be back for what is old.
-const YOUNG_SHARE: u32 = 10;
-
 /// All questions of one node, and what it remembers of earlier ones.
 #[derive(Debug, Default)]
 pub struct Resolver {
@@ -151,7 +146,7 @@ impl Resolver {
         around: &mut Around<'_>,
     ) -> Vec<Act> {
         if let Some(first) = self.same_in_flight(&asker, &question, &terms, around.by.tag) {
-            first.joined.extend(asker.door());
+            first.joined.extend(asker.door().map(|token| (token, question.limit)));
             return Vec::new();
         }
         let mut pending = Pending::of(question, asker, terms);
@@ -189,7 +184,7 @@ impl Resolver {
                 *self.by_peer.entry(peer).or_default() += 1;
             }
             if pending.asker.door().is_some() && terms.cached {
-                self.joinable.insert(pending.question.clone(), (id, around.by.tag));
+                self.joinable.insert(pending.question.wide(), (id, around.by.tag));
             }
             self.held += pending.bytes;
             self.pending.insert(id, Box::new(pending));
@@ -198,14 +193,16 @@ impl Resolver {
     }
 
     /// The question of a door that another one can wait for instead of asking the same: on the same terms, no longer than it would wait
-    /// itself, and with nothing heard since that it has to know. Who wants nothing from a cache wants nothing asked before either.
+    /// itself, and with nothing heard since that it has to know. Who wants nothing from a cache wants nothing asked before either. How
+    /// many results each wants is his own matter, but where something may be hidden: what was cut out for one is too little for another.
     fn same_in_flight(&mut self, asker: &Asker, question: &Question, terms: &Terms, tag: u64) -> Option<&mut Pending> {
         asker.door().filter(|_| terms.cached)?;
-        let (id, _) = self.joinable.get(question).filter(|(_, then)| *then == tag)?;
+        let (id, _) = self.joinable.get(&question.wide()).filter(|(_, then)| *then == tag)?;
         let first = self.pending.get_mut(id)?;
         let same = Terms { deadline: first.terms.deadline, ..*terms } == first.terms;
         (same
             && first.asker.sight == asker.sight
+            && (asker.sight.is_none() || first.question.limit == question.limit)
             && first.terms.deadline <= terms.deadline
             && first.joined.len() < QUERIES_MAX)
             .then_some(first)
@@ -215,7 +212,7 @@ impl Resolver {
         // A door of ours takes it all, a frame to a peer does not.
         let room = if pending.asker.door().is_some() { usize::MAX } else { bounds::CANDIDATE_BYTES_MAX };
         let sight = pending.asker.sight.as_deref();
-        let mut own = answer(&around.by, around.tools, &pending.question, room, sight);
+        let mut own = answer(&around.by, around.tools, &pending.wide(), room, sight);
         if own.answer.candidates.is_empty() && around.holds_back && pending.asker.door().is_some() {
             // Peers are told that we are behind, and ask another replica; a door has no other.
             let reason = "a replica's clock is ahead, and what it wrote is held back here".to_owned();
@@ -225,7 +222,7 @@ impl Resolver {
         if own.answer.candidates.is_empty() && own.answer.near.is_empty() {
             own.answer.near = around.routes.near_zones(&pending.question);
         }
-        pending.answers.push(Heard { source: Source::Local, checked: own, at: around.now });
+        pending.answers.push(Heard { source: Source::Local, asked: None, checked: own, at: around.now });
     }
 
     fn ask_others(
@@ -256,7 +253,7 @@ impl Resolver {
             let for_another_zone = pending.asker.peer().is_some() && !pending.terms.outside;
             match self.said_before(&route.zone, &question, &pending.terms, for_another_zone, around.now) {
                 Some((outside, is_due)) => {
-                    pending.absorb(outside, Source::L2, around.now);
+                    pending.absorb(outside, Source::L2, None, around.now);
                     due.extend(is_due.then_some((via, route, question)));
                 }
                 None => asked.push((via, route, question)),
@@ -308,70 +305,8 @@ impl Resolver {
         let checked = said.into_iter().map(|answer| check(answer, around.anchors, around.verifier, around.wall_ms));
         let answers: Vec<Checked> = checked.filter_map(Result::ok).collect();
         let (silent, proofs) = (Vec::new(), Vec::new());
-        pending.absorb(Outside { answers, silent, skipped: 0, proofs }, Source::Export, around.now);
+        pending.absorb(Outside { answers, silent, skipped: 0, proofs }, Source::Export, None, around.now);
         true
-    }
-
-    /// What a neighbouring zone said to this question before, if that still holds, and whether it is time to ask it anew.
-    fn said_before(
-        &mut self,
-        zone: &str,
-        question: &Question,
-        terms: &Terms,
-        for_another_zone: bool,
-        now: Duration,
-    ) -> Option<(Outside, bool)> {
-        if !terms.cached {
-            return None;
-        }
-        let key = (zone.to_owned(), question.clone());
-        let Kept { mut value, age, remaining } = self.l2.get(&key, now)?;
-        if for_another_zone && age > (age + remaining) / YOUNG_SHARE {
-            return None;
-        }
-        let aged = |checked: &Checked| Duration::from_millis(checked.answer.age_ms) + age;
-        if value.answers.iter().any(|checked| aged(checked) > terms.age_max) {
-            return None;
-        }
-        for checked in &mut value.answers {
-            grow_older(&mut checked.answer, age);
-            checked.answer.ttl_ms = checked.answer.ttl_ms.min(millis(remaining));
-        }
-        // A copy of what a fellow keeps ends with it, however short its own life was.
-        let lived = value.answers.iter().map(|checked| Duration::from_millis(checked.answer.age_ms)).max();
-        let life = lived.unwrap_or_default().max(age) + remaining;
-        let is_due = remaining < life / PREFETCH_SHARE && !self.refreshing.contains(&key);
-        Some((value, is_due))
-    }
-
-    /// Asks anew what is wanted and about to end, so that whoever asks next need not wait (RFC 8767 §5 has the refresh, unbound's
-    /// `prefetch`, in the last tenth of its life; here it is the last fifth).
-    fn refresh(
-        &mut self,
-        via: Via,
-        route: Route,
-        question: Question,
-        budget: u16,
-        around: &mut Around<'_>,
-    ) -> Vec<Act> {
-        // Half of the room stays for those who wait.
-        if route.peers.is_empty() || budget == 0 || self.pending.len() >= QUERIES_MAX / 2 {
-            return Vec::new();
-        }
-        let terms = Terms::of_door(question.form, around.now + QUERY_DEADLINE.0);
-        let terms = Terms { cached: false, budget: budget.min(terms.budget), ..terms };
-        let key = (route.zone.clone(), question.clone());
-        let asker = Asker { who: Who::Nobody, sight: None };
-        let mut pending = Pending::of(question.clone(), asker, terms);
-        let query = pending.query(question, &[], terms.budget, around);
-        let mut acts = Vec::new();
-        self.sent.insert(query.id, self.next);
-        pending.wait(query, route, via, &self.pace, around.now, &mut acts);
-        (pending.refreshes, pending.is_kept) = (Some(key.clone()), true);
-        self.refreshing.insert(key);
-        self.pending.insert(self.next, Box::new(pending));
-        self.next += 1;
-        acts
     }
 
     fn ask_up(
@@ -386,7 +321,8 @@ impl Resolver {
         let shares = pending.asker.door().is_some() && query.cached;
         let all = || around.fellows.iter().copied().chain([around.by.node]);
         let mut owner = shares.then(|| owner_of(&query.question.encode(), all())).flatten();
-        if owner.is_some_and(|owner| around.far.contains(&owner)) && !parent.peers.is_empty() {
+        let is_costly = |owner: NodeId| owner == around.by.node || around.far.contains(&owner);
+        if owner.is_some_and(is_costly) && !parent.peers.is_empty() {
             owner = self.kept_afar.who_keeps(&query.question, around.fellows, around.now);
         }
         match owner {
@@ -426,6 +362,11 @@ impl Resolver {
             // What a new replica does not hold yet, its fellow does.
             Via::Child | Via::Parent => is_behind,
         };
+        let neighbour = match waiting.via {
+            Via::Fellow => around.by.zone.to_string(),
+            Via::Parent | Via::Child => waiting.zone.clone(),
+        };
+        let neighbour = Some(Neighbour { zone: neighbour, node: peer });
         let took = around.now.saturating_sub(asked.at);
         let mut outside = accept(answer, &waiting, took, around, &mut self.refused);
         if is_behind {
@@ -436,7 +377,7 @@ impl Resolver {
             let outside =
                 if self.held + outside.weight() <= QUERIES_BYTES_MAX { outside } else { outside.without_answers() };
             let before = pending.bytes;
-            pending.put_aside(query, peer, Aside { outside, source, at: around.now });
+            pending.put_aside(query, peer, Aside { outside, source, asked: neighbour, at: around.now });
             self.held = self.held - before + pending.bytes;
             return acts;
         }
@@ -478,7 +419,7 @@ impl Resolver {
         let outside =
             if self.held + outside.weight() <= QUERIES_BYTES_MAX { outside } else { outside.without_answers() };
         let before = pending.bytes;
-        let last = Aside { outside, source, at: around.now };
+        let last = Aside { outside, source, asked: neighbour, at: around.now };
         pending.absorb_with(last, waiting.aside);
         self.held = self.held - before + pending.bytes;
         self.settle(id, around)
@@ -565,8 +506,9 @@ impl Resolver {
     fn settle(&mut self, id: u64, around: &mut Around<'_>) -> Vec<Act> {
         match self.pending.get(&id) {
             Some(pending) if pending.waiting.is_empty() => {
-                if self.joinable.get(&pending.question).is_some_and(|(first, _)| *first == id) {
-                    self.joinable.remove(&pending.question);
+                let question = pending.question.wide();
+                if self.joinable.get(&question).is_some_and(|(first, _)| *first == id) {
+                    self.joinable.remove(&question);
                 }
                 let pending = self.pending.remove(&id);
                 if let Some(pending) = &pending {
@@ -609,33 +551,11 @@ impl Resolver {
         }
         match pending.asker.who {
             Who::Door(token) => {
-                pending.joined.push(token);
+                pending.joined.push((token, pending.question.limit));
                 Some(Act::Resolved(std::mem::take(&mut pending.joined), Box::new(pending.into_outcome())))
             }
             Who::Peer { node, id } => Some(Act::Reply(node, Box::new(pending.into_answer(id)))),
             Who::Nobody => None,
-        }
-    }
-
-    /// What zones said before that did not answer now, or are asked through one that did not.
-    fn add_kept(&mut self, pending: &mut Pending, around: &Around<'_>) {
-        let silent: Vec<&str> = pending.silent.iter().map(|silent| silent.zone.as_str()).collect();
-        let mut kept = Vec::new();
-        for question in pending.as_kept() {
-            let first = (question, String::new());
-            let of_question = self.l3.keys_from(&first).take_while(|(other, _)| *other == first.0);
-            kept.extend(of_question.filter(|(_, zone)| around.routes.is_cut_off(zone, &silent)).cloned());
-        }
-        for key in kept {
-            let is_there = |heard: &Heard| heard.checked.answer.zone == key.1;
-            if let Some(Kept { value: mut checked, age, .. }) = self.l3.get(&key, around.now)
-                && age + Duration::from_millis(checked.answer.age_ms) <= pending.terms.age_max
-                && !pending.answers.iter().any(is_there)
-            {
-                grow_older(&mut checked.answer, age);
-                checked.answer.ttl_ms = 0;
-                pending.answers.push(Heard { source: Source::L3, checked, at: around.now });
-            }
         }
     }
 

@@ -4,14 +4,14 @@
 //! signed text, with the counts of all zones that answered (DESIGN D7). The same records and counts give every asker the same
 //! ranking.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::index::{CONFIDENCE_MIN, Evidence, Goal, GoalScorer, Query, Stats, confidences};
+use crate::index::{CONFIDENCE_MIN, Evidence, Goal, GoalScorer, Stats, confidences};
 use crate::name::{FullName, ZoneName};
-use crate::params::CANDIDATES_MIN;
 use crate::trust::answers::Checked;
-use crate::wire::message::{Form, Health, Instance, Question};
-use crate::zone::{ToolInstance, aliases, sifted};
+use crate::wire::message::{Form, Health, Instance, Question, ZoneAnswer};
+use crate::zone::{ToolInstance, is_called, sifted};
 
 /// One ranked tool.
 #[derive(Clone, Debug)]
@@ -30,6 +30,10 @@ pub struct Found {
     pub confidence: f32,
     /// What each word of the question brings to the score; parallel to [`Ranked::words`].
     pub parts: Box<[f32]>,
+    /// How much of its own name the question says.
+    named: f32,
+    /// The question is its own name, written otherwise.
+    is_named: bool,
     /// How well it answers each clause of a goal.
     clauses: Box<[f32]>,
     /// Found by its very name.
@@ -118,29 +122,43 @@ impl Found {
     }
 }
 
-/// Ranks what zones answered: exact names first, what is down last, then score, ties by name; tools of one definition found by words
-/// are one, with the names of all. Deterministic.
+/// Whether two texts are one name, however it is written: `createPullRequest`, `create_pull_request`, `Create pull request`.
+pub fn is_same_name(one: &str, other: &str) -> bool {
+    fn letters(text: &str) -> impl Iterator<Item = char> {
+        text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase)
+    }
+    letters(one).eq(letters(other)) && letters(one).next().is_some()
+}
+
+/// Ranks what zones answered: exact names first, what is down last, then what the question names otherwise, score, ties by name; tools of
+/// one definition found by words are one, with the names of all. Deterministic.
 pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> + Clone) -> Ranked {
     // Only words are weighed.
-    let goal = (question.form == Form::Words).then(|| Goal::parse(&question.text));
-    let scorer = goal.as_ref().map(|goal| goal.scorer(&stats_of(answers.clone())));
+    let read = answers.clone().find_map(|checked| checked.read.as_deref());
+    let goal = (question.form == Form::Words)
+        .then(|| read.map_or_else(|| Cow::Owned(Goal::parse(&question.text)), |read| Cow::Borrowed(&read.goal)));
+    let scorer = goal.as_ref().map(|goal| goal.scorer(&stats_of(question, answers.clone())));
     let ceiling = scorer.as_ref().map_or(0.0, |scorer| scorer.whole.ceiling());
     let asked = question.text.trim().to_lowercase();
     let mut best: BTreeMap<FullName, Found> = BTreeMap::new();
     let mut lost = Vec::new();
     for (at, checked) in answers.enumerate() {
         let Ok(zone) = ZoneName::parse(&checked.answer.zone) else { continue };
+        let mut known = checked.read.as_deref().into_iter().flat_map(|read| &read.sifted);
         for (candidate, signed) in checked.answer.candidates.iter().zip(&checked.records) {
-            let Some(instance) = ToolInstance::read(signed) else { continue };
-            let (name, zone, body) = (instance.name(), zone.clone(), instance.body());
-            let exact = name.key() == asked || aliases(&name, &body).contains(&asked);
+            let known = known.next();
+            let Some((name, body)) = ToolInstance::open(signed) else { continue };
+            let (instance, zone) = (ToolInstance { signed: signed.clone() }, zone.clone());
+            let exact = is_called(&name, &body, &asked);
             let (parts, clauses) = match (&goal, &scorer) {
                 (Some(goal), Some(scorer)) => {
-                    let sifted = sifted(goal, &body);
+                    let sifted = known.map_or_else(|| Cow::Owned(sifted(goal, &body)), Cow::Borrowed);
                     (scorer.whole.parts_of(&sifted), scorer.of_clauses(&sifted))
                 }
                 _ => Default::default(),
             };
+            let named = goal.as_ref().map_or(0.0, |goal| goal.whole().says(body.original));
+            let is_named = goal.is_some() && is_same_name(&asked, body.original);
             let score = parts.iter().fold(0.0, |sum, part| sum + part);
             let share = if score > 0.0 { score / ceiling } else { 0.0 };
             let (instances, clash) = (candidate.instances.clone(), candidate.clash);
@@ -154,6 +172,8 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
                 share,
                 confidence,
                 parts,
+                named,
+                is_named,
                 clauses,
                 exact,
                 instances,
@@ -176,20 +196,23 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
     if question.form != Form::List {
         ranked.sort_by(|a, b| {
             let down = |found: &Found| found.health() == Health::Down;
-            (b.exact, down(a)).cmp(&(a.exact, down(b))).then(b.score.total_cmp(&a.score)).then(a.name.cmp(&b.name))
+            (b.exact, down(a), b.is_named)
+                .cmp(&(a.exact, down(b), a.is_named))
+                .then(b.score.total_cmp(&a.score))
+                .then(a.name.cmp(&b.name))
         });
     }
     // One zone offers no more than this: what several offer must not be looked at any deeper, or they would answer otherwise than one.
     let exact = ranked.iter().filter(|found| found.exact).count();
     let offered = match question.form {
-        Form::Words => (question.limit as usize).max(CANDIDATES_MIN).saturating_add(exact).min(ranked.len()),
+        Form::Words => Question::width(question.limit as usize).saturating_add(exact).min(ranked.len()),
         Form::Exact | Form::List => ranked.len(),
     };
     let beyond = ranked.split_off(offered);
     let (mut nearest, mut words) = (Vec::new(), Vec::new());
     if let (Some(goal), Some(scorer)) = (&goal, &scorer) {
         words = goal.whole().words().into_iter().map(str::to_owned).collect();
-        weigh(&mut ranked, goal.whole(), scorer);
+        weigh(&mut ranked, scorer);
         if ranked.iter().all(|found| found.confidence < CONFIDENCE_MIN) {
             let unlikely = |found: Found| {
                 let missing = missing(&found, &words, scorer);
@@ -211,12 +234,12 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
 }
 
 /// Says of each how likely it is what was sought, held against the best by score.
-fn weigh(ranked: &mut [Found], query: &Query, scorer: &GoalScorer<'_>) {
+fn weigh(ranked: &mut [Found], scorer: &GoalScorer<'_>) {
     let mut order: Vec<usize> = (0..ranked.len()).filter(|at| !ranked[*at].exact).collect();
     order.sort_by(|a, b| ranked[*b].score.total_cmp(&ranked[*a].score).then(a.cmp(b)));
     let evidence = order.iter().map(|at| {
         let found = &ranked[*at];
-        Evidence { parts: &found.parts, named: query.says(found.instance.body().original) }
+        Evidence { parts: &found.parts, named: found.named }
     });
     let likely = confidences(&scorer.whole, &evidence.collect::<Vec<_>>());
     for (at, confidence) in order.into_iter().zip(likely) {
@@ -235,7 +258,7 @@ fn missing(found: &Found, words: &[String], scorer: &GoalScorer<'_>) -> Vec<Stri
 
 /// The same with the tools of a goal's clauses in turns. What goes by the very text, and what is down, stays where it is.
 fn in_turns(ranked: Vec<Found>, scorer: &GoalScorer<'_>) -> Vec<Found> {
-    let by_words = |found: &Found| !found.exact && found.health() != Health::Down;
+    let by_words = |found: &Found| !found.exact && !found.is_named && found.health() != Health::Down;
     let start = ranked.iter().take_while(|found| !by_words(found)).count();
     let end = start + ranked[start..].iter().take(scorer.turned()).take_while(|found| by_words(found)).count();
     let scores: Vec<_> = ranked[start..end].iter().map(|found| (found.score, found.clauses.clone())).collect();
@@ -245,10 +268,16 @@ fn in_turns(ranked: Vec<Found>, scorer: &GoalScorer<'_>) -> Vec<Found> {
     order.into_iter().filter_map(|at| slots[at].take()).collect()
 }
 
-/// The counts of all zones together.
-fn stats_of<'a>(answers: impl Iterator<Item = &'a Checked>) -> Stats {
+/// The counts of all zones together, or of the zone that was asked for and those below it: which others a question passed on its way
+/// there depends on who asked, and its answer must not.
+fn stats_of<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked>) -> Stats {
+    let wanted = question.zone.as_deref().and_then(|zone| ZoneName::parse(zone).ok());
+    let counts = |answer: &ZoneAnswer| {
+        let zone = ZoneName::parse(&answer.zone);
+        wanted.as_ref().is_none_or(|wanted| zone.is_ok_and(|zone| zone.is_within(wanted)))
+    };
     let mut stats = Stats::default();
-    for Checked { answer, .. } in answers {
+    for Checked { answer, .. } in answers.filter(|checked| counts(&checked.answer)) {
         stats.merge(&Stats {
             documents: answer.documents,
             total_length: answer.total_length,
@@ -277,4 +306,20 @@ fn grouped(ranked: Vec<Found>, lost: &mut Vec<Lost>) -> Vec<Found> {
         }
     }
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_same_however_it_is_written() {
+        for same in ["createPullRequest", "create_pull_request", "Create-Pull-Request", " create pull request? "] {
+            assert!(is_same_name(same, "create_pull_request"), "{same}");
+        }
+        for other in ["create_pull_requests", "create_pull", "", "pull_request_create"] {
+            assert!(!is_same_name(other, "create_pull_request"), "{other}");
+        }
+        assert!(!is_same_name("?", "_"), "nothing is no name");
+    }
 }

@@ -5,6 +5,7 @@
 //! merged. [`Tools`] is the part that readers get.
 
 pub mod answer;
+mod cuts;
 mod names;
 mod news;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use crate::trust::Opened;
 
 pub use news::{News, What};
 use tool::tool_name;
-pub use tool::{Tool, ToolInstance, aliases, sifted, terms_of, terms_with};
+pub use tool::{Tool, ToolInstance, aliases, is_called, sifted, terms_of, terms_with};
 pub use tools::Tools;
 
 /// A zone that was delegated, as one of our nodes says.
@@ -59,6 +60,8 @@ pub struct Zone {
     /// The first number never given.
     next: u32,
     children: BTreeMap<ZoneName, BTreeMap<NodeId, Child>>,
+    /// Those that lie in another of them, or that another lies in, and came later: they count for nothing while it stands.
+    covered: BTreeMap<ZoneName, BTreeMap<NodeId, Child>>,
     /// What organisations below may do, by who says so, and when.
     grants: BTreeMap<ZoneName, BTreeMap<NodeId, (u64, Role)>>,
     /// XOR over what a cached answer depends on: tools, servers, children; leases and node records do not count. Who writes very many
@@ -181,16 +184,18 @@ impl Zone {
             return None;
         }
         let body = signed.record.body().filter(|_| put).and_then(|body| DelegationBody::decode(body).ok());
-        let child = self.children.entry(name.clone()).or_default();
-        let known = !child.is_empty();
+        let known = self.children.contains_key(&name);
+        let all = if self.covered.contains_key(&name) { &mut self.covered } else { &mut self.children };
+        let child = all.entry(name.clone()).or_default();
         match body {
             Some(body) => drop(child.insert(signed.record.node(), Child { signed: signed.clone(), body })),
             None => drop(child.remove(&signed.record.node())),
         }
-        let is_known = !child.is_empty();
-        if !is_known {
-            self.children.remove(&name);
+        if child.is_empty() {
+            all.remove(&name);
         }
+        self.settle_cuts(&name);
+        let is_known = self.children.contains_key(&name);
         if known != is_known {
             self.toggle_hash(&tag_hash(&[b"child", name.as_str().as_bytes()]));
         }
@@ -270,7 +275,7 @@ impl Zone {
         &self.tools
     }
 
-    /// Delegated zones, by name, each as our nodes say.
+    /// Delegated zones that stand, by name, each as our nodes say.
     pub const fn children(&self) -> &BTreeMap<ZoneName, BTreeMap<NodeId, Child>> {
         &self.children
     }

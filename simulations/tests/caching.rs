@@ -9,10 +9,11 @@ use aop_proto::name::ZoneName;
 use aop_proto::node::Output;
 use aop_proto::params::{FELLOW_FAR, TTL_L2};
 use aop_proto::record::NodeId;
-use aop_proto::resolver::{Source, Terms};
-use aop_proto::wire::message::{Message, Question, Silent};
+use aop_proto::resolver::{Hop, Source, Terms};
+use aop_proto::trust::answers::Checked;
+use aop_proto::wire::message::{Form, Message, Question, Silent};
 use aop_simulations::scenario::server;
-use aop_simulations::world::{HostId, Spec, name, words};
+use aop_simulations::world::{HostId, Spec, name, question, words};
 use aop_simulations::{Answered, World};
 
 /// Kind of a query on the wire.
@@ -353,4 +354,104 @@ fn a_far_fellow_is_asked_for_what_it_keeps_and_for_nothing_else() {
         assert_eq!((heard.names(), heard.outcome.answers[0].0), (cold.names(), Source::L2));
         assert_eq!(queries_to(&world, &[root]), before, "nothing left the zone");
     }
+}
+
+/// Forty tools of papers in `research`.
+fn many_papers(world: &mut World, research: HostId) {
+    let names: Vec<String> = (0..40).map(|number| format!("papers_{number:02}")).collect();
+    let tools: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "Search papers on arxiv")).collect();
+    world.write_through(research, server("library", &tools)).unwrap();
+    world.run_for(SETTLED);
+}
+
+#[test]
+fn whoever_shows_more_or_less_of_an_answer_asks_the_same() {
+    let (mut world, root, research, writing, _) = federation(6, 1);
+    many_papers(&mut world, research[0]);
+    // What is wanted, and whether somebody has to be asked for it.
+    let of = |question: &Question, limit| Question { limit, ..question.clone() };
+    let list = Question { zone: Some("research".to_owned()), ..question(Form::List, "") };
+    let by_name = name("papers_07.library.research");
+    let cases: [(Question, &[(u32, bool)]); 3] = [
+        (
+            words("papers on arxiv"),
+            &[(3, true), (4, false), (1, false), (20, false), (21, true), (32, false), (3, false)],
+        ),
+        (list, &[(3, true), (20, false), (25, true), (30, false)]),
+        (by_name, &[(10, true), (1, false), (1000, false)]),
+    ];
+    for (question, wanted) in cases {
+        let mut longest: Vec<String> = Vec::new();
+        for (limit, asks) in wanted {
+            let before = queries_to(&world, &[root]);
+            let answered = world.resolve(writing, of(&question, *limit));
+            assert_eq!(queries_to(&world, &[root]) - before, u64::from(*asks), "{limit} of {:?}", question.form);
+            let names = answered.names();
+            assert_eq!(names.len(), if question.form == Form::Exact { 1 } else { *limit as usize });
+            let common = names.len().min(longest.len());
+            assert_eq!(names[..common], longest[..common], "one order, however much of it is shown");
+            if question.form == Form::List {
+                let said = |(_, checked): &&(Source, Checked)| checked.answer.zone == "research";
+                let (_, checked) = answered.outcome.answers.iter().find(said).unwrap();
+                assert_eq!((checked.records.len(), checked.answer.matches), (*limit as usize, 41), "it goes on");
+            }
+            longest = if names.len() > longest.len() { names } else { longest };
+        }
+    }
+}
+
+#[test]
+fn those_who_want_more_or_less_of_one_answer_wait_for_it_together() {
+    let (mut world, root, research, writing, _) = federation(7, 1);
+    many_papers(&mut world, research[0]);
+    let before = queries_to(&world, &[root]);
+    let wanted = [3, 20, 4, 3, 25];
+    let tokens = wanted.map(|limit| world.ask(writing, Question { limit, ..words("papers on arxiv") }, |terms| terms));
+    world.run_for(SETTLED);
+    assert_eq!(
+        queries_to(&world, &[root]) - before,
+        2,
+        "once for those who want at most twenty, once for one who wants more"
+    );
+    let answers = tokens.map(|token| world.answer(writing, token).unwrap());
+    for (answered, limit) in answers.iter().zip(wanted) {
+        assert_eq!((answered.names().len(), answered.outcome.question.limit), (limit as usize, limit));
+        assert!(answers[4].names().starts_with(&answered.names()));
+    }
+}
+
+/// Age and life of an answer tell whether it rested anywhere on its way.
+#[test]
+fn an_answer_tells_whether_somebody_had_kept_it() {
+    let (mut world, root, research, writing, deep) = federation(8, 2);
+    let hop = |answered: &Answered| {
+        let at = answered.outcome.answers.iter().position(|(_, checked)| checked.answer.zone == "research").unwrap();
+        let Hop { asked, is_cached } = answered.outcome.hops[at].clone();
+        (asked.map(|asked| asked.zone), is_cached)
+    };
+    let by = |zone: &str| Some(zone.to_owned());
+    for question in [name(PAPERS), words("papers on arxiv")] {
+        let first = world.resolve(writing, question.clone());
+        assert_eq!(hop(&first), (by("."), false), "it was asked now, two zones away");
+        assert_eq!(hop(&world.resolve(writing, question.clone())), (None, false), "it is kept here");
+        assert_eq!(hop(&world.resolve(deep, question.clone())), (by("writing"), true));
+        assert_eq!(hop(&world.resolve(root, question.clone())), (None, false));
+    }
+    // Of two replicas one keeps what the other asks for.
+    world.write_through(writing, server("post", &[("write_letter", "Write a letter")])).unwrap();
+    world.run_for(SETTLED);
+    let mut by_fellow = [0, 0];
+    for number in 0..10 {
+        let question = words(&format!("a letter {number}"));
+        for (time, asker) in research.iter().enumerate() {
+            let answered = world.resolve(*asker, question.clone());
+            let at = answered.outcome.answers.iter().position(|(_, checked)| checked.answer.zone == "writing").unwrap();
+            let (source, hop) = (answered.outcome.answers[at].0, &answered.outcome.hops[at]);
+            let is_fellow = hop.asked.as_ref().is_some_and(|asked| asked.zone == "research");
+            assert_eq!(source == Source::L2, is_fellow || hop.asked.is_none());
+            assert_eq!(hop.is_cached, is_fellow && time == 1, "{number}");
+            by_fellow[time] += u32::from(is_fellow);
+        }
+    }
+    assert!(by_fellow.iter().all(|count| *count > 0), "{by_fellow:?}");
 }

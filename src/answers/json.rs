@@ -1,59 +1,25 @@
 //! The JSON of answers: `aop.resolve/1`, one result, and `aop.tool/1`. What changes per request (times, trace ids) is left to the
 //! headers of whoever sends it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aop_proto::wire::message::Health;
+use aop_proto::wire::message::{Health, Instance};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::{Hit, Obstacle, Referral, Resolution, Show, why_lost};
+use super::{CachedAt, Hit, Obstacle, Referral, Resolution, Show, why_lost};
 
 impl Resolution {
-    /// The `aop.resolve/1` object.
+    /// The `aop.resolve/1` object, to be written as it is.
+    pub const fn shown(&self, with: Show) -> impl Serialize {
+        ShownResolution { resolution: self, with }
+    }
+
+    /// The same as a value.
     pub fn to_json(&self, with: Show) -> Value {
-        let mut object = json!({
-            "schema": "aop.resolve/1",
-            "query": self.query,
-            "partial": self.partial,
-            "zones": {
-                "asked": self.asked,
-                "answered": self.answered,
-                "skipped": self.skipped,
-                "silent": self.silent,
-                "reasons": self.reasons(),
-            },
-            "results": self.hits.iter().map(|hit| hit.to_json(with)).collect::<Vec<_>>(),
-        });
-        if !self.nearest.is_empty() {
-            object["nearest"] = self.nearest_json();
-        }
-        if self.is_by_words {
-            object["name_not_found"] = json!(true);
-        }
-        if (self.hits.is_empty() || self.is_by_words) && !self.near.is_empty() {
-            object["did_you_mean"] = json!(self.near);
-        }
-        if let Some(zone) = &self.denied_by {
-            object["denied_by"] = json!(zone);
-        }
-        if !self.referrals.is_empty() {
-            object["referrals"] = self.referrals.iter().map(Referral::to_json).collect();
-        }
-        if with.trace {
-            let lost = self.lost.iter().map(|lost| {
-                let score = thousandths(lost.share);
-                json!({"name": lost.name.as_str(), "zone": lost.zone.as_str(), "score": score, "why": why_lost(&lost.why)})
-            });
-            object["lost"] = lost.collect();
-            let steps = self.trace.iter().map(|step| {
-                json!({
-                    "zone": step.zone, "node": step.node, "via": step.via, "cache": step.cache, "hits": step.hits,
-                    "age_ms": step.age_ms, "took_ms": step.took_ms, "outcome": step.outcome,
-                })
-            });
-            object["trace"] = steps.collect();
-        }
-        object
+        // Names of members are text, and numbers finite or null: there is nothing that JSON cannot say.
+        serde_json::to_value(self.shown(with)).unwrap_or_default()
     }
 
     /// What comes nearest where nothing is offered, and why it is not.
@@ -73,6 +39,12 @@ fn thousandths(share: f32) -> f64 {
     (f64::from(share) * 1000.0).round() / 1000.0
 }
 
+impl CachedAt {
+    fn to_json(&self) -> Value {
+        json!({"zone": self.zone, "node": self.node, "level": self.level})
+    }
+}
+
 impl Referral {
     fn to_json(&self) -> Value {
         let key = self.key.map(|key| crate::entropy::hex(&key));
@@ -86,49 +58,7 @@ impl Referral {
 impl Hit {
     /// One result object.
     pub fn to_json(&self, with: Show) -> Value {
-        let mut object = json!({
-            "rank": self.rank,
-            "id": self.id,
-            "name": self.name,
-            "wire_name": self.wire_name,
-            "zone": self.zone,
-            "server": self.server,
-            "title": self.title,
-            "description": self.description,
-            "score": thousandths(self.score),
-            "confidence": thousandths(self.confidence),
-            "exact": self.exact,
-            "source": self.source,
-            "authoritative": self.authoritative,
-            "freshness": if self.stale { "stale" } else { "fresh" },
-            "age_ms": millis(self.age),
-            "ttl_ms": millis(self.ttl),
-            "def_hash": self.def_hash,
-            "tags": self.tags,
-            "health": self.health_json(),
-            "instances": self.instances_json(),
-            "usable": self.obstacles.is_empty(),
-        });
-        if !self.obstacles.is_empty() {
-            object["why_not"] = self.obstacles.iter().map(Obstacle::to_json).collect();
-        }
-        if with.trace && !self.parts.is_empty() {
-            let parts = self.parts.iter().map(|(word, part)| (word.clone(), json!(thousandths(*part))));
-            object["score_parts"] = parts.collect::<Map<String, Value>>().into();
-        }
-        if self.clash {
-            object["clash"] = json!(true);
-        }
-        if !self.also.is_empty() {
-            object["also"] = json!(self.also);
-        }
-        if with.schema {
-            let definition = self.definition_json();
-            for key in ["inputSchema", "outputSchema"] {
-                object[key] = definition.get(key).cloned().unwrap_or(Value::Null);
-            }
-        }
-        object
+        serde_json::to_value(ShownHit { hit: self, with }).unwrap_or_default()
     }
 
     /// The `aop.tool/1` object.
@@ -161,26 +91,164 @@ impl Hit {
     fn definition_json(&self) -> Value {
         serde_json::from_slice(&self.definition).unwrap_or_default()
     }
+}
 
-    fn health_json(&self) -> Value {
-        let best = self.instances.first();
-        let error = best.filter(|best| best.health != Health::Ok && !best.error.is_empty()).map(|best| &best.error);
-        let since = best.filter(|best| best.since_ms > 0).map(|best| rfc3339(best.since_ms));
-        json!({"state": self.health().name(), "since": since, "last_error": error})
-    }
+#[derive(Clone, Copy)]
+struct ShownResolution<'a> {
+    resolution: &'a Resolution,
+    with: Show,
+}
 
-    fn instances_json(&self) -> Value {
-        let instance = |instance: &aop_proto::wire::message::Instance| {
-            let state = match instance.health {
-                Health::Ok => "ACTIVE",
-                Health::Unknown => "REGISTERED",
-                Health::Degraded => "ERROR",
-                Health::Down => "TERMINATED",
-            };
-            json!({"node": instance.node.to_string(), "state": state, "health": instance.health.name()})
+#[derive(serde::Serialize)]
+struct ShownZones<'a> {
+    asked: u32,
+    answered: u32,
+    skipped: u32,
+    silent: &'a [String],
+    reasons: BTreeMap<&'a str, &'a str>,
+}
+
+impl Serialize for ShownResolution<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { resolution: it, with } = *self;
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("schema", "aop.resolve/1")?;
+        object.serialize_entry("query", &it.query)?;
+        object.serialize_entry("partial", &it.partial)?;
+        let zones = ShownZones {
+            asked: it.asked,
+            answered: it.answered,
+            skipped: it.skipped,
+            silent: &it.silent,
+            reasons: it.reasons(),
         };
-        self.instances.iter().map(instance).collect()
+        object.serialize_entry("zones", &zones)?;
+        let hits: Vec<ShownHit<'_>> = it.hits.iter().map(|hit| ShownHit { hit, with }).collect();
+        object.serialize_entry("results", &hits)?;
+        if !it.nearest.is_empty() {
+            object.serialize_entry("nearest", &it.nearest_json())?;
+        }
+        if it.is_by_words {
+            object.serialize_entry("name_not_found", &true)?;
+        }
+        if it.is_cut {
+            object.serialize_entry("truncated", &true)?;
+        }
+        if (it.hits.is_empty() || it.is_by_words) && !it.near.is_empty() {
+            object.serialize_entry("did_you_mean", &it.near)?;
+        }
+        if let Some(zone) = &it.denied_by {
+            object.serialize_entry("denied_by", zone)?;
+        }
+        if !it.referrals.is_empty() {
+            let referrals: Vec<Value> = it.referrals.iter().map(Referral::to_json).collect();
+            object.serialize_entry("referrals", &referrals)?;
+        }
+        if with.trace {
+            let lost = it.lost.iter().map(|lost| {
+                let score = thousandths(lost.share);
+                json!({"name": lost.name.as_str(), "zone": lost.zone.as_str(), "score": score, "why": why_lost(&lost.why)})
+            });
+            object.serialize_entry("lost", &lost.collect::<Vec<Value>>())?;
+            let steps = it.trace.iter().map(|step| {
+                let through = step.through.as_ref().map(|(zone, node)| json!({"zone": zone, "node": node}));
+                json!({
+                    "zone": step.zone, "node": step.node, "via": step.via, "cache": step.cache, "hits": step.hits,
+                    "age_ms": step.age_ms, "took_ms": step.took_ms, "outcome": step.outcome, "depth": step.depth,
+                    "asked_by": step.asked_by, "through": through, "cached_at": step.cached_at.as_ref().map(CachedAt::to_json),
+                })
+            });
+            object.serialize_entry("trace", &steps.collect::<Vec<Value>>())?;
+        }
+        object.end()
     }
+}
+
+#[derive(Clone, Copy)]
+struct ShownHit<'a> {
+    hit: &'a Hit,
+    with: Show,
+}
+
+#[derive(serde::Serialize)]
+struct ShownHealth<'a> {
+    state: &'a str,
+    since: Option<String>,
+    last_error: Option<&'a str>,
+}
+
+#[derive(serde::Serialize)]
+struct ShownInstance<'a> {
+    node: String,
+    state: &'a str,
+    health: &'a str,
+}
+
+impl Serialize for ShownHit<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { hit, with } = *self;
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("rank", &hit.rank)?;
+        object.serialize_entry("id", &hit.id)?;
+        object.serialize_entry("name", &hit.name)?;
+        object.serialize_entry("wire_name", &hit.wire_name)?;
+        object.serialize_entry("zone", &hit.zone)?;
+        object.serialize_entry("server", &hit.server)?;
+        object.serialize_entry("title", &hit.title)?;
+        object.serialize_entry("description", &hit.description)?;
+        object.serialize_entry("score", &thousandths(hit.score))?;
+        object.serialize_entry("confidence", &thousandths(hit.confidence))?;
+        object.serialize_entry("exact", &hit.exact)?;
+        object.serialize_entry("source", hit.source)?;
+        object.serialize_entry("authoritative", &hit.authoritative)?;
+        object.serialize_entry("freshness", if hit.stale { "stale" } else { "fresh" })?;
+        object.serialize_entry("age_ms", &millis(hit.age))?;
+        object.serialize_entry("ttl_ms", &millis(hit.ttl))?;
+        object.serialize_entry("def_hash", &hit.def_hash)?;
+        object.serialize_entry("tags", &hit.tags)?;
+        object.serialize_entry("health", &hit.shown_health())?;
+        object.serialize_entry("instances", &hit.instances.iter().map(shown_instance).collect::<Vec<_>>())?;
+        object.serialize_entry("usable", &hit.obstacles.is_empty())?;
+        if !hit.obstacles.is_empty() {
+            object.serialize_entry("why_not", &hit.obstacles.iter().map(Obstacle::to_json).collect::<Vec<Value>>())?;
+        }
+        if with.trace && !hit.parts.is_empty() {
+            let parts = hit.parts.iter().map(|(word, part)| (word.clone(), json!(thousandths(*part))));
+            object.serialize_entry("score_parts", &parts.collect::<Map<String, Value>>())?;
+        }
+        if hit.clash {
+            object.serialize_entry("clash", &true)?;
+        }
+        if !hit.also.is_empty() {
+            object.serialize_entry("also", &hit.also)?;
+        }
+        if with.schema {
+            let definition = hit.definition_json();
+            for key in ["inputSchema", "outputSchema"] {
+                object.serialize_entry(key, definition.get(key).unwrap_or(&Value::Null))?;
+            }
+        }
+        object.end()
+    }
+}
+
+impl Hit {
+    fn shown_health(&self) -> ShownHealth<'_> {
+        let best = self.instances.first();
+        let error = best.filter(|best| best.health != Health::Ok && !best.error.is_empty());
+        let since = best.filter(|best| best.since_ms > 0).map(|best| rfc3339(best.since_ms));
+        ShownHealth { state: self.health().name(), since, last_error: error.map(|best| best.error.as_str()) }
+    }
+}
+
+fn shown_instance(instance: &Instance) -> ShownInstance<'static> {
+    let state = match instance.health {
+        Health::Ok => "ACTIVE",
+        Health::Unknown => "REGISTERED",
+        Health::Degraded => "ERROR",
+        Health::Down => "TERMINATED",
+    };
+    ShownInstance { node: instance.node.to_string(), state, health: instance.health.name() }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -179,7 +179,8 @@ fn cut(written: &str, resolution: &Resolution) -> Option<(Bytes, Vec<Hole>)> {
     Some((text.freeze(), holes))
 }
 
-fn put_number(text: &mut BytesMut, mut number: u64) {
+/// Appends a number in decimal digits.
+pub(crate) fn put_number(text: &mut BytesMut, mut number: u64) {
     let mut digits = [0; 20];
     let mut from = digits.len();
     loop {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::keyed::Keyed;
 use super::noted::Noted;
-use super::{Calls, Failure, GIVEN, Served, changed, late};
+use super::{Calls, Failure, GIVEN, Served, changed, late, longer};
 use crate::handle::{BroughtCall, no_tool_here};
 use crate::upstream::{UpstreamCall, UpstreamError};
 
@@ -52,7 +52,7 @@ impl Calls {
                         let message = format!("no answer to `{tool}` within {within:?}; it still runs under its key");
                         // How much of it was waiting for its turn is not known here.
                         let problem = Problem::new(Kind::CallTimedOut, message).detail(json!({GIVEN: 0}));
-                        Err(Failure::lost(problem.hint("aop call --timeout 2m …")))
+                        Err(Failure::lost(problem.hint(longer(&tool))))
                     }
                 }
             }
@@ -161,13 +161,15 @@ impl Calls {
             }
             _ => "",
         };
+        let policies = self.policies();
+        let policy = self.own_policy(&policies, tool, own.body().server, own.body().original);
         let own = Own {
             server: own.body().server.to_owned(),
             tool: tool.to_owned(),
             caller: brought.caller.principal.to_string(),
             key: call.key.map(|key| {
                 let caller = brought.caller.principal.to_string();
-                Keyed::new(&key, zone, &caller, &arguments, self.policies().of(tool).may_repeat())
+                Keyed::new(&key, zone, &caller, &arguments, policy.may_repeat())
             }),
             priority: priority_of(call.priority, zone == view.zone.as_str()),
             deadline,
@@ -192,17 +194,23 @@ fn upstream_problem(server: &str, tool: &str, error: &UpstreamError) -> Problem 
         }
         UpstreamError::TimedOut { after } => Problem::new(Kind::CallTimedOut, message)
             .detail(json!({GIVEN: after.as_millis() as u64}))
-            .hint("aop call --timeout 2m …"),
+            .hint(longer(tool)),
         UpstreamError::Status { status, retry_after, .. } => {
             let mut detail = json!({"status": status});
             if let Some(after) = retry_after {
                 detail["retry_after_s"] = after.as_secs().into();
             }
-            Problem::new(Kind::UpstreamFailed, message).detail(detail).hint(format!("aop show {tool}"))
+            may_have_run(message).detail(detail).hint(format!("aop show {tool}"))
         }
         error if error.not_sent() => Problem::new(Kind::UpstreamDown, message).hint("aop status"),
+        UpstreamError::Garbage { .. } => may_have_run(message).hint(format!("aop show {tool}")),
         _ => Problem::new(Kind::UpstreamFailed, message).hint(format!("aop show {tool}")),
     }
+}
+
+/// It was sent, and what came back does not tell what was done.
+fn may_have_run(message: String) -> Problem {
+    Problem::new(Kind::UpstreamFailed, format!("{message}; the call may have run"))
 }
 
 #[cfg(test)]

@@ -245,7 +245,7 @@ impl Line {
             "room": queue.room(),
             "oldest_ms": oldest,
         });
-        shown["stats"] = self.stats.to_json();
+        shown["stats"] = self.stats.to_json(now);
         shown
     }
 }
@@ -319,9 +319,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let took = self.queues.clock.now().mono.saturating_sub(self.began);
+        let now = self.queues.clock.now().mono;
+        let took = now.saturating_sub(self.began);
         if let Some(line) = self.queues.lock().get_mut(&self.tool) {
-            line.stats.add(self.waited, took, self.ended);
+            line.stats.add(now, self.waited, took, self.ended);
         }
         self.queues.leave(&self.tool, self.ended.map(|_| took));
     }

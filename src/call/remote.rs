@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Calls, Failure, Served, late};
+use super::{Calls, Failure, Served, late, longer};
 use crate::driver::Way;
 use crate::peer::{PeerError, Responder, ResponseStream};
 use crate::upstream::Filling;
@@ -64,7 +64,7 @@ impl Calls {
             Ok(served) => served,
             Err(_) => {
                 let message = format!("no answer to `{}` from node {}", call.name, home.short());
-                Err(Failure::lost(Problem::new(Kind::CallTimedOut, message).hint("aop call --timeout 2m …")))
+                Err(Failure::lost(Problem::new(Kind::CallTimedOut, message).hint(longer(&call.name))))
             }
         }
     }

@@ -139,7 +139,7 @@ impl Calls {
     /// `calls` of a tool's card: whether its calls may be repeated from here, and how its instances fared with those made from here.
     pub fn about(&self, caller: &Caller, hit: &Hit) -> Value {
         let policies = self.policies();
-        let policy = policies.of(&hit.name);
+        let policy = self.policy_of(&policies, hit);
         let service = format!("{}.{}", hit.server, hit.zone);
         let mut endpoints = self.endpoints.to_json(self.handle.sight(caller).is_none());
         endpoints.retain(|one| one["service"] == service.as_str());

@@ -49,6 +49,36 @@ fn ends() -> impl Iterator<Item = Duration> {
     std::iter::successors(Some(FIRST), |end| Some(*end + *end / 4)).take(BUCKETS)
 }
 
+/// Calls that ended in the last minute, in steps of ten seconds, the latest first.
+#[derive(Clone, Debug, Default)]
+struct Lately {
+    steps: [u32; 6],
+    /// The step of the first one.
+    at: u64,
+}
+
+impl Lately {
+    fn come_to(&mut self, now: Duration) {
+        let at = now.as_secs() / 10;
+        for _ in 0..at.saturating_sub(self.at).min(self.steps.len() as u64) {
+            self.steps.rotate_right(1);
+            self.steps[0] = 0;
+        }
+        self.at = self.at.max(at);
+    }
+
+    fn add(&mut self, now: Duration) {
+        self.come_to(now);
+        self.steps[0] = self.steps[0].saturating_add(1);
+    }
+
+    fn per_minute(&self, now: Duration) -> u64 {
+        let mut lately = self.clone();
+        lately.come_to(now);
+        lately.steps.iter().map(|calls| u64::from(*calls)).sum()
+    }
+}
+
 /// What became of the calls of one tool at its home.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stats {
@@ -57,27 +87,30 @@ pub(super) struct Stats {
     cancelled: u64,
     /// For want of room.
     pub(super) refused: u64,
+    lately: Lately,
     wait: Times,
     run: Times,
 }
 
 impl Stats {
-    /// One ended, well or not, or was cancelled.
-    pub(super) fn add(&mut self, waited: Duration, ran: Duration, ended: Option<bool>) {
+    /// One ended now, well or not, or was cancelled.
+    pub(super) fn add(&mut self, now: Duration, waited: Duration, ran: Duration, ended: Option<bool>) {
         let count = match ended {
             Some(true) => &mut self.well,
             Some(false) => &mut self.failed,
             None => &mut self.cancelled,
         };
         *count += 1;
+        self.lately.add(now);
         self.wait.add(waited);
         self.run.add(ran);
     }
 
-    /// Counts, and p50, p95, p99 of wait and run.
-    pub(super) fn to_json(&self) -> Value {
+    /// Counts, those of the last minute, and p50, p95, p99 of wait and run.
+    pub(super) fn to_json(&self, now: Duration) -> Value {
         json!({
             "ok": self.well, "failed": self.failed, "cancelled": self.cancelled, "refused": self.refused,
+            "per_minute": self.lately.per_minute(now),
             "wait": self.wait.to_json(), "run": self.run.to_json(),
         })
     }
@@ -90,14 +123,19 @@ mod tests {
     #[test]
     fn quantiles_are_within_a_quarter_of_what_was_measured() {
         let mut stats = Stats::default();
-        assert_eq!(stats.to_json()["run"]["p50_ms"], Value::Null);
+        let now = Duration::from_secs(100);
+        assert_eq!(stats.to_json(now)["run"]["p50_ms"], Value::Null);
         for millis in 1..=1_000 {
-            stats.add(Duration::ZERO, Duration::from_millis(millis), Some(millis % 10 != 0));
+            stats.add(now, Duration::ZERO, Duration::from_millis(millis), Some(millis % 10 != 0));
         }
-        let told = stats.to_json();
+        let told = stats.to_json(now);
         let at = |key: &str| told["run"][key].as_f64().unwrap();
         assert!((500.0..=625.0).contains(&at("p50_ms")) && (990.0..=1237.5).contains(&at("p99_ms")), "{told}");
         assert_eq!((&told["ok"], &told["failed"], &told["wait"]["p99_ms"]), (&json!(900), &json!(100), &json!(0.1)));
+        // Of a minute that ended before the step in which it is asked for nothing is left.
+        for (seconds, calls) in [(100, 1_000), (159, 1_000), (160, 0), (10_000, 0)] {
+            assert_eq!(stats.to_json(Duration::from_secs(seconds))["per_minute"], calls, "{seconds} s");
+        }
         assert!(ends().last().unwrap() > Duration::from_secs(3600));
     }
 }

@@ -31,7 +31,7 @@ Examples:
   aop bench azure.jsonl github.jsonl --catalogue azure-tools.jsonl --catalogue github-tools.jsonl --json
 
 A line of QUERIES is {\"query\": \"…\", \"relevant\": [[\"server/tool\", …], …], \"dataset\": \"…\"}: of every group of `relevant` one tool
-is sought. A line of a catalogue is a tool as `aop-node --import` takes it.";
+is sought, and nothing where it is `[]`. Lines of one `dataset` are a set. A line of a catalogue is a tool as `aop-node --import` takes it.";
 
 /// Measure how well words find tools, on questions whose right tools are known
 #[derive(Debug, Args)]
@@ -60,6 +60,8 @@ struct Question {
 /// What somebody answered: the tools by `server/name`, best first.
 struct Answered {
     tools: Vec<String>,
+    /// What is best by its words, offered or not, and how likely it is told to be right, 0 to 1; nothing where that is not known.
+    best: Option<(String, f32)>,
     took: Duration,
 }
 
@@ -84,7 +86,7 @@ impl Bench {
         let out = &context.out;
         if out.for_people() {
             out.table(&table(&measured, catalogue.is_some()))?;
-            let asked: usize = measured.iter().map(|set| set.questions).sum();
+            let asked: usize = sets.iter().map(|set| set.questions.len()).sum();
             out.talk(&text::count(asked as u64, "question"));
         } else {
             let name = if out.format == Format::Name { "dataset" } else { "sets" };
@@ -96,9 +98,10 @@ impl Bench {
     fn sets(&self) -> Result<Vec<Set>, Problem> {
         let mut sets = Vec::new();
         for path in &self.queries {
-            let mut set = read_set(path)?;
-            set.questions.truncate(self.first.unwrap_or(usize::MAX));
-            sets.push(set);
+            for mut set in read_sets(path)? {
+                set.questions.truncate(self.first.unwrap_or(usize::MAX));
+                sets.push(set);
+            }
         }
         Ok(sets)
     }
@@ -124,11 +127,20 @@ impl Bench {
             }
             let limit = usize::from(self.limit);
             match catalogue {
+                Some(catalogue) if question.groups.is_empty() => {
+                    figures.add_unanswerable(catalogue.ask(&question.text, limit, &[]).tools.is_empty());
+                }
+                None if question.groups.is_empty() => {
+                    figures.add_unanswerable(ask_node(context, &question.text, limit).await?.tools.is_empty());
+                }
                 Some(catalogue) => {
                     let answered = catalogue.ask(&question.text, limit, &[]);
                     figures.add(&answered.tools, &question.groups, answered.took);
                     let without = catalogue.ask(&question.text, limit, &question.groups);
                     figures.add_unanswerable(without.tools.is_empty());
+                    for (id, likely) in answered.best.into_iter().chain(without.best) {
+                        figures.add_told(likely, question.groups.iter().flatten().any(|right| *right == id));
+                    }
                 }
                 None => {
                     let answered = ask_node(context, &question.text, limit).await?;
@@ -152,29 +164,35 @@ async fn ask_node(context: &Context, query: &str, limit: usize) -> Result<Answer
     let took = started.elapsed();
     let value = reply.value()?;
     let ids = value["results"].as_array().into_iter().flatten().filter_map(|result| result["id"].as_str());
-    Ok(Answered { tools: ids.map(str::to_owned).collect(), took })
+    Ok(Answered { tools: ids.map(str::to_owned).collect(), best: None, took })
 }
 
-fn read_set(path: &Path) -> Result<Set, Problem> {
+/// The questions of a file, by what they say their set is called, in the order in which the sets begin.
+fn read_sets(path: &Path) -> Result<Vec<Set>, Problem> {
     let lines = lines_of(path)?;
     if lines.is_empty() {
         return Err(usage(format!("{} holds no question", path.display())).hint("aop bench --help"));
     }
     let stem = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = lines.first().and_then(|line| line["dataset"].as_str()).map_or(stem, str::to_owned);
-    let questions =
-        (1..).zip(&lines).map(|(number, line)| read_question(line).ok_or(number)).collect::<Result<_, usize>>();
-    let questions = questions.map_err(|number| {
-        usage(format!("line {number} of {} has no `query` or no group in `relevant`", path.display()))
-    })?;
-    Ok(Set { name, questions })
+    let mut sets: Vec<Set> = Vec::new();
+    for (number, line) in (1..).zip(&lines) {
+        let name = line["dataset"].as_str().unwrap_or(&stem);
+        let question = read_question(line).ok_or_else(|| {
+            usage(format!("line {number} of {} has no `query`, or `relevant` is no list of groups", path.display()))
+        })?;
+        match sets.iter_mut().find(|set| set.name == name) {
+            Some(set) => set.questions.push(question),
+            None => sets.push(Set { name: name.to_owned(), questions: vec![question] }),
+        }
+    }
+    Ok(sets)
 }
 
 fn read_question(line: &Value) -> Option<Question> {
     let id = |id: &Value| id.as_str().map(str::to_owned);
     let group = |group: &Value| group.as_array()?.iter().map(id).collect::<Option<Vec<String>>>();
     let groups = line["relevant"].as_array()?.iter().map(group).collect::<Option<Vec<_>>>()?;
-    let full = !groups.is_empty() && groups.iter().all(|group| !group.is_empty());
+    let full = groups.iter().all(|group| !group.is_empty());
     full.then_some(Question { text: line["query"].as_str()?.to_owned(), groups })
 }
 
@@ -209,9 +227,9 @@ fn progress(name: &str, done: usize, all: usize) {
 
 fn table(measured: &[Figures], by_catalogue: bool) -> Table {
     let mut columns = vec!["SET", ">TOOLS", ">QUESTIONS", ">R@1", ">R@5", ">R@10", ">MRR", ">NDCG@10", ">NOTHING"];
-    if by_catalogue {
-        columns.push(">NOTHING, RIGHTLY");
-    }
+    let tells_rightly = measured.iter().any(|set| set.nothing_rightly().is_some());
+    columns.extend(tells_rightly.then_some(">NOTHING, RIGHTLY"));
+    columns.extend(by_catalogue.then_some(">ECE"));
     columns.extend([">P50", ">P99"]);
     let mut table = Table::new(&columns);
     let all = (measured.len() > 1).then(|| Figures::mean(measured));
@@ -224,9 +242,9 @@ fn table(measured: &[Figures], by_catalogue: bool) -> Table {
         ];
         row.extend(set.shares().map(share));
         row.push(share(set.nothing()));
-        if by_catalogue {
-            row.push(share(set.nothing_rightly().unwrap_or_default()));
-        }
+        let told = [(tells_rightly, set.nothing_rightly()), (by_catalogue, set.calibration_error())];
+        let told = told.into_iter().filter(|(is_shown, _)| *is_shown);
+        row.extend(told.map(|(_, it)| it.map_or_else(|| plain("–".to_owned()), share)));
         row.extend([set.took(0.5), set.took(0.99)].map(|took| plain(text::took(took))));
         table.row(row);
     }

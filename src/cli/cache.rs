@@ -57,16 +57,25 @@ impl Cache {
                 let body = zone.as_ref().map_or_else(|| json!({}), |zone| json!({"zone": zone}));
                 let reply = context.client.send(&Request::post(&["cache", "flush"], body.to_string())).await?;
                 if out.for_people() {
-                    out.talk(&match zone {
-                        Some(zone) => format!("forgotten: what was kept of {} and below", text::clean(&zone)),
-                        None => "forgotten: every answer that was kept".to_owned(),
-                    });
+                    out.talk(&forgotten(zone.as_deref(), &reply.value()?["forgotten"]));
                 } else {
                     out.reply(&reply, None, "zone")?;
                 }
             }
         }
         Ok(Exit::Complete)
+    }
+}
+
+/// What was forgotten, level by level. The doors' answers go whatever was meant: a zone that nothing was kept of may be one that is not.
+fn forgotten(zone: Option<&str>, gone: &Value) -> String {
+    let [l1, l2, l3] = ["l1", "l2", "l3"].map(|level| gone[level].as_u64().unwrap_or_default());
+    match zone.map(text::clean) {
+        None => format!("forgotten: every answer that was kept ({l1} of L1, {l2} of L2, {l3} of L3)"),
+        Some(zone) if l2 + l3 == 0 => {
+            format!("nothing was kept of {zone} or below ({l1} of L1 are forgotten); `aop zones` shows which there are")
+        }
+        Some(zone) => format!("forgotten: what was kept of {zone} and below ({l1} of L1, {l2} of L2, {l3} of L3)"),
     }
 }
 

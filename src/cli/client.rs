@@ -399,12 +399,16 @@ impl Client {
         }
         if error.is_timeout() {
             let waited = crate::config::duration_text(self.time(timeout));
-            return Problem::new(Kind::TimedOut, format!("{node} did not answer within {waited}")).into();
+            let message = format!("{node} did not answer within {waited}");
+            return match changes {
+                true => Problem::new(Kind::CallTimedOut, format!("{message}; it may have been carried out")).into(),
+                false => Problem::new(Kind::TimedOut, message).into(),
+            };
         }
         if changes {
             let message =
                 format!("the connection to {node} broke after the request was sent; it may have been carried out");
-            return Problem::new(Kind::NodeUnreachable, message).hint("aop status").into();
+            return Problem::new(Kind::MayHaveRun, message).hint("aop status").into();
         }
         Attempt::Unreached(chain(error))
     }

@@ -67,7 +67,7 @@ impl Ls {
         let is_partial = value["partial"].as_bool() == Some(true);
         match tools == 0 && is_partial {
             true => out.talk(&format!("what is in zone {zone} is not known")),
-            false => out.talk(&format!("{}{unhealthy} in zone {zone}", text::count(tools as u64, "tool"))),
+            false => out.talk(&summary(&value, unhealthy, &zone)),
         }
         if tools == 0 && is_partial {
             out.next(&["aop zones --tree".to_owned()]);
@@ -83,6 +83,17 @@ impl Ls {
         }
         Ok(Exit::Complete)
     }
+}
+
+/// `3 tools in zone research, 2 in zones below`.
+fn summary(value: &Value, unhealthy: &str, zone: &str) -> String {
+    let all = value["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let own = all.iter().filter(|tool| tool["zone"].as_str().is_none_or(|of| of.eq_ignore_ascii_case(zone))).count();
+    let below = match all.len() - own {
+        0 => String::new(),
+        below => format!(", {below} in zones below"),
+    };
+    format!("{}{unhealthy} in zone {zone}{below}", text::count(own as u64, "tool"))
 }
 
 fn table(value: &Value, wide: bool) -> Table {
@@ -150,6 +161,8 @@ mod tests {
         let tool =
             |id: &str, state: &str| json!({"id": id, "zone": "research", "name": "x", "health": {"state": state}});
         let value = json!({"tools": [tool("arxiv/search", "ok"), tool("arxiv/get", "down"), tool("time/now", "ok")]});
+        assert_eq!(summary(&value, "", "Research"), "3 tools in zone Research");
+        assert_eq!(summary(&value, " not well", "."), "0 tools not well in zone ., 3 in zones below");
         assert_eq!(tree(&value), "research\n├─ arxiv\n│  ├─ search\n│  └─ get  ✗ down\n└─ time\n   └─ now\n");
     }
 }

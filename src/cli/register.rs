@@ -43,6 +43,7 @@ Examples:
   aop register mcp http://127.0.0.1:3001/mcp
   aop register mcp https://tools.example/mcp --as papers --header Authorization=env:PAPERS_AUTH
   aop register mcp http://127.0.0.1:3001/mcp --as papers --replica
+  aop register mcp http://127.0.0.1:3001/mcp --as papers --tag science --tag team-a
   aop register mcp http://10.0.0.7:8080/mcp --allow-private";
 
 const EXAMPLES_STDIO: &str = "\
@@ -51,11 +52,28 @@ Examples:
   aop register stdio --as git -- uvx mcp-server-git --repository .
   aop register stdio --env TOKEN=@/run/secrets/token --cwd /srv -- ./server --stdio";
 
-const EXAMPLES_FILE: &str = "\
-Examples:
+const EXAMPLES_FILE: &str = r#"Examples:
   aop register file ~/.cursor/mcp.json
   aop register file catalogue.jsonl
-  aop register file tools.toml";
+  aop register file tools.toml
+
+A tool of a catalogue is listed, and nobody serves it. One with an `endpoint` is
+called there, as the plain HTTP request that it is:
+
+  [[tools]]
+  server = "weather"
+  name = "forecast"
+  description = "The weather of the next days"
+  method = "GET"                                   # POST unless it says so; PUT, PATCH, DELETE
+  endpoint = "https://api.example/forecast/{city}"
+  headers = { X-Key = "env:WEATHER_KEY" }          # or @FILE; for all tools of the server
+  annotations = { readOnlyHint = true }            # believed: it may be repeated
+  tags = ["weather"]
+  inputSchema = "forecast.json"                    # or in place
+
+{city} takes that argument. The others go into the query of a GET or DELETE, and
+into the JSON body of anything else. To register its server again takes the
+place of all its tools."#;
 
 /// Make a server's tools part of the zone
 #[derive(Debug, Subcommand)]
@@ -70,7 +88,7 @@ pub(crate) enum Register {
     /// An MCP server the node starts and talks to over its standard streams
     #[command(after_help = EXAMPLES_STDIO, override_usage = "aop register stdio [OPTIONS] -- <CMD>...")]
     Stdio(Stdio),
-    /// A catalogue of tools, or any editor's MCP configuration
+    /// A catalogue of tools, tools with an endpoint, or any editor's MCP configuration
     #[command(after_help = EXAMPLES_FILE)]
     File(register_file::File),
 }
@@ -89,6 +107,9 @@ pub(crate) struct Http {
     /// Several nodes serve this same service
     #[arg(long)]
     replica: bool,
+    /// All its tools are found by it, besides their own
+    #[arg(long = "tag", value_name = "T")]
+    tags: Vec<String>,
     /// It may be at a private address; without this only public ones are reached, and those of this machine from a node that listens on loopback
     #[arg(long)]
     allow_private: bool,
@@ -128,6 +149,9 @@ pub(crate) struct Stdio {
     /// Several nodes serve this same service
     #[arg(long)]
     replica: bool,
+    /// All its tools are found by it, besides their own
+    #[arg(long = "tag", value_name = "T")]
+    tags: Vec<String>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -159,13 +183,14 @@ impl Http {
         let transport = Transport::Http { url, headers: secrets("--header", &self.header, base)? };
         let mut body = body_of(&transport, self.name.as_deref(), self.replica);
         grant(&mut body, self.allow_private);
+        tag(&mut body, &self.tags);
         Ok(body)
     }
 }
 
 impl Agent {
     fn body(&self, base: &Path) -> Result<Value, Problem> {
-        let Http { url, header, name, replica, allow_private } = &self.http;
+        let Http { url, header, name, replica, allow_private, tags } = &self.http;
         let transport = Transport::Agent {
             url: check_url(url)?,
             headers: secrets("--header", header, base)?,
@@ -176,6 +201,7 @@ impl Agent {
         };
         let mut body = body_of(&transport, name.as_deref(), *replica);
         grant(&mut body, *allow_private);
+        tag(&mut body, tags);
         Ok(body)
     }
 }
@@ -189,7 +215,9 @@ impl Stdio {
         }
         let command = absolute_command(&self.command, base, std::env::var_os("PATH").as_deref())?;
         let cwd = cwd.or_else(|| names_a_relative_path(&self.command[1..], base).then(|| base.to_owned()));
-        Ok(body_of(&Transport::Stdio { command, env, cwd }, self.name.as_deref(), self.replica))
+        let mut body = body_of(&Transport::Stdio { command, env, cwd }, self.name.as_deref(), self.replica);
+        tag(&mut body, &self.tags);
+        Ok(body)
     }
 }
 
@@ -207,6 +235,13 @@ pub(crate) fn body_of(transport: &Transport, name: Option<&str>, replica: bool) 
 pub(crate) fn grant(body: &mut Value, allow_private: bool) {
     if allow_private {
         body["allow_private"] = Value::Bool(true);
+    }
+}
+
+/// Gives all tools of a registration these tags; without one nothing is said of them.
+pub(crate) fn tag(body: &mut Value, tags: &[String]) {
+    if !tags.is_empty() {
+        body["tags"] = json!(tags);
     }
 }
 
@@ -378,13 +413,16 @@ mod tests {
     fn bodies_carry_references_not_secrets() {
         let http = |url: &str, allow_private| {
             let (name, header) = (Some("s".into()), vec!["A=env:B".into()]);
-            Http { url: url.into(), name, header, replica: true, allow_private }
+            Http { url: url.into(), name, header, replica: true, tags: Vec::new(), allow_private }
         };
         let mut body =
             json!({"kind": "mcp", "url": "http://h/mcp", "headers": {"A": {"env": "B"}}, "as": "s", "replica": true});
         assert_eq!(http("http://h/mcp", false).body(Path::new("/")).expect("fits"), body);
         body["allow_private"] = json!(true);
         assert_eq!(http("http://h/mcp", true).body(Path::new("/")).expect("fits"), body);
+        body["tags"] = json!(["t"]);
+        let tagged = Http { tags: vec!["t".into()], ..http("http://h/mcp", true) };
+        assert_eq!(tagged.body(Path::new("/")).expect("fits"), body);
         let wrong = http("h/mcp", false);
         assert_eq!(wrong.body(Path::new("/")).expect_err("no scheme").kind, Kind::Usage);
     }

@@ -13,9 +13,10 @@ use serde_json::{Map, Value};
 
 use super::client::Request;
 use super::output::Exit;
-use super::register::{absolute_command, body_of, check_url, grant, print, request};
-use super::{Context, editors, text};
+use super::register::{absolute_command, body_of, check_url, grant, print, request, tag};
+use super::{Context, editors, register_api, text};
 use crate::config::{Secret, Transport};
+use crate::upstream::OLD_SSE;
 
 /// Tools of one request; with the next bound it stays far below what a node accepts as a body.
 const BATCH_TOOLS: usize = 200;
@@ -29,7 +30,7 @@ const SERVER_MAPS: [&str; 4] = ["mcpServers", "servers", "context_servers", "mcp
 /// `aop register file`.
 #[derive(Debug, Args)]
 pub(crate) struct File {
-    /// .jsonl with one tool a line, .json or .toml with `tools`, or an editor's mcp.json
+    /// .jsonl with one tool a line, .json or .toml with `tools`, or an editor's mcp.json; what has an `endpoint` is called there
     file: PathBuf,
 }
 
@@ -49,7 +50,14 @@ impl File {
         let file = std::env::current_dir().unwrap_or_default().join(&self.file);
         let base = file.parent().map(Path::to_owned).unwrap_or_default();
         match read(&text, &self.file, &base)? {
-            Content::Tools(tools) => register_tools(&tools, context).await,
+            Content::Tools(mut tools) => {
+                let servers = register_api::servers(&mut tools, &base)?;
+                if !servers.is_empty() {
+                    let servers = servers.into_iter().map(|(name, body)| (name, Ok(body))).collect();
+                    register_servers(servers, context).await?;
+                }
+                if tools.is_empty() { Ok(Exit::Complete) } else { register_tools(&tools, context).await }
+            }
             Content::Servers(servers) => register_servers(servers, context).await,
         }
     }
@@ -210,12 +218,21 @@ fn lines(text: &str) -> Result<Vec<String>, String> {
 /// One entry of an editor's map as the body of `POST /v1/servers`.
 fn server_body(name: &str, server: &Value, base: &Path, path: Option<&std::ffi::OsStr>) -> Result<Value, Problem> {
     let wrong = |why: &str| Problem::new(Kind::Usage, why.to_owned());
+    if ["type", "transport"]
+        .iter()
+        .any(|key| server[*key].as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("sse")))
+    {
+        return Err(wrong(OLD_SSE).hint("aop register file --help"));
+    }
     let replica = server["replica"] == Value::Bool(true);
+    let tags: Vec<String> =
+        server["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     if let Some(url) = ["url", "serverUrl", "httpUrl"].iter().find_map(|key| server[*key].as_str()) {
         let headers =
             references(if server["headers"].is_null() { &server["http_headers"] } else { &server["headers"] });
         let mut body = body_of(&Transport::Http { url: check_url(url)?, headers }, Some(name), replica);
         grant(&mut body, server["allow_private"] == Value::Bool(true));
+        tag(&mut body, &tags);
         return Ok(body);
     }
     // Zed once nested the command: {"command": {"path": …, "args": …, "env": …}}.
@@ -232,21 +249,40 @@ fn server_body(name: &str, server: &Value, base: &Path, path: Option<&std::ffi::
     let cwd = server["cwd"].as_str().map(|cwd| base.join(cwd));
     let command = absolute_command(&command, cwd.as_deref().unwrap_or(base), path)?;
     let env = references(&nested["env"]);
-    Ok(body_of(&Transport::Stdio { command, env, cwd }, Some(name), replica))
+    let mut body = body_of(&Transport::Stdio { command, env, cwd }, Some(name), replica);
+    tag(&mut body, &tags);
+    Ok(body)
 }
 
 /// Values of `env` or `headers`: `${VAR}` and `${env:VAR}` become references, our own `{"env": …}` and `{"file": …}` stay.
 fn references(map: &Value) -> BTreeMap<String, Secret> {
     let one = |value: &Value| match value {
-        Value::String(text) => match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
-            Some(name) if !name.contains(['$', '{', ':']) || name.starts_with("env:") => {
-                Secret::Env { env: name.trim_start_matches("env:").to_owned() }
-            }
-            _ => Secret::Literal(text.clone()),
-        },
+        Value::String(text) => variable(text).unwrap_or_else(|| Secret::Literal(text.clone())),
         other => serde_json::from_value(other.clone()).unwrap_or_else(|_| Secret::Literal(other.to_string())),
     };
     map.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), one(value))).collect()
+}
+
+/// `${VAR}` and `${env:VAR}`.
+fn variable(text: &str) -> Option<Secret> {
+    let name = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))?;
+    let is_one = !name.contains(['$', '{', ':']) || name.starts_with("env:");
+    is_one.then(|| Secret::Env { env: name.trim_start_matches("env:").to_owned() })
+}
+
+/// The same of a file that is ours, where `env:VAR` and `@FILE` are references as well, and a file is seen from `base`.
+///
+/// # Errors
+/// In words, why it is no value.
+pub(crate) fn reference(value: &Value, base: &Path) -> Result<Secret, String> {
+    match value {
+        Value::String(text) => variable(text).map_or_else(|| Secret::parse(text, base), Ok),
+        other => match serde_json::from_value(other.clone()) {
+            Ok(Secret::File { file }) => Ok(Secret::File { file: base.join(file) }),
+            Ok(secret) => Ok(secret),
+            Err(_) => Err("it is neither text nor { env = \"VAR\" } nor { file = \"FILE\" }".to_owned()),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -275,6 +311,13 @@ mod tests {
         );
         let granted = r#"{"mcpServers": {"a": {"url": "http://10.0.0.7/mcp", "allow_private": true}}}"#;
         assert_eq!(servers_of(granted, "mcp.json")[0][1]["allow_private"], true);
+        let old = r#"{"mcpServers": {"a": {"type": "sse", "url": "http://h/sse"}, "b": {"transport": "SSE", "url": "http://h"}}}"#;
+        for at in 0..2 {
+            let said = servers_of(old, "mcp.json");
+            assert!(said[at][1]["error"].as_str().is_some_and(|said| said.contains("HTTP+SSE")), "{said}");
+        }
+        let tagged = r#"{"mcpServers": {"a": {"url": "http://h/mcp", "tags": ["t"]}}}"#;
+        assert_eq!(servers_of(tagged, "mcp.json")[0][1]["tags"], json!(["t"]));
         let vscode = "{\n  // the usual\n  \"servers\": {\"a\": {\"type\": \"http\", \"url\": \"http://h/mcp\"},},\n}";
         assert_eq!(servers_of(vscode, "mcp.json")[0][1]["url"], "http://h/mcp");
         let zed = r#"{"context_servers": {"z": {"command": {"path": "/bin/sh", "args": ["x"]}}}}"#;

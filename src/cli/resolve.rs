@@ -3,6 +3,8 @@
 //! The node ranks and the node decides what is exact; nothing is reordered here. What must hold: a partial answer is never shown as
 //! a complete one, and "nothing" is only said when everybody who was asked said so.
 
+mod many;
+
 use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
@@ -15,6 +17,8 @@ use super::table::{Table, Tone, faint, name, plain};
 use super::{Context, text};
 
 /// How much longer than the node's own deadline its answer is waited for.
+/// A hop is drawn no deeper than this: a name has no more labels.
+const DEPTH_MAX: u64 = 127;
 const GRACE: Duration = Duration::from_millis(500);
 /// Longer words go in a body, where no server or log cuts them.
 const QUERY_IN_URL_BYTES_MAX: usize = 1500;
@@ -25,13 +29,14 @@ const EXAMPLES: &str = "\
 Examples:
   aop resolve \"find papers on arxiv\" -n 5
   aop resolve search_papers.arxiv.research --trace
-  aop resolve \"weather in Oslo\" @127.0.0.1:7401 -o json";
+  aop resolve \"weather in Oslo\" @127.0.0.1:7401 -o json
+  aop resolve - -n 1 < questions.txt";
 
 /// Find tools by name or by plain words, here and in every other zone
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Resolve {
-    /// A full name, or words; `@HOST:PORT` asks that node
+    /// A full name, or words; `-` reads many, a line each; `@HOST:PORT` asks that node
     #[arg(required = true, value_name = "NAME | WORDS")]
     words: Vec<String>,
     /// At most this many results
@@ -87,10 +92,11 @@ enum Scope {
 
 impl Resolve {
     /// Asks and prints; with `--watch` until interrupted.
-    pub(crate) async fn run(self, context: &mut Context) -> anyhow::Result<Exit> {
+    pub(crate) async fn run(mut self, context: &mut Context) -> anyhow::Result<Exit> {
         let (nodes, words): (Vec<String>, Vec<String>) =
-            self.words.iter().cloned().partition(|word| word.len() > 1 && word.starts_with('@') && !word.contains(' '));
-        let query = words.join(" ");
+            self.words.into_iter().partition(|word| word.len() > 1 && word.starts_with('@') && !word.contains(' '));
+        self.words = words;
+        let query = self.words.join(" ");
         if query.trim().is_empty() {
             return Err(Problem::new(Kind::Usage, "nothing to look for").hint("aop ls").into());
         }
@@ -98,6 +104,9 @@ impl Resolve {
             context.nodes = nodes.iter().map(|node| node[1..].to_owned()).collect();
             let old = &context.client;
             context.client = old.elsewhere(&context.nodes)?;
+        }
+        if self.reads_input() {
+            return self.run_many(context).await;
         }
         let request = self.request(&query, context.client.asked_time());
         let mut shown = None;
@@ -119,21 +128,15 @@ impl Resolve {
     }
 
     fn request(&self, query: &str, timeout: Option<Duration>) -> Request {
-        let mode = if self.exact { Some("exact") } else { self.search.then_some("search") };
-        let scope = self.scope.map(|scope| match scope {
-            Scope::Local => "local",
-            Scope::All => "all",
-        });
-        let duration = |span: Duration| format!("{}ms", span.as_millis());
         let request = if query.len() <= QUERY_IN_URL_BYTES_MAX {
             let mut request = Request::get(&["resolve"])
                 .param("q", query)
                 .param_opt("n", self.limit.map(|n| n.to_string()))
                 .param_opt("zone", self.zone.clone())
-                .param_opt("scope", scope)
-                .param_opt("mode", mode)
-                .param_opt("max_stale", self.max_stale.map(duration))
-                .param_opt("timeout", timeout.map(duration))
+                .param_opt("scope", self.scope_word())
+                .param_opt("mode", self.mode_word())
+                .param_opt("max_stale", self.max_stale.map(millis))
+                .param_opt("timeout", timeout.map(millis))
                 .flag("trace", self.trace || self.explain)
                 .flag("schema", self.schema)
                 .flag("no_cache", self.no_cache)
@@ -146,23 +149,47 @@ impl Resolve {
             }
             request
         } else {
-            let mut body = json!({"q": query, "tag": self.tag, "capability": self.capability, "trace": self.trace || self.explain,
-                "schema": self.schema, "no_cache": self.no_cache, "no_recurse": self.no_recurse});
-            let optional = [
-                ("n", self.limit.map(Value::from)),
-                ("zone", self.zone.clone().map(Value::from)),
-                ("scope", scope.map(Value::from)),
-                ("mode", mode.map(Value::from)),
-                ("max_stale", self.max_stale.map(|d| Value::from(duration(d)))),
-                ("timeout", timeout.map(|d| Value::from(duration(d)))),
-            ];
-            for (key, value) in optional.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-                body[key] = value;
-            }
-            Request::post(&["resolve"], body.to_string()).read_only()
+            Request::post(&["resolve"], self.body(("q", json!(query)), timeout).to_string()).read_only()
         };
-        // The node gets the whole of `--timeout` for a partial answer; the connection a little more to bring it.
-        request.exactly(timeout.map_or(super::client::READ_TIMEOUT, |t| t + GRACE))
+        self.in_time(request, timeout)
+    }
+
+    /// What is asked, and how, as a body.
+    fn body(&self, (name, asked): (&str, Value), timeout: Option<Duration>) -> Value {
+        let mut body = json!({name: asked, "tag": self.tag, "capability": self.capability, "trace": self.trace || self.explain,
+            "schema": self.schema, "no_cache": self.no_cache, "no_recurse": self.no_recurse});
+        let optional = [
+            ("n", self.limit.map(Value::from)),
+            ("zone", self.zone.clone().map(Value::from)),
+            ("scope", self.scope_word().map(Value::from)),
+            ("mode", self.mode_word().map(Value::from)),
+            ("max_stale", self.max_stale.map(|span| Value::from(millis(span)))),
+            ("timeout", timeout.map(|span| Value::from(millis(span)))),
+        ];
+        for (key, value) in optional.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+            body[key] = value;
+        }
+        body
+    }
+
+    /// The node gets the whole of `--timeout` for a partial answer; the connection a little more to bring it.
+    fn in_time(&self, request: Request, timeout: Option<Duration>) -> Request {
+        request.exactly(timeout.map_or(super::client::READ_TIMEOUT, |time| time + GRACE))
+    }
+
+    const fn mode_word(&self) -> Option<&'static str> {
+        match (self.exact, self.search) {
+            (true, _) => Some("exact"),
+            (false, true) => Some("search"),
+            (false, false) => None,
+        }
+    }
+
+    fn scope_word(&self) -> Option<&'static str> {
+        self.scope.map(|scope| match scope {
+            Scope::Local => "local",
+            Scope::All => "all",
+        })
     }
 
     fn print(&self, query: &str, reply: &Reply, value: &Value, context: &Context) -> anyhow::Result<Exit> {
@@ -184,6 +211,11 @@ impl Resolve {
             if value["name_not_found"].as_bool() == Some(true) && value["results"][0].is_object() {
                 out.talk(&by_words(query, value));
             }
+            if value["truncated"].as_bool() == Some(true) {
+                out.talk(
+                    "more was found than has room in one answer: fewer, or one zone at a time (--zone), are told whole",
+                );
+            }
             out.talk(&summary(value));
             if let Some(best) = value["results"][0]["name"].as_str() {
                 out.next(&[format!("aop show {}", text::shell_word(&text::clean(best)))]);
@@ -191,34 +223,57 @@ impl Resolve {
         } else {
             out.reply(reply, Some("results"), "name")?;
         }
-        let silent = silent_zones(value);
-        if value["partial"].as_bool() == Some(true) {
-            if out.for_people() {
+        let exit = exit_of(value);
+        let gateway = referrals(value).iter().find_map(|referral| referral["gateways"][0].as_str());
+        match (exit, gateway) {
+            (Exit::Partial, _) if out.for_people() => {
+                let silent = silent_zones(value);
                 let who = if silent.is_empty() { "some zones".to_owned() } else { silent.join(", ") };
                 out.talk(&format!("partial: no answer from {who}"));
             }
-            return Ok(Exit::Partial);
-        }
-        if value["results"].as_array().is_none_or(Vec::is_empty) {
-            let problem = Problem::new(Kind::NameNotFound, format!("nothing found for `{}`", text::cut(query, 80)));
-            let on = referrals(value).iter().find_map(|referral| referral["gateways"][0].as_str());
-            let nearest = names_of(&value["nearest"]);
-            let problem = match nearest.is_empty() {
-                true => problem,
-                false => problem.did_you_mean(nearest),
-            };
-            if out.for_people() {
-                value["nearest"].as_array().into_iter().flatten().for_each(|near| out.talk(&nearest_line(near)));
+            (Exit::Complete, Some(gateway)) if finds_nothing(value) => {
+                out.next(&[format!("aop resolve {} @{}", text::shell_word(query), text::clean(gateway))]);
             }
-            out.problem(&problem.hint(match on {
-                Some(gateway) => format!("aop resolve {} @{}", text::shell_word(query), text::clean(gateway)),
-                None if self.exact => "aop resolve --search <words>".to_owned(),
-                None => "aop ls --tree".to_owned(),
-            }));
-            return Ok(Exit::Nothing);
+            (Exit::Nothing, _) if finds_nothing(value) => self.tell_nothing(query, value, context),
+            _ => {}
         }
-        Ok(Exit::Complete)
+        Ok(exit)
     }
+
+    fn tell_nothing(&self, query: &str, value: &Value, context: &Context) {
+        let out = &context.out;
+        let problem = Problem::new(Kind::NameNotFound, format!("nothing found for `{}`", text::cut(query, 80)));
+        let nearest = names_of(&value["nearest"]);
+        let problem = match nearest.is_empty() {
+            true => problem,
+            false => problem.did_you_mean(nearest),
+        };
+        if out.for_people() {
+            value["nearest"].as_array().into_iter().flatten().for_each(|near| out.talk(&nearest_line(near)));
+        }
+        out.problem(&problem.hint(match self.exact {
+            true => format!("aop resolve --search {}", text::shell_word(query)),
+            false => "aop ls --tree".to_owned(),
+        }));
+    }
+}
+
+/// What an answer says to a script.
+fn exit_of(value: &Value) -> Exit {
+    let is = |member: &str| value[member].as_bool() == Some(true);
+    match finds_nothing(value) {
+        _ if is("partial") => Exit::Partial,
+        // Nobody said that there is nothing: a referral is the answer.
+        true if !referrals(value).is_empty() => Exit::Complete,
+        true => Exit::Nothing,
+        // What is shown in the place of a name that no tool has is a suggestion.
+        false if is("name_not_found") => Exit::Nothing,
+        false => Exit::Complete,
+    }
+}
+
+fn finds_nothing(value: &Value) -> bool {
+    value["results"].as_array().is_none_or(Vec::is_empty)
 }
 
 impl Client {
@@ -226,6 +281,10 @@ impl Client {
     fn elsewhere(&self, nodes: &[String]) -> Result<Self, Problem> {
         Self::new(nodes, self.tokens().clone(), self.asked_time(), self.talk())
     }
+}
+
+fn millis(span: Duration) -> String {
+    format!("{}ms", span.as_millis())
 }
 
 /// What must differ for `--watch` to show the answer again: who is there and how they are, not how old the answer is.
@@ -371,7 +430,7 @@ fn explanation(value: &Value) -> String {
     lines
 }
 
-/// Every hop, indented by the way it was reached.
+/// Every hop, below the one that asked it.
 fn trace(value: &Value) -> Table {
     let mut table = Table::new(&["VIA", "ZONE", "NODE", ">HITS", "CACHE", ">TOOK", "OUTCOME"]);
     for step in value["trace"].as_array().into_iter().flatten() {
@@ -385,17 +444,26 @@ fn trace(value: &Value) -> Table {
         let tone = if outcome == "ok" { Tone::Plain } else { Tone::Warn };
         let took = step["took_ms"].as_f64().map_or_else(|| "–".to_owned(), text::took);
         let hits = if step["hits"].is_null() { "–".to_owned() } else { step["hits"].to_string() };
+        let depth = step["depth"].as_u64().unwrap_or_default().min(DEPTH_MAX) as usize;
         table.row(vec![
             name(via),
-            plain(word("zone")),
+            plain(format!("{}{}", "· ".repeat(depth), word("zone"))),
             faint(word("node")),
             plain(hits),
-            plain(word("cache")),
+            plain(cache(step)),
             plain(took),
             (outcome, tone),
         ]);
     }
     table
+}
+
+/// `miss`, or whose cache it came from and how old it is there.
+fn cache(step: &Value) -> String {
+    let word = step["cache"].as_str().unwrap_or("–").to_owned();
+    let at = &step["cached_at"];
+    let (Some(level), Some(zone)) = (at["level"].as_str(), at["zone"].as_str()) else { return word };
+    format!("{word}, {level} of {zone}, {}", text::span(step["age_ms"].as_u64().unwrap_or_default()))
 }
 
 /// What zones offered and is not shown, and why.
@@ -455,7 +523,10 @@ mod tests {
                  "description": "", "score": 0.74, "source": "parent", "authoritative": false, "freshness": "stale", "age_ms": 540_000,
                  "ttl_ms": 12_000, "health": {"state": "ok", "latency_ms": null}}],
             "trace": [{"zone": "research", "node": "n1", "via": "local", "cache": "miss", "hits": 1, "took_ms": 0.4, "outcome": "ok"},
-                      {"zone": "geo", "node": "n2", "via": "child", "cache": "miss", "hits": 0, "took_ms": 250.0, "outcome": "timeout"}]})
+                      {"zone": "geo", "node": "n2", "via": "child", "cache": "miss", "hits": 0, "took_ms": 250.0, "outcome": "timeout",
+                       "depth": 1, "asked_by": "research", "through": {"zone": "geo", "node": "n2"}, "cached_at": null},
+                      {"zone": "lib", "node": "n3", "via": "parent", "cache": "hit", "hits": 2, "took_ms": 3.0, "age_ms": 12_000,
+                       "depth": 2, "cached_at": {"zone": ".", "node": null, "level": "l2"}, "outcome": "ok"}]})
     }
 
     #[test]
@@ -474,9 +545,10 @@ mod tests {
     fn the_trace_shows_every_hop_and_what_came_of_it() {
         assert_eq!(
             trace(&answer()).render(Look::default()),
-            "VIA      ZONE      NODE  HITS  CACHE    TOOK  OUTCOME\n\
-             local    research  n1       1  miss   0.4 ms  ok\n\
-             ↓ child  geo       n2       0  miss   250 ms  timeout\n"
+            "VIA       ZONE      NODE  HITS  CACHE                TOOK  OUTCOME\n\
+             local     research  n1       1  miss               0.4 ms  ok\n\
+             ↓ child   · geo     n2       0  miss               250 ms  timeout\n\
+             ↑ parent  · · lib   n3       2  hit, l2 of ., 12s  3.0 ms  ok\n"
         );
         assert!(
             explanation(&answer())

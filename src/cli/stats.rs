@@ -52,7 +52,9 @@ fn tools(value: &Value) -> Table {
         ">FAILED",
         ">CANCELLED",
         ">REFUSED",
+        ">A MINUTE",
         ">WAIT P50",
+        ">P95",
         ">P99",
         ">RUN P50",
         ">P95",
@@ -68,7 +70,9 @@ fn tools(value: &Value) -> Table {
             count("failed"),
             count("cancelled"),
             count("refused"),
+            count("per_minute"),
             time("wait", "p50_ms"),
+            time("wait", "p95_ms"),
             time("wait", "p99_ms"),
             time("run", "p50_ms"),
             time("run", "p95_ms"),
@@ -113,13 +117,13 @@ mod tests {
     fn tools_and_endpoints_are_rows() {
         let value = json!({
             "tools": [{"name": "echo.x.lab", "stats": {"ok": 3, "failed": 1, "cancelled": 0, "refused": 2,
-                "wait": {"p50_ms": 0.1, "p99_ms": 2.0}, "run": {"p50_ms": 12.0, "p95_ms": 40.0, "p99_ms": null}}}],
+                "per_minute": 4, "wait": {"p50_ms": 0.1, "p95_ms": 1.0, "p99_ms": 2.0}, "run": {"p50_ms": 12.0, "p95_ms": 40.0, "p99_ms": null}}}],
             "endpoints": [{"service": "x.lab", "node": "n1", "breaker": "open", "calls": 4, "failed": 1, "latency_ms": 12.5,
                 "last_ok": "2026-11-21T09:00:00Z", "last_error": "gone"}]});
         assert_eq!(
             tools(&value).render(Look::default()),
-            "TOOL        OK  FAILED  CANCELLED  REFUSED  WAIT P50     P99  RUN P50    P95  P99\n\
-             echo.x.lab   3       1          0        2    0.1 ms  2.0 ms    12 ms  40 ms    –\n"
+            "TOOL        OK  FAILED  CANCELLED  REFUSED  A MINUTE  WAIT P50     P95     P99  RUN P50    P95  P99\n\
+             echo.x.lab   3       1          0        2         4    0.1 ms  1.0 ms  2.0 ms    12 ms  40 ms    –\n"
         );
         let endpoints = endpoints(&value).render(Look::default());
         assert!(endpoints.contains("x.lab    n1    ✗ open       4       1"), "{endpoints}");

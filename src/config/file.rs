@@ -13,9 +13,9 @@ use serde_json::Value;
 use toml::Spanned;
 
 use super::admission::{AuthTable, Http};
-use super::server::{Secret, ServerEntry, Transport, schema_in};
+use super::server::{Secret, ServerEntry, Transport, schema_in, with_schemas};
 use super::{ConfigError, Origin, Raw};
-use crate::upstream::check_schema;
+use crate::upstream::{ApiTool, check_schema, check_tags, check_tools};
 
 /// A value as text and where it stands.
 pub(super) type Text = Spanned<Scalar>;
@@ -101,6 +101,8 @@ struct Server {
     name: String,
     url: Option<String>,
     agent: Option<String>,
+    api: Option<String>,
+    tools: Option<Vec<ApiTool>>,
     tool: Option<String>,
     description: Option<String>,
     input_schema: Option<Value>,
@@ -113,6 +115,8 @@ struct Server {
     replica: bool,
     #[serde(default)]
     allow_private: bool,
+    #[serde(default)]
+    tags: Vec<String>,
     call: Option<super::call::Section>,
 }
 
@@ -180,11 +184,13 @@ impl File {
             if !names.insert(server.name.to_ascii_lowercase()) {
                 return Err(wrong("is there twice".to_owned()));
             }
+            check_tags(&server.tags).map_err(|why| wrong(format!("has `tags` that cannot be used: {why}")))?;
             entries.push(ServerEntry {
                 name: server.name.clone(),
                 transport: server.transport(base).map_err(wrong)?,
                 replica: server.replica,
                 allow_private: server.allow_private,
+                tags: server.tags.clone(),
             });
         }
         Ok(entries)
@@ -200,6 +206,12 @@ impl Server {
             };
             secrets.iter().flatten().map(|(key, secret)| (key.clone(), absolute(secret))).collect()
         };
+        if let Some(url) = &self.api {
+            return self.api(url, from_here(&self.headers), base);
+        }
+        if self.tools.is_some() {
+            return Err("has `tools`, which are for an `api`".to_owned());
+        }
         if let Some(url) = &self.agent {
             if self.url.is_some() || self.command.is_some() || self.env.is_some() || self.cwd.is_some() {
                 return Err(
@@ -235,7 +247,7 @@ impl Server {
         }
         match (&self.url, &self.command) {
             (Some(_), Some(_)) => Err("has both `url` and `command`; it is one or the other".to_owned()),
-            (None, None) => Err("has neither `url` nor `agent` nor `command`".to_owned()),
+            (None, None) => Err("has neither `url` nor `agent` nor `api` nor `command`".to_owned()),
             (Some(_), None) if self.env.is_some() || self.cwd.is_some() => {
                 Err("has a `url`; `env` and `cwd` are for a `command`".to_owned())
             }
@@ -261,6 +273,24 @@ impl Server {
                 })
             }
         }
+    }
+}
+
+impl Server {
+    /// Tools that are defined here, as the requests they are.
+    fn api(&self, url: &str, headers: BTreeMap<String, Secret>, base: &Path) -> Result<Transport, String> {
+        let of_mcp = self.url.is_some() || self.command.is_some() || self.env.is_some() || self.cwd.is_some();
+        let of_agent = self.agent.is_some() || self.tool.is_some() || self.description.is_some();
+        if of_mcp || of_agent || self.input_schema.is_some() || self.output_schema.is_some() {
+            return Err("has an `api`, which goes with `headers` and `tools` alone".to_owned());
+        }
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(format!("has an `api` that is not http:// or https://: {url}"));
+        }
+        let mut tools = self.tools.clone().unwrap_or_default();
+        let wrong = |why: String| format!("has `tools` that cannot be used: {why}");
+        with_schemas(&mut tools, base).and_then(|()| check_tools(&tools)).map_err(wrong)?;
+        Ok(Transport::Api { url: url.to_owned(), headers, tools })
     }
 }
 
@@ -344,6 +374,7 @@ mod tests {
             ("[[auth.issuers]]", "/properties/auth/properties/issuers/items"),
             ("[tools.a]", "/$defs/tools"),
             ("[[server]]", "/properties/server/items"),
+            ("[[server]]\nname = 'a'\n[[server.tools]]", "/properties/server/items/properties/tools/items"),
         ] {
             assert_eq!(of(path), keys_at(head), "{head}");
         }

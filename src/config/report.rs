@@ -86,7 +86,7 @@ impl NodeConfig {
     /// Name and target of every configured upstream, without secrets.
     pub fn server_lines(&self) -> Vec<(String, String)> {
         let target = |transport: &Transport| match transport {
-            Transport::Http { url, .. } | Transport::Agent { url, .. } => url.clone(),
+            Transport::Http { url, .. } | Transport::Agent { url, .. } | Transport::Api { url, .. } => url.clone(),
             Transport::Stdio { command, .. } => command.join(" "),
         };
         self.servers.iter().map(|server| (server.name.clone(), target(&server.transport))).collect()

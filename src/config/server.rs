@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::upstream::ApiTool;
+
 /// One upstream MCP server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerEntry {
@@ -21,6 +23,8 @@ pub struct ServerEntry {
     pub replica: bool,
     /// Whether it may be reached at a private or loopback address.
     pub allow_private: bool,
+    /// What all its tools are found by, besides their own tags.
+    pub tags: Vec<String>,
 }
 
 /// How an upstream is reached.
@@ -53,6 +57,15 @@ pub enum Transport {
         /// What it answers, instead of `result`, `success` and `error`.
         #[serde(skip_serializing_if = "Option::is_none")]
         output_schema: Option<Value>,
+    },
+    /// Tools that are defined here, each a plain HTTP request.
+    Api {
+        /// What the paths of the tools are below.
+        url: String,
+        /// Sent with every request.
+        headers: BTreeMap<String, Secret>,
+        /// What they are, and how each is called.
+        tools: Vec<ApiTool>,
     },
     /// A child process that speaks on its standard streams.
     Stdio {
@@ -91,6 +104,22 @@ pub enum Secret {
 pub fn schema_in(file: &Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
     serde_json::from_str(&text).map_err(|error| format!("{} is not JSON: {error}", file.display()))
+}
+
+/// Reads the schemas of tools that name a file for one.
+///
+/// # Errors
+/// A fragment that names the tool and the file.
+pub fn with_schemas(tools: &mut [ApiTool], base: &Path) -> Result<(), String> {
+    for tool in tools {
+        for schema in [&mut tool.input_schema, &mut tool.output_schema] {
+            if let Some(Value::String(file)) = schema {
+                let read = schema_in(&base.join(&*file)).map_err(|why| format!("the tool `{}`: {why}", tool.name))?;
+                *schema = Some(read);
+            }
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Secret {

@@ -150,6 +150,37 @@ fn an_agent_s_schemas_stand_in_the_file_or_beside_it() {
 }
 
 #[test]
+fn tools_of_an_api_are_defined_in_the_file() {
+    let with = |text: &str| {
+        let text = format!("[[server]]\nname = \"shop\"\n{text}\n");
+        with_file(&text, NodeFlags::default())
+    };
+    let tool = "[[server.tools]]\nname = \"get\"\nmethod = \"GET\"\npath = \"/items\"\ntags = [\"own\"]";
+    let config =
+        with(&format!("api = \"https://h\"\ntags = [\"shop\"]\nheaders = {{ A = {{ env = \"T\" }} }}\n{tool}"));
+    let config = config.expect("fits");
+    let Transport::Api { url, headers, tools } = &config.servers[0].transport else { panic!("an API") };
+    assert_eq!((url.as_str(), &headers["A"]), ("https://h", &Secret::Env { env: "T".into() }));
+    assert_eq!(
+        (tools[0].method.as_str(), &tools[0].tags, &config.servers[0].tags),
+        ("GET", &vec!["own".to_owned()], &vec!["shop".to_owned()])
+    );
+    for (wrong, told) in [
+        (format!("api = \"h\"\n{tool}"), "not http:// or https://"),
+        ("api = \"https://h\"".to_owned(), "0 tools are defined"),
+        (format!("api = \"https://h\"\nurl = \"https://h\"\n{tool}"), "alone"),
+        (format!("url = \"https://h\"\n{tool}"), "are for an `api`"),
+        (format!("api = \"https://h\"\n{tool}\nendpoint = \"/\""), "no key `endpoint`"),
+        (format!("api = \"https://h\"\n{}", tool.replace("GET", "FETCH")), "`FETCH`"),
+        (format!("api = \"https://h\"\n{tool}\ninputSchema = \"nowhere.json\""), "cannot be read"),
+        ("url = \"https://h\"\ntags = [\" a\"]".to_owned(), "is no tag"),
+    ] {
+        let error = with(&wrong).expect_err(&wrong);
+        assert!(error.message.contains(told), "{wrong}: {}", error.message);
+    }
+}
+
+#[test]
 fn what_does_not_go_together_is_refused() {
     let dev = NodeFlags { dev: true, ..NodeFlags::default() };
     assert_eq!(load(dev.clone(), &home).expect("fits").data_dir, None);

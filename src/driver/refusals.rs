@@ -6,6 +6,7 @@ use std::time::Duration;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::record::NodeId;
 use aop_proto::wire::message::{CallResult, Message};
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -15,6 +16,8 @@ use super::PeerRequest;
 const REFUSALS_MAX: usize = 512;
 /// Time a peer has to take in a refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// What it is told to wait before it comes again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Tells peers that their call was not taken and nothing was sent.
 #[derive(Debug, Clone)]
@@ -33,7 +36,9 @@ impl Refusals {
     pub fn tell(&self, me: NodeId, request: PeerRequest, why: &str) {
         tracing::warn!(peer = %request.peer.short(), why, "a peer's call was refused");
         let Ok(permit) = self.room.clone().try_acquire_owned() else { return };
-        let problem = Problem::new(Kind::Busy, format!("node {}: {why}", me.short())).hint("aop status");
+        let problem = Problem::new(Kind::Busy, format!("node {}: {why}", me.short()))
+            .hint("aop status")
+            .detail(json!({"retry_after_s": RETRY_AFTER.as_secs()}));
         let refusal = CallResult {
             part: problem.to_json().to_string().into_bytes(),
             failed: true,

@@ -7,7 +7,7 @@ use aop_proto::access::Sight;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::params::{NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
-use aop_proto::wire::message::Form;
+use aop_proto::wire::message::{Form, Question};
 
 /// Tags, and capabilities, one question may ask for.
 pub(super) const LABELS_MAX: usize = 16;
@@ -62,12 +62,22 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// How many results are asked for: as many as serve others as well, who want a few more or less and share what is kept. Where something
+    /// may be hidden it is what was wanted: what is hidden in front is told by that.
+    pub(super) fn width(&self, form: Form) -> usize {
+        match form {
+            Form::Exact => 1,
+            Form::Words | Form::List if self.sight.is_some() => self.limit,
+            Form::Words | Form::List => Question::width(self.limit),
+        }
+    }
+
     pub(super) fn key(&self, form: Form) -> String {
         // As they are spelled: humps of camel case are words, and their case tells them.
         let words = if form == Form::Words { self.query.trim() } else { &self.query };
         format!(
             "{form:?}\0{words}\0{}\0{:?}\0{}\0{:?}\0{:?}\0{}\0{:?}\0{:?}",
-            self.limit,
+            self.width(form),
             self.zone,
             self.local_only || self.no_recurse,
             self.tags,

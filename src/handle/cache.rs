@@ -4,8 +4,9 @@ use aop_proto::cache::Count;
 use aop_proto::name::ZoneName;
 use aop_proto::params::{CACHE_BYTES_MAX, CACHE_ENTRIES_MAX, TTL_L1, TTL_L2, TTL_L3};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
-use super::{Handle, busy};
+use super::{Handle, busy, stopping};
 use crate::answers::L1_BYTES_MAX;
 use crate::driver::Job;
 use aop_proto::error::Problem;
@@ -33,15 +34,19 @@ impl Handle {
         ]})
     }
 
-    /// Forgets every cached answer, or those that have something of one zone or of those below it.
+    /// Forgets every cached answer, or of the zone's and the registry's those that have something of one zone or of those below it. Tells
+    /// how many went of each level.
     ///
     /// # Errors
     /// `Busy` when too many jobs wait; nothing is forgotten then.
-    pub fn flush_caches(&self, zone: Option<ZoneName>) -> Result<(), Problem> {
-        self.inner.jobs.try_send(Job::FlushCaches(zone)).map_err(|_| busy())?;
+    pub async fn flush_caches(&self, zone: Option<ZoneName>) -> Result<[usize; 3], Problem> {
+        let (reply, gone) = oneshot::channel();
+        self.inner.jobs.try_send(Job::FlushCaches(zone, reply)).map_err(|_| busy())?;
+        let [l2, l3] = gone.await.map_err(|_| stopping())?;
         // Another view ends those of the doors as well, a moment later.
+        let l1 = self.inner.answers.kept();
         self.inner.answers.flush();
-        Ok(())
+        Ok([l1, l2, l3])
     }
 
     /// Hits and misses of L1, L2 and L3.

@@ -81,6 +81,23 @@ impl Handle {
         found
     }
 
+    /// The same for a call, which asks for one tool again and again: what this node's own view says of a name, to one from whom nothing
+    /// is kept, it says again until the view changes.
+    ///
+    /// # Errors
+    /// As [`Handle::find`].
+    pub async fn find_to_call(&self, caller: &Caller, name: &str) -> Result<Arc<Hit>, Problem> {
+        let (known, now, sees_all) = (&self.inner.known, self.moment(), self.auth().sight(caller).is_none());
+        if let Some(hit) = sees_all.then(|| known.get(name, now)).flatten() {
+            return Ok(hit);
+        }
+        let hit = Arc::new(self.find(caller, name, Action::Call).await?);
+        if sees_all && hit.source == "local" && self.moment() == now {
+            known.keep(name, &hit, now);
+        }
+        Ok(hit)
+    }
+
     /// A question of `caller`, before anything is asked.
     fn bounds(&self, caller: &Caller) -> Ask {
         let calls = self.auth().calls(caller).map(Arc::new);

@@ -16,6 +16,9 @@ pub(super) fn register_hint(problem: Problem, spec: &ServerSpec) -> Problem {
         TransportSpec::Http { .. } | TransportSpec::Agent { .. } => {
             format!("aop register {} {} {rename}", spec.transport.kind(), spec.transport.target())
         }
+        TransportSpec::Api { .. } => {
+            "aop register file FILE # with another `server`, or `replica` where it is one".to_owned()
+        }
         TransportSpec::Stdio { .. } => format!("aop register stdio {rename} -- {}", spec.transport.target()),
     };
     problem.hint(hint)
@@ -38,6 +41,9 @@ pub(super) fn upstream_problem(spec: &ServerSpec, error: &UpstreamError) -> Prob
 
 /// The same registration with the grant it needs. A literal secret is not repeated.
 fn granting(spec: &ServerSpec) -> String {
+    if let TransportSpec::Api { .. } = &spec.transport {
+        return "aop register file FILE # with `allow_private`".to_owned();
+    }
     let mut command = format!("aop register {} {}", spec.transport.kind(), spec.transport.target());
     if let TransportSpec::Http { headers, .. } | TransportSpec::Agent { headers, .. } = &spec.transport {
         for (name, secret) in headers {
@@ -72,7 +78,8 @@ mod tests {
         ];
         let headers = headers.map(|(name, secret)| (name.to_owned(), secret)).into();
         let transport = TransportSpec::Http { url: "https://10.0.0.7/mcp".into(), headers };
-        let spec = ServerSpec { name: "papers".into(), transport, replica: true, allow_private: false };
+        let spec =
+            ServerSpec { name: "papers".into(), transport, replica: true, allow_private: false, tags: Vec::new() };
         let refused = |class| {
             let error = UpstreamError::Address { host: "h".into(), address: [10, 0, 0, 7].into(), class };
             upstream_problem(&spec, &error)

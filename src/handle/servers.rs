@@ -89,8 +89,8 @@ pub fn read_catalogue(line: &str, own: &ZoneName) -> Result<NewTool, String> {
     }
     if members.contains_key("endpoint") {
         return Err(
-            "has an `endpoint`, and a tool of a file is listed and served by nobody: register what answers there \
-            (aop register mcp URL, aop register agent URL), or leave it out"
+            "has an `endpoint`, and a line of a catalogue is listed and served by nobody: register it as a server's tool \
+            (aop register file FILE, or POST /v1/servers with \"kind\": \"api\"), or leave it out"
                 .to_owned(),
         );
     }
@@ -177,7 +177,7 @@ impl Handle {
     async fn take_in(&self, spec: ServerSpec, dialled: Dialled, by: &Principal) -> Result<Registered, Problem> {
         let _alone = self.inner.registering.lock().await;
         self.may_be_below(&spec.name, "").map_err(|problem| register_hint(problem, &spec))?;
-        let tools = tools_of(&spec.name, &dialled.listing().tools);
+        let tools = tools_of(&spec.name, Some(&spec), &dialled.listing().tools);
         let write = Write::Server { server: spec.name.clone(), replica: spec.replica, tools };
         let wrote = self.write_audited(write, Some(by)).await.map_err(|problem| register_hint(problem, &spec))?;
         self.keep_server(&spec).await?;
@@ -434,7 +434,8 @@ impl Handle {
 
     /// A server's list without what an operator took out of it.
     pub(super) fn wanted(&self, server: &str, tools: &[Bytes]) -> Vec<NewTool> {
-        let mut tools = tools_of(server, tools);
+        let spec = self.inner.upstreams.spec(server);
+        let mut tools = tools_of(server, spec.as_deref(), tools);
         let all = self.inner.without.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(without) = all.get(&server.to_ascii_lowercase()) {
             tools.retain(|tool| !without.contains(&tool.original));
@@ -548,6 +549,7 @@ impl Handle {
             WriteError::Delegated { zone } => {
                 Problem::new(Kind::NameTaken, message).hint(format!("aop zones undelegate {zone}"))
             }
+            WriteError::Nested { .. } => Problem::new(Kind::NameTaken, message).hint("aop zones --tree"),
             WriteError::NotDelegated { .. } => Problem::new(Kind::ZoneNotFound, message).hint("aop zones --tree"),
             WriteError::KeyFrozen { .. } => Problem::new(Kind::Forbidden, message).hint("aop keys"),
             WriteError::KeyUnsettled { .. } => Problem::new(Kind::Busy, message).hint("aop status"),
@@ -565,14 +567,18 @@ fn short_name(called: &str) -> String {
 }
 
 /// The tools of a list, each with its exact bytes; what has no name is left out.
-fn tools_of(server: &str, tools: &[Bytes]) -> Vec<NewTool> {
+fn tools_of(server: &str, spec: Option<&ServerSpec>, tools: &[Bytes]) -> Vec<NewTool> {
     #[derive(Deserialize)]
     struct Named {
         name: String,
     }
     let named = tools.iter().filter_map(|bytes| serde_json::from_slice(bytes).ok().map(|Named { name }| (name, bytes)));
+    let defined = |tool: &str| spec.and_then(|spec| spec.defined(tool));
     named
         .map(|(original, bytes)| NewTool {
+            tags: spec.map(|spec| spec.tags_of(&original)).unwrap_or_default(),
+            capabilities: defined(&original).map(|tool| tool.capabilities.clone()).unwrap_or_default(),
+            examples: defined(&original).map(|tool| tool.examples.clone()).unwrap_or_default(),
             original,
             definition: bytes.clone(),
             server: server.to_owned(),

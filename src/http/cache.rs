@@ -29,6 +29,9 @@ pub(super) async fn flush(State(doors): Shared, request: Request<Body>) -> Reply
     let which: Which = read_json(request).await?;
     let zone = which.zone.as_deref().map(ZoneName::parse).transpose();
     let zone = zone.map_err(|error| Problem::new(Kind::Usage, error.to_string()).hint("aop cache flush"))?;
-    doors.handle.flush_caches(zone.clone())?;
-    Ok(reply::ok(&json!({"schema": "aop.cache-flush/1", "zone": zone.as_ref().map(ZoneName::as_str)})))
+    let [l1, l2, l3] = doors.handle.flush_caches(zone.clone()).await?;
+    let forgotten = json!({"l1": l1, "l2": l2, "l3": l3});
+    Ok(reply::ok(
+        &json!({"schema": "aop.cache-flush/1", "zone": zone.as_ref().map(ZoneName::as_str), "forgotten": forgotten}),
+    ))
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     handle::Registered,
-    upstream::{Secret, ServerSpec, ServerStatus, TransportSpec},
+    upstream::{ApiTool, Secret, ServerSpec, ServerStatus, TransportSpec},
 };
 
 #[derive(Deserialize)]
@@ -34,6 +34,8 @@ struct HttpBody {
     name: Option<String>,
     #[serde(default)]
     replica: bool,
+    #[serde(default)]
+    tags: Vec<String>,
     #[serde(default)]
     allow_private: bool,
     #[serde(default)]
@@ -51,6 +53,8 @@ struct AgentBody {
     #[serde(default)]
     replica: bool,
     #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
     allow_private: bool,
     #[serde(default)]
     headers: BTreeMap<String, Secret>,
@@ -66,6 +70,25 @@ struct AgentBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct ApiBody {
+    #[serde(rename = "kind")]
+    _kind: String,
+    url: String,
+    #[serde(rename = "as", default)]
+    name: Option<String>,
+    #[serde(default)]
+    replica: bool,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    allow_private: bool,
+    #[serde(default)]
+    headers: BTreeMap<String, Secret>,
+    tools: Vec<ApiTool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StdioBody {
     #[serde(rename = "kind")]
     _kind: String,
@@ -74,6 +97,8 @@ struct StdioBody {
     name: Option<String>,
     #[serde(default)]
     replica: bool,
+    #[serde(default)]
+    tags: Vec<String>,
     #[serde(default)]
     env: BTreeMap<String, Secret>,
     #[serde(default)]
@@ -164,16 +189,23 @@ fn spec(body: Value) -> Result<ServerSpec, Problem> {
             let body: HttpBody = fields(body)?;
             check_url(&body.url, "aop register mcp http://127.0.0.1:3001/mcp")?;
             let transport = TransportSpec::Http { url: body.url, headers: body.headers };
-            let HttpBody { name, replica, allow_private, .. } = body;
-            Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private })
+            let HttpBody { name, replica, allow_private, tags, .. } = body;
+            Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private, tags })
         }
         "agent" => {
             let body: AgentBody = fields(body)?;
             check_url(&body.url, "aop register agent http://127.0.0.1:3002")?;
             let AgentBody { url, headers, tool, description, input_schema, output_schema, .. } = body;
             let transport = TransportSpec::Agent { url, headers, tool, description, input_schema, output_schema };
-            let AgentBody { name, replica, allow_private, .. } = body;
-            Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private })
+            let AgentBody { name, replica, allow_private, tags, .. } = body;
+            Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private, tags })
+        }
+        "api" => {
+            let body: ApiBody = fields(body)?;
+            check_url(&body.url, "aop register file tools.toml")?;
+            let ApiBody { url, headers, tools, name, replica, allow_private, tags, .. } = body;
+            let transport = TransportSpec::Api { url, headers, tools };
+            Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private, tags })
         }
         "stdio" => {
             let body: StdioBody = fields(body)?;
@@ -182,12 +214,12 @@ fn spec(body: Value) -> Result<ServerSpec, Problem> {
                     .hint("aop register stdio -- npx -y @modelcontextprotocol/server-everything"));
             }
             let transport = TransportSpec::Stdio { command: body.command, env: body.env, cwd: body.cwd };
-            let StdioBody { name, replica, .. } = body;
-            Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private: false })
+            let StdioBody { name, replica, tags, .. } = body;
+            Ok(ServerSpec { name: name.unwrap_or_default(), transport, replica, allow_private: false, tags })
         }
-        other => Err(Problem::new(Kind::Usage, format!("`kind` is one of mcp, agent, stdio, not `{other}`"))
+        other => Err(Problem::new(Kind::Usage, format!("`kind` is one of mcp, agent, api, stdio, not `{other}`"))
             .hint("aop register --help")
-            .did_you_mean(did_you_mean(other, ["mcp", "agent", "stdio"].into_iter()))),
+            .did_you_mean(did_you_mean(other, ["mcp", "agent", "api", "stdio"].into_iter()))),
     }
 }
 

@@ -118,7 +118,8 @@ impl Watching {
         let view = self.doors.handle.view();
         data["zone"] = json!(view.zone.as_str());
         data["node"] = json!(view.node.to_string());
-        if self.sees_all_of(&view.zone) {
+        // Of one who comes back, what was missed meanwhile was at smaller ones.
+        if self.place == self.doors.handle.events().now() && self.sees_all_of(&view.zone) {
             data["serial"] = json!(view.serial);
         }
         part(&self.place.to_string(), name, &data)

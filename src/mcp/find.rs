@@ -23,7 +23,7 @@ use crate::{
 const LIMIT: (usize, usize) = (5, 20);
 const QUERIES_MAX: usize = 10;
 const NAMES_MAX: usize = 5;
-const QUERY_CHARS_MAX: usize = 2_000;
+const QUERY_BYTES_MAX: usize = 2_000;
 /// Near names for one that does not exist.
 const NEAR: usize = 3;
 /// Characters of a description in a summary.
@@ -114,8 +114,8 @@ fn read_search(arguments: &Bytes) -> Result<(Vec<Ask>, Telling), Problem> {
     if queries.is_empty() || queries.len() > QUERIES_MAX {
         return Err(usage(format!("search_tools needs `query`, or `queries` with 1 to {QUERIES_MAX} entries")));
     }
-    if queries.iter().any(|query| query.trim().is_empty() || query.len() > QUERY_CHARS_MAX) {
-        return Err(usage(format!("a query has to have 1 to {QUERY_CHARS_MAX} characters")));
+    if queries.iter().any(|query| query.trim().is_empty() || query.len() > QUERY_BYTES_MAX) {
+        return Err(usage(format!("a query has to have 1 to {QUERY_BYTES_MAX} bytes")));
     }
     if !(1..=LIMIT.1).contains(&limit) {
         return Err(usage(format!("`limit` has to be from 1 to {}", LIMIT.1)));

@@ -243,10 +243,24 @@ fn is_down(hit: &Hit) -> bool {
     hit.to_json(Show::default()).pointer("/health/state").and_then(Value::as_str) == Some("down")
 }
 
-/// The definition under its wire name; nothing, when the bytes are no tool.
+/// The definition under its wire name, and with a schema that clients take; nothing, when the bytes are no tool.
 fn renamed(definition: &[u8], wire_name: &str) -> Option<String> {
     let definition = std::str::from_utf8(definition).ok()?;
-    raw::with_member(definition, "name", &Value::from(wire_name).to_string())
+    let renamed = raw::with_member(definition, "name", &Value::from(wire_name).to_string())?;
+    match of_an_object(definition) {
+        None => Some(renamed),
+        Some(schema) => raw::with_member(&renamed, "inputSchema", &schema),
+    }
+}
+
+/// The input schema as one of an object, where it is none: of one such tool a client would drop the whole list. Source: MCP `Tool`.
+fn of_an_object(definition: &str) -> Option<String> {
+    let schema = raw::Members::read(definition).ok()?.get("inputSchema").map_or("", |schema| schema.get());
+    match raw::Members::read(schema) {
+        Ok(members) if members.text("type").as_deref() == Some("object") => None,
+        Ok(_) => raw::with_member(schema, "type", "\"object\""),
+        Err(_) => Some(r#"{"type":"object"}"#.to_owned()),
+    }
 }
 
 /// The input schema of a tool that wants some of its arguments as headers too.
@@ -275,10 +289,24 @@ mod tests {
 
     #[test]
     fn a_definition_goes_out_as_written_but_for_its_name() {
-        let definition = "{\"execution\": {\"taskSupport\":\"optional\"},\n\"name\":\"echo\",\"x\":1.50}";
+        let definition = "{\"execution\": {\"taskSupport\":\"optional\"},\n\"name\":\"echo\",\"x\":1.50, \"inputSchema\":{ \"type\":\"object\"}}";
         let renamed = renamed(definition.as_bytes(), "demo__echo").expect("a tool");
         assert_eq!(renamed, definition.replace("\"echo\"", "\"demo__echo\""));
         assert!(super::renamed(b"[]", "a").is_none() && super::renamed(b"\xff", "a").is_none());
+    }
+
+    #[test]
+    fn a_tool_without_a_schema_of_an_object_is_listed_with_one() {
+        let listed = |schema: &str| {
+            let listed = renamed(format!(r#"{{"name":"a"{schema}}}"#).as_bytes(), "s__a").expect("a tool");
+            serde_json::from_str::<Value>(&listed).expect("json")["inputSchema"].clone()
+        };
+        let plain = serde_json::json!({"type": "object"});
+        for bad in ["", r#","inputSchema":null"#, r#","inputSchema":[1]"#, r#","inputSchema":{"type":"string"}"#] {
+            assert_eq!(listed(bad), plain, "{bad}");
+        }
+        let kept = listed(r#","inputSchema":{"properties":{"x":{}}}"#);
+        assert_eq!(kept, serde_json::json!({"type": "object", "properties": {"x": {}}}));
     }
 
     #[test]

@@ -42,9 +42,11 @@ const SMALL_CONNECTION_WINDOW_BYTES: u32 = 96 << 10;
 const SMALL_SEND_WINDOW_BYTES: u64 = 64 << 10;
 /// Bytes of messages and requests that may be half read, of all peers together; small ones are not counted.
 const READING_BYTES_MAX: usize = 32 * FRAME_BYTES_MAX;
-/// Requests one peer may have open on a connection. Well above what gossip and queries need, because a tool call may hold its
-/// stream for minutes and must not keep a query from starting; the connection's window bounds the memory.
-const REQUESTS_OPEN_MAX: u32 = 256;
+/// Requests one peer may have open on a connection: more than the calls it may have under way (`federation`), because a call may hold its
+/// stream for minutes and must not keep a query from starting, or another call from being refused; the connection's window bounds the
+/// memory.
+const REQUESTS_OPEN_MAX: u32 = 1_280;
+const SMALL_REQUESTS_OPEN_MAX: u32 = 256;
 /// A stream a lane, and room for kinds a later build may open (they are declined).
 const UNI_STREAMS_MAX: u32 = 16;
 /// Datagrams that wait to be sent, or to be read, on one connection. They are small news: what waits behind this much is stale.
@@ -134,7 +136,8 @@ impl Shared {
         small
             .stream_receive_window(VarInt::from_u32(SMALL_STREAM_WINDOW_BYTES))
             .receive_window(VarInt::from_u32(SMALL_CONNECTION_WINDOW_BYTES))
-            .send_window(SMALL_SEND_WINDOW_BYTES);
+            .send_window(SMALL_SEND_WINDOW_BYTES)
+            .max_concurrent_bidi_streams(VarInt::from_u32(SMALL_REQUESTS_OPEN_MAX));
         let crowded = Arc::new(server_config(&tls, small)?);
         let shared = Arc::new(Self {
             me: key.public(),

@@ -86,7 +86,7 @@ async fn demo_server(running: &Running, name: &str) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("where this program lies is not known")?;
     let command = vec![program.to_string_lossy().into_owned(), "demo-server".to_owned(), name.to_owned()];
     let transport = TransportSpec::Stdio { command, env: Default::default(), cwd: None };
-    let spec = ServerSpec { name: name.to_owned(), transport, replica: false, allow_private: false };
+    let spec = ServerSpec { name: name.to_owned(), transport, replica: false, allow_private: false, tags: Vec::new() };
     running.handle.register(&Caller::operator(), spec).await?;
     Ok(())
 }

@@ -1,40 +1,19 @@
 //! A plain HTTP agent as an MCP server with one tool: `GET /` describes it, `POST /invoke` executes.
 //!
-//! ```text
-//!  rmcp ── StdioTransport ── pipe in memory ── Bridge ── HTTP ── agent
-//!            (as with a child's streams)       initialize, tools/list
-//!  Live ── Agent, a call ───────────────────────── HTTP ── agent
-//! ```
-//!
-//! Name, description and schemas are defaulted as in the AOP paper (algorithm 1, §4.3). What must hold: an agent that was not reached
-//! was provably not called, and what it answers is bounded.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! Name, description and schemas are defaulted as in the AOP paper (algorithm 1, §4.3). What must hold: one who describes himself as no
+//! agent is none.
 
 use aop_proto::error::plain;
-use bytes::Bytes;
-use reqwest::{Method, StatusCode};
-use serde_json::value::RawValue;
+use reqwest::Method;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf};
-use tokio_util::task::AbortOnDropHandle;
 
-use super::exchange::Exchange;
+use super::bridge::{Behind, LOOK_BYTES_MAX, LOOK_TIMEOUT, Speaks, connect, quoted, refused};
+use super::exchange::{Exchange, Request};
 use super::failure::UpstreamError;
-use super::frame::MESSAGE_BYTES_MAX;
-use super::mcp_http::Site;
-use super::room::Room;
-use super::tap::{Lane, garbage};
+use super::tap::Lane;
 
-/// Bytes on their way between both ends of the pipe.
-const PIPE_BYTES: usize = 64 * 1024;
-/// What an agent says of itself, bytes.
-const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
-/// It is looked at this often, so that one that is gone is known to be before somebody calls it.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// How long an agent may take to describe itself.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// What asks an agent who it is, and whether it is there.
+const LOOK: Method = Method::GET;
 /// Characters of a description that an agent gives.
 const DESCRIPTION_CHARS_MAX: usize = 4_000;
 
@@ -57,39 +36,19 @@ impl Said<'_> {
     }
 }
 
-/// The node's end of the pipe, and what lives as long as it.
-pub(crate) struct Ends {
-    pub(crate) output: ReadHalf<DuplexStream>,
-    pub(crate) input: WriteHalf<DuplexStream>,
-    pub(crate) agent: Agent,
-    pub(crate) bridge: AbortOnDropHandle<()>,
-}
-
-/// Whoever calls an agent, which goes past the bridge.
+/// Whoever calls an agent.
 pub(crate) struct Agent {
-    exchange: Exchange,
     tool: String,
     /// See [`Said::is_of_the_result`].
     tells_result: bool,
-    /// Held by every call that is under way.
-    under_way: Arc<()>,
-}
-
-/// What an agent is, once it was asked.
-struct Bridge {
-    agent: Exchange,
-    name: String,
-    tool: Value,
-    under_way: Arc<()>,
 }
 
 /// Asks the agent who it is, and stands before it as an MCP server.
 ///
 /// # Errors
 /// It cannot be reached, or says something else. One that answers no GET (a status that is no success) is taken as it is.
-pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends, UpstreamError> {
-    let agent = Exchange::new(site, room)?;
-    let asked = agent.ask(Method::GET, "", None, DESCRIPTION_BYTES_MAX);
+pub(crate) async fn open(exchange: &Exchange, said: &Said<'_>) -> Result<Behind, UpstreamError> {
+    let asked = exchange.ask(Request::bare(LOOK, exchange.below("")), LOOK_BYTES_MAX);
     let answer = tokio::time::timeout(LOOK_TIMEOUT, asked).await;
     let answer = answer.map_err(|_| connect(format!("no answer to GET within {LOOK_TIMEOUT:?}")))?;
     let (status, body) = answer.map_err(|failure| failure.as_dial())?;
@@ -98,16 +57,11 @@ pub(crate) async fn open(site: Site, room: Room, said: Said<'_>) -> Result<Ends,
         false => Value::Null,
     };
     let name = told["agent_id"].as_str().map(|name| plain(name, 64)).filter(|name| !name.is_empty());
-    let name = name.unwrap_or_else(|| agent.host());
-    let tool = definition(&name, &told, &said, &agent.host());
-    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-    let (output, input) = tokio::io::split(ours);
-    let under_way = Arc::new(());
+    let name = name.unwrap_or_else(|| exchange.host());
+    let tool = definition(&name, &told, said, &exchange.host());
     let named = tool["name"].as_str().unwrap_or_default().to_owned();
-    let tells_result = said.is_of_the_result();
-    let caller = Agent { exchange: agent.clone(), tool: named, tells_result, under_way: under_way.clone() };
-    let bridge = AbortOnDropHandle::new(tokio::spawn(Bridge { agent, name, tool, under_way }.serve(theirs)));
-    Ok(Ends { output, input, agent: caller, bridge })
+    let speaks = Speaks::Agent(Agent { tool: named, tells_result: said.is_of_the_result() });
+    Ok(Behind { name, tools: vec![tool], speaks, look: LOOK })
 }
 
 /// What an agent says of itself.
@@ -121,10 +75,6 @@ fn described(body: &[u8]) -> Result<Value, UpstreamError> {
             plain(&String::from_utf8_lossy(body), 100)
         ))),
     }
-}
-
-fn connect(reason: String) -> UpstreamError {
-    UpstreamError::Connect { reason }
 }
 
 /// The tool, as MCP lists it.
@@ -178,107 +128,29 @@ fn answers() -> Value {
     })
 }
 
-#[derive(serde::Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
-    #[serde(default)]
-    method: String,
-    #[serde(default)]
-    params: Value,
-}
-
-impl Bridge {
-    /// Answers until the pipe closes or the agent cannot be reached any more; both end the connection.
-    async fn serve(self, pipe: DuplexStream) {
-        let (output, mut input) = tokio::io::split(pipe);
-        let mut lines = BufReader::new(output).lines();
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.reset();
-        loop {
-            let line = tokio::select! {
-                line = lines.next_line() => match line {
-                    Ok(Some(line)) => line,
-                    Ok(None) | Err(_) => return,
-                },
-                _ = look.tick() => {
-                    let asked = self.agent.ask(Method::GET, "", None, DESCRIPTION_BYTES_MAX);
-                    match tokio::time::timeout(LOOK_TIMEOUT, asked).await {
-                        Ok(Err(failure)) if failure.not_sent() && self.is_idle() => return,
-                        _ => continue,
-                    }
-                }
-            };
-            let Ok(Message { id: Some(id), method, params }) = serde_json::from_str::<Message<'_>>(&line) else {
-                continue;
-            };
-            let line = answered(id.get(), self.answer(&method, &params));
-            if input.write_all(line.as_bytes()).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// No call is under way: nobody has its token but the two who lend it.
-    fn is_idle(&self) -> bool {
-        Arc::strong_count(&self.under_way) <= 2
-    }
-
-    /// What needs no agent.
-    fn answer(&self, method: &str, params: &Value) -> Result<Value, (i64, String)> {
-        match method {
-            "initialize" => Ok(json!({
-                "protocolVersion": params["protocolVersion"],
-                "capabilities": {"tools": {}},
-                "serverInfo": {"name": self.name, "version": "0"},
-            })),
-            "ping" => Ok(json!({})),
-            "tools/list" => Ok(json!({"tools": [self.tool]})),
-            other => Err((-32_601, format!("an agent knows no {other}"))),
-        }
-    }
-}
-
 impl Agent {
-    /// One task for the agent, as the envelope that agents of the Open Agent Protocol know. Dropped, it is given up.
-    pub(crate) async fn call(&self, tool: &str, lane: &Lane) -> Result<Bytes, UpstreamError> {
+    /// One task for the agent, as the envelope that agents of the Open Agent Protocol know.
+    ///
+    /// # Errors
+    /// It has no such tool. Nothing is sent.
+    pub(crate) fn request(&self, exchange: &Exchange, tool: &str, lane: &Lane) -> Result<Request, UpstreamError> {
         if tool != self.tool {
-            return Err(refused(-32_602, format!("the agent has one tool, {}", self.tool)));
+            return Err(refused(-32_602, format!("the agent has one tool, {}", self.tool), None));
         }
-        let _under_way = self.under_way.clone();
         let arguments: Map<String, Value> = serde_json::from_slice(&lane.arguments).unwrap_or_default();
         let meta = lane.extra.iter().find(|(member, _)| member == "_meta");
         let meta: Value = meta.and_then(|(_, meta)| serde_json::from_slice(meta).ok()).unwrap_or_default();
         let body = envelope(arguments, meta["aop/idempotency-key"].as_str()).to_string();
-        let asked = self.exchange.ask(Method::POST, "invoke", Some(body), MESSAGE_BYTES_MAX).await;
-        let (status, body) = asked.map_err(|failure| failure.as_upstream())?;
-        let said = || plain(&String::from_utf8_lossy(&body), 300);
-        match status.code {
-            code if code.is_success() => {
-                let result = result(&body, self.tells_result);
-                let result = result.map_err(|why| garbage(format!("{why}: {}", said())))?.to_string();
-                // Its text stands in it twice.
-                match result.len() {
-                    bytes if bytes > MESSAGE_BYTES_MAX => Err(garbage(format!(
-                        "it makes a result of {bytes} bytes, and one has at most {MESSAGE_BYTES_MAX}"
-                    ))),
-                    _ => Ok(result.into()),
-                }
-            }
-            // It read what it was sent and refuses it, or its router does: the same again would end the same.
-            code if code.is_client_error()
-                && !matches!(code, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) =>
-            {
-                Err(refused(-32_000, format!("the agent answers HTTP {code}: {}", said())))
-            }
-            _ => Err(status.as_upstream(&said())),
-        }
+        Ok(Request { method: Method::POST, url: exchange.below("invoke"), body: Some(body.into_bytes()) })
     }
-}
 
-fn refused(code: i64, message: String) -> UpstreamError {
-    let raw = json!({"code": code, "message": message}).to_string().into();
-    UpstreamError::Rpc { code, message, raw }
+    /// What the agent answered, as a result of MCP.
+    ///
+    /// # Errors
+    /// In words, why it is none.
+    pub(crate) fn result(&self, body: &[u8]) -> Result<Value, String> {
+        result(body, self.tells_result).map_err(|why| format!("{why}: {}", quoted(body)))
+    }
 }
 
 /// Source: open-agent-protocol 0.3.0, `TaskEnvelope`.
@@ -331,16 +203,6 @@ fn result(body: &[u8], tells_result: bool) -> Result<Value, &'static str> {
         "structuredContent": structured,
         "isError": !success,
     }))
-}
-
-fn answered(id: &str, answer: Result<Value, (i64, String)>) -> String {
-    match answer {
-        Ok(result) => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n"),
-        Err((code, message)) => {
-            let error = json!({"code": code, "message": message});
-            format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}\n")
-        }
-    }
 }
 
 #[cfg(test)]

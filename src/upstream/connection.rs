@@ -7,12 +7,13 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use aop_proto::error::to_ms;
+use aop_proto::params::DEFINITION_BYTES_MAX;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderName, HeaderValue};
@@ -20,9 +21,10 @@ use rmcp::{
     ClientHandler, Peer, RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelledNotification, CancelledNotificationParam, ClientCapabilities,
-        ClientConfig, ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, GetMeta as _, Implementation,
-        ListToolsRequest, PaginatedRequestParams, PingRequest, ProgressToken, ProtocolVersion, RequestId,
-        RequestMetaObject, ServerResult, SubscriptionFilter,
+        ClientConfig, ClientJsonRpcMessage, ClientRequest, ElicitRequestParams, ElicitResult,
+        ElicitationCreateRequestMethod, ErrorCode, ErrorData, GetMeta as _, Implementation, ListToolsRequest,
+        PaginatedRequestParams, PingRequest, ProgressToken, ProtocolVersion, RequestId, RequestMetaObject,
+        ServerResult, SubscriptionFilter,
     },
     service::{NotificationContext, PeerRequestOptions, RequestContext, RequestHandle, ServiceError},
 };
@@ -37,7 +39,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     LeftOut, UpstreamCall,
-    agent::Agent,
+    bridge::Plain,
     child::printable,
     failure::UpstreamError,
     frame,
@@ -63,6 +65,8 @@ const STORY_WAIT: Duration = Duration::from_secs(5);
 const SETTLE_WAIT: Duration = Duration::from_secs(1);
 /// An idle server that does not answer for this long is not there.
 const PING_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
+/// Calls that were given up one after the other, before one that is busy is asked all the same whether it is there.
+const GIVEN_UP_MAX: u32 = 3;
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two attempts to follow a server's changes.
 const LISTEN_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -81,6 +85,15 @@ impl ClientHandler for Listener {
         // Only `initialize` sends this version; rmcp's default is one that has no `initialize`.
         ClientConfig::new(ClientCapabilities::default(), us())
             .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+    }
+
+    /// To decline would be to speak for a user whom nobody asked.
+    async fn create_elicitation(
+        &self,
+        _: ElicitRequestParams,
+        _: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ElicitationCreateRequestMethod>())
     }
 
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
@@ -116,8 +129,10 @@ pub(crate) struct Live {
     pub(crate) tells_changes: bool,
     /// A request was given up, and the server was not heard to be there since: see [`Live::is_hung`].
     doubted: AtomicBool,
-    /// A plain HTTP agent answers, which stands behind a bridge of ours for everything but calls.
-    agent: Option<Agent>,
+    /// Calls that their callers gave up since one was answered.
+    given_up: AtomicU32,
+    /// A server that speaks plain HTTP, which stands behind a bridge of ours for everything but calls.
+    plain: Option<Plain>,
     /// Of the next call that goes past rmcp, and what such say of us.
     next_id: AtomicI64,
     context: RequestMetaObject,
@@ -150,7 +165,7 @@ impl Live {
         taps: Arc<Taps>,
         http: Option<TapHttp>,
         story: watch::Receiver<Option<String>>,
-        agent: Option<Agent>,
+        plain: Option<Plain>,
     ) -> Self {
         let info = peer.peer_info();
         let version = info.as_ref().map(|info| info.protocol_version.clone()).unwrap_or_default();
@@ -170,7 +185,8 @@ impl Live {
             http,
             story,
             doubted: AtomicBool::new(false),
-            agent,
+            given_up: AtomicU32::new(0),
+            plain,
             next_id: AtomicI64::new(DIRECT_IDS),
             context: RequestMetaObject::with_client_context(version, us(), ClientCapabilities::default()),
         }
@@ -187,8 +203,8 @@ impl Live {
             return Err(UpstreamError::NotSent { reason });
         };
         let _permit = permit.map_err(|_| UpstreamError::NotSent { reason: "the connection is closed".to_owned() })?;
-        if let Some(agent) = &self.agent {
-            return timeout_at(deadline, agent.call(&call.tool, &lane))
+        if let Some(plain) = &self.plain {
+            return timeout_at(deadline, plain.call(&call.tool, &lane))
                 .await
                 .unwrap_or(Err(UpstreamError::TimedOut { after }));
         }
@@ -322,11 +338,11 @@ impl Live {
         };
         match answer {
             Answer::Result(raw) => {
-                guard.settled();
+                guard.answered();
                 Ok((raw, settle(&mut handle).await))
             }
             Answer::Error(raw) => {
-                guard.settled();
+                guard.answered();
                 settle(&mut handle).await;
                 Err(rpc(raw))
             }
@@ -461,7 +477,9 @@ impl Live {
             return Some(false);
         }
         let is_idle = || self.permits.available_permits() == CALLS_MAX;
-        if !is_idle() {
+        // One that answers nobody is no better for being asked all the time.
+        let answers_none = || self.given_up.load(Ordering::Relaxed) >= GIVEN_UP_MAX;
+        if !is_idle() && !answers_none() {
             return None;
         }
         let ping = ClientRequest::PingRequest(PingRequest::default());
@@ -473,7 +491,7 @@ impl Live {
             }
             // The end of the connection is heard elsewhere.
             Ok(Err(_)) => None,
-            Err(_) => is_idle().then_some(true),
+            Err(_) => (is_idle() || answers_none()).then_some(true),
         }
     }
 
@@ -534,6 +552,15 @@ impl List {
                 tracing::warn!("a tool without a name cannot be called and is left out");
                 continue;
             };
+            if name.is_empty() {
+                self.leave_out(&name, "it has no name");
+                continue;
+            }
+            let bytes = text.len() + name.len();
+            if bytes > DEFINITION_BYTES_MAX {
+                self.leave_out(&name, &format!("its definition has {bytes} bytes, at most {DEFINITION_BYTES_MAX} fit"));
+                continue;
+            }
             if let Err(error) = check_mirror(text.as_bytes()) {
                 self.leave_out(&name, &error.to_string());
                 continue;
@@ -620,6 +647,11 @@ impl Guard {
         }
     }
 
+    fn answered(&mut self) {
+        self.live.given_up.store(0, Ordering::Relaxed);
+        self.settled();
+    }
+
     fn give_up(self, after: Duration) -> UpstreamError {
         match self.slot.abandon() {
             true => UpstreamError::NotSent { reason: format!("the server did not take it within {:?}", to_ms(after)) },
@@ -632,6 +664,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
         self.live.doubted.store(true, Ordering::Relaxed);
+        self.live.given_up.fetch_add(1, Ordering::Relaxed);
         self.live.taps.forget(&id);
         self.slot.abandon();
         // Also when nothing has left: rmcp forgets the request by it, and the transport drops both.

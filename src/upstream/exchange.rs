@@ -8,6 +8,10 @@ use reqwest::{Client, Method, StatusCode, Url};
 use super::failure::UpstreamError;
 use super::mcp_http::{HttpFailure, Site};
 use super::room::Room;
+use super::spec::Mask;
+
+/// What is understood best, and the rest.
+const ACCEPT: &str = "application/json, */*;q=0.5";
 
 /// The registered address and a client for it. Cheap to clone.
 #[derive(Clone)]
@@ -15,6 +19,22 @@ pub(crate) struct Exchange {
     client: Client,
     site: Site,
     room: Room,
+    mask: Mask,
+}
+
+/// What is sent.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    /// Below the registered address.
+    pub(crate) url: Url,
+    /// JSON.
+    pub(crate) body: Option<Vec<u8>>,
+}
+
+impl Request {
+    pub(crate) const fn bare(method: Method, url: Url) -> Self {
+        Self { method, url, body: None }
+    }
 }
 
 /// How an answer begins.
@@ -31,25 +51,22 @@ impl Status {
 }
 
 impl Exchange {
+    /// `mask` is for what a server says when it refuses.
+    ///
     /// # Errors
     /// No client can be made.
-    pub(crate) fn new(site: Site, room: Room) -> Result<Self, UpstreamError> {
-        Ok(Self { client: site.client()?, site, room })
+    pub(crate) fn new(site: Site, room: Room, mask: Mask) -> Result<Self, UpstreamError> {
+        Ok(Self { client: site.client()?, site, room, mask })
     }
 
-    /// Asks at that path below the registered address; the answer, whatever its status.
+    /// Asks; the answer, whatever its status.
     ///
     /// # Errors
     /// It was not sent, or it broke off, or there is too much of it.
-    pub(crate) async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<String>,
-        bytes_max: usize,
-    ) -> Result<(Status, Bytes), HttpFailure> {
-        let mut request = self.client.request(method, self.at(path)).headers(self.site.headers.clone());
-        request = request.header(header::ACCEPT, "application/json");
+    pub(crate) async fn ask(&self, asked: Request, bytes_max: usize) -> Result<(Status, Bytes), HttpFailure> {
+        let Request { method, url, body } = asked;
+        let mut request = self.client.request(method, url).headers(self.site.headers.clone());
+        request = request.header(header::ACCEPT, ACCEPT);
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
         }
@@ -64,7 +81,11 @@ impl Exchange {
             }
             whole.add(&chunk).await;
         }
-        Ok((status, whole.whole()))
+        let body = whole.whole();
+        Ok(match status.code.is_success() {
+            true => (status, body),
+            false => (status, self.mask.hide(&body)),
+        })
     }
 
     /// The registered host, for who has no other name.
@@ -72,10 +93,21 @@ impl Exchange {
         self.site.url.host_str().unwrap_or("agent").to_owned()
     }
 
-    fn at(&self, path: &str) -> Url {
+    /// Where answers wait for room.
+    pub(crate) const fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// The registered address.
+    pub(crate) const fn base(&self) -> &Url {
+        &self.site.url
+    }
+
+    /// One segment below it.
+    pub(crate) fn below(&self, segment: &str) -> Url {
         let mut url = self.site.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().push(path);
+            segments.pop_if_empty().push(segment);
         }
         url
     }

@@ -28,10 +28,13 @@ use tokio_util::{
 };
 
 use super::{
-    agent::{self, Agent, Ends, Said},
+    agent::{self, Said},
+    api,
+    bridge::{Behind, Ends, Plain, stand},
     child::{Child, Pipes, printable},
     connection::{CALLS_MAX, Listener, Live},
     egress::Egress,
+    exchange::Exchange,
     failure::UpstreamError,
     frame::MESSAGE_BYTES_MAX,
     mcp_http::{Site, TapHttp, refusal_of, status_of, words},
@@ -53,7 +56,7 @@ const DYING: Duration = Duration::from_millis(500);
 const GOODBYE: Duration = Duration::from_secs(2);
 const SAID_CHARS_MAX: usize = 400;
 /// What is at an address that wants a GET first.
-const OLD_SSE: &str = "it speaks the HTTP+SSE transport of MCP 2024-11-05, which is not spoken here; give its Streamable HTTP address, \
+pub(crate) const OLD_SSE: &str = "it speaks the HTTP+SSE transport of MCP 2024-11-05, which is not spoken here; give its Streamable HTTP address, \
     which newer versions of most servers have at /mcp, or run a bridge to it as a command (aop register stdio)";
 
 /// How a server opens a conversation; worth remembering, because finding out can cost ten seconds.
@@ -77,7 +80,7 @@ pub(crate) struct Link {
     cancel: RunningServiceCancellationToken,
     closed: DropGuard,
     child: Option<Child>,
-    /// Before a plain HTTP agent.
+    /// Before a server that speaks plain HTTP.
     _bridge: Option<AbortOnDropHandle<()>>,
     story: watch::Sender<Option<String>>,
     follower: Option<AbortOnDropHandle<()>>,
@@ -165,23 +168,20 @@ impl Link {
                 Ok(Self::new(service, parts, guard, None, Some(http), None))
             }
             TransportSpec::Agent { url, headers: _, tool, description, input_schema, output_schema } => {
-                let site = Site::new(url, &values, egress, spec.allow_private)?;
+                let exchange = Exchange::new(Site::new(url, &values, egress, spec.allow_private)?, room.clone(), mask)?;
                 let said = Said {
                     tool: tool.as_deref(),
                     description: description.as_deref(),
                     input_schema: input_schema.as_ref(),
                     output_schema: output_schema.as_ref(),
                 };
-                let opened = timeout_at(deadline, agent::open(site, room.clone(), said)).await;
-                let late = || connect("no answer in time".to_owned(), false);
-                let Ends { output, input, agent, bridge } = opened.map_err(|_| late())??;
-                let transport = StdioTransport::new(output, input, room, parts.taps.clone(), Arc::default());
-                let serve = parts.listener().serve_with_lifecycle(transport, mode(Some(Era::Initialize)));
-                match timeout_at(deadline, serve).await {
-                    Ok(Ok(service)) => Ok(Self::new(service, parts, guard, None, None, Some((agent, bridge)))),
-                    Ok(Err(e)) => Err(failed(&e).into()),
-                    Err(_) => Err(late()),
-                }
+                let behind = timeout_at(deadline, agent::open(&exchange, &said)).await.map_err(|_| late())??;
+                Self::behind_bridge(parts, guard, exchange, behind, deadline).await
+            }
+            TransportSpec::Api { url, headers: _, tools } => {
+                let exchange = Exchange::new(Site::new(url, &values, egress, spec.allow_private)?, room.clone(), mask)?;
+                let behind = timeout_at(deadline, api::open(&exchange, tools)).await.map_err(|_| late())??;
+                Self::behind_bridge(parts, guard, exchange, behind, deadline).await
             }
             TransportSpec::Stdio { command, env: _, cwd } => {
                 let (child, Pipes { stdin, stdout }) = Child::spawn(command, &values, cwd.as_deref(), mask)?;
@@ -202,17 +202,36 @@ impl Link {
         }
     }
 
+    /// To a server that speaks plain HTTP.
+    async fn behind_bridge(
+        parts: Parts,
+        guard: DropGuard,
+        exchange: Exchange,
+        behind: Behind,
+        deadline: Instant,
+    ) -> Result<Self, Attempt> {
+        let room = exchange.room().clone();
+        let Ends { output, input, plain, bridge } = stand(exchange, behind);
+        let transport = StdioTransport::new(output, input, &room, parts.taps.clone(), Arc::default());
+        let serve = parts.listener().serve_with_lifecycle(transport, mode(Some(Era::Initialize)));
+        match timeout_at(deadline, serve).await {
+            Ok(Ok(service)) => Ok(Self::new(service, parts, guard, None, None, Some((plain, bridge)))),
+            Ok(Err(e)) => Err(failed(&e).into()),
+            Err(_) => Err(late()),
+        }
+    }
+
     fn new(
         service: RunningService<RoleClient, Listener>,
         parts: Parts,
         closed: DropGuard,
         child: Option<Child>,
         http: Option<TapHttp>,
-        agent: Option<(Agent, AbortOnDropHandle<()>)>,
+        plain: Option<(Plain, AbortOnDropHandle<()>)>,
     ) -> Self {
         let (story, told) = watch::channel(None);
-        let (agent, bridge) = agent.unzip();
-        let live = Arc::new(Live::new(service.peer().clone(), parts.taps, http, told, agent));
+        let (plain, bridge) = plain.unzip();
+        let live = Arc::new(Live::new(service.peer().clone(), parts.taps, http, told, plain));
         let follows = live.modern && live.tells_changes;
         let follower = follows.then(|| own(live.clone().follow(parts.changed.clone())));
         let cancel = service.cancellation_token();
@@ -288,6 +307,10 @@ impl From<UpstreamError> for Attempt {
 
 fn connect(reason: String, again: bool) -> Attempt {
     Attempt { error: UpstreamError::Connect { reason }, again }
+}
+
+fn late() -> Attempt {
+    connect("no answer in time".to_owned(), false)
 }
 
 fn mode(era: Option<Era>) -> ClientLifecycleMode {

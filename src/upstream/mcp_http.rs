@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use reqwest::{Method, RequestBuilder, Response, Url, redirect::Policy};
+use reqwest::{Method, RequestBuilder, Response, Url, redirect::Policy, retry};
 use rmcp::{
     model::{ClientJsonRpcMessage, ClientRequest, ErrorData, ServerJsonRpcMessage},
     transport::{
@@ -107,6 +107,8 @@ impl Site {
         builder
             .no_proxy()
             .redirect(Policy::none())
+            // What may be sent again is decided where the call is known; and nothing is copied to be sent again.
+            .retry(retry::never().max_retries_per_request(0))
             .dns_resolver(Arc::new(Screen::new(self.gate)))
             .connect_timeout(DIAL_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)

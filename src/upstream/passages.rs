@@ -58,7 +58,7 @@ const SHARED: &str = "";
 
 /// See the module. One for each registration.
 pub(crate) struct Passages {
-    spec: ServerSpec,
+    spec: Arc<ServerSpec>,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
     messages: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
@@ -92,7 +92,7 @@ impl Session {
 }
 
 impl Passages {
-    pub(super) fn new(spec: ServerSpec) -> Self {
+    pub(super) fn new(spec: Arc<ServerSpec>) -> Self {
         Self {
             spec,
             sessions: Mutex::default(),
@@ -103,7 +103,11 @@ impl Passages {
         }
     }
 
-    pub(super) const fn transport(&self) -> &TransportSpec {
+    pub(super) const fn spec(&self) -> &Arc<ServerSpec> {
+        &self.spec
+    }
+
+    pub(super) fn transport(&self) -> &TransportSpec {
         &self.spec.transport
     }
 
@@ -445,7 +449,13 @@ mod tests {
     fn passages_to(program: &str) -> Arc<Passages> {
         let command = ["sh", "-c", program].map(str::to_owned).to_vec();
         let transport = TransportSpec::Stdio { command, env: BTreeMap::new(), cwd: None };
-        Arc::new(Passages::new(ServerSpec { name: "yes".into(), transport, replica: false, allow_private: false }))
+        Arc::new(Passages::new(Arc::new(ServerSpec {
+            name: "yes".into(),
+            transport,
+            replica: false,
+            allow_private: false,
+            tags: Vec::new(),
+        })))
     }
 
     fn asked(method: Method, session: Option<&str>, begins: bool) -> Asked {

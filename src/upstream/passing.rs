@@ -77,7 +77,7 @@ impl Upstreams {
     /// How clients can speak with that server.
     ///
     /// # Errors
-    /// `UnknownServer`; `Invalid` for an agent, which speaks no MCP; `NotSent` while it cannot be reached.
+    /// `UnknownServer`; `Invalid` for an agent or endpoints, which speak no MCP; `NotSent` while it cannot be reached.
     pub(crate) async fn way_to(&self, server: &str) -> Result<Way, UpstreamError> {
         let passages = self.find(server, |entry| entry.passages.clone())?;
         match passages.transport() {
@@ -88,6 +88,9 @@ impl Upstreams {
             }
             TransportSpec::Agent { .. } => {
                 Err(UpstreamError::Invalid { reason: "a plain HTTP agent, which speaks no MCP".to_owned() })
+            }
+            TransportSpec::Api { .. } => {
+                Err(UpstreamError::Invalid { reason: "plain HTTP endpoints, which speak no MCP".to_owned() })
             }
         }
     }

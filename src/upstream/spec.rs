@@ -10,19 +10,23 @@ use std::{
     sync::Arc,
 };
 
+use aop_proto::params::FILTER_CHARS_MAX;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
+use super::api::{ApiTool, check_tools};
 use super::failure::UpstreamError;
 
 /// Longest URL. Source: what servers and middle boxes take without asking (RFC 9110 §4.1 wants 8,000 at least).
-const URL_BYTES_MAX: usize = 8_192;
+pub(crate) const URL_BYTES_MAX: usize = 8_192;
 /// Largest secret read from a file, bytes; a key or a certificate is far below it.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// Longest schema that an operator gives, bytes: with another one and a description it still fits a record.
 const SCHEMA_BYTES_MAX: usize = 24 * 1024;
+/// Tags of a server.
+const TAGS_MAX: usize = 16;
 /// Values shorter than this, bytes, are not masked in foreign text: they would blank out ordinary words.
 const MASKED_BYTES_MIN: usize = 6;
 /// Headers that belong to the protocol or to the connection, never to a registration.
@@ -52,6 +56,9 @@ pub struct ServerSpec {
     /// Whether it may be reached at a private or loopback address; see [`super::Egress`].
     #[serde(default)]
     pub allow_private: bool,
+    /// What all its tools are found by, besides their own tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 /// How a server is reached.
@@ -86,6 +93,16 @@ pub enum TransportSpec {
         /// What it answers: all of `result`, `success` and `error` where it names a `result`, otherwise the agent's own result alone.
         #[serde(default)]
         output_schema: Option<Value>,
+    },
+    /// Tools that the operator defines, each a plain HTTP request below one address.
+    Api {
+        /// `http` or `https`, without credentials and without a query in it.
+        url: String,
+        /// Sent with every request.
+        #[serde(default)]
+        headers: BTreeMap<String, Secret>,
+        /// What they are, and how each is called.
+        tools: Vec<ApiTool>,
     },
     /// A child process that speaks MCP on its standard input and output.
     Stdio {
@@ -135,6 +152,13 @@ impl ServerSpec {
     ///
     /// [`UpstreamError::Invalid`], naming the field.
     pub fn validate(&self) -> Result<(), UpstreamError> {
+        check_tags(&self.tags).map_err(invalid)?;
+        if let TransportSpec::Api { url, tools, .. } = &self.transport {
+            check_tools(tools).map_err(invalid)?;
+            if url.contains('?') {
+                return Err(invalid("a query in the url belongs to the path of a tool"));
+            }
+        }
         if let TransportSpec::Agent { input_schema, output_schema, .. } = &self.transport {
             check_schema("input_schema", input_schema.as_ref()).map_err(invalid)?;
             check_schema("output_schema", output_schema.as_ref()).map_err(invalid)?;
@@ -143,7 +167,9 @@ impl ServerSpec {
             TransportSpec::Agent { tool: Some(tool), .. } if tool.trim().is_empty() => {
                 Err(invalid("the tool's name is empty"))
             }
-            TransportSpec::Http { url, headers } | TransportSpec::Agent { url, headers, .. } => {
+            TransportSpec::Http { url, headers }
+            | TransportSpec::Agent { url, headers, .. }
+            | TransportSpec::Api { url, headers, .. } => {
                 let parsed = url.parse::<reqwest::Url>().map_err(|e| invalid(format!("the url is not a URL: {e}")))?;
                 if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
                     return Err(invalid("the url must start with http:// or https://"));
@@ -182,12 +208,38 @@ impl ServerSpec {
     }
 }
 
+impl ServerSpec {
+    /// What was defined here of that tool, where it is one that is.
+    pub fn defined(&self, tool: &str) -> Option<&ApiTool> {
+        match &self.transport {
+            TransportSpec::Api { tools, .. } => tools.iter().find(|defined| defined.name == tool),
+            _ => None,
+        }
+    }
+
+    /// The tags of a tool of its: those of all of them, and its own.
+    pub fn tags_of(&self, tool: &str) -> Vec<String> {
+        let mut tags = self.tags.clone();
+        let own = self.defined(tool).map(|defined| defined.tags.as_slice()).unwrap_or_default();
+        tags.extend(own.iter().filter(|tag| !self.tags.contains(tag)).cloned());
+        tags
+    }
+
+    /// Whether whoever defined that tool here says that it is read-only, and that it is idempotent. Of a server that describes its tools
+    /// itself nothing is believed.
+    pub fn hints_of(&self, tool: &str) -> (bool, bool) {
+        let defined = self.defined(tool);
+        defined.map_or((false, false), |tool| (tool.hint("readOnlyHint"), tool.hint("idempotentHint")))
+    }
+}
+
 impl TransportSpec {
-    /// `mcp`, `agent` or `stdio`, as in a registration.
+    /// `mcp`, `agent`, `api` or `stdio`, as in a registration.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Http { .. } => "mcp",
             Self::Agent { .. } => "agent",
+            Self::Api { .. } => "api",
             Self::Stdio { .. } => "stdio",
         }
     }
@@ -195,7 +247,7 @@ impl TransportSpec {
     /// What may be shown of it: the URL without its query, or the command line.
     pub fn target(&self) -> String {
         match self {
-            Self::Http { url, .. } | Self::Agent { url, .. } => match url.split_once('?') {
+            Self::Http { url, .. } | Self::Agent { url, .. } | Self::Api { url, .. } => match url.split_once('?') {
                 Some((base, _)) => format!("{base}?…"),
                 None => url.clone(),
             },
@@ -206,7 +258,7 @@ impl TransportSpec {
     /// Reads every reference now. The mask knows the values, so that they can be kept out of what the server says.
     pub(crate) async fn resolve(&self) -> Result<(BTreeMap<String, String>, Mask), UpstreamError> {
         let (what, named) = match self {
-            Self::Http { headers, .. } | Self::Agent { headers, .. } => ("header", headers),
+            Self::Http { headers, .. } | Self::Agent { headers, .. } | Self::Api { headers, .. } => ("header", headers),
             Self::Stdio { env, .. } => ("environment variable", env),
         };
         let mut values = BTreeMap::new();
@@ -259,6 +311,28 @@ pub fn check_schema(field: &str, schema: Option<&Value>) -> Result<(), String> {
             Err(format!("the {field} has to be the JSON schema of an object, with \"type\": \"object\""))
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether a tool can be found by such tags.
+///
+/// # Errors
+/// In words, which cannot be one.
+pub fn check_tags(tags: &[String]) -> Result<(), String> {
+    if tags.len() > TAGS_MAX {
+        return Err(format!("{} tags are given, and at most {TAGS_MAX} are taken", tags.len()));
+    }
+    let odd = tags.iter().find(|tag| {
+        tag.trim() != tag.as_str()
+            || tag.is_empty()
+            || tag.chars().count() > FILTER_CHARS_MAX
+            || tag.contains(char::is_control)
+    });
+    match odd {
+        Some(tag) => {
+            Err(format!("{tag:?} is no tag: it has 1 to {FILTER_CHARS_MAX} characters, and no space around them"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -327,7 +401,7 @@ mod tests {
     fn http(url: &str, headers: &[(&str, Secret)]) -> ServerSpec {
         let headers = headers.iter().map(|(name, secret)| ((*name).to_owned(), secret.clone())).collect();
         let transport = TransportSpec::Http { url: url.into(), headers };
-        ServerSpec { name: "s".into(), transport, replica: false, allow_private: false }
+        ServerSpec { name: "s".into(), transport, replica: false, allow_private: false, tags: Vec::new() }
     }
 
     #[test]
@@ -338,7 +412,8 @@ mod tests {
             ("C".to_owned(), Secret::File { file: "/run/secret".into() }),
         ]);
         let transport = TransportSpec::Stdio { command: vec!["srv".into(), "--x".into()], env, cwd: None };
-        let spec = ServerSpec { name: "s".into(), transport, replica: true, allow_private: true };
+        let spec =
+            ServerSpec { name: "s".into(), transport, replica: true, allow_private: true, tags: vec!["t".into()] };
         let text = serde_json::to_string(&spec).expect("a spec is plain data");
         assert!(text.contains(r#""kind":"stdio""#) && text.contains(r#""B":{"env":"HOME"}"#), "{text}");
         assert_eq!(serde_json::from_str::<ServerSpec>(&text).expect("what was written"), spec);

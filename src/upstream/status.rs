@@ -26,7 +26,7 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 pub struct ServerStatus {
     /// Its name on this node.
     pub name: String,
-    /// `mcp`, `agent` or `stdio`.
+    /// `mcp`, `agent`, `api` or `stdio`.
     pub kind: &'static str,
     /// The URL without its query, or the command line.
     pub target: String,
@@ -46,6 +46,9 @@ pub struct ServerStatus {
     pub restarts: u64,
     /// Whether it was declared an instance of a service that runs elsewhere too.
     pub replica: bool,
+    /// What all its tools are found by, besides their own tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 impl ServerStatus {
@@ -103,6 +106,7 @@ impl Board {
             last_error: None,
             restarts: 0,
             replica: spec.replica,
+            tags: spec.tags.clone(),
         };
         let phase = watch::Sender::new(Phase::Connecting);
         let stage = Mutex::new(Told { stage: Stage::Init, busy: None, is_told_busy: false });

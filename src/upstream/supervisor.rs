@@ -55,7 +55,7 @@ pub(crate) enum Command {
 
 /// See the module.
 pub(crate) struct Supervisor {
-    pub(crate) spec: ServerSpec,
+    pub(crate) spec: Arc<ServerSpec>,
     pub(crate) board: Arc<Board>,
     pub(crate) events: mpsc::Sender<UpstreamEvent>,
     pub(crate) egress: Egress,
@@ -250,7 +250,7 @@ impl Supervisor {
     }
 
     /// The same of a server over pipes, which may have one hand and be at what its caller gave up: it may miss a few questions, and only
-    /// one that left a caller without an answer is asked.
+    /// one that left a caller without an answer is asked: once it has nothing to do, or leaves one caller after the other without.
     async fn check_hands(&mut self, link: &Link, missed: &mut u32) -> Option<String> {
         match self.unless_stopped(link.live.is_hung()).await.flatten() {
             None => return None,
@@ -333,9 +333,11 @@ mod tests {
     use super::super::{UpstreamCall, Upstreams};
     use super::*;
 
-    /// A server with one hand: it says its process id, and from `hang` it never comes back.
+    /// A server with one hand: it says its process id, and from `hang` it never comes back. Once it was asked whether it is there it
+    /// has another tool.
     const ONE_HAND: &str = r#"
 import json, os, sys, time
+tools = ["pid", "wait", "hang"]
 for line in sys.stdin:
     said = json.loads(line)
     if "id" not in said: continue
@@ -343,13 +345,17 @@ for line in sys.stdin:
     if method == "initialize":
         result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "one", "version": "1"}}
     elif method == "tools/list":
-        result = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("pid", "hang")]}
+        result = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in tools]}
     elif method == "tools/call":
         while params["name"] == "hang": time.sleep(60)
+        if params["name"] == "wait": sys.stdin.readline()
         result = {"content": [{"type": "text", "text": str(os.getpid())}]}
     else:
         result = {}
     print(json.dumps({"jsonrpc": "2.0", "id": said["id"], "result": result}), flush=True)
+    if method == "ping" and "pinged" not in tools:
+        tools.append("pinged")
+        print(json.dumps({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}), flush=True)
 "#;
 
     /// It was called alive for good, and every later call waited its whole time.
@@ -359,7 +365,8 @@ for line in sys.stdin:
         let upstreams = Upstreams::new(events, Egress { loopback_implied: true });
         let command = ["python3", "-c", ONE_HAND].map(str::to_owned).to_vec();
         let transport = TransportSpec::Stdio { command, env: BTreeMap::new(), cwd: None };
-        let spec = ServerSpec { name: "one".to_owned(), transport, replica: false, allow_private: false };
+        let spec =
+            ServerSpec { name: "one".to_owned(), transport, replica: false, allow_private: false, tags: Vec::new() };
         upstreams.register(spec, Duration::from_secs(30)).await.unwrap();
         let call = |tool: &str, timeout| {
             let (tool, arguments, extra, progress) = (tool.to_owned(), Bytes::from_static(b"{}"), Vec::new(), None);
@@ -367,8 +374,17 @@ for line in sys.stdin:
         };
         let patience = Duration::from_secs(30);
         let first = call("pid", patience).await.unwrap();
-        // A caller that goes away is no reason: it answers when it is asked whether it is there.
-        drop(tokio::time::timeout(Duration::ZERO, call("pid", patience)).await);
+        // A caller that goes away is no reason: `wait` ends with whatever comes next, and then it answers whether it is there.
+        assert!(call("wait", Duration::from_millis(100)).await.is_err());
+        loop {
+            match told.recv().await {
+                Some(UpstreamEvent::Listed { tools, .. }) => {
+                    assert_eq!(tools.len(), 4);
+                    break;
+                }
+                other => assert!(matches!(other, Some(UpstreamEvent::Up { .. })), "{other:?}"),
+            }
+        }
         assert_eq!(call("pid", patience).await.unwrap(), first);
         assert!(call("hang", Duration::from_millis(100)).await.is_err());
         while !matches!(told.recv().await, Some(UpstreamEvent::Down { reason, .. }) if reason.contains("does not answer"))
@@ -376,5 +392,22 @@ for line in sys.stdin:
         }
         let second = call("pid", patience).await.unwrap();
         assert_ne!(second, first);
+        // Nor is it spared for being asked all the time.
+        assert!(call("hang", Duration::from_millis(100)).await.is_err());
+        let asking = async |timeout| loop {
+            let _ = call("pid", Duration::from_millis(timeout)).await;
+        };
+        let started_again = async {
+            while !matches!(told.recv().await, Some(UpstreamEvent::Down { reason, .. }) if reason.contains("does not answer"))
+            {
+            }
+        };
+        tokio::select! {
+            () = asking(100) => {}
+            () = asking(130) => {}
+            () = started_again => {}
+        }
+        while !matches!(told.recv().await, Some(UpstreamEvent::Up { .. })) {}
+        assert_ne!(call("pid", patience).await.unwrap(), second);
     }
 }

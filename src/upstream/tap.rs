@@ -269,6 +269,12 @@ impl Taps {
                 slot.finish(Answer::Error(self.mask.hide(&part(raw, error))));
                 Sifted::Answered(id)
             }
+            (Some(result), None) if slot.lane.is_some() && !is_call_result(result) => {
+                slot.finish(Answer::Failed(garbage(
+                    "its result is not one of a tool: an object with a list of content",
+                )));
+                Sifted::Answered(id)
+            }
             (Some(result), None) => {
                 let (shown, told) = match slot.lane {
                     None => (Sifted::Stub(list_stub(id, result)), self.mask.hide(&part(raw, result))),
@@ -318,6 +324,17 @@ impl Taps {
 
 pub(crate) fn garbage(reason: impl Into<String>) -> UpstreamError {
     UpstreamError::Garbage { reason: reason.into() }
+}
+
+/// Whether a client can read it: an object, whose content is a list where it has any. Source: MCP `CallToolResult`.
+fn is_call_result(result: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Shape<'a> {
+        #[serde(borrow)]
+        content: Option<&'a RawValue>,
+    }
+    let shape: Result<Shape<'_>, _> = serde_json::from_str(result.get());
+    shape.is_ok_and(|shape| shape.content.is_none_or(|content| content.get().starts_with('[')))
 }
 
 fn as_number(id: &NumberOrString) -> Option<i64> {
@@ -441,6 +458,26 @@ mod tests {
         taps.watch(&call(2, 2, &slot));
         taps.sift(&Bytes::from_static(br#"{"jsonrpc":"2.0","id":2}"#));
         assert!(matches!(answer.try_recv(), Ok(Answer::Failed(UpstreamError::Garbage { .. }))));
+    }
+
+    #[test]
+    fn a_result_that_no_client_can_read_is_no_result() {
+        let taps = Taps::default();
+        let told = |number: i64, result: &str| {
+            let (slot, mut answer) = Slot::for_call(lane(), None);
+            taps.watch(&call(number, number, &slot));
+            let raw = Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{result}}}"#));
+            assert_eq!(taps.sift(&raw), Sifted::Answered(number));
+            answer.try_recv().expect("told")
+        };
+        for (number, bad) in (1..).zip([r#"{"content":"text"}"#, r#"{"content":{}}"#, "[]", "7", r#""text""#]) {
+            assert!(matches!(told(number, bad), Answer::Failed(UpstreamError::Garbage { .. })), "{bad}");
+        }
+        for (number, good) in
+            (10..).zip([r#"{"content":[]}"#, r#"{ "content" : [ ] }"#, "{}", r#"{"resultType":"task"}"#])
+        {
+            assert!(matches!(told(number, good), Answer::Result(_)), "{good}");
+        }
     }
 
     #[test]

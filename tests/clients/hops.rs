@@ -138,6 +138,10 @@ fn what_is_pinned_stands_on_the_short_list() {
         names if names[4..] == ["papers__echo", "papers__add"] => Ok(()),
         names => Err(format!("{names:?}")),
     });
+    // What names nothing is told in the log, once however often the list is asked for.
+    let log = shop.log_text();
+    let told = log.lines().filter(|line| line.contains("mcp.pinned") && line.contains("none.papers.lab"));
+    assert_eq!(told.count(), 1, "{log}");
     let echo = json!({"name": "papers__echo", "arguments": {"text": "pinned"}});
     let said = answer(&modern(&shop, "/mcp", "tools/call", echo.clone()).is(200));
     assert_eq!(said["result"]["content"][0]["text"], "pinned", "{said}");

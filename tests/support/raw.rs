@@ -101,3 +101,21 @@ fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
         rest = rest.get(end + 2 + size + 2..)?;
     }
 }
+
+/// One HTTP message whose body has a length.
+pub(crate) fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            if bytes.len() >= end + 4 + length.unwrap_or(0) {
+                return Some(bytes);
+            }
+        }
+        match stream.read(&mut part).ok()? {
+            0 => return None,
+            read => bytes.extend_from_slice(&part[..read]),
+        }
+    }
+}

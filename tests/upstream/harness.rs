@@ -178,7 +178,7 @@ pub(crate) fn http(url: String, headers: BTreeMap<String, Secret>) -> ServerSpec
 }
 
 fn spec(name: &str, transport: TransportSpec) -> ServerSpec {
-    ServerSpec { name: name.to_owned(), transport, replica: false, allow_private: false }
+    ServerSpec { name: name.to_owned(), transport, replica: false, allow_private: false, tags: Vec::new() }
 }
 
 /// The odd server as an HTTP server of its own.

@@ -31,13 +31,14 @@ pub struct Goal {
 impl Goal {
     /// Reads a question in plain words.
     pub fn parse(text: &str) -> Self {
+        let mut cut: Vec<&str> = Vec::new();
+        each_clause(text, |clause| cut.push(clause));
         let mut clauses: Vec<Query> = Vec::new();
-        each_clause(text, |clause| {
-            let query = Query::parse(clause);
-            if clauses.len() < CLAUSES_MAX && query.own_terms() >= CLAUSE_TERMS_MIN {
-                clauses.push(query);
-            }
-        });
+        // Nearly every question is one, and is read once.
+        if cut.len() > 1 {
+            let read = cut.into_iter().map(Query::parse);
+            clauses.extend(read.filter(|query| query.own_terms() >= CLAUSE_TERMS_MIN).take(CLAUSES_MAX));
+        }
         if clauses.len() < 2 {
             clauses.clear();
         }
@@ -49,6 +50,11 @@ impl Goal {
     /// The question as one.
     pub const fn whole(&self) -> &Query {
         &self.whole
+    }
+
+    /// Whether whatever its clauses seek the whole seeks as well, so that what the whole finds in a document is all there is to know.
+    pub const fn is_whole(&self) -> bool {
+        self.sieve.seeks_no_more()
     }
 
     /// What the question and its clauses find in a document.
@@ -126,15 +132,12 @@ impl GoalScorer<'_> {
 }
 
 /// Cuts at the ends of sentences and lines, and before an "and" or a "then" after which something else is asked for.
-fn each_clause(text: &str, mut each: impl FnMut(&str)) {
+fn each_clause<'a>(text: &'a str, mut each: impl FnMut(&'a str)) {
     for line in text.split(['\n', '。', '！', '？', '；']) {
         let mut start = 0;
         let mut before = "";
         for (at, token) in tokens(line) {
-            let is_joined = JOINING.contains(&bare(before).to_lowercase().as_str());
-            if before.ends_with(['.', '!', '?', ';'])
-                || is_joined && ASKING.contains(&bare(token).to_lowercase().as_str())
-            {
+            if before.ends_with(['.', '!', '?', ';']) || is_one_of(JOINING, before) && is_one_of(ASKING, token) {
                 each(&line[start..at]);
                 start = at;
             }
@@ -150,8 +153,9 @@ fn tokens(line: &str) -> impl Iterator<Item = (usize, &str)> {
     line.split_whitespace().map(move |token| (token.as_ptr() as usize - start, token))
 }
 
-fn bare(token: &str) -> &str {
-    token.trim_matches(|c: char| !c.is_alphanumeric())
+fn is_one_of(words: &[&str], token: &str) -> bool {
+    let bare = token.trim_matches(|c: char| !c.is_alphanumeric());
+    words.iter().any(|word| word.eq_ignore_ascii_case(bare))
 }
 
 /// After which another request may begin.

@@ -59,7 +59,7 @@ impl Best {
         self.places.push(Reverse(sum.to_bits()));
         if let (true, Some(Reverse(last))) = (self.places.len() == self.limit, self.places.peek()) {
             // The score of the last may be a margin below its sum, and those that tie with it one more.
-            self.bar = f32::from_bits(*last) * (1.0 - 3.0 * MARGIN);
+            self.bar = self.bar.max(f32::from_bits(*last) * (1.0 - 3.0 * MARGIN));
         }
         self.found.push((sum, segment, document));
         if self.found.len() >= self.full {
@@ -125,6 +125,30 @@ struct Scored<'a> {
 }
 
 impl Scored<'_> {
+    /// What no document of the segment is beyond: the greatest weight of every concept in its shortest document.
+    fn at_most(&self, looked_up: &LookedUp) -> f32 {
+        let (query, saturation) = (self.scorer.query(), self.scorer.saturation(self.segment.shortest()));
+        let of_concept = |range: Range<usize>| {
+            let (mut own, mut most, mut other) = (0.0, 0, 0.0_f32);
+            for (member, rarity) in query.members()[range.clone()].iter().zip(&self.scorer.rarities()[range]) {
+                let term = usize::from(member.term);
+                let Some(family) = looked_up.families[query.family_of(term)] else { continue };
+                if looked_up.places[term].is_none() {
+                    continue;
+                }
+                let weight = u16::from(self.segment.most(family as usize));
+                if member.is_synonym() {
+                    other = other.max(part(*rarity, weight, saturation));
+                } else {
+                    // All of one family.
+                    (own, most) = (own + *rarity, weight);
+                }
+            }
+            part(own, most, saturation).max(other)
+        };
+        query.concepts().map(of_concept).sum::<f32>() * (1.0 + MARGIN)
+    }
+
     fn part(&self, worth: f32, weight: u8, document: u16) -> f32 {
         part(worth, u16::from(weight), self.scorer.saturation(self.segment.length(document)))
     }
@@ -317,13 +341,21 @@ impl Room {
         is_wanted: &dyn Fn(u16) -> bool,
     ) {
         let scored = Scored { segment, scorer };
+        if scored.at_most(looked_up) < best.bar {
+            return;
+        }
         let plan = Plan::new(looked_up, &scored);
-        let mut opening = 0;
-        while plan.units.get(opening).is_some_and(|unit| unit.left >= best.bar) {
-            self.go_through(&plan, &plan.units[opening], &scored);
+        let (mut opening, mut read) = (0, 0);
+        while let Some(unit) = plan.units.get(opening).filter(|unit| unit.left >= best.bar) {
+            self.go_through(&plan, unit, &scored);
             opening += 1;
-            if best.bar == 0.0 && self.met.len() >= best.limit {
-                best.bar = self.first_bar(&plan.units[opening..], &plan, &scored, best.limit, is_wanted);
+            read += unit.postings;
+            // The bar is looked for as soon as there can be one, and again whenever that costs less than what was read since.
+            let later = &plan.units[opening..];
+            let costs = self.met.len() + best.limit * later.len() * POSTINGS_PER_LOOK;
+            if self.met.len() >= best.limit && !later.is_empty() && (best.bar == 0.0 || read >= costs) {
+                best.bar = best.bar.max(self.bar(later, &plan, &scored, best.limit, is_wanted));
+                read = 0;
             }
         }
         let Self { sums, met, .. } = self;
@@ -362,7 +394,7 @@ impl Room {
     }
 
     /// What as many documents reach as are sought, those that are far by now; 0 where some of them are not wanted.
-    fn first_bar(
+    fn bar(
         &self,
         later: &[Unit],
         plan: &Plan<'_>,
@@ -425,12 +457,4 @@ fn add(sums: &mut [f32], met: &mut Vec<u16>, document: u16, part: f32) {
         met.push(document);
     }
     *sum += part;
-}
-
-/// A document's score, bit for bit.
-pub(super) fn exact(segment: &Segment, looked_up: &LookedUp, document: u16, scorer: &Scorer<'_>) -> f32 {
-    scorer.score_by(segment.length(document), |term| {
-        let listed = segment.sought(scorer.query(), looked_up, term);
-        listed.map_or(0, |(listed, place)| u16::from(listed.weight(document, place)))
-    })
 }

@@ -109,6 +109,15 @@ pub(super) struct Listed<'a> {
     most: u8,
 }
 
+/// What one document has of a family.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Of<'a> {
+    /// One word, and the stem with the same weight.
+    One { word: u8, weight: u8 },
+    /// A posting for each term; none where it has nothing.
+    Mixed(&'a [Mixed]),
+}
+
 /// Where a segment has what a query seeks.
 #[derive(Debug)]
 pub(super) struct LookedUp {
@@ -134,22 +143,31 @@ impl Singles<'_> {
     }
 }
 
-impl Listed<'_> {
+impl Of<'_> {
+    /// The weight of a term of the family, by its place.
+    pub(super) fn weight(self, term: u8) -> u8 {
+        match self {
+            Self::One { word, weight } if term == 0 || term == word => weight,
+            Self::One { .. } => 0,
+            Self::Mixed(mixed) => mixed.iter().find(|posting| posting.term == term).map_or(0, |posting| posting.weight),
+        }
+    }
+}
+
+impl<'a> Listed<'a> {
     /// The greatest weight in a layer, at most; in the last, of mixed postings too.
     pub(super) fn most(&self, layer: usize) -> u8 {
         LAYERS_MOST.get(layer).map_or(self.most, |most| self.most.min(*most))
     }
 
-    /// A document's weight of a term of the family.
-    pub(super) fn weight(&self, document: u16, term: u8) -> u8 {
-        if let Some((word, weight)) = self.layers.iter().find_map(|singles| singles.find(document)) {
-            return if term == 0 || term == word { weight } else { 0 };
-        }
-        self.mixed_of(document).iter().find(|posting| posting.term == term).map_or(0, |posting| posting.weight)
+    /// What a document has of the family.
+    pub(super) fn of(&self, document: u16) -> Of<'a> {
+        let single = self.layers.iter().find_map(|singles| singles.find(document));
+        single.map_or_else(|| Of::Mixed(self.mixed_of(document)), |(word, weight)| Of::One { word, weight })
     }
 
     /// The mixed postings of a document.
-    pub(super) fn mixed_of(&self, document: u16) -> &[Mixed] {
+    pub(super) fn mixed_of(&self, document: u16) -> &'a [Mixed] {
         let first = self.mixed.partition_point(|posting| posting.document < document);
         let count = self.mixed[first..].iter().take_while(|posting| posting.document == document).count();
         &self.mixed[first..first + count]
@@ -258,6 +276,17 @@ impl Segment {
         Some((self.listed(family as usize), looked_up.places[term]?))
     }
 
+    /// Puts the weight of each of the query's terms in a document after those that are there.
+    pub(super) fn weights(&self, query: &Query, looked_up: &LookedUp, document: u16, weights: &mut Vec<u16>) {
+        let of = |family: &Option<u32>| family.map(|family| self.listed(family as usize).of(document));
+        let of: Vec<Option<Of<'_>>> = looked_up.families.iter().map(of).collect();
+        let weight = |(term, place): (usize, &Option<u8>)| {
+            let (of, place) = (of[query.family_of(term)]?, (*place)?);
+            Some(u16::from(of.weight(place)))
+        };
+        weights.extend(looked_up.places.iter().enumerate().map(|place| weight(place).unwrap_or(0)));
+    }
+
     /// How many documents have one of the query's terms, removed ones among them.
     pub(super) fn count(&self, query: &Query, looked_up: &LookedUp, term: usize) -> u64 {
         let (family, place) = (looked_up.families[query.family_of(term)], looked_up.places[term]);
@@ -305,6 +334,11 @@ impl Segment {
     /// The hash of the family of that place.
     pub(super) fn hash(&self, at: usize) -> u32 {
         self.families[at].hash
+    }
+
+    /// The greatest weight in the family of that place.
+    pub(super) fn most(&self, at: usize) -> u8 {
+        self.families[at].most
     }
 
     /// The family of that place.

@@ -13,7 +13,7 @@ use super::words::{Word, each_word};
 pub struct Sifted {
     pub(super) length: u32,
     /// Parallel to the terms that were sought; nothing of what has no text.
-    weights: Box<[u16]>,
+    pub(super) weights: Box<[u16]>,
 }
 
 impl Sifted {
@@ -71,6 +71,11 @@ impl Sieve {
         let mut begins = Begins::default();
         whole.terms().iter().chain(&further).for_each(|term| begins.add(term));
         Self { further: further.into(), begins }
+    }
+
+    /// Whether the whole has all terms that are sought.
+    pub(super) const fn seeks_no_more(&self) -> bool {
+        self.further.is_empty()
     }
 
     /// The place of a term among those of the whole, and further ones after them.

@@ -7,10 +7,11 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::DocId;
-use super::prune::{Best, Room, exact};
+use super::prune::{Best, Room};
 use super::removed::Removed;
 use super::score::{Query, Scorer, Stats};
 use super::segment::{LookedUp, Segment};
+use super::sift::Sifted;
 use super::terms::{STEM_MARK, counted};
 
 /// A segment and what was removed from it.
@@ -96,7 +97,22 @@ impl IndexSnapshot {
     pub fn search(&self, query: &Query, limit: usize, filter: &dyn Fn(DocId) -> bool) -> Vec<(DocId, f32)> {
         let postings = self.look_up(query);
         let scorer = Scorer::new(query, &self.stats_of(query, &postings));
-        self.rank(&scorer, &postings, limit, filter)
+        self.rank(&scorer, &postings, limit, filter).bare()
+    }
+
+    /// The same with what the query finds in each document, and with the statistics it is scored with: those given, or else this
+    /// collection's own.
+    pub fn find(
+        &self,
+        query: &Query,
+        stats: Option<Stats>,
+        limit: usize,
+        filter: &dyn Fn(DocId) -> bool,
+    ) -> (Stats, Vec<(DocId, f32, Sifted)>) {
+        let postings = self.look_up(query);
+        let stats = stats.unwrap_or_else(|| self.stats_of(query, &postings));
+        let found = self.rank(&Scorer::new(query, &stats), &postings, limit, filter);
+        (stats, found.sifted(query.terms().len()))
     }
 
     /// As [`search`](Self::search), scored with statistics of a wider collection.
@@ -107,7 +123,7 @@ impl IndexSnapshot {
         limit: usize,
         filter: &dyn Fn(DocId) -> bool,
     ) -> Vec<(DocId, f32)> {
-        self.rank(&Scorer::new(query, stats), &self.look_up(query), limit, filter)
+        self.rank(&Scorer::new(query, stats), &self.look_up(query), limit, filter).bare()
     }
 
     /// What every part has of the query, which both statistics and ranking read.
@@ -138,9 +154,9 @@ impl IndexSnapshot {
         looked_up: &[LookedUp],
         limit: usize,
         filter: &dyn Fn(DocId) -> bool,
-    ) -> Vec<(DocId, f32)> {
+    ) -> Ranked {
         if limit == 0 {
-            return Vec::new();
+            return Ranked::default();
         }
         // The largest first: the more documents were looked at, the fewer of the others come near the best.
         let mut order: Vec<usize> = (0..self.parts.len()).collect();
@@ -154,15 +170,54 @@ impl IndexSnapshot {
                 room.search((number, &part.segment), &looked_up[number], scorer, &mut best, &is_wanted);
             }
         });
-        let scored = best.into_found().map(|(number, document)| {
+        let terms = scorer.query().terms().len();
+        let mut ranked = Ranked::default();
+        for (number, document) in best.into_found() {
             let segment = &self.parts[number].segment;
-            (segment.id(document), exact(segment, &looked_up[number], document, scorer))
-        });
-        let mut scored: Vec<(DocId, f32)> = scored.filter(|found| found.1 > 0.0).collect();
-        scored.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        if let Some(&(_, last)) = scored.get(limit - 1) {
-            scored.retain(|found| found.1 >= last);
+            let (from, length) = (ranked.weights.len(), segment.length(document));
+            segment.weights(scorer.query(), &looked_up[number], document, &mut ranked.weights);
+            let weights = &ranked.weights[from..];
+            let score = scorer.score_by(length, |term| weights[term]);
+            if score > 0.0 {
+                ranked.hits.push(Hit { id: segment.id(document), score, length, weights: from / terms });
+            }
         }
-        scored
+        let hits = &mut ranked.hits;
+        hits.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+        if let Some(last) = hits.get(limit - 1).map(|hit| hit.score) {
+            hits.retain(|hit| hit.score >= last);
+        }
+        ranked
+    }
+}
+
+/// Documents in their order.
+#[derive(Debug, Default)]
+struct Ranked {
+    hits: Vec<Hit>,
+    /// Of one document after the other, the weight of each term.
+    weights: Vec<u16>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Hit {
+    id: DocId,
+    score: f32,
+    length: u32,
+    /// Whose place among the weights it has.
+    weights: usize,
+}
+
+impl Ranked {
+    fn bare(self) -> Vec<(DocId, f32)> {
+        self.hits.into_iter().map(|hit| (hit.id, hit.score)).collect()
+    }
+
+    fn sifted(&self, terms: usize) -> Vec<(DocId, f32, Sifted)> {
+        let sifted = |hit: &Hit| {
+            let weights = self.weights[hit.weights * terms..][..terms].into();
+            (hit.id, hit.score, Sifted { length: hit.length, weights })
+        };
+        self.hits.iter().map(sifted).collect()
     }
 }

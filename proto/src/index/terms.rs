@@ -4,6 +4,10 @@
 //! fields it occurs in. Terms are kept by stem, for they are sought so. It is not a copy of the definition: what cannot be searched is not in it.
 //! The same definition always gives the same `Terms`, on every node; that is what makes scores of two nodes comparable.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+
 use super::family::{Family, Sought};
 use super::stem::push_stem;
 use super::words::{WORD_BYTES_MAX, Word, each_word, is_same, prefix, sort_by_word};
@@ -94,7 +98,8 @@ impl Document<'_> {
     /// question of stop words alone is still a question. They add nothing to the length, so that for every other question the document
     /// is as if it had none.
     pub(super) fn each_field(&self, mut each: impl FnMut(&str, u16, bool)) {
-        each(self.name, WEIGHT_NAME, true);
+        // What a name says again and again it says once: else whoever repeats a word goes before who means it.
+        each(&said_once(self.name), WEIGHT_NAME, true);
         each(self.title, WEIGHT_TEXT, true);
         each(self.server, WEIGHT_TEXT, false);
         each(self.description, WEIGHT_TEXT, false);
@@ -108,6 +113,36 @@ impl Document<'_> {
         let fields = [self.name, self.title, self.server, self.description].into_iter();
         fields.chain(parameters).chain(self.values.iter().chain(&self.extra).copied()).map(str::len).sum()
     }
+}
+
+/// The name, each of its words once.
+fn said_once(name: &str) -> Cow<'_, str> {
+    // Hardly any name repeats a word, and most have few.
+    let (mut hashes, mut words) = ([0_u64; 8], 0);
+    let mut may_repeat = false;
+    each_word(name, &mut String::new(), |word| {
+        if let Word::Plain(word) = word {
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(word);
+            may_repeat |= words == hashes.len() || hashes[..words].contains(&hash);
+            if !may_repeat {
+                hashes[words] = hash;
+                words += 1;
+            }
+        }
+    });
+    if !may_repeat {
+        return Cow::Borrowed(name);
+    }
+    let (mut once, mut said, mut repeats) = (String::new(), BTreeSet::<String>::new(), false);
+    each_word(name, &mut String::new(), |word| {
+        if let Word::Plain(word) = word {
+            match said.insert(word.to_owned()) {
+                true => once.extend(["_", word]),
+                false => repeats = true,
+            }
+        }
+    });
+    if repeats { Cow::Owned(once) } else { Cow::Borrowed(name) }
 }
 
 /// The text of a member, empty where it is missing or no text.

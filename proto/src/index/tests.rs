@@ -309,8 +309,11 @@ fn what_is_kept_is_bounded() {
     let common = "movie trip food stock rain music house job doctor car photo paper news email website file bug test error chart ".repeat(9);
     let forms = (0..200).map(|n| format!("{} word{n} ", common.split(' ').nth(n % 20).unwrap_or_default()));
     assert!(Query::parse(&forms.collect::<String>()).terms().len() <= QUERY_TERMS_MAX);
-    let loud = "again ".repeat(100_000);
-    assert_eq!(weight(&Terms::of(&Document { name: &loud, ..Document::default() }), "again"), terms::TERM_WEIGHT_MAX);
+    let loud = "loud ".repeat(100_000);
+    assert_eq!(
+        weight(&Terms::of(&Document { description: &loud, ..Document::default() }), "loud"),
+        terms::TERM_WEIGHT_MAX
+    );
 }
 
 /// A tool is found in the language in which it is described, among the others and beside texts that want to be found for everything.
@@ -441,4 +444,12 @@ fn what_is_left_aside_is_none_of_the_best() {
             assert_eq!(found, some.search(&query, &stats, limit), "limit {limit} of every {every}");
         }
     }
+}
+
+#[test]
+fn a_name_that_repeats_a_word_says_it_once() {
+    let of = |name: &str| Terms::of(&Document { name, description: "Weather of a city", ..Document::default() });
+    assert_eq!(of("weather_weather_weather"), of("weather"));
+    assert_eq!(of("getWeather_get-weather"), of("get_weather"));
+    assert_ne!(of("get_weather"), of("weather"));
 }

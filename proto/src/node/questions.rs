@@ -1,5 +1,6 @@
 //! Questions in and out of the node: from doors, from peers, to peers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::params::{
     FILTER_CHARS_MAX, HOPS_MAX, NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3, ZONES_ASKED_WORDS,
 };
 use crate::record::NodeId;
-use crate::resolver::{Act, Around, Asker, Proofs, Resolver, Route, Routes, Terms, Who};
+use crate::resolver::{Act, Around, Asker, Outcome, Proofs, Resolver, Route, Routes, Terms, Who};
 use crate::search::rank;
 use crate::view::Relation;
 use crate::wire::message::{Answer, Keeps, Query, Question};
@@ -178,17 +179,34 @@ impl Node {
                 Act::AskExport(peer, ask) => self.send(peer, ask),
                 Act::Reply(peer, answer) => self.send(peer, *answer),
                 Act::Reach(zone) => self.reach(&zone),
-                Act::Resolved(mut tokens, outcome) => {
-                    let found = rank(&outcome.question, outcome.answers.iter().map(|(_, checked)| checked));
-                    // Mostly only one waits, and nothing is copied.
-                    let last = tokens.pop();
-                    for token in tokens {
-                        let (outcome, found) = (outcome.clone(), found.clone());
-                        self.outputs.push_back(Output::Resolved { token, outcome, found });
-                    }
-                    self.outputs.extend(last.map(|token| Output::Resolved { token, outcome, found }));
-                }
+                Act::Resolved(doors, outcome) => self.tell_doors(doors, outcome),
             }
         }
+    }
+
+    /// Tells doors that asked the same what came of it, as much as each wants.
+    fn tell_doors(&mut self, doors: Vec<(u64, u32)>, outcome: Box<Outcome>) {
+        let mut by_limit: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for (token, limit) in doors {
+            by_limit.entry(limit).or_default().push(token);
+        }
+        // Mostly only one waits, and nothing is copied.
+        let last = by_limit.pop_last();
+        for (limit, tokens) in by_limit {
+            self.tell_alike(tokens, outcome.clone().for_limit(limit));
+        }
+        if let Some((limit, tokens)) = last {
+            self.tell_alike(tokens, outcome.for_limit(limit));
+        }
+    }
+
+    fn tell_alike(&mut self, mut tokens: Vec<u64>, outcome: Outcome) {
+        let found = rank(&outcome.question, outcome.answers.iter().map(|(_, checked)| checked));
+        let (outcome, last) = (Box::new(outcome), tokens.pop());
+        for token in tokens {
+            let (outcome, found) = (outcome.clone(), found.clone());
+            self.outputs.push_back(Output::Resolved { token, outcome, found });
+        }
+        self.outputs.extend(last.map(|token| Output::Resolved { token, outcome, found }));
     }
 }

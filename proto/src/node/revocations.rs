@@ -63,8 +63,13 @@ impl Node {
 
     /// Statements from a peer, which prove themselves.
     pub(super) fn on_revoked(&mut self, peer: NodeId, revoked: &Revoked) {
-        if revoked.statements.len() > REVOCATIONS_PER_FRAME || !self.links.kin().contains(&peer) {
+        if revoked.statements.len() > REVOCATIONS_PER_FRAME {
             self.counts.bad_frames += 1;
+            return;
+        }
+        if !self.links.kin().contains(&peer) {
+            // Before both have read each other's greeting it may be one without being known as one.
+            self.counts.bad_frames += u64::from(!self.is_greeting(peer));
             return;
         }
         for said in &revoked.statements {

@@ -25,7 +25,8 @@ impl Node {
 
     pub(super) fn on_serials(&mut self, peer: NodeId, serials: Serials) {
         if !self.links.relatives().contains(&peer) {
-            self.counts.bad_frames += 1;
+            // Before both have read each other's greeting it may be one without being known as one.
+            self.counts.bad_frames += u64::from(!self.is_greeting(peer));
             return;
         }
         let ahead = (self.now.wall_ms + STAMP_AHEAD_MAX_MS) << 16;
@@ -36,13 +37,17 @@ impl Node {
                 self.counts.refused += 1;
                 continue;
             }
+            let known = self.tags.newest(&zone);
             if zone != self.config.zone && self.tags.hear(&zone, serial.node, serial.stamp, serial.tag) {
                 self.resolver.on_tag(&zone, serial.tag);
+                // Each of its replicas tells of one change.
+                if known != Some(serial.tag) {
+                    self.outputs.push_back(Output::ZoneChanged(serial.clone()));
+                }
                 news.push(serial);
             }
         }
         if !news.is_empty() {
-            self.outputs.extend(news.iter().cloned().map(Output::ZoneChanged));
             self.epoch += 1;
             self.view_dirty = true;
             self.spread(Some(peer), news);

@@ -140,6 +140,12 @@ pub enum WriteError {
         /// Whether the definitions are equal, so that both may be declared one service.
         same_definition: bool,
     },
+    /// A zone in it, or that it lies in, is delegated.
+    #[error("{why}")]
+    Nested {
+        /// Which, and what helps.
+        why: String,
+    },
     /// Nothing of that name is served by this node.
     #[error("no tool and no server `{0}` of this node")]
     Unknown(String),

@@ -428,6 +428,9 @@ impl Node {
             Some(_) => return Err(WriteError::Delegated { zone: zone.clone() }),
             None => {}
         }
+        if let Some(why) = self.why_not_delegate(zone) {
+            return Err(WriteError::Nested { why });
+        }
         let since_ms = self.delegated_from(zone);
         let body = DelegationBody { zone_key: key, epoch: 1, gateways: Vec::new(), tools: 0, since_ms };
         let drafts = vec![delegation_of(zone, &body), grant];

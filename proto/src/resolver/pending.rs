@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::outside::{Outside, too_many, weight};
-use super::{Act, Around, Asker, Outcome, Pace, Proofs, Route, Source, Terms, bounds, shown};
+use super::{Act, Around, Asker, Hop, Neighbour, Outcome, Pace, Proofs, Route, Source, Terms, bounds, shown};
 use crate::access::Sight;
 use crate::cache::grow_older;
 use crate::name::ZoneName;
@@ -18,8 +18,8 @@ use crate::wire::message::{Answer, Query, Question, Silent};
 pub(super) struct Pending {
     pub(super) question: Question,
     pub(super) asker: Asker,
-    /// Doors that asked the same while it was on its way.
-    pub(super) joined: Vec<u64>,
+    /// Doors that asked the same while it was on its way, and how many results each wants.
+    pub(super) joined: Vec<(u64, u32)>,
     /// About the bytes of what came back.
     pub(super) bytes: usize,
     pub(super) terms: Terms,
@@ -38,6 +38,7 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct Heard {
     pub(super) source: Source,
+    pub(super) asked: Option<Neighbour>,
     pub(super) checked: Checked,
     pub(super) at: Duration,
 }
@@ -63,6 +64,7 @@ pub(super) struct Waiting {
 pub(super) struct Aside {
     pub(super) outside: Outside,
     pub(super) source: Source,
+    pub(super) asked: Option<Neighbour>,
     pub(super) at: Duration,
 }
 
@@ -152,8 +154,14 @@ impl Pending {
         [self.as_asked(true), self.as_asked(self.asker.sight.is_none())]
     }
 
+    /// The question as it is answered here: a door's with its width, another node's as it came, which has its width already.
+    pub(super) fn wide(&self) -> Question {
+        if self.asker.door().is_some() { self.question.wide() } else { self.question.clone() }
+    }
+
     fn as_asked(&self, sees_all: bool) -> Question {
-        let question = if sees_all { self.question.clone() } else { shown::widened(&self.question) };
+        let wide = self.wide();
+        let question = if sees_all { wide } else { shown::widened(&wide) };
         Question { limit: question.limit.min(RESULTS.2 as u32), ..question }
     }
 
@@ -276,19 +284,19 @@ impl Pending {
     /// Takes in the last answer to a query, and what was put aside for it where that is not all there is to know.
     pub(super) fn absorb_with(&mut self, last: Aside, before: Option<Aside>) {
         self.bytes -= before.as_ref().map_or(0, |before| before.outside.weight());
-        let Aside { outside, source, at } = match before {
+        let Aside { outside, source, asked, at } = match before {
             Some(before) if !last.outside.is_complete() => last.beside(before),
             _ => last,
         };
-        self.absorb(outside, source, at);
+        self.absorb(outside, source, asked, at);
     }
 
     /// Says that a zone is silent, or what somebody of it had said before.
     pub(super) fn give_up(&mut self, waiting: Waiting, reason: &str) {
         match waiting.aside {
-            Some(Aside { outside, source, at }) => {
+            Some(Aside { outside, source, asked, at }) => {
                 self.bytes -= outside.weight();
-                self.absorb(outside, source, at);
+                self.absorb(outside, source, asked, at);
             }
             None => {
                 self.silent.insert(Silent { zone: waiting.zone, reason: reason.to_owned() });
@@ -296,8 +304,8 @@ impl Pending {
         }
     }
 
-    /// Takes in what came back, each zone once.
-    pub(super) fn absorb(&mut self, outside: Outside, source: Source, at: Duration) {
+    /// Takes in what came back, from whom this node asked if it asked anybody, each zone once.
+    pub(super) fn absorb(&mut self, outside: Outside, source: Source, asked: Option<Neighbour>, at: Duration) {
         for checked in outside.answers {
             // What a zone says itself goes before what another told of it.
             let zone = &checked.answer.zone;
@@ -309,7 +317,7 @@ impl Pending {
             }
             if !self.answers.iter().any(|known| known.checked.answer.zone == checked.answer.zone) {
                 self.bytes += weight(&checked);
-                self.answers.push(Heard { source, checked, at });
+                self.answers.push(Heard { source, asked: asked.clone(), checked, at });
             }
         }
         self.silent.extend(outside.silent);
@@ -344,13 +352,14 @@ impl Pending {
     /// Takes out of what others said what the asker may not find.
     fn hide(&mut self) {
         let Some(sight) = self.asker.sight.clone() else { return };
+        let wide = self.wide();
         for heard in std::mem::take(&mut self.answers) {
             // What this node says of its own zone was said to this asker.
             if heard.source == Source::Local {
                 self.answers.push(heard);
                 continue;
             }
-            let (checked, silent) = shown::cut(heard.checked, &self.question, &sight);
+            let (checked, silent) = shown::cut(heard.checked, &self.question, &wide, &sight);
             self.silent.extend(silent);
             // That something was known of a silent zone is told with what it was, or not at all.
             let is_told = |checked: &Checked| heard.source != Source::L3 || !checked.records.is_empty();
@@ -362,8 +371,10 @@ impl Pending {
 
     pub(super) fn into_outcome(mut self) -> Outcome {
         self.hide();
+        let hop = |heard: &mut Heard| Hop::of(heard.source, heard.asked.take(), &heard.checked.answer);
         Outcome {
             question: self.question,
+            hops: self.answers.iter_mut().map(hop).collect(),
             answers: self.answers.into_iter().map(|heard| (heard.source, heard.checked)).collect(),
             silent: self.silent.into_iter().collect(),
             skipped: self.skipped,
@@ -417,7 +428,7 @@ mod tests {
             candidates: Vec::new(),
             near: Vec::new(),
         };
-        let answers = vec![Checked { answer, records: Vec::new(), refused: 0 }];
+        let answers = vec![Checked { answer, records: Vec::new(), refused: 0, read: None }];
         Outside { answers, silent: Vec::new(), skipped: 0, proofs: Vec::new() }
     }
 
@@ -437,9 +448,9 @@ mod tests {
             let mut pending = Pending::of(question, asker, Terms::of_door(Form::Words, Duration::ZERO));
             let of = [("research", 7, Source::Export), ("research", 8, Source::Child)];
             for (zone, documents, source) in orders.map(|at| of[at]) {
-                pending.absorb(said(zone, documents), source, Duration::ZERO);
+                pending.absorb(said(zone, documents), source, None, Duration::ZERO);
             }
-            pending.absorb(said("writing", 9), Source::Export, Duration::ZERO);
+            pending.absorb(said("writing", 9), Source::Export, None, Duration::ZERO);
             let heard: Vec<(Source, u64)> =
                 pending.answers.iter().map(|heard| (heard.source, heard.checked.answer.documents)).collect();
             assert_eq!(heard, [(Source::Child, 8), (Source::Export, 9)]);

@@ -19,7 +19,7 @@ const TOO_FAR_APART: &str = "what may be found in it is too far apart to be list
 /// The same of whose best matches so many are hidden that others may have found no room.
 const HIDDEN_IN_FRONT: &str = "more of it may be found by asking for more results";
 
-/// The question as it is asked where something may be hidden from whom it is asked for.
+/// The question, wide already, as it is asked where something may be hidden from whom it is asked for.
 pub(super) fn widened(question: &Question) -> Question {
     let limit = match question.form {
         Form::Exact => question.limit,
@@ -28,9 +28,14 @@ pub(super) fn widened(question: &Question) -> Question {
     Question { limit: limit.min(RESULTS.2 as u32), ..question.clone() }
 }
 
-/// What is left of a zone's answer to `question`, which may have been asked for more than it wants, and whether the zone has to be named
+/// What is left of a zone's answer to `question`, asked as `wide`, which may have been asked for more than it wants, and whether the zone has to be named
 /// as silent, because what was hidden left no room for what may not be.
-pub(super) fn cut(mut checked: Checked, question: &Question, sight: &Sight) -> (Option<Checked>, Option<Silent>) {
+pub(super) fn cut(
+    mut checked: Checked,
+    question: &Question,
+    wide: &Question,
+    sight: &Sight,
+) -> (Option<Checked>, Option<Silent>) {
     let silent = |reason: &str| Some(Silent { zone: checked.answer.zone.clone(), reason: reason.to_owned() });
     let Ok(zone) = ZoneName::parse(&checked.answer.zone) else { return (None, silent("it has no name")) };
     let (mut shortened, held) = (None, checked.records.len());
@@ -48,7 +53,7 @@ pub(super) fn cut(mut checked: Checked, question: &Question, sight: &Sight) -> (
         let mut flags = keep.iter();
         checked.records.retain(|_| flags.next() == Some(&true));
         let left = checked.records.len();
-        let was_full = checked.answer.matches > held as u64 || held >= widened(question).limit as usize;
+        let was_full = checked.answer.matches > held as u64 || held >= widened(wide).limit as usize;
         if question.form == Form::Words && was_full && left < held && left < question.limit as usize {
             shortened = silent(HIDDEN_IN_FRONT);
         }
@@ -60,7 +65,7 @@ pub(super) fn cut(mut checked: Checked, question: &Question, sight: &Sight) -> (
     }
     let limit = match question.form {
         Form::Exact => 1,
-        Form::Words => (question.limit as usize).max(CANDIDATES_MIN),
+        Form::Words => (wide.limit as usize).max(CANDIDATES_MIN),
         Form::List => question.limit as usize,
     };
     if question.form == Form::Words {
@@ -69,6 +74,15 @@ pub(super) fn cut(mut checked: Checked, question: &Question, sight: &Sight) -> (
     checked.answer.candidates.truncate(limit);
     checked.records.truncate(limit);
     (Some(checked), shortened)
+}
+
+/// A list was asked for as much as many want, and whoever wants less is shown that: it goes on behind what he was shown.
+pub(super) fn shortened(mut checked: Checked, question: &Question) -> Checked {
+    if question.form == Form::List {
+        checked.answer.candidates.truncate(question.limit as usize);
+        checked.records.truncate(question.limit as usize);
+    }
+    checked
 }
 
 /// Counts the question's terms in the tools that are left: whatever has one of them was a candidate, unless there were more than had been

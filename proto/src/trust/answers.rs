@@ -1,5 +1,6 @@
 //! What is believed of an answer: the records that the zone's key vouches for, and nothing else (P2, I8).
 
+use crate::index::{Goal, Sifted};
 use crate::name::{FullName, ZoneName};
 use crate::record::{Kind, SignedRef};
 use crate::trust::{Anchors, TrustError, Verifier};
@@ -14,6 +15,18 @@ pub struct Checked {
     pub records: Vec<SignedRef>,
     /// Candidates that were taken out.
     pub refused: u32,
+    /// Of what a node says to itself in words: the question as it was read, and what it finds in each record. Others' words are read
+    /// from their records.
+    pub read: Option<Box<Read>>,
+}
+
+/// A question that was read, and what it finds in the records of an answer.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The question.
+    pub goal: Goal,
+    /// Parallel to the records.
+    pub sifted: Vec<Sifted>,
 }
 
 /// Keeps of another zone's answer what its zone's key vouches for (P2). Of records that were seen before no second copy is kept.
@@ -38,7 +51,7 @@ pub fn check(
         signed.map(|signed| records.push(signed)).is_ok()
     });
     let refused = u32::try_from(before - records.len()).unwrap_or(u32::MAX);
-    Ok(Checked { answer, records, refused })
+    Ok(Checked { answer, records, refused, read: None })
 }
 
 fn check_candidate(

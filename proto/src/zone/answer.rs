@@ -3,13 +3,13 @@
 
 use crate::access::Sight;
 use crate::error::{did_you_mean, nearest_names};
-use crate::index::{DocId, Query, Stats};
+use crate::index::{DocId, Goal, Query, Sifted, Stats};
 use crate::name::{ZoneName, order_of_names};
 use crate::params::{CANDIDATES_MIN, TTL_L3};
 use crate::record::{Certificate, NodeId};
-use crate::trust::answers::Checked;
+use crate::trust::answers::{Checked, Read};
 use crate::wire::message::{Candidate, Form, Question, ZoneAnswer};
-use crate::zone::{Tool, Tools};
+use crate::zone::{Tool, Tools, sifted};
 
 /// Near names an answer offers.
 const NEAR_MAX: usize = 3;
@@ -27,8 +27,9 @@ pub struct Answerer<'a> {
     pub behind: bool,
 }
 
-/// What a zone says to `question` from its own tools, in at most about `room` bytes of candidates. Candidates carry their writers'
-/// certificates; `matches` counts those that found no room as well. To whom `sight` hides tools it says what it would say without
+/// What a zone says to `question` from its own tools, in at most about `room` bytes of candidates; `usize::MAX` for this very node, to
+/// which nothing is sent. Candidates that are sent carry their envelopes and their writers' certificates; `matches` counts those that
+/// found no room as well. To whom `sight` hides tools it says what it would say without
 /// them. Its records were checked when they came in.
 pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize, sight: Option<&Sight>) -> Checked {
     let shown = Shown { zone: by.zone, tools, sight };
@@ -37,11 +38,11 @@ pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize
         Form::Words => shown.words(question),
         Form::List => shown.list(question),
     };
-    let mut room = room;
+    let (mut room, is_sent) = (room, room < usize::MAX);
     let candidates: Vec<Candidate> = found
         .tools
         .iter()
-        .map(|tool| candidate(tools, tool))
+        .map(|tool| candidate(tools, tool, is_sent))
         .take_while(|candidate| {
             let bytes = candidate.bytes();
             let fits = bytes <= room;
@@ -69,13 +70,18 @@ pub fn answer(by: &Answerer<'_>, tools: &Tools, question: &Question, room: usize
         candidates,
         near,
     };
-    Checked { answer, records, refused: 0 }
+    let read = found.goal.filter(|_| !is_sent).map(|goal| Box::new(Read { goal, sifted: found.sifted }));
+    Checked { answer, records, refused: 0, read }
 }
 
+#[derive(Default)]
 struct Local {
     tools: Vec<Tool>,
     matches: u64,
     stats: Stats,
+    /// The question as it was read, and what it finds in each tool.
+    goal: Option<Goal>,
+    sifted: Vec<Sifted>,
 }
 
 /// The tools of a zone that one asker may find.
@@ -90,7 +96,7 @@ impl Shown<'_> {
         let found = self.tools.find_text(&question.text).cloned();
         let found: Vec<Tool> = found.into_iter().filter(|tool| self.wanted(tool, question)).collect();
         let stats = Stats { documents: self.documents(), ..Stats::default() };
-        Local { matches: found.len() as u64, tools: found, stats }
+        Local { matches: found.len() as u64, tools: found, stats, ..Local::default() }
     }
 
     fn list(&self, question: &Question) -> Local {
@@ -100,34 +106,33 @@ impl Shown<'_> {
         let all: Vec<Tool> = all.cloned().collect();
         let matches = all.len() as u64;
         let stats = Stats { documents: matches, ..Stats::default() };
-        Local { tools: all.into_iter().take(question.limit as usize).collect(), matches, stats }
+        Local { tools: all.into_iter().take(question.limit as usize).collect(), matches, stats, ..Local::default() }
     }
 
     fn words(&self, question: &Question) -> Local {
-        let query = Query::parse(&question.text);
+        let goal = Goal::parse(&question.text);
         let limit = (question.limit as usize).max(CANDIDATES_MIN);
-        let stats = self.stats(&query);
         let filter = |document: DocId| self.tools.document(document).is_some_and(|tool| self.wanted(tool, question));
-        let mut hits: Vec<(&Tool, f32)> = self
-            .tools
-            .index()
-            .search_with(&query, &stats, limit, &filter)
-            .into_iter()
-            .filter_map(|(document, score)| self.tools.document(document).map(|tool| (tool, score)))
-            .collect();
+        let (stats, hits) = self.tools.index().find(goal.whole(), self.stats(goal.whole()), limit, &filter);
+        let tool = |(document, score, sifted)| Some((self.tools.document(document)?, score, sifted));
+        let mut hits: Vec<(&Tool, f32, Sifted)> = hits.into_iter().filter_map(tool).collect();
         // Everybody draws the line at the same place: ties at the cut go by name.
         hits.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| order_of_names(a.0.name(), b.0.name())));
         hits.truncate(limit);
         // What goes by the very text comes first, whatever it scores.
         let called = self.tools.called(&question.text).into_iter().filter(|tool| self.wanted(tool, question));
-        let mut found: Vec<Tool> = called.take(limit).cloned().collect();
-        let called = found.len();
-        for (tool, _) in hits {
-            if !found[..called].iter().any(|known| known.name() == tool.name()) {
-                found.push(tool.clone());
-            }
+        let called: Vec<&Tool> = called.take(limit).collect();
+        hits.retain(|(tool, ..)| !called.iter().any(|known| known.name() == tool.name()));
+        let (mut tools, mut found) = (Vec::with_capacity(limit), Vec::with_capacity(limit));
+        tools.extend(called.iter().map(|tool| (*tool).clone()));
+        found.extend(called.iter().map(|tool| sifted(&goal, &tool.shown().body())));
+        for (tool, _, sifted) in hits {
+            tools.push(tool.clone());
+            found.push(sifted);
         }
-        Local { matches: found.len() as u64, tools: found, stats }
+        // Terms that only a part of the question seeks are not in the index's answer.
+        let goal = Some(goal).filter(Goal::is_whole);
+        Local { matches: tools.len() as u64, tools, stats, goal, sifted: found }
     }
 
     fn near_names(&self, text: &str) -> Vec<String> {
@@ -148,15 +153,10 @@ impl Shown<'_> {
         near
     }
 
-    fn stats(&self, query: &Query) -> Stats {
-        let index = self.tools.index();
-        match self.sight {
-            Some(_) => {
-                let seen = |document| self.tools.document(document).is_some_and(|tool| self.sees(tool));
-                index.stats_among(query, &seen)
-            }
-            None => index.stats(query),
-        }
+    /// The counts as if there were nothing but what the asker may find; nothing where that is everything.
+    fn stats(&self, query: &Query) -> Option<Stats> {
+        let seen = |document| self.tools.document(document).is_some_and(|tool| self.sees(tool));
+        self.sight.map(|_| self.tools.index().stats_among(query, &seen))
     }
 
     fn documents(&self) -> u64 {
@@ -188,11 +188,11 @@ fn is_asked_for(tool: &Tool, question: &Question) -> bool {
         && question.capabilities.iter().all(|capability| body.capabilities.contains(&&**capability))
 }
 
-fn candidate(tools: &Tools, tool: &Tool) -> Candidate {
-    let shown = tool.shown();
+fn candidate(tools: &Tools, tool: &Tool, is_sent: bool) -> Candidate {
+    let signed = is_sent.then(|| &tool.shown().signed);
     Candidate {
-        envelope: shown.signed.envelope().into(),
-        chain: chain_of(tools, shown.signed.record.node()),
+        envelope: signed.map(|signed| signed.envelope().into()).unwrap_or_default(),
+        chain: signed.map(|signed| chain_of(tools, signed.record.node())).unwrap_or_default(),
         instances: tools.instances(tool),
         clash: tool.clash,
     }

@@ -6,7 +6,8 @@ use crate::name::{FullName, ZoneName};
 use crate::record::{Head, Record, ToolBody};
 use crate::trust::samples::{id, key, record};
 use crate::trust::{definition_hash, sign_flush};
-use crate::wire::message::Health;
+use crate::wire::message::{Candidate, Form, Health, Question};
+use crate::zone::answer::{Answerer, answer};
 
 const DEFINITION: &[u8] = br#"{"name":"find"}"#;
 
@@ -132,4 +133,51 @@ fn a_server_is_one_server_however_its_name_is_written() {
 #[test]
 fn what_readers_see_of_a_tool_beside_its_records_is_little() {
     assert_eq!(size_of::<Option<Tool>>(), 32);
+}
+
+/// The index says of each tool what reading its record would say, so that a node need not read its own.
+#[test]
+fn what_the_index_finds_in_a_tool_is_what_its_record_says() {
+    let texts =
+        ["Searching papers by topic, and paper titles", "lists movies, films and papers", "Mail a letter. Get it."];
+    let mut zone = Zone::default();
+    for (text, number) in texts.iter().zip(1..) {
+        let definition = format!(r#"{{"name":"tool{number}","description":"{text}"}}"#).into_bytes();
+        let (server, original) = ("s".to_owned(), format!("tool{number}"));
+        let body = ToolBody { server, original, definition, ..ToolBody::default() };
+        let def_hash = definition_hash(&body.definition).ok();
+        let of = record(id(&key(1)), number, Kind::Tool, "z", &format!("tool{number}.s.z"), body.encode());
+        put(&mut zone, &Record { def_hash, ..of });
+    }
+    let (tools, name) = (zone.shown(), ZoneName::parse("z").unwrap());
+    let by = Answerer { zone: &name, node: id(&key(1)), tag: 1, behind: false };
+    for text in [
+        "search scientific papers",
+        "find films",
+        "tool1",
+        "Find papers on films. Then mail me the letter about papers.",
+    ] {
+        let question = Question {
+            form: Form::Words,
+            text: text.to_owned(),
+            zone: None,
+            limit: 10,
+            tags: Vec::new(),
+            capabilities: Vec::new(),
+            after: String::new(),
+        };
+        let here = answer(&by, &tools, &question, usize::MAX, None);
+        let read = here.read.as_ref().unwrap();
+        let of = |signed: &SignedRef| sifted(&read.goal, &ToolInstance::read(signed).unwrap().body());
+        assert!(!here.records.is_empty());
+        assert_eq!(read.sifted, here.records.iter().map(of).collect::<Vec<_>>(), "{text}");
+        let sent = answer(&by, &tools, &question, 1 << 20, None);
+        let envelope = |candidate: &Candidate| !candidate.envelope.is_empty();
+        assert!(
+            sent.read.is_none()
+                && sent.answer.candidates.iter().all(envelope)
+                && sent.records.len() == here.records.len()
+        );
+        assert!(!here.answer.candidates.iter().any(envelope), "nothing is sent");
+    }
 }

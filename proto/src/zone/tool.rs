@@ -15,7 +15,12 @@ pub struct ToolInstance {
 impl ToolInstance {
     /// Reads a tool record; `None` when it is of another kind, or this build cannot read its body or its name.
     pub fn read(signed: &SignedRef) -> Option<Self> {
-        (signed.record.tool().is_some() && tool_name(signed).is_some()).then(|| Self { signed: signed.clone() })
+        Self::open(signed).map(|_| Self { signed: signed.clone() })
+    }
+
+    /// The name and the body of a tool record; `None` as above.
+    pub fn open(signed: &SignedRef) -> Option<(FullName, ToolText<'_>)> {
+        Some((tool_name(signed)?, signed.record.tool()?))
     }
 
     /// Its name, as the record writes it.
@@ -125,6 +130,13 @@ pub fn aliases(name: &FullName, body: &ToolText<'_>) -> [String; 4] {
         [body.server, "/", body.original].concat().to_lowercase(),
         body.original.to_lowercase(),
     ]
+}
+
+/// Whether `text`, in lower case, is one of its [`aliases`].
+pub fn is_called(name: &FullName, body: &ToolText<'_>, text: &str) -> bool {
+    // Most questions have spaces, and most names none.
+    let may_be = !text.contains(' ') || body.original.contains(' ') || body.server.contains(' ');
+    may_be && aliases(name, body).iter().any(|alias| alias == text)
 }
 
 /// The words of a tool, as every node of every zone reads them from its signed text.

@@ -108,7 +108,7 @@ impl Answers {
         let is_said = !outcome.answers.is_empty() || outcome.is_partial() || outcome.skipped > 0 || self.garbled;
         ensure(is_said, 10, || format!("host {number} denies {:?}, and nobody said so", outcome.question.text))?;
         for (source, checked) in &answered.outcome.answers {
-            self.believable(number, checked, hosts)?;
+            self.believable(number, *source, checked, hosts)?;
             self.in_time(number, *source, &checked.answer, negative, answered.outcome.is_partial(), time)?;
             in_bailiwick(number, *source, &checked.answer.zone, answered, hosts)?;
             // A zone may be silent because one on the way to it is.
@@ -126,7 +126,13 @@ impl Answers {
     }
 
     /// Every record in it verifies, up to a zone key that a node of that zone believes in.
-    fn believable(&mut self, number: usize, checked: &aop_proto::trust::answers::Checked, hosts: &[Host]) -> Verdict {
+    fn believable(
+        &mut self,
+        number: usize,
+        source: Source,
+        checked: &aop_proto::trust::answers::Checked,
+        hosts: &[Host],
+    ) -> Verdict {
         let answer = &checked.answer;
         let zone = ZoneName::parse(&answer.zone)
             .map_err(|_| Violation { number: 10, what: format!("host {number} has an answer of no zone") })?;
@@ -134,7 +140,10 @@ impl Answers {
             format!("host {number} shows records that are not those of its answer")
         })?;
         for (candidate, record) in answer.candidates.iter().zip(&checked.records) {
-            let opened = self.verifier.open(&candidate.envelope).ok();
+            // What a node says to itself is not sent, and so not written: it is what it holds.
+            let is_sent = source != Source::Local;
+            let envelope = if is_sent { candidate.envelope.clone() } else { record.envelope().into() };
+            let opened = self.verifier.open(&envelope).ok();
             ensure(opened.as_ref() == Some(record), 10, || format!("host {number} serves {record:?} unverified"))?;
             if hosts[number].spec.zone == zone.as_str() {
                 continue;

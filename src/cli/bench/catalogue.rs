@@ -10,6 +10,7 @@ use std::time::Instant;
 use aop_proto::error::Problem;
 use aop_proto::index::{CONFIDENCE_MIN, DocId, Evidence, Goal, Index, Terms, confidences};
 use aop_proto::params::CANDIDATES_MIN;
+use aop_proto::search::is_same_name;
 use serde_json::Value;
 
 use super::{Answered, lines_of, usage};
@@ -76,14 +77,18 @@ impl Catalogue {
             found.iter().map(|(tool, _)| (scorer.whole.parts(&tool.terms), goal.whole().says(&tool.name))).collect();
         let evidence: Vec<Evidence<'_>> =
             parts.iter().map(|(parts, named)| Evidence { parts, named: *named }).collect();
-        let is_likely = confidences(&scorer.whole, &evidence).into_iter().any(|likely| likely >= CONFIDENCE_MIN);
+        let likely = confidences(&scorer.whole, &evidence);
+        let is_likely = likely.iter().any(|likely| *likely >= CONFIDENCE_MIN);
+        let best = found.first().map(|(tool, _)| tool.id.clone()).zip(likely.first().copied());
         let of_clauses = |tool: &Tool| scorer.of_clauses(&goal.read(&tool.terms));
         let scored: Vec<_> =
             found.iter().take(scorer.turned()).map(|(tool, score)| (*score, of_clauses(tool))).collect();
         let turns = scorer.turns(&scored);
-        let order = turns.iter().copied().chain(turns.len()..found.len()).take(if is_likely { limit } else { 0 });
+        let mut order: Vec<usize> = turns.iter().copied().chain(turns.len()..found.len()).collect();
+        order.sort_by_key(|place| !is_same_name(text, &found[*place].0.name));
+        let order = order.into_iter().take(if is_likely { limit } else { 0 });
         let tools = order.map(|place| found[place].0.id.clone()).collect();
-        Answered { tools, took: started.elapsed() }
+        Answered { tools, best, took: started.elapsed() }
     }
 
     /// The documents of these tools, and of all that have the name or the description of one of them.

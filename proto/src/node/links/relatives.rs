@@ -194,13 +194,17 @@ impl Node {
             Change::Gone(_) => None,
         };
         self.inherit(change, &zone);
-        self.learn_child(&zone);
-        self.hear_child(&zone);
-        let key = self.zone.child(&zone).map(|child| child.body.zone_key);
-        for peer in self.links.of_zone(&zone) {
-            self.prove(peer);
-            if self.links.by_peer.get(&peer).is_some_and(|link| link.told != key) {
-                self.refer(peer, &zone);
+        // Which others stand may depend on it.
+        let nested: Vec<ZoneName> = self.zone.nested_with(&zone).cloned().collect();
+        for zone in nested.into_iter().chain([zone]) {
+            self.learn_child(&zone);
+            self.hear_child(&zone);
+            let key = self.zone.child(&zone).map(|child| child.body.zone_key);
+            for peer in self.links.of_zone(&zone) {
+                self.prove(peer);
+                if self.links.by_peer.get(&peer).is_some_and(|link| link.told != key) {
+                    self.refer(peer, &zone);
+                }
             }
         }
     }
@@ -449,11 +453,7 @@ impl Node {
             self.counts.refused += 1;
             return;
         }
-        // What lies in a child's zone is the child's to delegate: from within it nobody would ask here.
-        let within = known.is_none().then(|| self.zone.children().keys().find(|child| zone.is_within(child))).flatten();
-        if let Some(child) = within.filter(|child| **child != zone) {
-            let reason =
-                format!("{zone} lies in {child}, which is delegated already: name a node of {child} as its parent");
+        if let Some(reason) = self.why_not_delegate(&zone).filter(|_| known.is_none()) {
             self.refuse(peer, &reason);
             return;
         }
@@ -475,6 +475,20 @@ impl Node {
                 "the log of this node is full, so it delegates to nobody else; ask another node of its zone",
             );
         }
+    }
+
+    /// Why a new zone would make two authorities of one name, beside a delegation that stands or is on its way to the store, and what helps.
+    /// What lies in a child's zone is the child's to delegate: from within it nobody would ask here.
+    pub(in crate::node) fn why_not_delegate(&self, zone: &ZoneName) -> Option<String> {
+        let coming = self.links.delegating.keys().find(|other| other.is_below(zone) || zone.is_below(other));
+        let other = coming.or_else(|| self.zone.in_the_way(zone))?;
+        Some(match zone.is_below(other) {
+            true => format!("{zone} lies in {other}, which is delegated already: name a node of {other} as its parent"),
+            false => format!(
+                "{other} lies in {zone} and is delegated here already, and each name has one authority: say `aop zones undelegate \
+                 {other}` here, and let {other} come below {zone}"
+            ),
+        })
     }
 
     /// What a delegation of ours says of a child's key, and what the child told since.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::codec::{WireRead, WireWrite};
+use crate::params::{CANDIDATES_MIN, RESULTS};
 use crate::record::{Certificate, ManifestBody, NodeId, ZoneProof};
 
 /// Asks a child which questions in words are not worth asking it.
@@ -72,6 +73,33 @@ pub struct Question {
     pub capabilities: Vec<String>,
     /// Of a list, only what comes after this name, lower case; empty for its beginning.
     pub after: String,
+}
+
+impl Question {
+    /// So many results are asked for where `limit` are wanted: one answer serves all who want no more, however many each of them shows.
+    /// [`CANDIDATES_MIN`] at least, then the next power of two, at most [`RESULTS`]; who wants more than that is asked for that.
+    pub fn width(limit: usize) -> usize {
+        match limit {
+            0..=CANDIDATES_MIN => CANDIDATES_MIN,
+            limit if limit <= RESULTS.2 => limit.next_power_of_two().min(RESULTS.2),
+            limit => limit,
+        }
+    }
+
+    /// The question as it is asked of zones, and as what they say is kept under: all that differ in nothing but how much of the answer is
+    /// shown are one.
+    #[must_use]
+    pub fn wide(&self) -> Self {
+        let mut wide = self.clone();
+        if wide.form != Form::List {
+            wide.after.clear();
+        }
+        wide.limit = match wide.form {
+            Form::Exact => 1,
+            Form::Words | Form::List => u32::try_from(Self::width(wide.limit as usize)).unwrap_or(u32::MAX),
+        };
+        wide
+    }
 }
 
 /// Answers of other zones that the sender keeps from now on, told to fellows that are far.
@@ -235,4 +263,27 @@ pub struct Answer {
     pub skipped: u32,
     /// Keys of the zones in it, from the answering node's.
     pub proofs: Vec<ZoneProof>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_serves_those_who_want_less() {
+        let widths = [0, 1, 3, 20, 21, 32, 33, 500, 513, 1_000, 1_001, usize::MAX].map(Question::width);
+        assert_eq!(widths, [20, 20, 20, 20, 32, 32, 64, 512, 1_000, 1_000, 1_001, usize::MAX]);
+        let of = |form, limit, after: &str| Question {
+            form,
+            text: "a.z".to_owned(),
+            zone: None,
+            limit,
+            tags: Vec::new(),
+            capabilities: Vec::new(),
+            after: after.to_owned(),
+        };
+        assert_eq!(of(Form::Exact, 7, "b").wide(), of(Form::Exact, 1, ""));
+        assert_eq!(of(Form::Words, 7, "b").wide(), of(Form::Words, 20, ""));
+        assert_eq!(of(Form::List, 7, "b").wide(), of(Form::List, 20, "b"));
+    }
 }

@@ -165,6 +165,12 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
         found
     }
 
+    /// What was looked for here and not found was kept after all, by a fellow: of the level it is a hit.
+    pub(crate) const fn found_at_fellow(&mut self) {
+        self.count.misses = self.count.misses.saturating_sub(1);
+        self.count.hits += 1;
+    }
+
     /// What is kept under `key` and still alive, as if nobody had looked.
     pub fn peek(&self, key: &K, now: Duration) -> Option<&V> {
         let entry = self.entries.get(key)?;
@@ -260,10 +266,15 @@ impl Tags {
         of_zone.max_by_key(|(_, (stamp, _))| *stamp).map(|(_, (_, tag))| *tag)
     }
 
-    /// Zones within `zone` that can be reached, as far as tags tell.
+    /// Zones that can be reached, as far as tags tell.
+    pub fn reached(&self) -> impl Iterator<Item = &ZoneName> + '_ {
+        let by_zone = self.0.keys().map(|(of, _)| of);
+        by_zone.filter(|of| self.newest(of) != Some(TAG_UNREACHABLE))
+    }
+
+    /// Those of them within `zone`.
     pub fn reached_within<'a>(&'a self, zone: &'a ZoneName) -> impl Iterator<Item = &'a ZoneName> + 'a {
-        let within = self.0.keys().map(|(of, _)| of).filter(|of| of.is_within(zone));
-        within.filter(|of| self.newest(of) != Some(TAG_UNREACHABLE))
+        self.reached().filter(|of| of.is_within(zone))
     }
 
     /// Number of nodes of which a tag is known.

@@ -50,6 +50,9 @@ use crate::wire::message::{Answer, AskExport, Form, Keeps, Query, Question, Sile
 use crate::zone::Tools;
 use crate::zone::answer::{Answerer, answer};
 
+const NOT_IN_TIME: &str = "no answer in time";
+const NOT_CONNECTED: &str = "not connected";
+
 /// What is to be done.
 #[derive(Debug)]
 pub enum Act {
@@ -101,7 +104,7 @@ pub struct Around<'a> {
 /// What the caches of a resolver show to readers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Shown {
-    /// Hits and misses of L2.
+    /// Hits and misses of L2. What a fellow kept is a hit, of its own as well: it had the question too.
     pub l2: Count,
     /// The same of L3.
     pub l3: Count,
@@ -369,6 +372,10 @@ impl Resolver {
         let neighbour = Some(Neighbour { zone: neighbour, node: peer });
         let took = around.now.saturating_sub(asked.at);
         let mut outside = accept(answer, &waiting, took, around, &mut self.refused);
+        let was_kept = |checked: &Checked| Hop::of(source, neighbour.clone(), &checked.answer).is_cached;
+        if waiting.via == Via::Fellow && outside.answers.iter().any(was_kept) {
+            self.l2.found_at_fellow();
+        }
         if is_behind {
             outside.believe_no_denial(&waiting.zone);
         }
@@ -452,7 +459,7 @@ impl Resolver {
     /// Time passed: what is overdue is silent.
     pub fn on_time(&mut self, around: &mut Around<'_>) -> Vec<Act> {
         let mut acts = self.kept_afar.tell(around.far, around.now);
-        acts.extend(self.give_up(around, |waiting, now| waiting.until <= now, "no answer in time", true));
+        acts.extend(self.give_up(around, |waiting, now| waiting.until <= now, NOT_IN_TIME, true));
         acts
     }
 
@@ -494,6 +501,8 @@ impl Resolver {
                 } else {
                     self.sent.remove(&query);
                     let before = pending.bytes;
+                    // Nobody of it was there to be asked.
+                    let reason = if waiting.asked.is_empty() && is_slow { NOT_CONNECTED } else { reason };
                     pending.give_up(waiting, reason);
                     self.held = self.held - before + pending.bytes;
                 }
@@ -542,6 +551,7 @@ impl Resolver {
         }
         // Nobody else is told what was said before.
         if pending.asker.door().is_some() && !pending.silent.is_empty() {
+            pending.name_cut_off(around);
             self.add_kept(&mut pending, around);
         }
         pending.answers.sort_by(|a, b| a.checked.answer.zone.cmp(&b.checked.answer.zone));

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aop_proto::resolver::Source;
+use aop_proto::wire::message::Question;
 use aop_simulations::World;
 use aop_simulations::scenario::server;
 use aop_simulations::world::{HostId, Spec, name, words};
@@ -86,6 +87,32 @@ fn what_was_known_is_answered_while_the_parent_is_away() {
     let wanted = format!("tool{}.s.l5.m2", NAMES - 1);
     let answered = world.resolve(leaf, name(&wanted));
     assert_eq!((answered.names(), answered.silent()), (vec![wanted], vec![]));
+}
+
+/// Nobody takes an answer for whole because the silent zone is the only one he knows of.
+#[test]
+fn zones_behind_a_silent_one_are_named_too() {
+    let (mut world, hosts) = federation(3);
+    let asked = words("one of many tools");
+    let behind = ["l2.m2", "l4.m2", "l5.m2"];
+    world.crash(hosts[2]);
+    world.run_for(NOTICED);
+    for host in [hosts[0], hosts[1], hosts[3]] {
+        let answered = world.resolve(host, asked.clone());
+        let silent: Vec<&str> = answered.silent();
+        assert_eq!(silent, ["l2.m2", "l4.m2", "l5.m2", "m2"], "from {host:?}");
+        for zone in behind {
+            let reason = answered.outcome.silent.iter().find(|silent| silent.zone == zone).map(|it| it.reason.as_str());
+            assert_eq!(reason, Some("not asked: it is reached through m2, which is silent"));
+        }
+    }
+    // Of one of them nobody else is told, and of a name the silence of its zone's way says all.
+    let bound = Question { zone: Some("l2.m2".to_owned()), ..asked.clone() };
+    assert_eq!(world.resolve(hosts[3], bound).silent(), ["l2.m2", "m2"]);
+    assert_eq!(world.resolve(hosts[3], name("tool1.s.l2.m2")).silent(), ["m2"]);
+    world.start(hosts[2]);
+    world.run_for(Duration::from_secs(15));
+    assert_eq!(world.resolve(hosts[3], asked).silent(), Vec::<&str>::new());
 }
 
 #[test]

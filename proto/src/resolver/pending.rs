@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::outside::{Outside, too_many, weight};
-use super::{Act, Around, Asker, Hop, Neighbour, Outcome, Pace, Proofs, Route, Source, Terms, bounds, shown};
+use super::{Act, Around, Asker, Hop, Neighbour, Outcome, Pace, Proofs, Route, Routes, Source, Terms, bounds, shown};
 use crate::access::Sight;
 use crate::cache::grow_older;
 use crate::name::ZoneName;
-use crate::params::{HOP_MARGIN, QUERY_DEADLINE, RESULTS, TTL_L2};
+use crate::params::{HOP_MARGIN, QUERY_DEADLINE, RESULTS, TTL_L2, ZONES_ASKED_WORDS};
 use crate::record::{NodeId, ZoneProof};
 use crate::trust::Anchors;
 use crate::trust::answers::Checked;
-use crate::wire::message::{Answer, Query, Question, Silent};
+use crate::wire::message::{Answer, Form, Query, Question, Silent};
 
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -302,6 +302,32 @@ impl Pending {
                 self.silent.insert(Silent { zone: waiting.zone, reason: reason.to_owned() });
             }
         }
+    }
+
+    /// Names the zones that can only be asked through one that is silent, as far as they are known: they were not asked either. A name is
+    /// in one zone, whose silence says all. Nothing that was answered is called silent.
+    pub(super) fn name_cut_off(&mut self, around: &Around<'_>) {
+        if self.question.form == Form::Exact {
+            return;
+        }
+        let silent: Vec<&str> = self.silent.iter().map(|silent| silent.zone.as_str()).collect();
+        let is_known = |zone: &ZoneName| {
+            let answered = |heard: &Heard| heard.checked.answer.zone == zone.as_str();
+            zone == around.by.zone || silent.contains(&zone.as_str()) || self.answers.iter().any(answered)
+        };
+        // Whoever may not find all of a zone is not told that it is there.
+        let may_see = |zone: &ZoneName| self.asker.sight.as_deref().is_none_or(|sight| sight.sees_all_of(zone));
+        let unasked = around.tags.reached().filter(|zone| {
+            Routes::concerns(&self.question, zone) && !is_known(zone) && may_see(zone)
+        });
+        let named = |zone: &ZoneName| {
+            let through = around.routes.cut_off_by(zone, &silent)?;
+            let reason = format!("not asked: it is reached through {through}, which is silent");
+            Some(Silent { zone: zone.to_string(), reason })
+        };
+        let room = usize::from(ZONES_ASKED_WORDS).saturating_sub(silent.len());
+        let unasked: BTreeSet<Silent> = unasked.filter_map(named).collect();
+        self.silent.extend(unasked.into_iter().take(room));
     }
 
     /// Takes in what came back, from whom this node asked if it asked anybody, each zone once.

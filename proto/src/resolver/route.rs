@@ -89,19 +89,30 @@ impl Routes {
         }
     }
 
-    /// Whether a question for `zone` passes one of those that were silent: the zone itself, one above it, or on the way up to where its
-    /// way and ours meet. Of zones further up than the parent only names are known: who shares more of ours is not behind them.
+    /// Whether a question for `zone` passes one of those that were silent.
     pub(super) fn is_cut_off(&self, zone: &str, silent: &[&str]) -> bool {
-        let Ok(zone) = ZoneName::parse(zone) else { return false };
+        ZoneName::parse(zone).is_ok_and(|zone| self.cut_off_by(&zone, silent).is_some())
+    }
+
+    /// Which of those that were silent a question for `zone` passes: the zone itself, one above it, or on the way up to where its way and
+    /// ours meet. Of zones further up than the parent only names are known: who shares more of ours is not behind them.
+    pub(super) fn cut_off_by<'a>(&self, zone: &ZoneName, silent: &[&'a str]) -> Option<&'a str> {
         let up = self.parent.as_ref().map(|parent| parent.zone.as_str());
-        silent.iter().any(|name| match ZoneName::parse(name) {
-            _ if Some(*name) == up => !zone.is_within(&self.own),
+        let is_passed = |name: &str| match ZoneName::parse(name) {
+            _ if Some(name) == up => !zone.is_within(&self.own),
             Ok(silent) if self.own.is_within(&silent) => {
                 !zone.is_within(&self.own) && zone.shared_labels(&self.own) <= silent.depth()
             }
             Ok(silent) => zone.is_within(&silent),
             Err(_) => false,
-        })
+        };
+        silent.iter().copied().find(|name| is_passed(name))
+    }
+
+    /// Whether a question in words, or for a list, is one for `zone` too.
+    pub(super) fn concerns(question: &Question, zone: &ZoneName) -> bool {
+        let wanted = question.zone.as_deref().and_then(|zone| ZoneName::parse(zone).ok());
+        wanted.is_none_or(|wanted| zone.is_within(&wanted))
     }
 
     /// Zones here and below whose names are near the zone asked for, or near the end of a name that is nobody's.

@@ -5,7 +5,7 @@
 
 use super::score::{Query, Scorer};
 use super::stem::push_stem;
-use super::terms::{DOCUMENT_TERMS_MAX, Document, STEM_MARK, TERM_WEIGHT_MAX, Terms};
+use super::terms::{DOCUMENT_TERMS_MAX, Document, Field, STEM_MARK, TERM_WEIGHT_MAX, Terms};
 use super::words::{Word, each_word};
 
 /// A document as a question sees it.
@@ -89,21 +89,28 @@ impl Sieve {
         let mut weights = self.weights(whole);
         let (mut length, mut terms) = (0, 0);
         let (mut lower, mut stem) = (String::new(), String::new());
-        document.each_field(|text, weight, stop_words| {
+        // What each term counts in the field that is read.
+        let (mut last, mut by_now) = (Field::Name, self.weights(whole));
+        document.each_field(|field, text| {
+            if std::mem::replace(&mut last, field) != field {
+                by_now.fill(0);
+            }
             each_word(text, &mut lower, |word| {
                 let is_stop = word.is_stop();
-                if is_stop && !stop_words {
+                if is_stop && !field.has_stop_words() {
                     return;
                 }
                 let (Word::Plain(text) | Word::Whole(text) | Word::Piece(text)) = word;
                 let has_stem = matches!(word, Word::Plain(_));
                 terms += 1 + usize::from(has_stem);
-                length += if is_stop { 0 } else { u32::from(weight) * (1 + u32::from(has_stem)) };
+                length += if is_stop { 0 } else { u32::from(field.weight()) * (1 + u32::from(has_stem)) };
                 if !self.begins.may_hold(text) {
                     return;
                 }
                 let mut add = |term: &str| {
                     if let Some(place) = self.place(whole, term) {
+                        let weight = field.next(by_now[place]);
+                        by_now[place] += weight;
                         weights[place] = weights[place].saturating_add(weight).min(TERM_WEIGHT_MAX);
                     }
                 };

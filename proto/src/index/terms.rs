@@ -4,10 +4,6 @@
 //! fields it occurs in. Terms are kept by stem, for they are sought so. It is not a copy of the definition: what cannot be searched is not in it.
 //! The same definition always gives the same `Terms`, on every node; that is what makes scores of two nodes comparable.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
-
 use super::family::{Family, Sought};
 use super::stem::push_stem;
 use super::words::{WORD_BYTES_MAX, Word, each_word, is_same, prefix, sort_by_word};
@@ -19,13 +15,7 @@ pub const DOCUMENT_TERMS_MAX: usize = 4096;
 /// Schemas are followed this deep; what lies below cannot be told apart by a short question anyway.
 const SCHEMA_DEPTH_MAX: usize = 8;
 
-/// What an occurrence counts, by field. Only the ratios matter; tried values are in `benches/README.md`.
-const WEIGHT_NAME: u16 = 4;
-const WEIGHT_TEXT: u16 = 2;
-const WEIGHT_PARAMETER_TEXT: u16 = 1;
-
-/// What a term counts at most in one document: as much as its name, its title and six mentions. Saying it more often only makes the document
-/// longer, so that nobody gains by stuffing a description with words.
+/// What a term counts at most in one document: less than all fields together, so that nobody wins who says it in each of them.
 pub(super) const TERM_WEIGHT_MAX: u16 = 16;
 
 /// What a document counts at most in the length of its collection: nobody makes others look short by telling a novel.
@@ -38,6 +28,56 @@ pub(super) fn counted(length: u32) -> u64 {
 
 /// Marks a term as a stem. No word contains it.
 pub(super) const STEM_MARK: char = '~';
+
+/// What a text is of a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Name,
+    Title,
+    Server,
+    Description,
+    /// Names and values of parameters, tags, capabilities, examples.
+    Values,
+    /// Descriptions of parameters.
+    ParameterTexts,
+}
+
+/// In the order in which they are declared.
+const FIELDS: [Field; 6] =
+    [Field::Name, Field::Title, Field::Server, Field::Description, Field::Values, Field::ParameterTexts];
+
+impl Field {
+    /// What an occurrence counts in it. Only the ratios matter; tried values are in `benches/README.md`.
+    pub(super) const fn weight(self) -> u16 {
+        match self {
+            Self::Name => 4,
+            Self::Title | Self::Server | Self::Description | Self::Values => 2,
+            Self::ParameterTexts => 1,
+        }
+    }
+
+    /// What a term counts in it at most: a name says it once, a description three times. Whoever says it more often only makes his text
+    /// longer, and nobody gains by repeating words.
+    const fn weight_max(self) -> u16 {
+        match self {
+            Self::Name | Self::Values => 4,
+            Self::Title | Self::Server => 2,
+            Self::Description => 6,
+            Self::ParameterTexts => 3,
+        }
+    }
+
+    /// What the next occurrence of a term counts that counts so much in this field by now.
+    pub(super) const fn next(self, by_now: u16) -> u16 {
+        if by_now + self.weight() <= self.weight_max() { self.weight() } else { 0 }
+    }
+
+    /// Whether stop words count: a tool may be called `get`, and a question of stop words alone is still a question. They add nothing to
+    /// the length, so that for every other question the document is as if it had none.
+    pub(super) const fn has_stop_words(self) -> bool {
+        matches!(self, Self::Name | Self::Title)
+    }
+}
 
 /// The searchable text of one tool, borrowed from wherever it lies.
 #[derive(Debug, Clone, Default)]
@@ -94,18 +134,15 @@ impl<'a> Document<'a> {
 }
 
 impl Document<'_> {
-    /// Calls `each` with every text, what an occurrence in it counts, and whether stop words do: a tool may be called `get`, and a
-    /// question of stop words alone is still a question. They add nothing to the length, so that for every other question the document
-    /// is as if it had none.
-    pub(super) fn each_field(&self, mut each: impl FnMut(&str, u16, bool)) {
-        // What a name says again and again it says once: else whoever repeats a word goes before who means it.
-        each(&said_once(self.name), WEIGHT_NAME, true);
-        each(self.title, WEIGHT_TEXT, true);
-        each(self.server, WEIGHT_TEXT, false);
-        each(self.description, WEIGHT_TEXT, false);
-        self.parameters.iter().for_each(|(name, _)| each(name, WEIGHT_TEXT, false));
-        self.values.iter().chain(&self.extra).for_each(|text| each(text, WEIGHT_TEXT, false));
-        self.parameters.iter().for_each(|(_, description)| each(description, WEIGHT_PARAMETER_TEXT, false));
+    /// Calls `each` with every text, field by field.
+    pub(super) fn each_field(&self, mut each: impl FnMut(Field, &str)) {
+        each(Field::Name, self.name);
+        each(Field::Title, self.title);
+        each(Field::Server, self.server);
+        each(Field::Description, self.description);
+        self.parameters.iter().for_each(|(name, _)| each(Field::Values, name));
+        self.values.iter().chain(&self.extra).for_each(|text| each(Field::Values, text));
+        self.parameters.iter().for_each(|(_, description)| each(Field::ParameterTexts, description));
     }
 
     fn bytes(&self) -> usize {
@@ -113,36 +150,6 @@ impl Document<'_> {
         let fields = [self.name, self.title, self.server, self.description].into_iter();
         fields.chain(parameters).chain(self.values.iter().chain(&self.extra).copied()).map(str::len).sum()
     }
-}
-
-/// The name, each of its words once.
-fn said_once(name: &str) -> Cow<'_, str> {
-    // Hardly any name repeats a word, and most have few.
-    let (mut hashes, mut words) = ([0_u64; 8], 0);
-    let mut may_repeat = false;
-    each_word(name, &mut String::new(), |word| {
-        if let Word::Plain(word) = word {
-            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(word);
-            may_repeat |= words == hashes.len() || hashes[..words].contains(&hash);
-            if !may_repeat {
-                hashes[words] = hash;
-                words += 1;
-            }
-        }
-    });
-    if !may_repeat {
-        return Cow::Borrowed(name);
-    }
-    let (mut once, mut said, mut repeats) = (String::new(), BTreeSet::<String>::new(), false);
-    each_word(name, &mut String::new(), |word| {
-        if let Word::Plain(word) = word {
-            match said.insert(word.to_owned()) {
-                true => once.extend(["_", word]),
-                false => repeats = true,
-            }
-        }
-    });
-    if repeats { Cow::Owned(once) } else { Cow::Borrowed(name) }
 }
 
 /// The text of a member, empty where it is missing or no text.
@@ -238,7 +245,7 @@ impl Terms {
     /// The terms of a document. Fields are read in order of worth, so that the bound on terms cuts the least telling text.
     pub fn of(document: &Document<'_>) -> Self {
         let mut collected = Collected::with_room(document.bytes());
-        document.each_field(|text, weight, stop_words| collected.add(text, weight, stop_words));
+        document.each_field(|field, text| collected.add(field, text));
         collected.finish()
     }
 
@@ -314,7 +321,7 @@ struct Occurrence {
     bytes: u8,
     /// Whether its stem counts too.
     has_stem: bool,
-    weight: u16,
+    field: Field,
     /// What it adds to the document's length.
     length: u32,
 }
@@ -322,7 +329,8 @@ struct Occurrence {
 /// A term of a document while its terms are put together.
 #[derive(Clone, Copy, Default)]
 struct Summed {
-    weight: u16,
+    /// What its occurrences count in each field, however many there are.
+    by_field: [u16; FIELDS.len()],
     length: u32,
     /// Where it occurs first, in the order of reading, a stem after its word; nothing where it does not.
     first: Option<(u32, bool)>,
@@ -330,12 +338,17 @@ struct Summed {
 
 impl Summed {
     fn add(&mut self, other: Self) {
-        self.weight = self.weight.saturating_add(other.weight);
+        self.by_field.iter_mut().zip(other.by_field).for_each(|(sum, more)| *sum = sum.saturating_add(more));
         self.length = self.length.saturating_add(other.length);
         self.first = match (self.first, other.first) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+    }
+
+    fn weight(&self) -> u8 {
+        let counted = self.by_field.iter().zip(FIELDS).map(|(sum, field)| (*sum).min(field.weight_max()));
+        counted.sum::<u16>().min(TERM_WEIGHT_MAX) as u8
     }
 }
 
@@ -359,10 +372,10 @@ impl Collected {
         }
     }
 
-    fn add(&mut self, text: &str, weight: u16, stop_words: bool) {
+    fn add(&mut self, field: Field, text: &str) {
         each_word(text, &mut self.lower, |word| {
             let is_stop = word.is_stop();
-            if stop_words || !is_stop {
+            if field.has_stop_words() || !is_stop {
                 let (Word::Plain(text) | Word::Whole(text) | Word::Piece(text)) = word;
                 self.occurrences.push(Occurrence {
                     prefix: prefix(text),
@@ -370,8 +383,8 @@ impl Collected {
                     start: self.text.len() as u32,
                     bytes: text.len() as u8,
                     has_stem: matches!(word, Word::Plain(_)),
-                    weight,
-                    length: if is_stop { 0 } else { u32::from(weight) },
+                    field,
+                    length: if is_stop { 0 } else { u32::from(field.weight()) },
                 });
                 self.text.push_str(text);
             }
@@ -393,7 +406,9 @@ impl Collected {
                 to_stem: Summed::default(),
             };
             for one in run {
-                let of = |is_stem| Summed { weight: one.weight, length: one.length, first: Some((one.start, is_stem)) };
+                let mut by_field = [0; FIELDS.len()];
+                by_field[one.field as usize] = one.field.weight();
+                let of = |is_stem| Summed { by_field, length: one.length, first: Some((one.start, is_stem)) };
                 read.own.add(of(false));
                 if one.has_stem {
                     read.to_stem.add(of(true));
@@ -448,7 +463,7 @@ fn put_together(text: &str, words: &[Read]) -> Terms {
         let mut push = |term: &str, of: Summed, is_stem| {
             let mut weight = 0;
             if is_kept(&of) {
-                weight = of.weight.min(TERM_WEIGHT_MAX) as u8;
+                weight = of.weight();
                 count += 1;
                 length = length.saturating_add(of.length);
             }

@@ -310,10 +310,7 @@ fn what_is_kept_is_bounded() {
     let forms = (0..200).map(|n| format!("{} word{n} ", common.split(' ').nth(n % 20).unwrap_or_default()));
     assert!(Query::parse(&forms.collect::<String>()).terms().len() <= QUERY_TERMS_MAX);
     let loud = "loud ".repeat(100_000);
-    assert_eq!(
-        weight(&Terms::of(&Document { description: &loud, ..Document::default() }), "loud"),
-        terms::TERM_WEIGHT_MAX
-    );
+    assert_eq!(weight(&Terms::of(&Document { description: &loud, ..Document::default() }), "loud"), 6);
 }
 
 /// A tool is found in the language in which it is described, among the others and beside texts that want to be found for everything.
@@ -446,10 +443,37 @@ fn what_is_left_aside_is_none_of_the_best() {
     }
 }
 
+/// Said again and again, a word only makes the text longer.
 #[test]
-fn a_name_that_repeats_a_word_says_it_once() {
-    let of = |name: &str| Terms::of(&Document { name, description: "Weather of a city", ..Document::default() });
-    assert_eq!(of("weather_weather_weather"), of("weather"));
-    assert_eq!(of("getWeather_get-weather"), of("get_weather"));
-    assert_ne!(of("get_weather"), of("weather"));
+fn nobody_gains_by_repeating_a_word() {
+    let of = |name: &str, description: &str| Terms::of(&Document { name, description, ..Document::default() });
+    let often = |times: usize| "weather ".repeat(times);
+    let (once, again) = (of("weather", "Of a city"), of("weather_weather_getWeather", "Of a city"));
+    assert_eq!((weight(&once, "weather"), weight(&again, "weather")), (4, 4));
+    assert!(again.length() > once.length());
+    let said: Vec<u16> = (1..6).map(|times| weight(&of("a", &often(times)), "weather")).collect();
+    assert_eq!(said, [2, 4, 6, 6, 6]);
+    // In every field, and by words of one stem as well.
+    assert_eq!(weight(&of("a", "weathers weather weathers weather"), "~weather"), 6);
+    let everywhere = Document {
+        name: "weather_weather",
+        title: &often(9),
+        description: &often(9),
+        server: "weather-weather",
+        parameters: vec![("weather", "weather weather weather weather"); 5],
+        values: vec!["weather"; 9],
+        ..Document::default()
+    };
+    assert_eq!(weight(&Terms::of(&everywhere), "weather"), 16);
+    let mut index = Index::default();
+    for (id, terms) in (0..).zip([
+        of("get_weather", "Get the weather of a city"),
+        of("free_stuff", &often(12)),
+        of("weather_weather_weather_weather", "Weather!"),
+        of("translate", "Translate a text"),
+    ]) {
+        index.insert(DocId(id), terms);
+    }
+    let found = index.snapshot().search(&Query::parse("weather"), 3, &|_| true);
+    assert_eq!(found.first().map(|found| found.0), Some(DocId(0)), "{found:?}");
 }

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aop_proto::access::Caller;
-use aop_proto::call::{Ended, Failed, Plan, Policies, Policy, Step, Verdict};
+use aop_proto::call::{Ended, Failed, Plan, Policies, Policy, Step, Verdict, had_time};
 use aop_proto::error::{Kind, Problem};
 use aop_proto::params::{CALL_TIMEOUT, HOPS_MAX, PRIORITY};
 use aop_proto::record::{Hash, NodeId};
@@ -397,9 +397,10 @@ impl Calls {
     ) -> (NodeId, Result<Served, Failure>) {
         let tried = self.attempt(asked, &instance).await;
         if let Some(attempt) = attempt {
-            let verdict = verdict(&tried, attempt.took(), asked.policy.timeout);
+            let latency = || attempt.latency(&asked.hit.name);
+            let verdict = verdict(&tried, attempt.took(), asked.policy.timeout, latency);
             let error = tried.as_ref().err().map(|failure| (failure.problem.kind, failure.problem.message.clone()));
-            attempt.end(verdict, error, chance);
+            attempt.end(&asked.hit.name, verdict, error, chance);
         }
         (instance.node, tried)
     }
@@ -500,13 +501,18 @@ impl Meant {
 
 /// What an attempt says of its endpoint. What the upstream was given is told by its home, which knows how long the call waited for its
 /// turn; where nobody answers it is the time the attempt took.
-fn verdict(tried: &Result<Served, Failure>, took: Duration, usual: Duration) -> Verdict {
+fn verdict(
+    tried: &Result<Served, Failure>,
+    took: Duration,
+    allowed: Duration,
+    latency: impl FnOnce() -> Option<Duration>,
+) -> Verdict {
     match tried {
         Ok(_) => Verdict::Good,
         Err(failure) => {
             let told = failure.problem.detail.as_ref().and_then(|detail| detail.get(GIVEN)?.as_u64());
             let given = told.map_or(took, Duration::from_millis);
-            let had_time = given >= usual / 10 * 9;
+            let had_time = had_time(given, allowed, latency());
             Verdict::of(failure.problem.kind, failure.failed == Failed::Answered, had_time)
         }
     }
@@ -625,12 +631,14 @@ mod tests {
 
     #[test]
     fn only_the_time_that_the_upstream_had_speaks_against_it() {
-        let usual = Duration::from_secs(30);
-        let of = |given: Option<u64>, took| {
+        let (usual, latency) = (Duration::from_secs(30), Some(Duration::from_millis(100)));
+        let with = |given: Option<u64>, took, latency| {
             let problem = Problem::new(Kind::CallTimedOut, "late");
             let problem = given.map_or(problem.clone(), |given| problem.detail(json!({GIVEN: given})));
-            verdict(&Err(Failure::lost(problem)), took, usual)
+            verdict(&Err(Failure::lost(problem)), took, usual, || latency)
         };
+        let of = |given, took| with(given, took, None);
+        assert_eq!(with(Some(1_000), usual, latency), Verdict::Bad, "it answered in a tenth of that before");
         assert_eq!(of(Some(1_000), usual), Verdict::Nothing, "it waited for its turn");
         assert_eq!(of(Some(29_999), usual), Verdict::Bad, "a moment went by before it was sent");
         assert_eq!((of(None, usual), of(None, usual / 2)), (Verdict::Bad, Verdict::Nothing));

@@ -342,6 +342,10 @@ pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(30);
 pub const BREAKER_PROBES: u32 = 3;
 /// Those that have to end well before it is closed.
 pub const BREAKER_PROBES_GOOD: u32 = 2;
+/// A time-out after so many times what an endpoint took of late speaks against it, taste.
+pub const BREAKER_LATENCIES: u32 = 10;
+/// But none that came sooner: the network alone may take as long, taste.
+pub const BREAKER_TIME_MIN: Duration = Duration::from_secs(1);
 /// Endpoints whose breaker, load and budget are kept; of more, those that have nothing to do are forgotten.
 pub const ENDPOINTS_MAX: usize = 16_384;
 /// A slow answer is half forgotten after this time.

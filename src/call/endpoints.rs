@@ -18,6 +18,8 @@ use crate::watch::{Told, Watch};
 
 /// Instances that a problem tells of.
 const INSTANCES_SHOWN: usize = 8;
+/// Tools of one endpoint of which it is known how long they take.
+const TOOLS_MAX: usize = 256;
 
 /// A server of a zone, at whatever node: `server.zone`.
 type Service = String;
@@ -36,6 +38,8 @@ struct Endpoint {
     /// Where the breaker stood when that was told last.
     told: Circuit,
     load: Load,
+    /// How long its tools take of late that answered, by name.
+    tools: BTreeMap<String, Load>,
     calls: u64,
     failed: u64,
     last_good_ms: Option<u64>,
@@ -239,10 +243,35 @@ impl Attempt {
         self.endpoints.clock.now().mono.saturating_sub(self.began)
     }
 
+    /// How long the tool takes there of late, if it answered.
+    pub(super) fn latency(&self, tool: &str) -> Option<Duration> {
+        self.endpoints.lock().endpoints.get(&self.key)?.tools.get(tool)?.latency()
+    }
+
     /// It ended, with this to say of its endpoint and why.
-    pub(super) fn end(mut self, verdict: Verdict, error: Option<(Kind, String)>, chance: u64) {
+    pub(super) fn end(mut self, tool: &str, verdict: Verdict, error: Option<(Kind, String)>, chance: u64) {
         self.is_over = true;
+        if verdict == Verdict::Good {
+            self.note(tool);
+        }
         self.settle(verdict, error, chance);
+    }
+
+    fn note(&self, tool: &str) {
+        let now = self.endpoints.clock.now().mono;
+        let mut known = self.endpoints.lock();
+        let Some(Endpoint { tools, .. }) = known.endpoints.get_mut(&self.key) else { return };
+        let took = Some(now.saturating_sub(self.began));
+        match tools.get_mut(tool) {
+            Some(load) => load.end(now, took),
+            None => {
+                if tools.len() >= TOOLS_MAX {
+                    // It is learned again of whoever is called.
+                    tools.clear();
+                }
+                tools.entry(tool.to_owned()).or_default().end(now, took);
+            }
+        }
     }
 
     fn settle(&self, verdict: Verdict, error: Option<(Kind, String)>, chance: u64) {

@@ -18,8 +18,8 @@ use std::time::Duration;
 use super::Backoff;
 use crate::error::Kind;
 use crate::params::{
-    BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, BREAKER_PROBES, BREAKER_PROBES_GOOD, BREAKER_SLOT,
-    BREAKER_SLOTS,
+    BREAKER_FAILURES, BREAKER_LATENCIES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, BREAKER_PROBES, BREAKER_PROBES_GOOD,
+    BREAKER_SLOT, BREAKER_SLOTS, BREAKER_TIME_MIN,
 };
 
 /// Where a breaker stands.
@@ -57,8 +57,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What a problem says of the endpoint it came from. A time-out speaks against it only if the attempt `had_time`, as much as the tool
-    /// is given: callers in a hurry close nothing to others. `UpstreamDown` does not: its home, which is reached, knows and says so at
+    /// What a problem says of the endpoint it came from. A time-out speaks against it only if the attempt [`had_time`]: callers in a hurry
+    /// close nothing to others. `UpstreamDown` does not: its home, which is reached, knows and says so at
     /// once, and tries to change it.
     pub const fn of(kind: Kind, is_answer: bool, had_time: bool) -> Self {
         match kind {
@@ -68,6 +68,13 @@ impl Verdict {
             _ => Self::Nothing,
         }
     }
+}
+
+/// Whether an attempt that was `given` so much time had enough for its time-out to speak against the endpoint: as good as what the tool is
+/// `allowed`, or many times what it took of late, if it ever answered.
+pub fn had_time(given: Duration, allowed: Duration, latency: Option<Duration>) -> bool {
+    let is_long = |latency: Duration| given >= latency.saturating_mul(BREAKER_LATENCIES).max(BREAKER_TIME_MIN);
+    given >= allowed / 10 * 9 || latency.is_some_and(is_long)
 }
 
 /// A place among the attempts; every one that was begun is ended with it.
@@ -247,6 +254,18 @@ mod tests {
         assert_eq!(Verdict::of(Kind::CallTimedOut, false, false), Verdict::Nothing);
         let others = [Kind::InvalidArguments, Kind::Forbidden, Kind::Busy, Kind::DefinitionChanged, Kind::UpstreamDown];
         assert_eq!(others.map(of), [Verdict::Nothing; 5]);
+    }
+
+    /// A server that hangs was called again and again by clients whose patience is shorter than what its tools are given.
+    #[test]
+    fn who_answers_quickly_is_late_sooner_than_who_takes_long() {
+        let allowed = 30 * SECOND;
+        let had = |given, latency| had_time(given, allowed, latency);
+        assert!(had(27 * SECOND, None) && had(27 * SECOND, Some(20 * SECOND)));
+        assert!(!had(26 * SECOND, None), "of who never answered nothing is known");
+        let quick = Some(Duration::from_millis(20));
+        assert!(had(SECOND, quick) && !had(SECOND - Duration::from_nanos(1), quick));
+        assert!(had(20 * SECOND, Some(2 * SECOND)) && !had(19 * SECOND, Some(2 * SECOND)));
     }
 
     #[test]

@@ -109,6 +109,10 @@ async fn what_is_nowhere_is_said_as_a_problem() {
     let problem: Value = serde_json::from_str(&body).expect("json");
     assert_eq!((status, text(&headers, "content-type")), (404, "application/problem+json"));
     assert_eq!((&problem["status"], &problem["did_you_mean"][0]), (&json!(404), &json!("/v1/zones")));
+    let (_, _, other) = port.get("/v1/zone").await;
+    let other: Value = serde_json::from_str(&other).expect("json");
+    let traces = [&problem, &other].map(|problem| problem["trace_id"].as_str().expect("a trace").to_owned());
+    assert!(traces[0] != traces[1] && traces.iter().all(|trace| trace.len() == 32), "{traces:?}");
     let (status, headers, body) = read(port.client.delete(port.url("/v1/zones"))).await;
     assert_eq!((status, text(&headers, "allow")), (405, "GET,HEAD"));
     assert!(body.contains("problem"));

@@ -44,9 +44,9 @@ pub fn start(format: Format, level: &str) -> Result<(), String> {
 }
 
 /// A bare level is about our own lines; of our libraries warnings are enough. rmcp logs what its peers do at levels meant for its
-/// own debugging, and QUIC's socket logs every peer that is not there.
+/// own debugging, of a server that is not there what we say ourselves, and QUIC's socket logs every peer that is not there.
 fn directives(level: &str) -> String {
-    const QUIET: &str = "rmcp=error,quinn_udp=error";
+    const QUIET: &str = "rmcp=error,rmcp::transport::worker=off,quinn_udp=error";
     match level.parse::<tracing::Level>() {
         Ok(level) => format!("warn,aop={level},{QUIET}"),
         // What is asked for by name comes last and wins.
@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn a_level_is_about_us_and_a_filter_has_the_last_word() {
-        assert_eq!(directives("debug"), "warn,aop=DEBUG,rmcp=error,quinn_udp=error");
-        assert_eq!(directives("info,rmcp=trace"), "rmcp=error,quinn_udp=error,info,rmcp=trace");
+        assert_eq!(directives("debug"), "warn,aop=DEBUG,rmcp=error,rmcp::transport::worker=off,quinn_udp=error");
+        assert_eq!(directives("info,rmcp=trace"), "rmcp=error,rmcp::transport::worker=off,quinn_udp=error,info,rmcp=trace");
         assert!(start(Format::Json, "aop=loud").is_err());
         assert!(start(Format::Auto, "off").is_ok() && start(Format::Json, "off").is_ok());
     }

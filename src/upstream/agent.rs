@@ -3,6 +3,8 @@
 //! Name, description and schemas are defaulted as in the AOP paper (algorithm 1, §4.3). What must hold: one who describes himself as no
 //! agent is none.
 
+use std::time::Duration;
+
 use aop_proto::error::plain;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -56,12 +58,17 @@ pub(crate) async fn open(exchange: &Exchange, said: &Said<'_>) -> Result<Behind,
         true => described(&body)?,
         false => Value::Null,
     };
-    let name = told["agent_id"].as_str().map(|name| plain(name, 64)).filter(|name| !name.is_empty());
-    let name = name.unwrap_or_else(|| exchange.host());
+    let name = called(&told).unwrap_or_else(|| exchange.host());
     let tool = definition(&name, &told, said, &exchange.host());
     let named = tool["name"].as_str().unwrap_or_default().to_owned();
     let speaks = Speaks::Agent(Agent { tool: named, tells_result: said.is_of_the_result() });
     Ok(Behind { name, tools: vec![tool], speaks, look: LOOK })
+}
+
+/// By which name an agent goes: its id, else what it is called.
+fn called(told: &Value) -> Option<String> {
+    let name = |key: &str| told[key].as_str().map(|name| plain(name, 64)).filter(|name| !name.is_empty());
+    name("agent_id").or_else(|| name("name"))
 }
 
 /// What an agent says of itself.
@@ -129,18 +136,24 @@ fn answers() -> Value {
 }
 
 impl Agent {
-    /// One task for the agent, as the envelope that agents of the Open Agent Protocol know.
+    /// One task for the agent, as the envelope that agents of the Open Agent Protocol know, with the time that is left for it.
     ///
     /// # Errors
     /// It has no such tool. Nothing is sent.
-    pub(crate) fn request(&self, exchange: &Exchange, tool: &str, lane: &Lane) -> Result<Request, UpstreamError> {
+    pub(crate) fn request(
+        &self,
+        exchange: &Exchange,
+        tool: &str,
+        lane: &Lane,
+        left: Duration,
+    ) -> Result<Request, UpstreamError> {
         if tool != self.tool {
             return Err(refused(-32_602, format!("the agent has one tool, {}", self.tool), None));
         }
         let arguments: Map<String, Value> = serde_json::from_slice(&lane.arguments).unwrap_or_default();
         let meta = lane.extra.iter().find(|(member, _)| member == "_meta");
         let meta: Value = meta.and_then(|(_, meta)| serde_json::from_slice(meta).ok()).unwrap_or_default();
-        let body = envelope(arguments, meta["aop/idempotency-key"].as_str()).to_string();
+        let body = envelope(arguments, meta["aop/idempotency-key"].as_str(), left).to_string();
         Ok(Request { method: Method::POST, url: exchange.below("invoke"), body: Some(body.into_bytes()) })
     }
 
@@ -154,7 +167,7 @@ impl Agent {
 }
 
 /// Source: open-agent-protocol 0.3.0, `TaskEnvelope`.
-fn envelope(mut arguments: Map<String, Value>, key: Option<&str>) -> Value {
+fn envelope(mut arguments: Map<String, Value>, key: Option<&str>, left: Duration) -> Value {
     let goal = arguments.shift_remove("task").unwrap_or_default();
     let id = key.map_or_else(
         || uuid(getrandom::u64().unwrap_or_default(), getrandom::u64().unwrap_or_default()),
@@ -162,7 +175,7 @@ fn envelope(mut arguments: Map<String, Value>, key: Option<&str>) -> Value {
     );
     json!({
         "id": id, "version": "0.1", "goal": goal, "memory": arguments, "steps_taken": [],
-        "constraints": {"max_cost_usd": null, "allowed_tools": null, "deadline_ms": null}, "handoff": null,
+        "constraints": {"max_cost_usd": null, "allowed_tools": null, "deadline_ms": left.as_millis() as u64}, "handoff": null,
     })
 }
 
@@ -227,6 +240,9 @@ mod tests {
         let other = definition("summariser", &told, &said, "127.0.0.1");
         let wanted = json!({"name": "short", "description": "Shortens", "inputSchema": takes, "outputSchema": answers});
         assert_eq!(other, wanted);
+        assert_eq!(called(&told).as_deref(), Some("summariser"));
+        assert_eq!(called(&json!({"agent_id": "", "name": "Short texts"})).as_deref(), Some("Short texts"));
+        assert_eq!(called(&json!({"description": "Makes texts short"})), None);
         let silent = definition("127.0.0.1", &Value::Null, &Said::default(), "127.0.0.1");
         assert_eq!(silent["description"], "The agent 127.0.0.1 at 127.0.0.1");
     }
@@ -273,7 +289,8 @@ mod tests {
     #[test]
     fn the_task_is_the_goal_and_the_rest_its_memory() {
         let arguments = json!({"task": "say hi", "img": "a.png"}).as_object().cloned().expect("an object");
-        let sent = envelope(arguments, Some("order-17"));
+        let sent = envelope(arguments, Some("order-17"), Duration::from_millis(2_500));
+        assert_eq!(sent["constraints"]["deadline_ms"], 2_500);
         assert_eq!(
             (&sent["goal"], &sent["memory"], &sent["id"]),
             (&json!("say hi"), &json!({"img": "a.png"}), &json!("order-17"))

@@ -93,11 +93,11 @@ pub(crate) fn stand(exchange: Exchange, behind: Behind) -> Ends {
 }
 
 impl Plain {
-    /// One call. Dropped, it is given up.
-    pub(crate) async fn call(&self, tool: &str, lane: &Lane) -> Result<Bytes, UpstreamError> {
+    /// One call, with the time that is left for it. Dropped, it is given up.
+    pub(crate) async fn call(&self, tool: &str, lane: &Lane, left: Duration) -> Result<Bytes, UpstreamError> {
         let _under_way = self.under_way.clone();
         let request = match &self.speaks {
-            Speaks::Agent(agent) => agent.request(&self.exchange, tool, lane)?,
+            Speaks::Agent(agent) => agent.request(&self.exchange, tool, lane, left)?,
             Speaks::Api(api) => api.request(&self.exchange, tool, &lane.arguments)?,
         };
         let asked = self.exchange.ask(request, MESSAGE_BYTES_MAX).await;

@@ -204,7 +204,8 @@ impl Live {
         };
         let _permit = permit.map_err(|_| UpstreamError::NotSent { reason: "the connection is closed".to_owned() })?;
         if let Some(plain) = &self.plain {
-            return timeout_at(deadline, plain.call(&call.tool, &lane))
+            let left = deadline.saturating_duration_since(Instant::now());
+            return timeout_at(deadline, plain.call(&call.tool, &lane, left))
                 .await
                 .unwrap_or(Err(UpstreamError::TimedOut { after }));
         }
@@ -428,6 +429,15 @@ impl Live {
             let (raw, seen) = match self.ask(request, slot, answer, deadline, within).await {
                 // A server without tools may say that it does not know the method.
                 Err(UpstreamError::Rpc { code: -32601, .. }) if list.tools.is_empty() => break,
+                // What was sent is no call that may have run.
+                Err(UpstreamError::TimedOut { after }) => {
+                    let reason = format!("no answer to tools/list within {:?}", to_ms(after));
+                    return Err(UpstreamError::Connect { reason });
+                }
+                Err(UpstreamError::Lost { reason }) => {
+                    let reason = format!("the connection ended before tools/list was answered: {reason}");
+                    return Err(UpstreamError::Connect { reason });
+                }
                 other => other?,
             };
             cursor = list.add(&raw, seen)?;

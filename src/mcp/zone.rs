@@ -10,7 +10,7 @@ use std::{
 };
 
 use aop_proto::access::Caller;
-use aop_proto::error::{Kind, Problem, did_you_mean_spelled};
+use aop_proto::error::{Kind, Problem, did_you_mean_spelled, nearest_names};
 use aop_proto::name::ZoneName;
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -32,6 +32,8 @@ use crate::{
 
 /// Tools of one list; a zone holds no more by configuration.
 const TOOLS_MAX: usize = 1_000_000;
+/// Near names of one that is none.
+const NEAR_MAX: usize = 3;
 /// Zones whose lists are kept at once; the oldest makes room.
 const LISTS_MAX: usize = 16;
 /// The most a client is told to keep a list: what changes has to be seen soon, also by clients that subscribe to nothing.
@@ -278,9 +280,18 @@ fn unknown(name: &str, zone: &str, list: &List) -> Problem {
         let label = tool.full_name.split('.').next().unwrap_or_default();
         [(wire.as_str(), wire.as_str()), (label, wire), (&tool.full_name, wire)]
     });
-    Problem::new(Kind::NameNotFound, format!("Unknown tool: {name}"))
-        .hint(format!("aop ls {zone}"))
-        .did_you_mean(did_you_mean_spelled(name, spelled))
+    let mut near = did_you_mean_spelled(name, spelled);
+    // What else the server has that was meant, nearest first, as everywhere.
+    if let Some((server, label)) = name.split_once("__") {
+        let beside = list.by_wire_name.keys().filter_map(|wire| {
+            let (other, beside) = wire.split_once("__")?;
+            (other == server).then_some((beside, wire.as_str()))
+        });
+        let beside = nearest_names(label, beside);
+        near.extend(beside.into_iter().filter(|wire| !near.contains(wire)).collect::<Vec<_>>());
+        near.truncate(NEAR_MAX);
+    }
+    Problem::new(Kind::NameNotFound, format!("Unknown tool: {name}")).hint(format!("aop ls {zone}")).did_you_mean(near)
 }
 
 #[cfg(test)]

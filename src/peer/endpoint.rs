@@ -105,6 +105,8 @@ pub(super) struct Shared {
     peers: Mutex<HashMap<[u8; 32], Arc<Peer>>>,
     dials: Mutex<HashSet<(SocketAddr, Option<[u8; 32]>)>>,
     handshakes: Arc<Semaphore>,
+    /// Held by who counts the connections there are and adds one.
+    accepting: Mutex<()>,
     events: Events,
     /// Bytes that may still be put into events.
     room: Arc<Semaphore>,
@@ -150,6 +152,7 @@ impl Shared {
             peers: Mutex::default(),
             dials: Mutex::default(),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            accepting: Mutex::default(),
             room: Arc::new(Semaphore::new(EVENT_BYTES_MAX)),
             bulk_room: Arc::new(Semaphore::new(BULK_EVENT_BYTES_MAX)),
             reading: Arc::new(Semaphore::new(READING_BYTES_MAX)),
@@ -331,9 +334,19 @@ async fn accept(shared: Arc<Shared>) {
 async fn shake_hands(shared: &Arc<Shared>, incoming: quinn::Incoming) {
     let address = incoming.remote_address();
     let settled = async {
-        let crowd = shared.endpoint.open_connections() >= ROOMY_CONNECTIONS_MAX;
-        let accepted = if crowd { incoming.accept_with(shared.crowded.clone()) } else { incoming.accept() };
-        let connecting = accepted.map_err(|e| describe(&e))?;
+        let connecting = {
+            // Many are about to be taken in when the last place is left.
+            let _turn = shared.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+            let accepted = match shared.endpoint.open_connections() {
+                CONNECTIONS_MAX.. => {
+                    incoming.refuse();
+                    return Err("there is no room".to_owned());
+                }
+                ROOMY_CONNECTIONS_MAX.. => incoming.accept_with(shared.crowded.clone()),
+                _ => incoming.accept(),
+            };
+            accepted.map_err(|e| describe(&e))?
+        };
         let connection = timeout(HANDSHAKE_TIMEOUT, connecting)
             .await
             .map_err(|_| "it did not finish the handshake in time".to_owned())?

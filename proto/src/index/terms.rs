@@ -4,6 +4,10 @@
 //! fields it occurs in. Terms are kept by stem, for they are sought so. It is not a copy of the definition: what cannot be searched is not in it.
 //! The same definition always gives the same `Terms`, on every node; that is what makes scores of two nodes comparable.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+
 use super::family::{Family, Sought};
 use super::stem::push_stem;
 use super::words::{WORD_BYTES_MAX, Word, each_word, is_same, prefix, sort_by_word};
@@ -56,11 +60,12 @@ impl Field {
         }
     }
 
-    /// What a term counts in it at most: a name says it once, a description three times. Whoever says it more often only makes his text
-    /// longer, and nobody gains by repeating words.
+    /// What a term counts in it at most: a description says it three times. Whoever says it more often only makes his text longer, and
+    /// nobody gains by repeating words. In a name every word stands once, but two may have one stem.
     const fn weight_max(self) -> u16 {
         match self {
-            Self::Name | Self::Values => 4,
+            Self::Name => 8,
+            Self::Values => 4,
             Self::Title | Self::Server => 2,
             Self::Description => 6,
             Self::ParameterTexts => 3,
@@ -136,7 +141,8 @@ impl<'a> Document<'a> {
 impl Document<'_> {
     /// Calls `each` with every text, field by field.
     pub(super) fn each_field(&self, mut each: impl FnMut(Field, &str)) {
-        each(Field::Name, self.name);
+        // What a name says again and again it says once: else whoever repeats a word goes before who means it.
+        each(Field::Name, &said_once(self.name));
         each(Field::Title, self.title);
         each(Field::Server, self.server);
         each(Field::Description, self.description);
@@ -150,6 +156,36 @@ impl Document<'_> {
         let fields = [self.name, self.title, self.server, self.description].into_iter();
         fields.chain(parameters).chain(self.values.iter().chain(&self.extra).copied()).map(str::len).sum()
     }
+}
+
+/// The name, each of its words once.
+fn said_once(name: &str) -> Cow<'_, str> {
+    // Hardly any name repeats a word, and most have few.
+    let (mut hashes, mut words) = ([0_u64; 8], 0);
+    let mut may_repeat = false;
+    each_word(name, &mut String::new(), |word| {
+        if let Word::Plain(word) = word {
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(word);
+            may_repeat |= words == hashes.len() || hashes[..words].contains(&hash);
+            if !may_repeat {
+                hashes[words] = hash;
+                words += 1;
+            }
+        }
+    });
+    if !may_repeat {
+        return Cow::Borrowed(name);
+    }
+    let (mut once, mut said, mut repeats) = (String::new(), BTreeSet::<String>::new(), false);
+    each_word(name, &mut String::new(), |word| {
+        if let Word::Plain(word) = word {
+            match said.insert(word.to_owned()) {
+                true => once.extend(["_", word]),
+                false => repeats = true,
+            }
+        }
+    });
+    if repeats { Cow::Owned(once) } else { Cow::Borrowed(name) }
 }
 
 /// The text of a member, empty where it is missing or no text.

@@ -469,7 +469,6 @@ fn nobody_gains_by_repeating_a_word() {
     for (id, terms) in (0..).zip([
         of("get_weather", "Get the weather of a city"),
         of("free_stuff", &often(12)),
-        of("weather_weather_weather_weather", "Weather!"),
         of("translate", "Translate a text"),
     ]) {
         index.insert(DocId(id), terms);

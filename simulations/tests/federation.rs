@@ -315,6 +315,25 @@ fn a_third_level_is_found_from_beside_and_its_child_finds_what_is_beside() {
     assert_eq!(answered.silent(), ["ml.research", "research"]);
 }
 
+/// A tool whose name ends in a zone's was found in words, and by its name nobody had it.
+#[test]
+fn a_zone_is_not_delegated_over_tools_that_are_there() {
+    let (mut world, _, research, _) = federation(24);
+    let child = world.boot(Spec::new("arxiv.research", 9).parent(2));
+    world.run_for(SETTLED);
+    let refusals: Vec<String> = world.refusals(child);
+    assert!(
+        refusals.iter().any(|why| why.contains("of server arxiv here would lie in arxiv.research")),
+        "{refusals:?}"
+    );
+    assert_eq!(world.resolve(research, name(PAPERS)).names(), [PAPERS]);
+    world.write_through(research, Write::Remove("arxiv".to_owned())).unwrap();
+    world.run_for(SETTLED);
+    world.boot(Spec::new("arxiv.research", 10).parent(2));
+    world.run_for(SETTLED);
+    assert_eq!(children(&world, research), ["arxiv.research"]);
+}
+
 /// Two zones whose nodes believe each other to be above: nothing goes round.
 #[test]
 fn a_question_goes_to_no_zone_twice() {

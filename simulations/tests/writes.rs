@@ -10,7 +10,7 @@ use aop_proto::record::Signed;
 use aop_simulations::World;
 use aop_simulations::sabotage::Plates;
 use aop_simulations::scenario::{acquainted, equal, replicas, server, tool};
-use aop_simulations::world::{HostId, name};
+use aop_simulations::world::{HostId, Spec, name};
 
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -90,8 +90,48 @@ fn another_server_of_the_same_name_is_refused_and_a_declared_replica_is_welcome(
         let found = world.resolve(*host, name("one.s.research"));
         assert_eq!((found.found[0].instances.len(), found.found[0].clash), (2, false));
     }
-    let other = world.write_through(hosts[1], replica("second")).unwrap_err();
+    let newcomer = world.boot(Spec::new("research", 9).join(1));
+    world.run_for(SETTLED);
+    let other = world.write_through(newcomer, replica("second")).unwrap_err();
     assert!(matches!(other, WriteError::Taken { same_definition: false, .. }), "{other}");
+}
+
+/// Two replicas of which each waited for the other could never change; and what one of them says is called at nobody else.
+#[test]
+fn replicas_change_one_after_the_other() {
+    let (mut world, hosts) = two(5);
+    let replica = |description| Write::Server {
+        server: "s".to_owned(),
+        replica: true,
+        tools: vec![tool("s", "one", description)],
+    };
+    let shown = |world: &mut World, host| {
+        let found = world.resolve(host, name("one.s.research"));
+        let one = &found.found[0];
+        let nodes: Vec<_> = one.instances.iter().map(|instance| instance.node).collect();
+        (String::from_utf8(one.instance.body().definition.to_vec()).unwrap(), nodes, one.clash)
+    };
+    for host in &hosts {
+        world.write_through(*host, replica("first")).unwrap();
+        world.run_for(SETTLED);
+    }
+    let mut both = [world.id(hosts[0]), world.id(hosts[1])];
+    both.sort();
+    world.write_through(hosts[1], replica("second")).unwrap();
+    world.run_for(SETTLED);
+    for host in hosts.clone() {
+        let (definition, nodes, clash) = shown(&mut world, host);
+        assert!(definition.contains("second") && clash, "{definition}");
+        assert_eq!(nodes, [world.id(hosts[1])]);
+    }
+    world.write_through(hosts[0], replica("second")).unwrap();
+    world.run_for(SETTLED);
+    for host in hosts.clone() {
+        let (definition, mut nodes, clash) = shown(&mut world, host);
+        nodes.sort();
+        assert!(definition.contains("second") && !clash, "{definition}");
+        assert_eq!(nodes, both);
+    }
 }
 
 /// A record that no fellow would take stopped the whole log at them, and the node's own restart.

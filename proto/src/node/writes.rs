@@ -305,12 +305,14 @@ impl Node {
         Ok(Some(Draft { kind: Kind::Tool, name, def_hash: Some(hash), body: Some(body), leased: false }))
     }
 
-    /// Two services under one name are refused, never merged; replicas of one service are welcome (DESIGN D4).
+    /// Two services under one name are refused, never merged; replicas of one service are welcome (DESIGN D4). One that is a replica already
+    /// may change before the others do: until they follow it is the one that is shown and called.
     fn check_taken(&self, name: &FullName, hash: [u8; 32], replica: bool) -> Result<(), WriteError> {
         let Some(tool) = self.zone.tools_as_taken().find(name) else { return Ok(()) };
+        let is_one = tool.of_node(self.id).is_some_and(|own| own.body().replica);
         for instance in tool.instances().iter().filter(|instance| instance.node() != self.id) {
             let same_definition = instance.signed.record.def_hash() == Some(hash);
-            if !(replica && instance.body().replica && same_definition) {
+            if !(replica && instance.body().replica && (same_definition || is_one)) {
                 return Err(WriteError::Taken { name: name.to_string(), node: instance.node(), same_definition });
             }
         }

@@ -96,6 +96,8 @@ fn a_tool_is_found_by_all_its_names_until_its_last_instance_is_gone() {
     let shown = zone.shown();
     let read = shown.find(&FullName::parse("read.S.z").unwrap()).unwrap();
     assert_eq!((read.shown().node(), read.instances().len(), read.clash), (second.record.node(), 2, true));
+    let serving: Vec<NodeId> = shown.instances(read).iter().map(|instance| instance.node).collect();
+    assert_eq!(serving, [second.record.node()], "nobody is called for what another says");
     for name in ["READ.s.z", "s__read", "s/Read", "read"] {
         assert_eq!((shown.called(name).len(), before.called(name).len()), (1, 1), "{name}");
     }

@@ -79,7 +79,17 @@ impl Tool {
         Self { serving, shown, clash, document }
     }
 
-    /// Everybody who serves it, one a node, sorted by node; never empty.
+    /// Those who serve what is shown: where it is declared a replica everybody who declares the same with the same definition, else who
+    /// shows it alone. A call goes to nobody else.
+    pub fn serving(&self) -> impl Iterator<Item = &ToolInstance> {
+        let shown = self.shown();
+        let (node, hash, replica) = (shown.node(), shown.signed.record.def_hash(), shown.body().replica);
+        let is_same =
+            move |other: &ToolInstance| replica && other.body().replica && other.signed.record.def_hash() == hash;
+        self.instances().iter().filter(move |other| other.node() == node || is_same(other))
+    }
+
+    /// Everybody who has a tool of that name, one a node, sorted by node; never empty.
     pub fn instances(&self) -> &[ToolInstance] {
         match &self.serving {
             Serving::One(one) => std::slice::from_ref(one),

@@ -133,7 +133,7 @@ impl Tools {
     /// Everybody who serves a tool and how they are, best first.
     pub fn instances(&self, tool: &Tool) -> Vec<Instance> {
         let mut instances: Vec<Instance> =
-            tool.instances().iter().map(|instance| self.instance(instance.node(), &instance.body())).collect();
+            tool.serving().map(|instance| self.instance(instance.node(), &instance.body())).collect();
         instances.sort_by_key(|instance| (instance.health, instance.node));
         instances
     }

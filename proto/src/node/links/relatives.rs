@@ -481,7 +481,15 @@ impl Node {
     /// What lies in a child's zone is the child's to delegate: from within it nobody would ask here.
     pub(in crate::node) fn why_not_delegate(&self, zone: &ZoneName) -> Option<String> {
         let coming = self.links.delegating.keys().find(|other| other.is_below(zone) || zone.is_below(other));
-        let other = coming.or_else(|| self.zone.in_the_way(zone))?;
+        let Some(other) = coming.or_else(|| self.zone.in_the_way(zone)) else {
+            let mut tools = self.zone.tools_as_taken().iter().filter(|tool| zone.holds(tool.name()));
+            let served = tools.find(|tool| tool.shown().body().served)?;
+            let server = served.shown().body().server;
+            return Some(format!(
+                "`{}` of server {server} here would lie in {zone}: give the server another name, or say `aop unregister {server}` first",
+                served.name()
+            ));
+        };
         Some(match zone.is_below(other) {
             true => format!("{zone} lies in {other}, which is delegated already: name a node of {other} as its parent"),
             false => format!(

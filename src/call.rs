@@ -59,6 +59,8 @@ use crate::upstream::{Room, UpstreamCall};
 /// Where a client of MCP puts its idempotency key among the `_meta` of a call, and the call's priority.
 const META_KEY: &str = "aop/idempotency-key";
 const META_PRIORITY: &str = "aop/priority";
+/// Bytes of arguments that a hint repeats.
+const HINTED_BYTES_MAX: usize = 500;
 /// Where the home of a call that got no answer in time says how many milliseconds its upstream was given.
 const GIVEN: &str = "given_ms";
 
@@ -272,7 +274,7 @@ impl Calls {
             return Ok(outcome(Bytes::from_static(b"null"), String::new(), 0));
         }
         let asked = Asked { hit: &hit, request: &request, policy, key, priority: meant.priority, deadline };
-        let served = self.carry_out(&asked).await?;
+        let served = self.carry_out(&asked).await.map_err(|problem| advised(problem, &asked))?;
         Ok(outcome(served.result, served.by.to_string(), served.hops))
     }
 
@@ -314,7 +316,10 @@ impl Calls {
             match step {
                 Step::Done(ended) => {
                     let why = || self.endpoints.last_error(&service).map(|kind| kind.name().to_owned());
-                    let problem = ending(asked.hit, ended, last, why, clock.now().mono);
+                    let mut problem = ending(asked.hit, ended, last, why, clock.now().mono);
+                    if plan.may_have_run() && !problem.message.contains("may have run") {
+                        problem.message.push_str("; the call may have run in an attempt before");
+                    }
                     return Err(self.endpoints.with_instances(problem, &service, &asked.hit.instances, plan.nodes()));
                 }
                 Step::Wait(until) => tokio::time::sleep_until(clock.instant(until).into()).await,
@@ -510,8 +515,9 @@ fn verdict(
     match tried {
         Ok(_) => Verdict::Good,
         Err(failure) => {
-            let told = failure.problem.detail.as_ref().and_then(|detail| detail.get(GIVEN)?.as_u64());
-            let given = told.map_or(took, Duration::from_millis);
+            let told = failure.problem.detail.as_ref().and_then(|detail| detail.get(GIVEN));
+            // Whoever does not know how much of its time it waited for its turn says so.
+            let given = told.map_or(took, |told| Duration::from_millis(told.as_u64().unwrap_or(0)));
             let had_time = had_time(given, allowed, latency());
             Verdict::of(failure.problem.kind, failure.failed == Failed::Answered, had_time)
         }
@@ -566,6 +572,28 @@ fn not_found_in_time(name: &str) -> Problem {
 /// What gives a call more time.
 fn longer(name: &str) -> String {
     format!("aop call {name} --timeout 2m")
+}
+
+/// A call that ended for want of time is hinted at again only where that does nothing twice: under its key, or where it may be repeated.
+fn advised(problem: Problem, asked: &Asked<'_>) -> Problem {
+    let name = &asked.hit.name;
+    if problem.kind != Kind::CallTimedOut || problem.hint.as_ref().is_none_or(|hint| *hint != longer(name)) {
+        return problem;
+    }
+    let key = Meant::of(asked.request).ok().and_then(|meant| meant.key);
+    if key.is_none() && !asked.policy.may_repeat() {
+        return problem.hint(format!("aop show {name}"));
+    }
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let arguments = std::str::from_utf8(&asked.request.arguments).unwrap_or_default();
+    let mut again = format!("aop call {name}");
+    if !matches!(arguments.trim(), "" | "{}") && arguments.len() <= HINTED_BYTES_MAX {
+        again.push_str(&format!(" --args {}", quoted(arguments)));
+    }
+    if let Some(key) = key {
+        again.push_str(&format!(" --idempotency-key {}", quoted(&key)));
+    }
+    problem.hint(format!("{again} --timeout 2m"))
 }
 
 /// The time was over before the call was sent.

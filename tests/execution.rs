@@ -297,6 +297,35 @@ fn calls_to_an_idempotent_tool_do_not_fail_with_one_of_its_instances() {
     assert!(nodes.contains(&one.id.as_str()) && nodes.contains(&other.id.as_str()), "{stats}");
 }
 
+/// It was cancelled with its caller's time while its caller was told that it goes on, and the hint ran it again without its key.
+#[test]
+fn a_call_under_a_key_goes_on_when_its_caller_s_time_is_over() {
+    let world = World::new();
+    let node = world.node("node").zone("research").start();
+    let far = world.node("far").zone("research").args(["--join", &node.address]).start();
+    let fixture = Fixture::new(&world, "papers");
+    node.register("papers", &fixture.command());
+    let slow = "slow.papers.research";
+    far.eventually_says(ECHO, &json!({"text": "ready"}), "ready", SOON);
+    for (door, key) in [(&node, "one"), (&far, "it's two")] {
+        let before = fixture.calls("slow");
+        let late = door.aop(["call", slow, "--idempotency-key", key, "--timeout", "700ms", "--json"]).problem();
+        assert_eq!(late["kind"], "call_timed_out", "{late}");
+        let quoted = if key == "one" { "'one'" } else { r"'it'\''s two'" };
+        assert_eq!(late["hint"], format!("aop call {slow} --idempotency-key {quoted} --timeout 2m"), "{late}");
+        let again = door.aop(["call", slow, "--idempotency-key", key, "--timeout", "20s", "--json"]).ok().json();
+        assert_eq!(again["result"]["content"][0]["text"], "at last", "{again}");
+        assert_eq!(fixture.calls("slow"), before + 1, "{key}");
+    }
+    // Without a key it is not hinted at again, and what may have run says so.
+    let late = node.aop(["call", slow, "--timeout", "300ms", "--json"]).problem();
+    assert_eq!(late["hint"], format!("aop show {slow}"), "{late}");
+    node.signal(Signal::STOP);
+    let late = far.aop(["call", slow, "--timeout", "500ms", "--json"]).problem();
+    node.signal(Signal::CONT);
+    assert!(late["message"].as_str().is_some_and(|text| text.contains("may have run")), "{late}");
+}
+
 /// A home that goes silent kept its caller waiting until the connection was given up, ten seconds later, or the call's time was over.
 #[test]
 fn a_call_that_may_be_repeated_does_not_wait_for_a_home_that_went_silent() {

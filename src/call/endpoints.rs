@@ -292,6 +292,11 @@ impl Attempt {
                 endpoint.failed += 1;
                 endpoint.last_error = error.map(|(kind, error)| (now.wall_ms, kind, error));
             }
+            // Whoever was in a hurry says nothing of the endpoint, and had no answer all the same.
+            Verdict::Nothing if error.as_ref().is_some_and(|(kind, _)| *kind == Kind::CallTimedOut) => {
+                endpoint.failed += 1;
+                endpoint.last_error = error.map(|(kind, error)| (now.wall_ms, kind, error));
+            }
             Verdict::Nothing => {}
         }
     }

@@ -44,6 +44,8 @@ impl Calls {
             None => self.take_turn(own).await,
             Some(key) => {
                 let calls = self.clone();
+                // Its caller may go and come back for the answer: it has the time of its tool, whatever time its caller has.
+                own.deadline = deadline.max(Instant::now() + self.policies().of(&tool).timeout);
                 let work = Box::pin(async move { calls.take_turn(own).await });
                 match timeout_at(deadline, self.ledgers.once(key, work)).await {
                     Ok(outcome) => outcome,
@@ -51,7 +53,7 @@ impl Calls {
                         let within = to_ms(within);
                         let message = format!("no answer to `{tool}` within {within:?}; it still runs under its key");
                         // How much of it was waiting for its turn is not known here.
-                        let problem = Problem::new(Kind::CallTimedOut, message).detail(json!({GIVEN: 0}));
+                        let problem = Problem::new(Kind::CallTimedOut, message).detail(json!({GIVEN: null}));
                         Err(Failure::lost(problem.hint(longer(&tool))))
                     }
                 }
@@ -202,6 +204,8 @@ fn upstream_problem(server: &str, tool: &str, error: &UpstreamError) -> Problem 
             }
             may_have_run(message).detail(detail).hint(format!("aop show {tool}"))
         }
+        UpstreamError::Invalid { reason } => Problem::new(Kind::InvalidArguments, format!("`{tool}`: {reason}"))
+            .hint(format!("aop show {tool} --schema")),
         error if error.not_sent() => Problem::new(Kind::UpstreamDown, message).hint("aop status"),
         UpstreamError::Garbage { .. } => may_have_run(message).hint(format!("aop show {tool}")),
         _ => Problem::new(Kind::UpstreamFailed, message).hint(format!("aop show {tool}")),

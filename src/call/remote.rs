@@ -63,7 +63,7 @@ impl Calls {
         match timeout_at(deadline, work).await {
             Ok(served) => served,
             Err(_) => {
-                let message = format!("no answer to `{}` from node {}", call.name, home.short());
+                let message = format!("no answer to `{}` from node {}; the call may have run", call.name, home.short());
                 Err(Failure::lost(Problem::new(Kind::CallTimedOut, message).hint(longer(&call.name))))
             }
         }

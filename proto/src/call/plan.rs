@@ -114,6 +114,8 @@ pub struct Plan {
     /// An attempt that has to be paid for comes next.
     owes: bool,
     wait: Option<Duration>,
+    /// An attempt may have run.
+    may_have_run: bool,
     ended: Option<Ended>,
 }
 
@@ -155,6 +157,7 @@ impl Plan {
             rounds: 0,
             owes: false,
             wait: None,
+            may_have_run: false,
             ended,
         }
     }
@@ -276,6 +279,7 @@ impl Plan {
     /// The attempt at that node failed.
     pub fn on_failed(&mut self, node: NodeId, failed: Failed) {
         let may_repeat = self.policy.may_repeat();
+        self.may_have_run |= matches!(failed, Failed::Lost | Failed::MayHaveRun);
         match failed {
             Failed::NotSent => {}
             Failed::Refused => self.places.retain(|place| place.instance.node != node),
@@ -284,6 +288,11 @@ impl Plan {
             Failed::Lost | Failed::MayHaveRun => self.ended = Some(Ended::MayHaveRun),
             Failed::Answered => self.ended = Some(Ended::Answered),
         }
+    }
+
+    /// Whether an attempt so far may have run, whatever came of those after it.
+    pub const fn may_have_run(&self) -> bool {
+        self.may_have_run
     }
 
     /// Attempts so far.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::bridge::{Behind, LOOK_BYTES_MAX, LOOK_TIMEOUT, Speaks, refused};
+use super::bridge::{Behind, LOOK_BYTES_MAX, LOOK_TIMEOUT, Speaks};
 use super::exchange::{Exchange, Request};
 use super::failure::UpstreamError;
 use super::spec::{URL_BYTES_MAX, check_schema, check_tags};
@@ -236,7 +236,7 @@ impl Api {
     /// # Errors
     /// There is no such tool, or an argument of it cannot be sent. Nothing is.
     pub(crate) fn request(&self, exchange: &Exchange, tool: &str, arguments: &[u8]) -> Result<Request, UpstreamError> {
-        let unfit = |why: String| refused(-32_602, why, None);
+        let unfit = |reason: String| UpstreamError::Invalid { reason };
         let route = self.routes.get(tool).ok_or_else(|| unfit(format!("there is no tool `{tool}`")))?;
         route.request(exchange.base(), arguments).map_err(unfit)
     }
@@ -329,8 +329,9 @@ impl Route {
             serde_json::from_slice(arguments).map_err(|error| format!("the arguments are no JSON object: {error}"))?;
         let value = |place: &str| {
             let said = given.get(place).and_then(|raw| scalar(raw)).filter(|said| !said.is_empty());
-            let said = said
-                .ok_or_else(|| format!("`{place}` stands in the path: it has to be text, a number, true or false"))?;
+            let said = said.ok_or_else(|| {
+                format!("`{place}` stands in the path: it has to be text that is not empty, a number, true or false")
+            })?;
             Ok(encoded(&said))
         };
         let filled = self.filled(value)?;

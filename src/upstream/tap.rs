@@ -269,19 +269,19 @@ impl Taps {
                 slot.finish(Answer::Error(self.mask.hide(&part(raw, error))));
                 Sifted::Answered(id)
             }
-            (Some(result), None) if slot.lane.is_some() && !is_call_result(result) => {
-                slot.finish(Answer::Failed(garbage(
-                    "its result is not one of a tool: an object with a list of content",
-                )));
-                Sifted::Answered(id)
+            (Some(result), None) if slot.lane.is_none() => {
+                slot.finish(Answer::Result(self.mask.hide(&part(raw, result))));
+                Sifted::Stub(list_stub(id, result))
             }
             (Some(result), None) => {
-                let (shown, told) = match slot.lane {
-                    None => (Sifted::Stub(list_stub(id, result)), self.mask.hide(&part(raw, result))),
-                    Some(_) => (Sifted::Answered(id), part(raw, result)),
-                };
-                slot.finish(Answer::Result(told));
-                shown
+                slot.finish(match content_of(result) {
+                    Content::Listed => Answer::Result(part(raw, result)),
+                    Content::Missing => Answer::Result(with_content(result).into()),
+                    Content::Odd => {
+                        Answer::Failed(garbage("its result is not one of a tool: an object with a list of content"))
+                    }
+                });
+                Sifted::Answered(id)
             }
             (None, None) => Sifted::Garbage,
         }
@@ -326,15 +326,42 @@ pub(crate) fn garbage(reason: impl Into<String>) -> UpstreamError {
     UpstreamError::Garbage { reason: reason.into() }
 }
 
-/// Whether a client can read it: an object, whose content is a list where it has any. Source: MCP `CallToolResult`.
-fn is_call_result(result: &RawValue) -> bool {
+/// What clients look for first in a result.
+enum Content {
+    /// It is there, or the call goes on and has none yet.
+    Listed,
+    /// The result is whole and has none: clients refuse what they are sent, although the call ran.
+    Missing,
+    /// It is no list, or the result no object.
+    Odd,
+}
+
+/// Source: MCP `CallToolResult`.
+fn content_of(result: &RawValue) -> Content {
     #[derive(Deserialize)]
     struct Shape<'a> {
         #[serde(borrow)]
         content: Option<&'a RawValue>,
+        #[serde(borrow, rename = "resultType")]
+        kind: Option<&'a RawValue>,
+        #[serde(borrow)]
+        task: Option<&'a RawValue>,
     }
-    let shape: Result<Shape<'_>, _> = serde_json::from_str(result.get());
-    shape.is_ok_and(|shape| shape.content.is_none_or(|content| content.get().starts_with('[')))
+    match serde_json::from_str::<Shape<'_>>(result.get()) {
+        Ok(Shape { content: Some(content), .. }) if content.get().starts_with('[') => Content::Listed,
+        Ok(Shape { content: None, kind, task: None }) if kind.is_none_or(|kind| kind.get() == "\"complete\"") => {
+            Content::Missing
+        }
+        Ok(Shape { content: None, .. }) => Content::Listed,
+        Ok(_) | Err(_) => Content::Odd,
+    }
+}
+
+/// The result with an empty list of content, all else as it is.
+fn with_content(result: &RawValue) -> Vec<u8> {
+    let members = result.get().trim_start_matches('{');
+    let comma = if members.trim_start().starts_with('}') { "" } else { "," };
+    [r#"{"content":[]"#, comma, members].concat().into_bytes()
 }
 
 fn as_number(id: &NumberOrString) -> Option<i64> {
@@ -473,10 +500,20 @@ mod tests {
         for (number, bad) in (1..).zip([r#"{"content":"text"}"#, r#"{"content":{}}"#, "[]", "7", r#""text""#]) {
             assert!(matches!(told(number, bad), Answer::Failed(UpstreamError::Garbage { .. })), "{bad}");
         }
-        for (number, good) in
-            (10..).zip([r#"{"content":[]}"#, r#"{ "content" : [ ] }"#, "{}", r#"{"resultType":"task"}"#])
-        {
-            assert!(matches!(told(number, good), Answer::Result(_)), "{good}");
+        for (number, good) in (10..).zip([
+            r#"{"content":[]}"#,
+            r#"{ "content" : [ ] }"#,
+            r#"{"resultType":"task"}"#,
+            r#"{"task":{"taskId":"1"}}"#,
+        ]) {
+            assert!(matches!(told(number, good), Answer::Result(told) if told == good), "{good}");
+        }
+        for (number, (bare, whole)) in (20..).zip([
+            ("{}", r#"{"content":[]}"#),
+            (r#"{"isError":false}"#, r#"{"content":[],"isError":false}"#),
+            (r#"{"resultType":"complete"}"#, r#"{"content":[],"resultType":"complete"}"#),
+        ]) {
+            assert!(matches!(told(number, bare), Answer::Result(told) if told == whole), "{bare}");
         }
     }
 

@@ -210,13 +210,7 @@ fn tell(text: &mut String, query: &str, resolution: &Resolution, detail: Detail)
             if let Some(state) = state(&full).filter(|state| *state != "ok") {
                 text.push_str(&format!(" [{state}]"));
             }
-            if hit.stale {
-                text.push_str(&format!(" [stale: its zone is silent, and said so {} s ago]", hit.age.as_secs()));
-            }
-            // What is down says so already.
-            for obstacle in hit.obstacles.iter().filter(|obstacle| obstacle.check != "transport") {
-                text.push_str(&format!(" [not usable: {}]", obstacle.reason));
-            }
+            tell_limits(text, hit);
             text.push_str(&format!(": {}", clipped(&hit.description, SUMMARY_CHARS)));
             if let Some(schema) = full.get("inputSchema").filter(|_| detail == Detail::Schema) {
                 text.push_str(&format!("\n   arguments: {schema}"));
@@ -226,6 +220,17 @@ fn tell(text: &mut String, query: &str, resolution: &Resolution, detail: Detail)
     }
     if resolution.partial {
         text.push_str(&format!("incomplete: no answer from {}\n", resolution.silent_in_words()));
+    }
+}
+
+/// Whether it is only known from before, and why this caller cannot use it.
+fn tell_limits(text: &mut String, hit: &Hit) {
+    if hit.stale {
+        text.push_str(&format!(" [stale: its zone is silent, and said so {} s ago]", hit.age.as_secs()));
+    }
+    // What is down says so already.
+    for obstacle in hit.obstacles.iter().filter(|obstacle| obstacle.check != "transport") {
+        text.push_str(&format!(" [not usable: {}]", obstacle.reason));
     }
 }
 
@@ -259,7 +264,7 @@ fn tell_described(names: &[String], looked_up: &[Result<Arc<Resolution>, Problem
                 for hit in resolution.hits.iter().take(1) {
                     ttl = ttl.min(millis(hit.ttl));
                     let card = card(hit);
-                    tell_card(&mut text, &card);
+                    tell_card(&mut text, &card, hit);
                     tools.push(card);
                 }
             }
@@ -317,8 +322,11 @@ fn card(hit: &Hit) -> Value {
     let mut card = hit.card();
     let annotations = card.get("definition").and_then(|definition| definition.get("annotations")).cloned();
     if let Some(members) = card.as_object_mut() {
-        for key in ["schema", "definition", "record", "instances", "wire_name", "rank", "score", "age_ms", "source"] {
+        for key in ["schema", "definition", "record", "instances", "wire_name", "rank", "score", "source"] {
             members.shift_remove(key);
+        }
+        if !hit.stale {
+            members.shift_remove("age_ms");
         }
         members.insert("annotations".into(), annotations.unwrap_or_default());
         members.retain(|_, value| !(value.is_null() || value.as_array().is_some_and(Vec::is_empty)));
@@ -326,12 +334,13 @@ fn card(hit: &Hit) -> Value {
     card
 }
 
-fn tell_card(text: &mut String, card: &Value) {
+fn tell_card(text: &mut String, card: &Value, hit: &Hit) {
     let said = |key: &str| card.get(key).and_then(Value::as_str).unwrap_or_default();
     text.push_str(said("name"));
     if let Some(state) = state(card).filter(|state| *state != "ok") {
         text.push_str(&format!(" [{state}]"));
     }
+    tell_limits(text, hit);
     text.push_str(&format!(": {}\n", said("description")));
     for (key, label) in
         [("inputSchema", "arguments"), ("outputSchema", "returns"), ("annotations", "hints"), ("examples", "examples")]

@@ -48,6 +48,8 @@ pub(super) struct List {
     /// The raw JSON array.
     tools: Bytes,
     by_wire_name: BTreeMap<String, Listed>,
+    /// Somebody is silent, and this is what he said before.
+    is_stale: bool,
     /// Count of view changes when it was written.
     change: u64,
     expires: Instant,
@@ -154,23 +156,28 @@ impl List {
     pub(super) fn of<'h>(hits: impl Iterator<Item = &'h Hit>, ttl: Duration, change: u64) -> Self {
         let mut tools = String::from("[");
         let mut by_wire_name = BTreeMap::new();
-        for hit in hits.filter(|hit| !is_down(hit)) {
+        let mut is_stale = false;
+        for hit in hits {
             let Some(definition) =
                 renamed(&hit.definition, &hit.wire_name).filter(|_| !by_wire_name.contains_key(&hit.wire_name))
             else {
                 continue;
             };
-            if tools.len() > 1 {
-                tools.push(',');
+            is_stale |= hit.stale;
+            // It is known by its name all the same: whoever calls it is told what is down.
+            if !is_down(hit) {
+                if tools.len() > 1 {
+                    tools.push(',');
+                }
+                tools.push_str(&definition);
             }
-            tools.push_str(&definition);
             by_wire_name.insert(
                 hit.wire_name.clone(),
                 Listed { full_name: hit.name.clone(), schema: header_schema(&hit.definition) },
             );
         }
         tools.push(']');
-        Self { tools: tools.into(), by_wire_name, change, expires: Instant::now() + ttl }
+        Self { tools: tools.into(), by_wire_name, is_stale, change, expires: Instant::now() + ttl }
     }
 
     /// Whether it says what there is, at that count of view changes.
@@ -198,11 +205,15 @@ impl List {
         }
         if modern {
             // The remaining lifetime, not a fresh one each time it is asked for.
-            let ttl = self.expires.saturating_duration_since(Instant::now()).as_millis();
+            let left = self.expires.saturating_duration_since(Instant::now()).as_millis();
+            let ttl = if self.is_stale { 0 } else { left };
             // Nobody in between may hand on what was shown to somebody.
             let is_for_all = handle.auth().is_open() && handle.sight(&Caller::anonymous()).is_none();
             let scope = if is_for_all { "public" } else { "private" };
             result.extend_from_slice(format!(r#","ttlMs":{ttl},"cacheScope":"{scope}""#).as_bytes());
+        }
+        if self.is_stale {
+            result.extend_from_slice(br#","_meta":{"aop/freshness":"stale"}"#);
         }
         result.push(b'}');
         Answer::Result(result.into())
@@ -333,7 +344,7 @@ mod tests {
         let now = Instant::now();
         for n in 0..=LISTS_MAX as u64 {
             let expires = now + Duration::from_secs(n);
-            let list = List { tools: Bytes::new(), by_wire_name: BTreeMap::new(), change: 0, expires };
+            let list = List { tools: Bytes::new(), by_wire_name: BTreeMap::new(), is_stale: false, change: 0, expires };
             lists.keep(format!("z{n}"), Arc::new(list));
         }
         assert!(lists.kept("z0").is_none() && lists.kept("z1").is_some());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::fixture::tool;
 use crate::support::tools::{Tools, tools};
-use crate::support::{Fixture, Node, SOON, World, in_tests, run};
+use crate::support::{Fixture, Node, PATIENT, SOON, World, eventually, in_tests, run};
 use crate::{answer, modern};
 
 /// Where a client looks, what it must list there, and how the tool with three steps is called there.
@@ -205,4 +205,30 @@ fn a_path_of_one_zone_has_its_tools_all_of_them_and_no_others() {
     let answer = answer(&modern(&root, "/mcp", "tools/call", described).is(200));
     assert!(answer.to_string().contains("nobody could say"), "{answer}");
     assert_eq!(listed("lab"), [(json!("twin__echo"), json!("of lab"))]);
+}
+
+/// A node that is down was answered for with another server's tool.
+#[test]
+fn a_tool_whose_node_is_down_is_not_listed_and_whoever_calls_it_is_told_that() {
+    let world = World::new();
+    let here = world.node("here").zone("lab").start();
+    let mut there = world.node("there").zone("lab").args(["--join", &here.address]).start();
+    let fixtures = ["near", "far"].map(|name| Fixture::new(&world, name));
+    here.register("near", &fixtures[0].command());
+    there.register("far", &fixtures[1].command());
+    here.eventually_says("echo.far.lab", &json!({"text": "ready"}), "ready", SOON);
+    let listed = || {
+        let listed = answer(&modern(&here, "/z/lab/mcp", "tools/list", json!({})).is(200));
+        let tools = listed["result"]["tools"].as_array().cloned().unwrap_or_default();
+        tools.iter().filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert!(listed().contains(&"far__echo".to_owned()));
+    there.kill();
+    eventually("its tools are not listed", PATIENT, || {
+        let listed = listed();
+        if listed.contains(&"far__echo".to_owned()) { Err(listed.join(", ")) } else { Ok(()) }
+    });
+    let called = modern(&here, "/z/lab/mcp", "tools/call", json!({"name": "far__echo", "arguments": {"text": "a"}}));
+    let called = answer(&called.is(200)).to_string();
+    assert!(called.contains("is down") && !called.contains("Unknown tool"), "{called}");
 }

@@ -366,6 +366,13 @@ impl Resolution {
         self
     }
 
+    /// With the mark of what it says by now.
+    #[must_use]
+    pub fn marked(mut self) -> Self {
+        self.etag = self.mark();
+        self
+    }
+
     /// The same as it is shown to one who wants so many results: the others count among what is not shown.
     #[must_use]
     pub fn first(&self, limit: usize) -> Self {
@@ -609,7 +616,8 @@ fn aged(mut aged: Resolution, age: Duration) -> Resolution {
         hit.ttl = hit.ttl.saturating_sub(age);
     }
     for step in &mut aged.trace {
-        (step.cache, step.through) = ("hit", None);
+        // What is said of a silent zone was not said now, however often it is shown.
+        (step.cache, step.through) = (if step.cache == "stale" { "stale" } else { "hit" }, None);
         step.cached_at.clone_from(&aged.kept_at);
         step.age_ms += age.as_millis() as u64;
     }

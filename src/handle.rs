@@ -227,11 +227,11 @@ impl Handle {
         let ask = checked(ask, self.inner.about.limit)?;
         let looks_exact = ask.query.contains('.') && FullName::parse(&ask.query).is_ok();
         let resolution = match ask.mode {
-            Mode::Exact => self.answer(&ask, Form::Exact, started).await?,
+            Mode::Exact => self.answer_name(&ask, started).await?.0,
             Mode::List => self.list(&ask, started).await?,
             Mode::Search => self.answer(&ask, Form::Words, started).await?,
             Mode::Auto if looks_exact => {
-                let exact = self.answer(&ask, Form::Exact, started).await?;
+                let (exact, is_left_out) = self.answer_name(&ask, started).await?;
                 // A name of another zone is asked for there: what has its words here is something else.
                 let goes_on = || ask.no_recurse && !referral::referrals(&self.view(), &ask).is_empty();
                 if exact.hits.is_empty() && !exact.partial && !goes_on() {
@@ -239,6 +239,7 @@ impl Handle {
                     // Two answers made this one, and either may end before the other.
                     let both = match words.hits.is_empty() && !words.partial {
                         true => Arc::unwrap_or_clone(exact),
+                        false if is_left_out => Arc::unwrap_or_clone(words),
                         false => Arc::unwrap_or_clone(words).in_place_of(&exact),
                     };
                     Arc::new(Resolution { again: None, ..both })

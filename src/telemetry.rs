@@ -61,7 +61,10 @@ mod tests {
     #[test]
     fn a_level_is_about_us_and_a_filter_has_the_last_word() {
         assert_eq!(directives("debug"), "warn,aop=DEBUG,rmcp=error,rmcp::transport::worker=off,quinn_udp=error");
-        assert_eq!(directives("info,rmcp=trace"), "rmcp=error,rmcp::transport::worker=off,quinn_udp=error,info,rmcp=trace");
+        assert_eq!(
+            directives("info,rmcp=trace"),
+            "rmcp=error,rmcp::transport::worker=off,quinn_udp=error,info,rmcp=trace"
+        );
         assert!(start(Format::Json, "aop=loud").is_err());
         assert!(start(Format::Auto, "off").is_ok() && start(Format::Json, "off").is_ok());
     }

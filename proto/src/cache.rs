@@ -171,6 +171,11 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
         self.count.hits += 1;
     }
 
+    /// Nothing of what was looked for is here, whatever its key would have been.
+    pub(crate) const fn missed(&mut self) {
+        self.count.misses += 1;
+    }
+
     /// What is kept under `key` and still alive, as if nobody had looked.
     pub fn peek(&self, key: &K, now: Duration) -> Option<&V> {
         let entry = self.entries.get(key)?;

@@ -31,7 +31,7 @@ enum Command {
     /// Show how many answers each level keeps, and how often they were of use
     #[command(after_help = EXAMPLES)]
     Show,
-    /// Forget them: the next questions ask anew
+    /// Forget them: the next questions ask other zones anew, or a fellow that keeps the answer
     #[command(after_help = EXAMPLES)]
     Flush {
         /// Only what is of this zone and those below it

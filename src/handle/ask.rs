@@ -1,13 +1,16 @@
 //! A door's question: what may be asked, and under which key its answer is kept.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aop_proto::access::Sight;
 use aop_proto::error::{Kind, Problem};
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::params::{NAME_CHARS_MAX, QUERY_DEADLINE, QUESTION_CHARS_MAX, RESULTS, TTL_L3};
 use aop_proto::wire::message::{Form, Question};
+
+use super::Handle;
+use crate::answers::Resolution;
 
 /// Tags, and capabilities, one question may ask for.
 pub(super) const LABELS_MAX: usize = 16;
@@ -94,6 +97,13 @@ impl Ask {
         self.max_stale.unwrap_or(if self.no_cache { Duration::ZERO } else { TTL_L3 })
     }
 
+    /// Whether the name asked for lies where this question does not look, from a node of the zone `own`.
+    fn leaves_out(&self, own: &ZoneName) -> bool {
+        let wanted = self.zone.as_ref().and_then(|zone| ZoneName::parse(zone).ok());
+        let is_outside = |zone: &ZoneName| !zone.holds(&self.query);
+        wanted.as_ref().is_some_and(is_outside) || (self.local_only && is_outside(own))
+    }
+
     /// How long a door waits at most.
     pub(super) fn within(&self, default: Duration) -> Duration {
         let (_, least, most) = QUERY_DEADLINE;
@@ -104,6 +114,20 @@ impl Ask {
 /// A full name without the dot that DNS would end it with.
 pub(super) fn undotted(name: &str) -> &str {
     name.strip_suffix('.').filter(|bare| FullName::parse(bare).is_ok()).unwrap_or(name)
+}
+
+impl Handle {
+    /// What is said of a name, and whether the question leaves out where it lies: then nobody has denied it.
+    pub(super) async fn answer_name(&self, ask: &Ask, started: Instant) -> Result<(Arc<Resolution>, bool), Problem> {
+        let exact = self.answer(ask, Form::Exact, started).await?;
+        let is_itself = |near: &String| near.eq_ignore_ascii_case(&ask.query);
+        if !exact.hits.is_empty() || !ask.leaves_out(&self.view().zone) && !exact.near.iter().any(is_itself) {
+            return Ok((exact, false));
+        }
+        let mut rest = Resolution { denied_by: None, again: None, ..Arc::unwrap_or_clone(exact) };
+        rest.near.retain(|near| !is_itself(near));
+        Ok((Arc::new(rest.marked()), true))
+    }
 }
 
 pub(super) fn checked(mut ask: Ask, default: usize) -> Result<Ask, Problem> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, header};
 use hyper::body::{Body as _, Incoming};
 
 use super::entrance::Arrival;
@@ -57,6 +57,10 @@ impl Ready {
         let query =
             request.uri().query().filter(|_| request.uri().path() == PATH && request.method() == Method::GET)?;
         let standing = finding(by)?;
+        // Who says how old an answer may be is heard by the route.
+        if request.headers().contains_key(header::CACHE_CONTROL) {
+            return None;
+        }
         let said = self.handle.say(standing, &key(standing, query))?;
         Some(resolve::repeat(said, &self.handle.trace_id(), request.headers()))
     }

@@ -84,6 +84,8 @@ async fn single(
     key: Option<String>,
     headers: &HeaderMap,
 ) -> Reply {
+    let mut ask = ask;
+    ask.no_cache |= wants_none_kept(headers);
     let (started, age_max, no_cache) = (Instant::now(), ask.age_max(), ask.no_cache);
     let resolution = doors.handle.resolve(caller, ask).await?;
     // A trace is about this very request, so it is never the same answer twice.
@@ -146,6 +148,12 @@ async fn many(doors: &Doors, caller: &Caller, standing: &Standing, asks: Vec<Ask
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(SERVER_TIMING, timing(&mut Line::new(), started.elapsed()));
     response
+}
+
+/// Whether a request takes nothing from a cache. Source: RFC 9111 §5.2.1.4.
+fn wants_none_kept(headers: &HeaderMap) -> bool {
+    let said = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    said.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("no-cache"))
 }
 
 async fn one_of_many(doors: &Doors, caller: &Caller, standing: &Standing, ask: Ask, show: Show, alike: &str) -> Bytes {

@@ -106,6 +106,27 @@ fn nothing_is_registered_under_a_name_that_a_zone_below_owns() {
     found(&federation.root, "echo.research-2");
 }
 
+/// Nobody has denied a name that was not looked for where it lies; and a server's name is no zone.
+#[test]
+fn a_name_that_a_question_leaves_out_is_not_denied() {
+    let world = World::new();
+    let federation = Federation::start(&world);
+    let fixture = Fixture::new(&world, "pay");
+    federation.research.register("pay", &fixture.command());
+    found(&federation.writing, TOOL);
+    for options in [&["--zone", "writing"][..], &["--scope", "local"]] {
+        for exact in [&[][..], &["--exact"]] {
+            let answer = federation.writing.try_resolve(TOOL, &[options, exact].concat()).exits(6).json();
+            assert_eq!((&answer["name_not_found"], &answer["denied_by"]), (&Value::Null, &Value::Null), "{answer}");
+            assert!(!answer["did_you_mean"].to_string().contains(TOOL), "{answer}");
+        }
+    }
+    for node in [&federation.research, &federation.writing] {
+        let none = node.aop(["ls", "pay.research", "--json"]).exits(6).problem();
+        assert_eq!(none["kind"], "zone_not_found", "{none}");
+    }
+}
+
 /// What nobody answers is not nothing.
 #[test]
 fn how_many_tools_a_silent_zone_has_is_not_said_to_be_none() {

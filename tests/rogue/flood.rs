@@ -246,7 +246,11 @@ fn a_thousand_strangers_leave_room_for_those_who_are_there() {
     is_served_during(&victims, || connections = socket.crowd(&victims.one.address, CONNECTIONS));
     let open = || connections.iter().filter(|connection| connection.close_reason().is_none()).count();
     // Whoever is sent away hears of it after its own handshake has ended.
-    eventually("those without room are sent away", SOON, || if open() <= 1024 { Ok(()) } else { Err(open().to_string()) });
+    eventually(
+        "those without room are sent away",
+        SOON,
+        || if open() <= 1024 { Ok(()) } else { Err(open().to_string()) },
+    );
     assert!(open() >= 500, "{} are open", open());
     has_grown_little(&victims, before);
     // Those who know each other still do.

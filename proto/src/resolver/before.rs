@@ -86,6 +86,9 @@ impl Resolver {
             let of_question = self.l3.keys_from(&first).take_while(|(other, _)| *other == first.0);
             kept.extend(of_question.filter(|(_, zone)| around.routes.is_cut_off(zone, &silent)).cloned());
         }
+        if kept.is_empty() {
+            self.l3.missed();
+        }
         for key in kept {
             let is_there = |heard: &Heard| heard.checked.answer.zone == key.1;
             if let Some(Kept { value: mut checked, age, .. }) = self.l3.get(&key, around.now)

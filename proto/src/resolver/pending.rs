@@ -317,9 +317,10 @@ impl Pending {
         };
         // Whoever may not find all of a zone is not told that it is there.
         let may_see = |zone: &ZoneName| self.asker.sight.as_deref().is_none_or(|sight| sight.sees_all_of(zone));
-        let unasked = around.tags.reached().filter(|zone| {
-            Routes::concerns(&self.question, zone) && !is_known(zone) && may_see(zone)
-        });
+        let unasked = around
+            .tags
+            .reached()
+            .filter(|zone| Routes::concerns(&self.question, zone) && !is_known(zone) && may_see(zone));
         let named = |zone: &ZoneName| {
             let through = around.routes.cut_off_by(zone, &silent)?;
             let reason = format!("not asked: it is reached through {through}, which is silent");

@@ -181,8 +181,9 @@ fn is_asked_for(tool: &Tool, question: &Question) -> bool {
         return true;
     }
     let body = tool.shown().body();
-    let in_zone =
-        question.zone.as_ref().is_none_or(|zone| ZoneName::parse(zone).is_ok_and(|zone| zone.holds(tool.name())));
+    // Where it lies is what comes after its label: a server's name is no zone.
+    let place = || tool.name().split_once('.').map_or("", |(_, place)| place);
+    let in_zone = question.zone.as_ref().is_none_or(|zone| ZoneName::parse(zone).is_ok_and(|zone| zone.holds(place())));
     in_zone
         && question.tags.iter().all(|tag| body.tags.contains(&&**tag))
         && question.capabilities.iter().all(|capability| body.capabilities.contains(&&**capability))

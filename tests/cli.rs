@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "cli/answers.rs"]
+mod answers;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

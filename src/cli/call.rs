@@ -5,6 +5,7 @@
 //! the node as it was written.
 
 mod objects;
+mod result;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +17,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use self::objects::Input;
+use self::result::ToolResult;
 use super::client::{Reply, Request};
+use super::json::Members;
 use super::output::{Exit, Format};
 use super::{Context, arguments, show, text};
 
@@ -139,7 +142,7 @@ impl Call {
     ) -> anyhow::Result<Vec<Result<Exit, Problem>>> {
         let (mut calls, mut ends) = (Vec::new(), Vec::new());
         for (number, Input { line, read }) in (from..).zip(inputs) {
-            let arguments = read.and_then(|read| object(read.get()));
+            let arguments = read.and_then(|read| object(read.get())).map_err(|why| Problem::new(Kind::Usage, why));
             if let Ok(arguments) = &arguments {
                 let key = self.idempotency_key.as_ref().map(|key| format!("{key}/{number}"));
                 calls.push(format!(
@@ -166,7 +169,7 @@ impl Call {
         for (place, arguments) in ends {
             let ended = match &arguments {
                 Ok(_) => answers.next().unwrap_or_else(|| Err(missing())),
-                Err(why) => Err(Problem::new(Kind::Usage, why.as_str())),
+                Err(problem) => Err(problem.clone()),
             };
             told.push(match ended {
                 Ok(reply) => Ok(self.print(&reply.with("index", &place.number.to_string()), context)?),
@@ -211,11 +214,11 @@ impl Call {
         let dry_run = if self.dry_run { ",\"dry_run\":true" } else { "" };
         let body = format!("{{\"calls\":[{}],\"timeout_ms\":{}{dry_run}}}", calls.join(","), timeout.as_millis());
         let reply = context.client.send(&Request::post(&["calls"], body).exactly(timeout + GRACE)).await?;
-        let unread = |error| Problem::new(Kind::Internal, format!("the node's answer cannot be read: {error}"));
-        let answer: Answers<'_> = serde_json::from_slice(&reply.body).map_err(unread)?;
+        let answer: Answers<'_> = serde_json::from_slice(&reply.body).map_err(|_| unread())?;
         let ended = answer.results.into_iter().map(|one| {
-            let value: Value = serde_json::from_str(one.get()).map_err(unread)?;
-            match Problem::from_json(&value["error"]) {
+            let members = Members::of(one.get().as_bytes()).ok_or_else(unread)?;
+            let error = members.get("error").and_then(|error| serde_json::from_str(error.get()).ok());
+            match Problem::from_json(&error.unwrap_or_default()) {
                 Some(problem) => Err(problem),
                 None => Ok(reply.part(one.get())),
             }
@@ -256,31 +259,34 @@ impl Call {
 
     fn print(&self, reply: &Reply, context: &Context) -> anyhow::Result<Exit> {
         let out = &context.out;
-        let value = reply.value()?;
-        let failed = value["result"]["isError"].as_bool() == Some(true);
-        let name = value["name"].as_str().unwrap_or(&self.name);
-        if let Some(why) = value["unchecked"].as_str().filter(|_| out.for_people()) {
+        let called = Called::of(reply)?;
+        let about = &called.about;
+        let result = ToolResult::of(&called.result);
+        let name = about["name"].as_str().unwrap_or(&self.name);
+        let unfinished = result.unfinished();
+        if let Some(why) = about["unchecked"].as_str().filter(|_| out.for_people()) {
             out.talk(&format!("the arguments were not checked: {}", text::clean(why)));
         }
         if self.dry_run && out.for_people() {
-            let fit = if value["valid"].is_null() { "" } else { "the arguments fit; " };
+            let fit = if about["valid"].is_null() { "" } else { "the arguments fit; " };
             out.data(&format!("{fit}nothing was called\n"))?;
         } else if out.for_people() || out.format == Format::Name {
-            out.data(&content(&value["result"]))?;
-            let hops =
-                value["hops"].as_u64().map(|hops| format!(" · {}", text::count(hops, "hop"))).unwrap_or_default();
-            let took = value["took_ms"].as_f64().map(|took| format!(" · {}", text::took(took))).unwrap_or_default();
-            let by = value["served_by"]
-                .as_str()
-                .map(|node| format!(" · served by {}", text::clean(node)))
-                .unwrap_or_default();
-            if !failed {
-                out.talk(&format!("{}{took}{by}{hops}", text::clean(name)));
+            let shown = result.shown();
+            out.data(&shown.text)?;
+            if let Some(note) = shown.note {
+                out.talk(note);
+            }
+            if !result.is_error() && unfinished.is_none() {
+                out.talk(&summary(name, about));
             }
         } else {
             out.reply(reply, None, "name")?;
         }
-        if failed {
+        if let Some(why) = unfinished {
+            out.problem(&Problem::new(Kind::UpstreamFailed, format!("`{name}` {why}")));
+            return Ok(Exit::Unfinished);
+        }
+        if result.is_error() {
             out.tool_error(name);
             return Ok(Exit::ToolError);
         }
@@ -290,6 +296,42 @@ impl Call {
     fn help(&self) -> String {
         format!("aop show {}", text::shell_word(&self.name))
     }
+}
+
+/// What a node says of one call.
+struct Called {
+    /// All but the result.
+    about: Value,
+    /// As the tool sent it.
+    result: Box<RawValue>,
+}
+
+impl Called {
+    fn of(reply: &Reply) -> Result<Self, Problem> {
+        let Members(members) = Members::of(reply.folded().as_bytes()).ok_or_else(unread)?;
+        let (mut about, mut result) = (json!({}), RawValue::NULL.to_owned());
+        for (key, raw) in members {
+            if key == "result" {
+                result = raw;
+            } else {
+                about[key] = serde_json::from_str(raw.get()).unwrap_or_default();
+            }
+        }
+        Ok(Self { about, result })
+    }
+}
+
+/// The node said that the call ended well, and not in a way that is understood.
+fn unread() -> Problem {
+    Problem::new(Kind::MayHaveRun, "the node's answer cannot be read; the tool may have run")
+}
+
+/// `add.papers.research · 12 ms · served by n7f3a · 2 hops`.
+fn summary(name: &str, about: &Value) -> String {
+    let took = about["took_ms"].as_f64().map(text::took);
+    let by = about["served_by"].as_str().map(|node| format!("served by {}", text::clean(node)));
+    let hops = about["hops"].as_u64().map(|hops| text::count(hops, "hop"));
+    [Some(text::clean(name)), took, by, hops].into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
 /// What a node says of several calls.
@@ -318,54 +360,9 @@ fn object(text: &str) -> Result<Box<RawValue>, String> {
     if raw.get().starts_with('{') { Ok(raw) } else { Err("is not a JSON object".to_owned()) }
 }
 
-/// A result as a person reads it: text as it is, anything else described, and the structured content where nothing else was said.
-fn content(result: &Value) -> String {
-    let mut lines = String::new();
-    for block in result["content"].as_array().into_iter().flatten() {
-        lines.push_str(&described(block));
-        if !lines.ends_with('\n') {
-            lines.push('\n');
-        }
-    }
-    if lines.is_empty() {
-        let structured = if result["structuredContent"].is_null() { result } else { &result["structuredContent"] };
-        if *structured != json!({}) && *structured != json!({"content": []}) && !structured.is_null() {
-            lines = super::json::pretty(&structured.to_string());
-            lines.push('\n');
-        }
-    }
-    lines
-}
-
-fn described(block: &Value) -> String {
-    let word = |value: &Value| text::clean(value.as_str().unwrap_or("?"));
-    // Three bytes in four characters of base64; padding is not worth a decoder here.
-    let size = |value: &Value| text::bytes(value.as_str().unwrap_or_default().len() / 4 * 3);
-    match block["type"].as_str().unwrap_or_default() {
-        "text" => text::clean_block(block["text"].as_str().unwrap_or_default()),
-        kind @ ("image" | "audio") => format!("[{kind} {}, {}]", word(&block["mimeType"]), size(&block["data"])),
-        "resource_link" => format!("[link {}]", word(&block["uri"])),
-        "resource" => match block["resource"]["text"].as_str() {
-            Some(text) => text::clean_block(text),
-            None => format!("[resource {}, {}]", word(&block["resource"]["uri"]), size(&block["resource"]["blob"])),
-        },
-        other => format!("[{}]", text::clean(other)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_is_printed_and_the_rest_is_described() {
-        let result = json!({"content": [{"type": "text", "text": "a\n\u{1b}[1mb"}, {"type": "image", "mimeType": "image/png", "data": "AAAA".repeat(400)},
-            {"type": "resource_link", "uri": "file:///x"}, {"type": "resource", "resource": {"uri": "u", "text": "inside"}}],
-            "structuredContent": {"n": 1}});
-        assert_eq!(content(&result), "a\n[1mb\n[image image/png, 1.2 kB]\n[link file:///x]\ninside\n");
-        assert_eq!(content(&json!({"content": [], "structuredContent": {"n": 1}})), "{\n  \"n\": 1\n}\n");
-        assert_eq!(content(&json!({"content": []})), "");
-    }
 
     #[test]
     fn arguments_are_kept_as_written() {
@@ -374,5 +371,18 @@ mod tests {
             Ok(r#"{"n":1.00,"s":"\u0041"}"#.to_owned())
         );
         assert!(object("[1]").is_err() && object("{").is_err());
+    }
+
+    #[test]
+    fn the_exit_status_of_an_answer_is_that_of_its_result() {
+        let of = |result: &str| {
+            let reply = Reply::made(&json!({"name": "a.b.c"})).with("result", result);
+            let called = Called::of(&reply).expect("an answer");
+            let result = ToolResult::of(&called.result);
+            (called.about["name"].clone(), result.is_error(), result.unfinished().is_some())
+        };
+        assert_eq!(of("{\"content\":[],\"n\":1e400}"), (json!("a.b.c"), false, false));
+        assert_eq!(of("{\"isError\":true}"), (json!("a.b.c"), true, false));
+        assert_eq!(of("{\"resultType\":\"input_required\"}"), (json!("a.b.c"), false, true));
     }
 }

@@ -19,6 +19,11 @@ impl Members {
         serde_json::from_slice(text).ok()
     }
 
+    /// The member of that name, untouched.
+    pub(crate) fn get(&self, name: &str) -> Option<&RawValue> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, raw)| &**raw)
+    }
+
     /// Puts a member after `anchor`, or last; one that is there already stays as it is.
     pub(crate) fn insert_after(&mut self, anchor: &str, key: &str, value: String) {
         if self.0.iter().any(|(name, _)| name == key) {
@@ -112,7 +117,7 @@ pub(crate) fn pretty(text: &str) -> String {
 }
 
 /// Deceptive characters occur inside strings only, where the escape means the same; line breaks between tokens stay.
-fn escape_deceptive(json: &str) -> String {
+pub(crate) fn escape_deceptive(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let mut units = [0u16; 2];
     for c in json.chars() {

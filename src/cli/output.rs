@@ -48,6 +48,8 @@ pub(crate) enum When {
 pub(crate) enum Exit {
     /// The answer is complete.
     Complete = 0,
+    /// The tool answered, and did not come to an end.
+    Unfinished = 1,
     /// The tool itself answered `isError`.
     ToolError = 5,
     /// Nothing was found, and everybody who was asked said so.
@@ -130,7 +132,11 @@ impl Output {
                 }
                 None => self.data(&format!("{}\n", reply.folded()))?,
             },
-            Format::Yaml => self.data(&yaml::document(&reply.value()?))?,
+            Format::Yaml => match reply.value() {
+                Ok(value) => self.data(&yaml::document(&value))?,
+                // JSON that cannot be read here is YAML as it stands.
+                Err(_) => self.data(&format!("{}\n", reply.folded()))?,
+            },
             Format::Name => {
                 let value = reply.value()?;
                 let of = |item: &Value| item[name].as_str().or(item.as_str()).map(|n| format!("{}\n", text::clean(n)));

@@ -1,0 +1,70 @@
+//! What `aop` says of answers that are not what one expects: no end, JSON beyond what it reads, parts of a list, nodes that are silent.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::one_node;
+use super::support::fixture::tool;
+use super::support::process::Guard;
+use super::support::{Fixture, Node, Ran, SOON, World, eventually, run};
+
+/// A node whose server answers in ways of its own.
+fn odd_node(world: &World) -> (Node, Fixture) {
+    let (node, fixture) = one_node(world);
+    let none = json!({});
+    let named = |name: &str| tool(name, &format!("Answers as {name} does"), none.clone());
+    fixture.list(&["ask", "begin", "beyond", "echo"].map(named));
+    eventually("they are listed", SOON, || {
+        let listed = node.aop(["ls", "-o", "name"]).ok().out;
+        if listed.contains("beyond.papers.research") { Ok(()) } else { Err(listed) }
+    });
+    (node, fixture)
+}
+
+fn piped(node: &Node, words: &[&str], input: &str) -> Ran {
+    run(node.aop_command(words.iter().copied()), Some(input.as_bytes()))
+}
+
+/// A tool that asked for input was counted as one that had answered.
+#[test]
+fn an_answer_that_is_no_end_is_a_failure_with_its_result() {
+    let world = World::new();
+    let (node, _fixture) = odd_node(&world);
+    for (name, kind, words) in
+        [("ask.papers.research", "input_required", "asks for input"), ("begin.papers.research", "task", "as a task")]
+    {
+        let people = node.aop(["call", name]).exits(1).says(words).says("nothing was completed");
+        assert!(!people.err.contains("served by"), "{people}");
+        let script = node.aop(["call", name, "--json"]).exits(1);
+        assert_eq!(script.json()["result"]["resultType"], kind, "{script}");
+        assert!(script.problem()["message"].as_str().is_some_and(|said| said.contains(words)), "{script}");
+        let many = piped(&node, &["call", name, "-", "--json"], "{}\n{}\n").exits(1);
+        let told = many.json_lines();
+        assert_eq!([&told[0]["result"]["resultType"], &told[1]["index"]], [&json!(kind), &json!(2)], "{many}");
+    }
+}
+
+/// A tool that had run was told as an internal error.
+#[test]
+fn json_beyond_what_is_read_here_passes_through() {
+    let world = World::new();
+    let (node, fixture) = odd_node(&world);
+    let name = "beyond.papers.research";
+    let deep = "[".repeat(5000);
+    for words in [&["call", name, "--json"][..], &["call", name, "-o", "yaml"], &["call", name]] {
+        let ran = node.aop(words.iter().copied()).ok().prints("\"n\":1e400").prints(&deep);
+        assert!(!ran.err.contains("error"), "{ran}");
+    }
+    node.aop(["call", name]).ok().says("the tool has run");
+    let many = piped(&node, &["call", name, "-", "--json"], "{}\n{}\n").ok();
+    assert_eq!(many.out.lines().filter(|line| line.contains("\"n\":1e400")).count(), 2, "{}", many.err);
+    assert_eq!(fixture.calls("beyond"), 6);
+}
+
+#[test]
+fn a_structured_part_that_is_not_shown_is_told_of() {
+    let world = World::new();
+    let (node, _fixture) = one_node(&world);
+    let same = node.aop(["call", "add.papers.research", "a=1", "b=2"]).ok().prints("3\n");
+    assert!(!same.err.contains("structured"), "{same}");
+}

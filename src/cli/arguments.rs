@@ -161,7 +161,8 @@ fn unknown(tool: &str, key: &str, near: Vec<String>) -> Problem {
         .hint(format!("aop show {tool}"))
 }
 
-fn twice(tool: &str, key: &str) -> Problem {
+/// What is said of an argument that is there more than once.
+pub(crate) fn twice(tool: &str, key: &str) -> Problem {
     Problem::new(Kind::InvalidArguments, format!("argument `{key}` is given twice")).hint(format!("aop show {tool}"))
 }
 

@@ -5,6 +5,7 @@
 //! the node as it was written.
 
 mod objects;
+mod once;
 mod result;
 
 use std::fmt;
@@ -75,6 +76,7 @@ impl Call {
         if let Some(json) = &self.args {
             let arguments =
                 object(json).map_err(|why| Problem::new(Kind::Usage, format!("--args {why}")).hint(self.help()))?;
+            self.each_once(&arguments)?;
             return self.once(arguments.get(), None, self.idempotency_key.as_deref(), context).await;
         }
         if self.arguments.iter().any(|word| word == "-") {
@@ -143,6 +145,7 @@ impl Call {
         let (mut calls, mut ends) = (Vec::new(), Vec::new());
         for (number, Input { line, read }) in (from..).zip(inputs) {
             let arguments = read.and_then(|read| object(read.get())).map_err(|why| Problem::new(Kind::Usage, why));
+            let arguments = arguments.and_then(|arguments| self.each_once(&arguments).map(|()| arguments));
             if let Ok(arguments) = &arguments {
                 let key = self.idempotency_key.as_ref().map(|key| format!("{key}/{number}"));
                 calls.push(format!(
@@ -291,6 +294,14 @@ impl Call {
             return Ok(Exit::ToolError);
         }
         Ok(Exit::Complete)
+    }
+
+    /// Refuses arguments that name one of them twice.
+    fn each_once(&self, arguments: &RawValue) -> Result<(), Problem> {
+        match once::given_twice(arguments.get()) {
+            Some(key) => Err(arguments::twice(&text::shell_word(&self.name), &text::clean(&key))),
+            None => Ok(()),
+        }
     }
 
     fn help(&self) -> String {

@@ -68,3 +68,20 @@ fn a_structured_part_that_is_not_shown_is_told_of() {
     let same = node.aop(["call", "add.papers.research", "a=1", "b=2"]).ok().prints("3\n");
     assert!(!same.err.contains("structured"), "{same}");
 }
+
+#[test]
+fn an_argument_given_twice_is_refused_however_it_is_given() {
+    let world = World::new();
+    let (node, fixture) = one_node(&world);
+    let name = "add.papers.research";
+    for words in [&["a=1", "a=2", "b=1"][..], &["--args", r#"{"a":1,"a":2,"b":1}"#]] {
+        let refused = node.aop(["call", name, "--json"].into_iter().chain(words.iter().copied())).exits(2);
+        let problem = refused.problem();
+        assert_eq!([&problem["kind"], &problem["message"]], ["invalid_arguments", "argument `a` is given twice"]);
+    }
+    let many = piped(&node, &["call", name, "-", "--json"], "{\"a\":1,\"a\":2,\"b\":1}\n{\"a\":1,\"b\":2}\n").exits(2);
+    let told = many.json_lines();
+    assert_eq!(told[0]["error"]["kind"], "invalid_arguments", "{many}");
+    assert_eq!(told[1]["result"]["structuredContent"], json!({"sum": 3}), "{many}");
+    assert_eq!(fixture.calls("add"), 1);
+}

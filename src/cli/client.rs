@@ -1,8 +1,8 @@
 //! The client side of a node's HTTP interface: nodes tried in turn, the token found by address, every failure a [`Problem`].
 //!
 //! Not a general HTTP client: it never follows a redirect and never asks a proxy. What must hold: the next node is tried only when
-//! the one before was provably not reached or the request may be repeated, and a token goes only with requests that need it, only to
-//! the node that wrote it or for which the user named it.
+//! the one before was provably not reached, or when the request may be repeated and it did not answer in its share of the time. A
+//! token goes only with requests that need it, only to the node that wrote it or for which the user named it.
 
 mod stream;
 
@@ -28,6 +28,10 @@ pub(crate) const PORT: u16 = 7400;
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// A node that does not accept a connection in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A node that may be followed by another has at most one part in so many of the time.
+const SHARES: u32 = 3;
+/// And at least this, where twice as much is left.
+const SHARE_MIN: Duration = Duration::from_secs(1);
 /// More than this is not an answer (100,000 tools are about 60 MB).
 const ANSWER_BYTES_MAX: usize = 512 << 20;
 
@@ -289,25 +293,46 @@ impl Client {
     /// Sends `request` to the nodes in turn and gives back the first answer.
     pub(crate) async fn send(&self, request: &Request) -> Result<Reply, Problem> {
         let first = self.preferred.load(Ordering::Relaxed);
-        let mut reasons = Vec::new();
+        let time = if request.exact_timeout { request.timeout } else { self.time(request.timeout) };
+        let (started, mut reasons, mut silent) = (Instant::now(), Vec::new(), None);
         for step in 0..self.nodes.len() {
             let index = (first + step) % self.nodes.len();
-            match self.send_to(&self.nodes[index], request).await {
-                Err(Attempt::Unreached(reason)) => {
-                    let node = address(&self.nodes[index].url);
-                    if self.talk.detours && step + 1 < self.nodes.len() {
-                        super::output::say(&format!("{node}: {reason}; asking the next node"));
-                    }
-                    reasons.push(format!("{node} ({reason})"));
-                }
+            let turn = match request.changes {
+                // It is sent once: whoever gets it has all the time.
+                true => Turn { time, is_last: true },
+                false => Turn::of(time, started.elapsed(), self.nodes.len(), step),
+            };
+            let reason = match self.send_to(&self.nodes[index], request, turn).await {
+                Ok(reply) => return Ok(self.answered_by(index, reply)),
                 Err(Attempt::Failed(problem)) => return Err(*problem),
-                Ok(reply) => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return Ok(reply);
+                Err(Attempt::Unreached(reason)) => reason,
+                Err(Attempt::Silent(reason)) => {
+                    silent.get_or_insert(index);
+                    reason
                 }
+            };
+            let node = address(&self.nodes[index].url);
+            if self.talk.detours && step + 1 < self.nodes.len() {
+                super::output::say(&format!("{node}: {reason}; asking the next node"));
+            }
+            reasons.push(format!("{node} ({reason})"));
+        }
+        // Nobody else is there: who was given a share may be slow, and has what is left.
+        let turn = Turn { time: time.saturating_sub(started.elapsed()), is_last: true };
+        if let Some(index) = silent.filter(|_| !turn.time.is_zero()) {
+            match self.send_to(&self.nodes[index], request, turn).await {
+                Ok(reply) => return Ok(self.answered_by(index, reply)),
+                Err(Attempt::Failed(problem)) => return Err(*problem),
+                Err(Attempt::Unreached(_) | Attempt::Silent(_)) => {}
             }
         }
         Err(unreached(&reasons))
+    }
+
+    /// The answer of a node that is asked first from now on.
+    fn answered_by(&self, index: usize, reply: Reply) -> Reply {
+        self.preferred.store(index, Ordering::Relaxed);
+        reply
     }
 
     /// Hands the events of a stream on, one after the other, until it ends or `take` has enough. The nodes are tried in turn until one
@@ -316,16 +341,22 @@ impl Client {
     /// # Errors
     /// As [`Self::send`]; also when the connection breaks.
     pub(crate) async fn follow(&self, request: &Request, mut take: impl FnMut(Part) -> bool) -> Result<(), Problem> {
-        let mut reasons = Vec::new();
-        for Node { url: node, http } in &self.nodes {
+        let (started, mut reasons) = (Instant::now(), Vec::new());
+        for (step, Node { url: node, http }) in self.nodes.iter().enumerate() {
+            let turn = Turn::of(self.time(request.timeout), started.elapsed(), self.nodes.len(), step);
             let mut builder = http.request(request.method.clone(), request.url(node));
             if let Some(token) = self.tokens.of(node) {
                 builder = builder.bearer_auth(token);
             }
-            let response = match builder.send().await {
-                Ok(response) => response,
-                Err(error) => {
+            let time = if turn.is_last { Duration::MAX } else { turn.time };
+            let response = match tokio::time::timeout(time, builder.send()).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(error)) => {
                     reasons.push(format!("{} ({})", address(node), chain(&error)));
+                    continue;
+                }
+                Err(_) => {
+                    reasons.push(format!("{} ({})", address(node), turn.over()));
                     continue;
                 }
             };
@@ -350,10 +381,9 @@ impl Client {
         Err(unreached(&reasons))
     }
 
-    async fn send_to(&self, Node { url: node, http }: &Node, request: &Request) -> Result<Reply, Attempt> {
+    async fn send_to(&self, Node { url: node, http }: &Node, request: &Request, turn: Turn) -> Result<Reply, Attempt> {
         let url = request.url(node);
-        let timeout = if request.exact_timeout { request.timeout } else { self.time(request.timeout) };
-        let mut builder = http.request(request.method.clone(), url.clone()).timeout(timeout);
+        let mut builder = http.request(request.method.clone(), url.clone()).timeout(turn.time);
         if let Some(body) = &request.body {
             builder = builder.header("content-type", "application/json").body(body.clone());
         }
@@ -363,7 +393,7 @@ impl Client {
             builder = builder.bearer_auth(token);
         }
         let started = Instant::now();
-        let mut response = builder.send().await.map_err(|error| self.attempt(node, changes, timeout, &error))?;
+        let mut response = builder.send().await.map_err(|error| self.attempt(node, changes, turn, &error))?;
         let status = response.status();
         if self.talk.requests {
             super::output::say(&format!("{} {url} → {status} in {:.1?}", request.method, started.elapsed()));
@@ -372,7 +402,7 @@ impl Client {
         let took_ms = header("server-timing").as_deref().and_then(total_ms);
         let trace_id = header("traceparent").as_deref().and_then(trace_of);
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.attempt(node, changes, timeout, &error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.attempt(node, changes, turn, &error))? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(
                     Problem::new(Kind::TooLarge, format!("the answer of {} is too large", address(node))).into()
@@ -388,7 +418,7 @@ impl Client {
     }
 
     /// What a failure below HTTP means: a node that was not reached, or a request that may have been carried out.
-    fn attempt(&self, node: &Url, changes: bool, timeout: Duration, error: &reqwest::Error) -> Attempt {
+    fn attempt(&self, node: &Url, changes: bool, turn: Turn, error: &reqwest::Error) -> Attempt {
         if error.is_builder() {
             return Problem::new(Kind::Usage, format!("the request cannot be made: {}", chain(error))).into();
         }
@@ -398,11 +428,13 @@ impl Client {
             return Attempt::Unreached(reason);
         }
         if error.is_timeout() {
-            let waited = crate::config::duration_text(self.time(timeout));
-            let message = format!("{node} did not answer within {waited}");
-            return match changes {
-                true => Problem::new(Kind::CallTimedOut, format!("{message}; it may have been carried out")).into(),
-                false => Problem::new(Kind::TimedOut, message).into(),
+            let message = format!("{node} did not answer within {}", turn.text());
+            return match (changes, turn.is_last) {
+                (true, _) => {
+                    Problem::new(Kind::CallTimedOut, format!("{message}; it may have been carried out")).into()
+                }
+                (false, true) => Problem::new(Kind::TimedOut, message).into(),
+                (false, false) => Attempt::Silent(turn.over()),
             };
         }
         if changes {
@@ -457,10 +489,44 @@ fn unreached(reasons: &[String]) -> Problem {
 /// Why nothing is sent to a node whose certificate leads nowhere.
 const UNTRUSTED: &str = "its certificate is of nobody that is trusted here";
 
+/// What one node has of the time of a request.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    time: Duration,
+    /// Nobody can be asked after it.
+    is_last: bool,
+}
+
+impl Turn {
+    /// That of node `step` of so many, when `spent` of the time is over: the last one has all that is left.
+    fn of(time: Duration, spent: Duration, nodes: usize, step: usize) -> Self {
+        let left = if step == 0 { time } else { time.saturating_sub(spent) };
+        if step + 1 >= nodes {
+            return Self { time: left, is_last: true };
+        }
+        let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+        let share = (time / nodes.max(SHARES)).max(SHARE_MIN).min(left / 2);
+        Self { time: share, is_last: false }
+    }
+
+    fn text(self) -> String {
+        match self.time.subsec_nanos() % 100_000_000 {
+            0 => crate::config::duration_text(self.time),
+            _ => text::took(self.time.as_secs_f64() * 1e3),
+        }
+    }
+
+    fn over(self) -> String {
+        format!("no answer within {}", self.text())
+    }
+}
+
 /// How one node's turn ended badly.
 enum Attempt {
     /// Nothing reached it: the next one may be asked.
     Unreached(String),
+    /// It did not answer in its share of the time, and what was sent may be sent again.
+    Silent(String),
     /// It answered, or may have acted: this is the result.
     Failed(Box<Problem>),
 }

@@ -85,3 +85,17 @@ fn an_argument_given_twice_is_refused_however_it_is_given() {
     assert_eq!(told[1]["result"]["structuredContent"], json!({"sum": 3}), "{many}");
     assert_eq!(fixture.calls("add"), 1);
 }
+
+/// A node that was stopped had the whole time of a read, and the next one none.
+#[test]
+fn a_node_that_is_silent_is_passed_over_by_reads() {
+    let world = World::new();
+    let (node, _fixture) = one_node(&world);
+    let other = world.node("other").zone("research-2").start();
+    other.signal(Signal::STOP);
+    let both = format!("{},{}", other.address, node.address);
+    for words in [&["resolve", "echo.papers.research"][..], &["ls"], &["show", "echo.papers.research"]] {
+        let ran = world.aop(["--node", &both, "--timeout", "6s"].iter().chain(words)).ok();
+        ran.prints("echo.papers.research").says("no answer within 2").says("asking the next node");
+    }
+}

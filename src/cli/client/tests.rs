@@ -95,6 +95,67 @@ async fn a_change_that_may_have_been_made_is_not_sent_to_the_next_node() {
     assert!(client(&[&first, &second]).send(&Request::get(&["status"])).await.is_ok(), "a read may be repeated");
 }
 
+/// Accepts connections and never answers, and counts the requests.
+async fn silent() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if stream.read(&mut [0; 4096]).await.unwrap_or(0) > 0 {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            open.push(stream);
+        }
+    });
+    (address, requests)
+}
+
+/// A node that was stopped had all the time there was, and the next one was never asked.
+#[tokio::test]
+async fn who_does_not_answer_a_read_has_a_share_of_the_time_and_a_change_all_of_it() {
+    let ((first, silently), (second, asked)) = (silent().await, node(FINE).await);
+    let nodes = [first, second];
+    let time = Some(Duration::from_millis(400));
+    let client = || Client::new(&nodes, Tokens::default(), time, Talk::default()).expect("addresses");
+    for read in [Request::get(&["tools"]), Request::post(&["resolve"], "{}").read_only()] {
+        assert!(client().send(&read).await.is_ok(), "the next one is asked");
+    }
+    assert_eq!((silently.load(Ordering::Relaxed), asked.load(Ordering::Relaxed)), (2, 2));
+    let problem = client().send(&Request::post(&["servers"], "{}")).await.expect_err("no answer");
+    assert_eq!((problem.kind, asked.load(Ordering::Relaxed)), (Kind::CallTimedOut, 2));
+    assert!(problem.message.contains("may have been carried out"), "{problem}");
+    let alone = Client::new(&nodes[..1], Tokens::default(), time, Talk::default()).expect("an address");
+    let problem = alone.send(&Request::get(&["tools"])).await.expect_err("no answer");
+    assert_eq!((problem.kind, problem.message.ends_with("did not answer within 400ms")), (Kind::TimedOut, true));
+}
+
+#[tokio::test]
+async fn who_is_slow_has_what_is_left_where_nobody_else_is_there() {
+    let (slow, silently) = silent().await;
+    let nodes = [slow, nobody().await];
+    let time = Some(Duration::from_millis(400));
+    let client = Client::new(&nodes, Tokens::default(), time, Talk::default()).expect("addresses");
+    let problem = client.send(&Request::get(&["tools"])).await.expect_err("no answer");
+    assert_eq!((problem.kind, silently.load(Ordering::Relaxed)), (Kind::TimedOut, 2));
+}
+
+#[test]
+fn the_last_of_several_nodes_has_all_that_is_left() {
+    let seconds = Duration::from_secs;
+    let of = |time: u64, spent: u64, nodes: usize, step: usize| {
+        let turn = Turn::of(seconds(time), seconds(spent), nodes, step);
+        (turn.time, turn.is_last)
+    };
+    assert_eq!(of(10, 0, 1, 0), (seconds(10), true));
+    assert_eq!((of(9, 0, 2, 0), of(9, 3, 2, 1)), ((seconds(3), false), (seconds(6), true)));
+    assert_eq!(of(20, 4, 5, 1), (seconds(4), false));
+    assert_eq!(of(2, 0, 2, 0), (seconds(1), false));
+    assert_eq!(of(1, 0, 2, 0), (Duration::from_millis(500), false), "who follows is left some time");
+}
+
 #[tokio::test]
 async fn an_answer_is_final_whatever_it_says() {
     let ((first, _), (second, asked)) = (node(BUSY).await, node(FINE).await);

@@ -461,7 +461,7 @@ impl Resolution {
     }
 
     /// Why zones were silent, by zone.
-    fn reasons(&self) -> BTreeMap<&str, &str> {
+    pub(crate) fn reasons(&self) -> BTreeMap<&str, &str> {
         let silent = self.trace.iter().filter(|step| self.silent.contains(&step.zone) && step.outcome != "ok");
         silent.map(|step| (step.zone.as_str(), step.outcome.as_str())).collect()
     }

@@ -394,7 +394,8 @@ fn summary(value: &Value) -> String {
     parts.join(" · ")
 }
 
-fn silent_zones(value: &Value) -> Vec<String> {
+/// Who was silent, each with the reason where one is known.
+pub(crate) fn silent_zones(value: &Value) -> Vec<String> {
     let reasons = &value["zones"]["reasons"];
     let silent = value["zones"]["silent"].as_array().into_iter().flatten().filter_map(Value::as_str);
     silent

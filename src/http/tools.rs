@@ -23,7 +23,7 @@ use super::{
     servers::registered,
 };
 use crate::{
-    answers::{Hit, Show},
+    answers::{Hit, Resolution, Show},
     call::{CallOutcome, CallRequest},
     handle::{Ask, Mode},
 };
@@ -47,16 +47,31 @@ pub(super) async fn list(
             _ => return Err(ask::unknown(&name, &["zone", "n", "limit"]).into()),
         }
     }
-    let ask = Ask { mode: Mode::List, limit, zone: Some(zone.clone()), ..Ask::default() };
+    // One more than is told tells whether there are more.
+    let ask = Ask { mode: Mode::List, limit: limit.saturating_add(1), zone: Some(zone.clone()), ..Ask::default() };
     let resolution = doors.handle.resolve(&caller, ask).await?;
-    let body = || {
-        let tools: Vec<Value> = resolution.hits.iter().map(unranked).collect();
-        json!({"schema": "aop.tools/1", "zone": zone, "partial": resolution.partial, "tools": tools})
-    };
+    let body = || listed(&zone, &resolution, limit);
     // Whoever has just registered something looks for it here: a list is kept to be asked for again, and then said to be the same.
     let times = Times { ttl: Duration::ZERO, ..Times::of(&resolution) };
     let etag = resolve::quoted(&resolution.etag);
     Ok(resolve::sent(&headers, times, etag, &resolution.trace_id, body))
+}
+
+/// The first tools of a list, and who was silent when it was made.
+fn listed(zone: &str, list: &Resolution, limit: usize) -> Value {
+    let tools: Vec<Value> = list.hits.iter().take(limit).map(unranked).collect();
+    let mut answer = json!({
+        "schema": "aop.tools/1", "zone": zone, "partial": list.partial,
+        "zones": {
+            "asked": list.asked, "answered": list.answered, "skipped": list.skipped, "silent": list.silent,
+            "reasons": list.reasons(),
+        },
+    });
+    if list.hits.len() > limit {
+        answer["truncated"] = true.into();
+    }
+    answer["tools"] = tools.into();
+    answer
 }
 
 /// A list has no order of merit, so its tools have neither rank nor score.
@@ -279,6 +294,20 @@ mod tests {
         let expected = written(&called(raw(&result).unwrap())).unwrap();
         assert_eq!(hyper::body::Body::size_hint(&body).exact(), Some(expected.len() as u64));
         assert_eq!(body.collect().await.unwrap().to_bytes(), expected);
+    }
+
+    #[test]
+    fn a_list_that_was_cut_says_so_and_who_was_silent() {
+        let list = Resolution {
+            partial: true,
+            silent: vec!["geo".to_owned()],
+            hits: vec![Hit::default(); 3],
+            ..Resolution::default()
+        };
+        let told = |limit| listed(".", &list, limit);
+        assert_eq!([2, 3, 4].map(|limit| told(limit)["truncated"] == true), [true, false, false]);
+        let cut = told(2);
+        assert_eq!((cut["tools"].as_array().map(Vec::len), &cut["zones"]["silent"]), (Some(2), &json!(["geo"])));
     }
 
     #[test]

@@ -99,3 +99,18 @@ fn a_node_that_is_silent_is_passed_over_by_reads() {
         ran.prints("echo.papers.research").says("no answer within 2").says("asking the next node");
     }
 }
+
+/// The tools of a part were counted as if they were all.
+#[test]
+fn a_list_that_was_cut_says_that_there_are_more() {
+    let world = World::new();
+    let (node, _fixture) = one_node(&world);
+    let cut = node.aop(["ls", "-n", "2"]).ok().says("first 2 tools in zone research and below; there are more");
+    assert!(cut.err.contains("aop ls -n 20"), "{cut}");
+    let cut = node.aop(["ls", "-n", "2", "--json"]).ok().json();
+    assert_eq!((&cut["truncated"], cut["tools"].as_array().map(Vec::len)), (&json!(true), Some(2)), "{cut}");
+    let all = node.aop(["ls", "-n", "10", "--json"]).ok().json();
+    assert_eq!((all.get("truncated"), &all["zones"]["silent"]), (None, &json!([])), "{all}");
+    node.aop(["ls", "-n", "10"]).ok().says("10 tools in zone research");
+    node.aop(["ls", "--unhealthy"]).ok().says("no tool is unhealthy among those known in zone research");
+}

@@ -49,19 +49,37 @@ impl Show {
             if out.format == Format::Wide {
                 out.data(&format!("\n{}", facts(&provenance(&card), 2)))?;
             }
-            let mut call = vec![format!(
-                "aop call {}",
-                text::shell_word(&text::clean(card["name"].as_str().unwrap_or(&self.name)))
-            )];
-            call.extend(
-                Schema::new(input_schema(&card)).example().iter().map(|word| text::shell_word(&text::clean(word))),
-            );
-            out.next(&[call.join(" ")]);
+            out.next(&next(&card));
         } else {
             out.reply(&reply, None, "name")?;
         }
-        Ok(Exit::Complete)
+        if !is_stale(&card) {
+            return Ok(Exit::Complete);
+        }
+        let zone = text::clean(card["zone"].as_str().unwrap_or("?"));
+        out.talk(&format!("partial: nobody of zone {zone} answers; this is what was kept"));
+        Ok(Exit::Partial)
     }
+}
+
+/// Nobody of its zone answers: this is what was kept.
+fn is_stale(card: &Value) -> bool {
+    card["freshness"].as_str() == Some("stale")
+}
+
+/// A call, where one may go well.
+fn next(card: &Value) -> Vec<String> {
+    if is_stale(card) {
+        return vec!["aop zones".to_owned()];
+    }
+    let is_down = card["health"]["state"].as_str() == Some("down");
+    let Some(name) = card["name"].as_str().filter(|_| !is_down && card["usable"].as_bool() != Some(false)) else {
+        return Vec::new();
+    };
+    let example = Schema::new(input_schema(card)).example();
+    let words = [name].into_iter().chain(example.iter().map(String::as_str));
+    let words: Vec<String> = words.map(|word| text::shell_word(&text::clean(word))).collect();
+    vec![format!("aop call {}", words.join(" "))]
 }
 
 /// The schema of the arguments, wherever the node put it.
@@ -167,7 +185,7 @@ fn freshness(card: &Value) -> String {
     parts.join(" · ")
 }
 
-/// What the server claims about itself; shown as a claim, because nobody here checks it.
+/// What is claimed of it, by its server or by the operator who defined it; shown as a claim, because nobody here checks it.
 fn behaviour(annotations: &Value) -> String {
     let claims = [
         ("readOnlyHint", "read-only", "changes things"),
@@ -179,7 +197,7 @@ fn behaviour(annotations: &Value) -> String {
         .iter()
         .filter_map(|(key, yes, no)| annotations[*key].as_bool().map(|claim| if claim { *yes } else { *no }))
         .collect();
-    if said.is_empty() { String::new() } else { format!("{} (as its server says)", said.join(", ")) }
+    if said.is_empty() { String::new() } else { format!("{} (claimed, not checked)", said.join(", ")) }
 }
 
 fn agent(agent: &Value) -> String {
@@ -249,11 +267,27 @@ mod tests {
             heading(&card),
             "get_forecast.met.weather\n  Forecast\n  Weather[2J for days.\n  Not for nights.\n\n  id          met/get_forecast\n  wire name   met__get_forecast\n  \
              zone        weather\n  health      ● 3.0 ms · last ok 2026-11-21T09:03:00Z\n  answer      authoritative · fresh · via local · ttl 1m\n  \
-             served by   n7f3a ACTIVE\n  calls       may be repeated (idempotent); n7f3a closed, 3.0 ms\n  behaviour   read-only (as its server says)\n  tags        geo\n  definition  sha256:ab\n"
+             served by   n7f3a ACTIVE\n  calls       may be repeated (idempotent); n7f3a closed, 3.0 ms\n  behaviour   read-only (claimed, not checked)\n  tags        geo\n  definition  sha256:ab\n"
         );
         assert_eq!(
             fields("ARGUMENT", input_schema(&card)).render(Look::default()),
             "ARGUMENT  TYPE    REQUIRED  DEFAULT  DESCRIPTION\ncity      string  yes                City name\n"
         );
+    }
+
+    /// What nobody answers for, or may not be called, was followed by a call of it.
+    #[test]
+    fn a_call_is_named_where_it_may_go_well() {
+        let card = |key: &str, value: Value| {
+            let schema =
+                json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "default": 3}}});
+            let mut card = json!({"name": "t.s.z", "usable": true, "freshness": "fresh", "inputSchema": schema});
+            card[key] = value;
+            next(&card)
+        };
+        assert!(card("usable", json!(true))[0].starts_with("aop call t.s.z n="));
+        assert_eq!(card("usable", json!(false)), [""; 0]);
+        assert_eq!(card("health", json!({"state": "down"})), [""; 0]);
+        assert_eq!(card("freshness", json!("stale")), ["aop zones"]);
     }
 }

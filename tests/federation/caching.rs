@@ -154,6 +154,30 @@ fn how_many_tools_a_silent_zone_has_is_not_said_to_be_none() {
     }
 }
 
+/// A tool whose zone is silent was shown as one to be called, and a list did not say who is silent.
+#[test]
+fn what_is_kept_of_a_silent_zone_is_told_as_that() {
+    let world = World::new();
+    let mut federation = Federation::start(&world);
+    let fixture = Fixture::new(&world, "pay");
+    federation.research.register("pay", &fixture.command());
+    let node = &federation.writing;
+    found(node, TOOL);
+    // What was asked for past the caches lies in L1 alone.
+    node.aop(["cache", "flush"]).ok();
+    node.aop(["show", TOOL]).ok().says("next: aop call");
+    node.aop(["ls", "research"]).ok().prints(TOOL);
+    federation.research.kill();
+    let card = eventually("its zone is silent", SOON, || node.aop(["show", TOOL]).wanted(7));
+    assert!(card.out.contains("stale") && !card.err.contains("aop call"), "{card}");
+    card.says("nobody of zone research answers");
+    let listed = node.aop(["ls", "research", "--unhealthy"]).exits(7).prints(TOOL);
+    listed.says("no answer from research (");
+    let told = node.aop(["ls", "research", "--unhealthy", "--json"]).exits(7).json();
+    assert_eq!(told["zones"]["silent"], json!(["research"]), "{told}");
+    assert!(told["zones"]["reasons"]["research"].is_string(), "{told}");
+}
+
 /// From referral to referral, as with a name server that is asked without recursion.
 #[test]
 fn whoever_asks_one_node_alone_is_told_where_to_ask_on() {

@@ -50,6 +50,8 @@ pub(crate) enum Exit {
     Complete = 0,
     /// The tool answered, and did not come to an end.
     Unfinished = 1,
+    /// What was asked was no question.
+    Usage = 2,
     /// The tool itself answered `isError`.
     ToolError = 5,
     /// Nothing was found, and everybody who was asked said so.

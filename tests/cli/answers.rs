@@ -114,3 +114,12 @@ fn a_list_that_was_cut_says_that_there_are_more() {
     node.aop(["ls", "-n", "10"]).ok().says("10 tools in zone research");
     node.aop(["ls", "--unhealthy"]).ok().says("no tool is unhealthy among those known in zone research");
 }
+
+#[test]
+fn the_exit_status_of_many_questions_is_that_of_what_failed() {
+    let world = World::new();
+    let (node, _fixture) = one_node(&world);
+    let asked = |input: &str| piped(&node, &["resolve", "-", "--exact"], input);
+    asked("no name\necho.papers.research\n").exits(2);
+    asked("no name\nno.such.research\n").exits(6);
+}

@@ -50,8 +50,7 @@ impl Resolve {
                 exits.push(self.print_one(question, answer, context)?);
             }
         }
-        let worst = [Exit::Partial, Exit::Nothing].into_iter().find(|exit| exits.contains(exit));
-        Ok(worst.unwrap_or(Exit::Complete))
+        Ok(worst(&exits))
     }
 
     fn print_one(&self, question: &str, answer: &Value, context: &Context) -> anyhow::Result<Exit> {
@@ -61,7 +60,7 @@ impl Resolve {
         }
         if let Some(problem) = Problem::from_json(&answer["error"]) {
             out.problem(&problem);
-            return Ok(Exit::Partial);
+            return Ok(exit_of_problem(&problem));
         }
         if out.format == Format::Jsonl {
             // Their results alone would not tell whose they are.
@@ -73,5 +72,39 @@ impl Resolve {
             out.data("\n")?;
         }
         Ok(exit)
+    }
+}
+
+/// Of all answers: one is missing, or not whole; else one is that nothing was found; else one line was no question.
+fn worst(exits: &[Exit]) -> Exit {
+    let worst = [Exit::Partial, Exit::Nothing, Exit::Usage].into_iter().find(|exit| exits.contains(exit));
+    worst.unwrap_or(Exit::Complete)
+}
+
+/// What a question without an answer says to a script, among others.
+fn exit_of_problem(problem: &Problem) -> Exit {
+    match problem.kind.exit_code() {
+        code if code == Exit::Nothing as u8 => Exit::Nothing,
+        code if code == Exit::Usage as u8 => Exit::Usage,
+        _ => Exit::Partial,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line that is no name and one that nobody knows were told as a partial answer.
+    #[test]
+    fn the_exit_status_is_that_of_the_worst_line() {
+        let exit = |kinds: &[Kind]| {
+            let exits: Vec<Exit> = kinds.iter().map(|kind| exit_of_problem(&Problem::new(*kind, "no"))).collect();
+            worst(&[&[Exit::Complete], &exits[..]].concat())
+        };
+        assert_eq!(exit(&[]), Exit::Complete);
+        assert_eq!(exit(&[Kind::Usage, Kind::Usage]), Exit::Usage);
+        assert_eq!(exit(&[Kind::Usage, Kind::NameNotFound]), Exit::Nothing);
+        assert_eq!(exit(&[Kind::ZoneNotFound]), Exit::Nothing);
+        assert_eq!(exit(&[Kind::Usage, Kind::NameNotFound, Kind::TimedOut]), Exit::Partial);
     }
 }

@@ -16,9 +16,9 @@ use super::output::Exit;
 use super::table::{Table, Tone, faint, name, plain};
 use super::{Context, text};
 
-/// How much longer than the node's own deadline its answer is waited for.
 /// A hop is drawn no deeper than this: a name has no more labels.
 const DEPTH_MAX: u64 = 127;
+/// How much longer than the node's own deadline its answer is waited for.
 const GRACE: Duration = Duration::from_millis(500);
 /// Longer words go in a body, where no server or log cuts them.
 const QUERY_IN_URL_BYTES_MAX: usize = 1500;
@@ -109,20 +109,39 @@ impl Resolve {
             return self.run_many(context).await;
         }
         let request = self.request(&query, context.client.asked_time());
-        let mut shown = None;
+        if self.watch {
+            return self.keep_asking(&query, &request, context).await;
+        }
+        let reply = context.client.send(&request).await?;
+        self.print(&query, &reply, &reply.value()?, context)
+    }
+
+    /// Asks until somebody ends it, and prints what differs from before. A node that is away is waited for once it has answered.
+    async fn keep_asking(&self, query: &str, request: &Request, context: &Context) -> anyhow::Result<Exit> {
+        let (mut shown, mut is_away) = (None, false);
         loop {
-            let reply = context.client.send(&request).await?;
-            let value = reply.value()?;
-            let names = self.watch.then(|| fingerprint(&value));
-            let exit = if self.watch && names == shown {
-                Exit::Complete
-            } else {
-                self.print(&query, &reply, &value, context)?
-            };
-            if !self.watch {
-                return Ok(exit);
+            match context.client.send(request).await {
+                Ok(reply) => {
+                    let value = reply.value()?;
+                    if std::mem::replace(&mut is_away, false) {
+                        context.out.talk("the node is back");
+                    }
+                    let found = Some(fingerprint(&value));
+                    if shown != found {
+                        self.print(query, &reply, &value, context)?;
+                        shown = found;
+                    }
+                }
+                Err(problem) if shown.is_none() || !problem.kind.retryable() => return Err(problem.into()),
+                Err(problem) => {
+                    // Said once, however long it lasts.
+                    if !std::mem::replace(&mut is_away, true) {
+                        context
+                            .out
+                            .talk(&format!("the node is away ({}); trying again", text::clean(&problem.message)));
+                    }
+                }
             }
-            shown = names;
             tokio::time::sleep(WATCH_EVERY).await;
         }
     }

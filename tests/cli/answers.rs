@@ -123,3 +123,26 @@ fn the_exit_status_of_many_questions_is_that_of_what_failed() {
     asked("no name\necho.papers.research\n").exits(2);
     asked("no name\nno.such.research\n").exits(6);
 }
+
+/// It ended with the first question that was not answered.
+#[test]
+fn who_watches_an_answer_waits_for_a_node_that_starts_again() {
+    let world = World::new();
+    let (mut node, _fixture) = one_node(&world);
+    let said = world.path("said");
+    let mut command = node.aop_command(["resolve", "echo.papers.research", "-w"]);
+    let file = std::fs::File::create(&said).expect("a file of the test's own directory");
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).stderr(file);
+    let _watching = Guard(command.spawn().expect("aop starts"));
+    let says = |words: &str| {
+        eventually(words, SOON, || {
+            let text = std::fs::read_to_string(&said).unwrap_or_default();
+            if text.matches(words).count() == 1 { Ok(()) } else { Err(text) }
+        });
+    };
+    says("1 tool");
+    node.kill();
+    says("the node is away");
+    node.start_again();
+    says("the node is back");
+}

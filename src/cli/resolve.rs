@@ -100,6 +100,9 @@ impl Resolve {
         if query.trim().is_empty() {
             return Err(Problem::new(Kind::Usage, "nothing to look for").hint("aop ls").into());
         }
+        if let [_, _, ..] = &nodes[..] {
+            return Err(self.many_nodes(&query, &nodes).into());
+        }
         if !nodes.is_empty() {
             context.nodes = nodes.iter().map(|node| node[1..].to_owned()).collect();
             let old = &context.client;
@@ -144,6 +147,31 @@ impl Resolve {
             }
             tokio::time::sleep(WATCH_EVERY).await;
         }
+    }
+
+    /// One node is asked with `@`: who names several may mean that all of them answer.
+    fn many_nodes(&self, query: &str, nodes: &[String]) -> Problem {
+        let nodes: Vec<&str> = nodes.iter().map(|node| &node[1..]).collect();
+        let message = format!(
+            "one node can be asked with @, and {} are named; --node takes several, of which the first that is there answers",
+            nodes.len()
+        );
+        let hint = format!("aop --node {} {}", text::shell_word(&nodes.join(",")), self.again(query, &[]));
+        Problem::new(Kind::Usage, message).hint(hint)
+    }
+
+    /// The command that asks for this with these flags, and with all that says what is looked for and where.
+    fn again(&self, query: &str, flags: &[&str]) -> String {
+        let mut words = vec!["resolve".to_owned(), text::shell_word(&text::clean(query))];
+        words.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let of = |flag: &str, values: &[String]| {
+            values.iter().flat_map(|value| [flag.to_owned(), text::shell_word(value)]).collect::<Vec<_>>()
+        };
+        words.extend(self.zone.iter().flat_map(|zone| of("--zone", std::slice::from_ref(zone))));
+        words.extend(of("--tag", &self.tag));
+        words.extend(of("--capability", &self.capability));
+        words.extend(self.no_recurse.then(|| "--no-recurse".to_owned()));
+        words.join(" ")
     }
 
     fn request(&self, query: &str, timeout: Option<Duration>) -> Request {
@@ -251,7 +279,8 @@ impl Resolve {
                 out.talk(&format!("partial: no answer from {who}"));
             }
             (Exit::Complete, Some(gateway)) if finds_nothing(value) => {
-                out.next(&[format!("aop resolve {} @{}", text::shell_word(query), text::clean(gateway))]);
+                let gateway = format!("@{}", text::clean(gateway));
+                out.next(&[format!("aop {}", self.again(query, &[&gateway]))]);
             }
             (Exit::Nothing, _) if finds_nothing(value) => self.tell_nothing(query, value, context),
             _ => {}
@@ -271,7 +300,7 @@ impl Resolve {
             value["nearest"].as_array().into_iter().flatten().for_each(|near| out.talk(&nearest_line(near)));
         }
         out.problem(&problem.hint(match self.exact {
-            true => format!("aop resolve --search {}", text::shell_word(query)),
+            true => format!("aop {}", self.again(query, &["--search"])),
             false => "aop ls --tree".to_owned(),
         }));
     }
@@ -547,6 +576,38 @@ mod tests {
                        "depth": 1, "asked_by": "research", "through": {"zone": "geo", "node": "n2"}, "cached_at": null},
                       {"zone": "lib", "node": "n3", "via": "parent", "cache": "hit", "hits": 2, "took_ms": 3.0, "age_ms": 12_000,
                        "depth": 2, "cached_at": {"zone": ".", "node": null, "level": "l2"}, "outcome": "ok"}]})
+    }
+
+    fn command(line: &[&str]) -> Resolve {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            resolve: Resolve,
+        }
+        <Line as clap::Parser>::parse_from(line).resolve
+    }
+
+    #[test]
+    fn a_question_that_is_asked_on_is_the_same_question() {
+        let asked = command(&[
+            "aop",
+            "read it",
+            "--zone",
+            "lab",
+            "--tag",
+            "a b",
+            "--tag",
+            "c",
+            "--capability",
+            "d",
+            "--no-recurse",
+        ]);
+        assert_eq!(
+            asked.again("read it", &["@127.0.0.1:7401"]),
+            "resolve 'read it' @127.0.0.1:7401 --zone lab --tag 'a b' --tag c --capability d --no-recurse"
+        );
+        let problem = command(&["aop", "papers"]).many_nodes("papers", &["@a:1".to_owned(), "@b:2".to_owned()]);
+        assert_eq!((problem.kind, problem.hint.as_deref()), (Kind::Usage, Some("aop --node a:1,b:2 resolve papers")));
     }
 
     #[test]

@@ -146,3 +146,11 @@ fn who_watches_an_answer_waits_for_a_node_that_starts_again() {
     node.start_again();
     says("the node is back");
 }
+
+#[test]
+fn several_nodes_named_with_an_at_are_refused() {
+    let world = World::new();
+    let (node, _fixture) = one_node(&world);
+    let refused = node.aop(["resolve", "echo", "@127.0.0.1:1", "@127.0.0.1:2", "--json"]).exits(2);
+    assert_eq!(refused.problem()["hint"], "aop --node 127.0.0.1:1,127.0.0.1:2 resolve echo", "{refused}");
+}

@@ -329,21 +329,18 @@ pub fn refusal(caller: &Caller, request: Request<'_>) -> Problem {
     let scope = scope_of(request.action);
     if caller.principal == Principal::Anonymous {
         return Problem::new(Kind::AuthRequired, format!("to {what} needs a token"))
-            .hint("aop --token-file FILE status")
+            .hint("aop token --help")
             .detail(json!({"scope": scope}));
     }
     Problem::new(
         Kind::Forbidden,
         format!("{} may not {what} here; the operator of this node can allow it", caller.principal),
     )
-    .hint("aop --token-file FILE status")
     .detail(json!({"error": "insufficient_scope", "scope": scope}))
 }
 
 fn invalid(message: String) -> Problem {
-    Problem::new(Kind::AuthRequired, message)
-        .hint("aop --token-file FILE status")
-        .detail(json!({"error": "invalid_token"}))
+    Problem::new(Kind::AuthRequired, message).hint("aop token --help").detail(json!({"error": "invalid_token"}))
 }
 
 fn store_problem(error: StoreError) -> Problem {

@@ -558,7 +558,7 @@ fn time_for(request: &CallRequest, usual: Duration) -> Result<Duration, Problem>
         Some(time) if !(least..=most).contains(&time) => {
             let given = if time.is_zero() { "none".to_owned() } else { format!("{time:?}") };
             let message = format!("a call has {least:?} to {most:?}, and this one was given {given}");
-            Err(Problem::new(Kind::Usage, message).hint("aop call --timeout 5m …"))
+            Err(Problem::new(Kind::Usage, message).hint(longer(&request.name)))
         }
         time => Ok(time.unwrap_or(usual)),
     }

@@ -37,7 +37,7 @@ fn auth(hit: &Hit, calls: Option<&Sight>) -> Option<Obstacle> {
     (!may).then(|| Obstacle {
         check: "auth",
         reason: "you may find it here, and not call it; the operator of this node can allow it".to_owned(),
-        hint: Some("aop --token-file FILE status".to_owned()),
+        hint: None,
     })
 }
 
@@ -55,8 +55,7 @@ fn transport(hit: &Hit) -> Option<Obstacle> {
     } else if any(Health::Down) {
         obstacle("every node that serves it is down".to_owned(), show())
     } else {
-        let hint = format!("aop register mcp URL --as {}", hit.server);
-        obstacle("it is listed only: no node serves it".to_owned(), Some(hint))
+        obstacle("it is listed only: no node serves it".to_owned(), Some("aop register --help".to_owned()))
     }
 }
 

@@ -52,7 +52,7 @@ fn fits(outcome: CallOutcome, room: &AtomicUsize) -> Result<CallOutcome, Problem
     }
     let message =
         format!("`{name}` ran, and its result of {bytes} bytes has no room beside those of the request's other calls");
-    Err(Problem::new(Kind::TooLarge, message).hint(format!("aop call {name}")))
+    Err(Problem::new(Kind::TooLarge, message))
 }
 
 #[cfg(test)]

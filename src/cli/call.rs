@@ -176,7 +176,10 @@ impl Call {
             };
             told.push(match ended {
                 Ok(reply) => Ok(self.print(&reply.with("index", &place.number.to_string()), context)?),
-                Err(problem) => Err(self.failed_at(&place, arguments.as_deref().ok(), problem, context)?),
+                Err(problem) => {
+                    let problem = self.told_whole(problem);
+                    Err(self.failed_at(&place, arguments.as_deref().ok(), problem, context)?)
+                }
             });
         }
         // Whoever cannot be asked now is not asked again and again for what follows.
@@ -241,8 +244,27 @@ impl Call {
         let dry_run = if self.dry_run { ",\"dry_run\":true" } else { "" };
         let body = format!("{{\"timeout_ms\":{}{members}{dry_run}}}", timeout.as_millis());
         let request = Request::post(&["tools", &self.name, "call"], body).exactly(timeout + GRACE);
-        let reply = context.client.send(&request).await?;
+        let reply = context.client.send(&request).await.map_err(|problem| self.told_whole(problem))?;
         self.print(&reply, context)
+    }
+
+    /// A hint to call again with more time, with everything else that was said of this call: it runs as it stands.
+    fn told_whole(&self, mut problem: Problem) -> Problem {
+        let hint = problem.hint.take();
+        let time =
+            hint.as_ref().filter(|hint| hint.starts_with("aop call ")).and_then(|hint| hint.split_once(" --timeout "));
+        let Some((_, time)) = time else { return Problem { hint, ..problem } };
+        let mut words = vec!["aop".to_owned(), "call".to_owned(), text::shell_word(&self.name)];
+        words.extend(self.arguments.iter().map(|word| text::shell_word(word)));
+        let flags = [
+            ("--args", self.args.clone()),
+            ("--idempotency-key", self.idempotency_key.clone()),
+            ("--priority", self.priority.map(|priority| priority.to_string())),
+            ("--timeout", Some(time.to_owned())),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+        words.extend(given.flat_map(|(flag, value)| [flag.to_owned(), text::shell_word(&value)]));
+        problem.hint(words.join(" "))
     }
 
     /// What is said of one call beside its name, each member after a comma.
@@ -382,6 +404,29 @@ mod tests {
             Ok(r#"{"n":1.00,"s":"\u0041"}"#.to_owned())
         );
         assert!(object("[1]").is_err() && object("{").is_err());
+    }
+
+    /// It was named without its arguments, and with an ellipsis.
+    #[test]
+    fn a_hint_to_call_again_runs_as_it_stands() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            call: Call,
+        }
+        let hint = |line: &[&str], hint: &str| {
+            let call = <Line as clap::Parser>::parse_from(line).call;
+            call.told_whole(Problem::new(Kind::CallTimedOut, "late").hint(hint)).hint.unwrap_or_default()
+        };
+        let longer = "aop call a.b.c --timeout 2m";
+        assert_eq!(hint(&["aop", "a.b.c", "t=two words"], longer), "aop call a.b.c 't=two words' --timeout 2m");
+        assert_eq!(hint(&["aop", "a.b.c", "-"], longer), "aop call a.b.c - --timeout 2m");
+        let given = ["aop", "a.b.c", "--args", "{\"n\":1}", "--idempotency-key", "k", "--priority", "7"];
+        assert_eq!(
+            hint(&given, longer),
+            "aop call a.b.c --args '{\"n\":1}' --idempotency-key k --priority 7 --timeout 2m"
+        );
+        assert_eq!(hint(&["aop", "a.b.c", "-"], "aop show a.b.c"), "aop show a.b.c");
     }
 
     #[test]

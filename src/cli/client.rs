@@ -460,7 +460,11 @@ impl Client {
             let said = said.filter(|said| !said.is_empty() && !said.starts_with('<'));
             let said = said.map(|said| format!(": {said}")).unwrap_or_default();
             let message = format!("{} answered HTTP {status} and not as an AOP node does{said}", address(node));
-            Problem::new(kind, message).hint("aop --node https://HOST:PORT --ca FILE status")
+            let problem = Problem::new(kind, message);
+            match node.scheme() {
+                "http" => problem.hint(format!("aop --node https://{} status", address(node))),
+                _ => problem,
+            }
         });
         // RFC 9457 has its own textual `detail`; what programs need besides is in the member of the kind.
         if problem.detail.as_ref().is_some_and(Value::is_string) {
@@ -482,12 +486,13 @@ impl Client {
 /// None of the nodes was reached, each for its reason.
 fn unreached(reasons: &[String]) -> Problem {
     let is_untrusted = reasons.iter().any(|reason| reason.contains(UNTRUSTED));
-    Problem::new(Kind::NodeUnreachable, format!("no node can be reached: {}", reasons.join(", ")))
-        .hint(if is_untrusted { "aop --ca FILE status" } else { "aop-node --dev" })
+    let problem = Problem::new(Kind::NodeUnreachable, format!("no node can be reached: {}", reasons.join(", ")));
+    // Which file proves it, only its operator knows.
+    if is_untrusted { problem } else { problem.hint("aop-node --dev") }
 }
 
 /// Why nothing is sent to a node whose certificate leads nowhere.
-const UNTRUSTED: &str = "its certificate is of nobody that is trusted here";
+const UNTRUSTED: &str = "its certificate is of nobody that is trusted here, nor named with --ca";
 
 /// What one node has of the time of a request.
 #[derive(Debug, Clone, Copy)]

@@ -92,7 +92,7 @@ impl Invite {
         if crate::peer::is_local(&address) {
             out.talk(&format!("it is for nodes on this machine: others cannot dial {address}"));
         }
-        out.next(&["aop-node --invite TOKEN".to_owned()]);
+        out.talk("on the other machine: aop-node --invite, and this token");
         Ok(Exit::Complete)
     }
 }

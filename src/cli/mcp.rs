@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aop_proto::error::{Kind, Problem};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum as _};
 use serde_json::json;
 
 use super::Context;
@@ -111,8 +111,11 @@ impl Config {
 
     fn write_to(&self, file: &Path, target: &Target) -> Result<(), Problem> {
         let by_hand = |why: String| {
-            Problem::new(Kind::Config, format!("{} {why}; it was left as it is", file.display()))
-                .hint("aop mcp config <client>")
+            let problem = Problem::new(Kind::Config, format!("{} {why}; it was left as it is", file.display()));
+            match self.client.to_possible_value() {
+                Some(client) => problem.hint(format!("aop mcp config {}", client.get_name())),
+                None => problem,
+            }
         };
         let existing = match std::fs::read_to_string(file) {
             Ok(text) => text,

@@ -256,8 +256,7 @@ pub(crate) fn check_url(url: &str) -> Result<String, Problem> {
 }
 
 fn secrets(flag: &str, pairs: &[String], base: &Path) -> Result<BTreeMap<String, Secret>, Problem> {
-    let wrong =
-        |why: String| Problem::new(Kind::Usage, format!("{flag}: {why}")).hint(format!("{flag} TOKEN=env:TOKEN"));
+    let wrong = |why: String| Problem::new(Kind::Usage, format!("{flag}: {why}")).hint("aop register --help");
     pairs.iter().map(|pair| Secret::parse_pair(pair, base).map_err(wrong)).collect()
 }
 
@@ -267,7 +266,7 @@ fn schema(flag: &str, said: Option<&str>, base: &Path) -> Result<Option<Value>, 
         Some(file) => schema_in(&base.join(file)),
         None => serde_json::from_str(said).map_err(|error| format!("it is not JSON: {error}")),
     };
-    let wrong = |why: String| Problem::new(Kind::Usage, format!("{flag}: {why}")).hint(format!("{flag} @schema.json"));
+    let wrong = |why: String| Problem::new(Kind::Usage, format!("{flag}: {why}")).hint("aop register --help");
     said.map(read).transpose().map_err(wrong)
 }
 

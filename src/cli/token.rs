@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 use serde::Deserialize;
 
+use super::text;
+
 /// A token itself, where a file is one too many.
 const TOKEN_VARIABLE: &str = "AOP_TOKEN";
 
@@ -89,7 +91,8 @@ impl Tokens {
         let unreadable = |file: &Path| {
             let why =
                 std::fs::read(file).err().map_or_else(|| "it holds no token".to_owned(), |error| error.to_string());
-            (format!("the token file {} cannot be used ({why})", file.display()), format!("ls -l {}", file.display()))
+            let look = format!("ls -l {}", text::shell_word(&file.display().to_string()));
+            (format!("the token file {} cannot be used ({why})", file.display()), look)
         };
         if let Some(file) = &self.file {
             return Some(unreadable(file));
@@ -102,9 +105,9 @@ impl Tokens {
         }
         let looked = self.pointer_path(node).map_or_else(|| "nowhere to look".to_owned(), |p| p.display().to_string());
         let message = format!(
-            "no token of this node is known here ({looked}); use the account that runs the node, or name a token or its file"
+            "no token of this node is known here ({looked}); use the account that runs the node, or name a token with {TOKEN_VARIABLE} or its file with --token-file"
         );
-        Some((message, "export AOP_TOKEN_FILE=/path/of/admin_token_file/in/node.json".to_owned()))
+        Some((message, "aop token --help".to_owned()))
     }
 
     fn pointer_path(&self, node: &Url) -> Option<PathBuf> {

@@ -166,17 +166,17 @@ impl Import {
                 out.talk("nothing was changed: this is what would be");
             } else if number(&value["restored"]) > 0 {
                 out.talk("tools of this node are listed again; how their servers are reached is in no bundle");
-                out.next(&["aop register mcp URL --as SERVER".to_owned()]);
+                out.next(&["aop register --help".to_owned()]);
             }
         } else {
             out.reply(&reply, Some("refused"), "kind")?;
         }
-        judged(&value)
+        judged(&value, &self.file)
     }
 }
 
 /// Whether all of it stands now.
-fn judged(value: &Value) -> anyhow::Result<Exit> {
+fn judged(value: &Value, file: &Path) -> anyhow::Result<Exit> {
     let refused: Vec<&Value> = value["refused"].as_array().into_iter().flatten().collect();
     let Some(first) = refused.first() else { return Ok(Exit::Complete) };
     let stands = ["taken", "known", "waiting", "restored"].iter().any(|what| number(&value[*what]) > 0);
@@ -184,11 +184,14 @@ fn judged(value: &Value) -> anyhow::Result<Exit> {
         return Ok(Exit::Partial);
     }
     let reason = text::clean(first["reason"].as_str().unwrap_or_default());
-    let hint = match first["kind"].as_str() {
-        Some("gap") => "aop export FILE # at a node of that zone, without --since",
-        _ => "aop import FILE --dry-run --json",
-    };
-    Err(Problem::new(Kind::BundleUnfit, format!("nothing of it was taken: {reason}")).hint(hint).into())
+    let is_gap = first["kind"].as_str() == Some("gap");
+    let anew = if is_gap { "; export it anew at a node of that zone, without --since" } else { "" };
+    let problem = Problem::new(Kind::BundleUnfit, format!("nothing of it was taken: {reason}{anew}"));
+    if is_gap || file.as_os_str() == "-" {
+        return Err(problem.into());
+    }
+    let file = text::shell_word(&text::clean(&file.display().to_string()));
+    Err(problem.hint(format!("aop import {file} --dry-run --json")).into())
 }
 
 fn overview(value: &Value) -> Vec<(&'static str, String)> {
@@ -257,7 +260,8 @@ fn may_be_written(file: &Path, since: Option<&Path>) -> Result<(), Problem> {
     };
     if since.is_some_and(is_since) {
         let message = format!("{shown} is the same file as the bundle to go on from, which is needed with what is new");
-        return Err(Problem::new(Kind::Usage, message).hint(format!("aop export new.aopz --since {shown}")));
+        return Err(Problem::new(Kind::Usage, message)
+            .hint(format!("aop export new.aopz --since {}", text::shell_word(&shown))));
     }
     Ok(())
 }
@@ -405,10 +409,10 @@ async fn create(path: &Path) -> Result<File, Problem> {
 
 fn unread(path: &Path, error: &std::io::Error) -> Problem {
     let message = format!("{} cannot be read: {error}", text::clean(&path.display().to_string()));
-    Problem::new(Kind::Usage, message).hint("aop export zone.aopz")
+    Problem::new(Kind::Usage, message)
 }
 
 fn unwritten(path: &Path, error: &std::io::Error) -> Problem {
     let message = format!("{} cannot be written: {error}", text::clean(&path.display().to_string()));
-    Problem::new(Kind::Usage, message).hint("aop export zone.aopz")
+    Problem::new(Kind::Usage, message)
 }

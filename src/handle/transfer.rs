@@ -234,8 +234,8 @@ pub fn read_opening(mut bytes: &[u8]) -> Result<Opening, Problem> {
 
 /// What is said of bytes that are no whole bundle.
 pub fn damaged(error: Damaged) -> Problem {
-    Problem::new(Kind::BundleDamaged, format!("the bundle cannot be used: {error}"))
-        .hint("aop export FILE # at a node of that zone, anew")
+    let message = format!("the bundle cannot be used: {error}; it has to be exported anew at a node of that zone");
+    Problem::new(Kind::BundleDamaged, message)
 }
 
 /// A file that nobody else finds, and that is gone with its last handle, however that ends.

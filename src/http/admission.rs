@@ -115,8 +115,8 @@ pub(super) async fn delegate(
     let asked: Delegated = read_json(request).await?;
     let zone = zone_of(&zone)?;
     let key = crate::entropy::unhex(&asked.key).ok_or_else(|| {
-        Problem::new(Kind::Usage, "a zone's key has 64 hexadecimal digits")
-            .hint("aop keys -o wide # at a node of that zone")
+        let message = "a zone's key has 64 hexadecimal digits; `aop keys -o wide` shows it at a node of that zone";
+        Problem::new(Kind::Usage, message)
     })?;
     let role = role_of(asked.role.as_deref())?;
     doors.handle.delegate(zone.clone(), key, role, &caller.principal).await?;

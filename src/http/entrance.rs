@@ -270,7 +270,7 @@ fn bearer(value: &str) -> Option<&str> {
 
 fn unreadable(message: &str) -> Problem {
     Problem::new(Kind::AuthRequired, message)
-        .hint("aop --token-file FILE status")
+        .hint("aop token --help")
         .detail(serde_json::json!({"error": "invalid_request"}))
 }
 

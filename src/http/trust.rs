@@ -24,7 +24,7 @@ pub fn believing(files: &[PathBuf]) -> Result<ClientConfig, Problem> {
     let mut given = Vec::new();
     for file in files {
         let read = read_certificates(file);
-        given.extend(read.map_err(|error| Problem::new(Kind::Config, error.to_string()).hint("aop --ca FILE status"))?);
+        given.extend(read.map_err(|error| Problem::new(Kind::Config, error.to_string()))?);
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let internal = |error: Error| Problem::new(Kind::Internal, format!("no TLS client can be made: {error}"));

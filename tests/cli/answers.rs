@@ -86,20 +86,6 @@ fn an_argument_given_twice_is_refused_however_it_is_given() {
     assert_eq!(fixture.calls("add"), 1);
 }
 
-/// A node that was stopped had the whole time of a read, and the next one none.
-#[test]
-fn a_node_that_is_silent_is_passed_over_by_reads() {
-    let world = World::new();
-    let (node, _fixture) = one_node(&world);
-    let other = world.node("other").zone("research-2").start();
-    other.signal(Signal::STOP);
-    let both = format!("{},{}", other.address, node.address);
-    for words in [&["resolve", "echo.papers.research"][..], &["ls"], &["show", "echo.papers.research"]] {
-        let ran = world.aop(["--node", &both, "--timeout", "6s"].iter().chain(words)).ok();
-        ran.prints("echo.papers.research").says("no answer within 2").says("asking the next node");
-    }
-}
-
 /// The tools of a part were counted as if they were all.
 #[test]
 fn a_list_that_was_cut_says_that_there_are_more() {
@@ -124,6 +110,28 @@ fn the_exit_status_of_many_questions_is_that_of_what_failed() {
     asked("no name\nno.such.research\n").exits(6);
 }
 
+#[test]
+fn several_nodes_named_with_an_at_are_refused() {
+    let world = World::new();
+    let (node, _fixture) = one_node(&world);
+    let refused = node.aop(["resolve", "echo", "@127.0.0.1:1", "@127.0.0.1:2", "--json"]).exits(2);
+    assert_eq!(refused.problem()["hint"], "aop --node 127.0.0.1:1,127.0.0.1:2 resolve echo", "{refused}");
+}
+
+/// A node that was stopped had the whole time of a read, and the next one none.
+#[test]
+fn a_node_that_is_silent_is_passed_over_by_reads() {
+    let world = World::new();
+    let (node, _fixture) = one_node(&world);
+    let other = world.node("other").zone("research-2").start();
+    other.signal(Signal::STOP);
+    let both = format!("{},{}", other.address, node.address);
+    for words in [&["resolve", "echo.papers.research"][..], &["ls"], &["show", "echo.papers.research"]] {
+        let ran = world.aop(["--node", &both, "--timeout", "6s"].iter().chain(words)).ok();
+        ran.prints("echo.papers.research").says("no answer within 2").says("asking the next node");
+    }
+}
+
 /// It ended with the first question that was not answered.
 #[test]
 fn who_watches_an_answer_waits_for_a_node_that_starts_again() {
@@ -145,12 +153,4 @@ fn who_watches_an_answer_waits_for_a_node_that_starts_again() {
     says("the node is away");
     node.start_again();
     says("the node is back");
-}
-
-#[test]
-fn several_nodes_named_with_an_at_are_refused() {
-    let world = World::new();
-    let (node, _fixture) = one_node(&world);
-    let refused = node.aop(["resolve", "echo", "@127.0.0.1:1", "@127.0.0.1:2", "--json"]).exits(2);
-    assert_eq!(refused.problem()["hint"], "aop --node 127.0.0.1:1,127.0.0.1:2 resolve echo", "{refused}");
 }

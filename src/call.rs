@@ -317,7 +317,7 @@ impl Calls {
                 Step::Done(ended) => {
                     let why = || self.endpoints.last_error(&service).map(|kind| kind.name().to_owned());
                     let mut problem = ending(asked.hit, ended, last, why, clock.now().mono);
-                    if plan.may_have_run() && !problem.message.contains("may have run") {
+                    if plan.hides_a_run() {
                         problem.message.push_str("; the call may have run in an attempt before");
                     }
                     return Err(self.endpoints.with_instances(problem, &service, &asked.hit.instances, plan.nodes()));

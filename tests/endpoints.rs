@@ -183,9 +183,11 @@ fn what_goes_wrong_at_an_endpoint_is_told_as_what_it_is_and_repeated_where_its_d
         |tool: &str, arguments: &Value| node.try_call(&format!("{tool}.shop.research"), arguments).exits(1).problem();
     // Arguments are checked before anything is sent.
     node.try_call("get_item.shop.research", &json!({"n": 1})).exits(2);
-    let odd = problem("get_item", &json!({"id": ".."}));
+    let unfit =
+        |tool: &str, arguments: &Value| node.try_call(&format!("{tool}.shop.research"), arguments).exits(2).problem();
+    let odd = unfit("get_item", &json!({"id": ".."}));
     assert!(odd["message"].as_str().is_some_and(|said| said.contains("another path")), "{odd}");
-    let list = problem("text", &json!({"x": [1]}));
+    let list = unfit("text", &json!({"x": [1]}));
     assert!(list["message"].as_str().is_some_and(|said| said.contains("`x` goes into the query")), "{list}");
     assert_eq!(shop.asked(), []);
     // A status is told with when to come again, one that refuses with what it says, without the secret.

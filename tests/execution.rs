@@ -311,7 +311,7 @@ fn a_call_under_a_key_goes_on_when_its_caller_s_time_is_over() {
         let before = fixture.calls("slow");
         let late = door.aop(["call", slow, "--idempotency-key", key, "--timeout", "700ms", "--json"]).problem();
         assert_eq!(late["kind"], "call_timed_out", "{late}");
-        let quoted = if key == "one" { "'one'" } else { r"'it'\''s two'" };
+        let quoted = if key == "one" { "one" } else { r"'it'\''s two'" };
         assert_eq!(late["hint"], format!("aop call {slow} --idempotency-key {quoted} --timeout 2m"), "{late}");
         let again = door.aop(["call", slow, "--idempotency-key", key, "--timeout", "20s", "--json"]).ok().json();
         assert_eq!(again["result"]["content"][0]["text"], "at last", "{again}");

@@ -114,6 +114,7 @@ fn heading(card: &Value) -> String {
             ("usable", usable(card)),
             ("answer", freshness(card)),
             ("served by", instances.join(", ")),
+            ("clash", clash(card)),
             ("calls", calls(&card["calls"])),
             ("behaviour", behaviour(&card["definition"]["annotations"])),
             ("tags", list(&card["tags"])),
@@ -125,6 +126,12 @@ fn heading(card: &Value) -> String {
         2,
     ));
     lines
+}
+
+/// That there is another of this name, nothing where there is none.
+fn clash(card: &Value) -> String {
+    let told = "another server of the zone says otherwise what this name is; whoever is named above alone is called";
+    if card["clash"] == Value::Bool(true) { told.to_owned() } else { String::new() }
 }
 
 /// `ok · 12 ms · last ok 2026-11-21T09:03:00Z`.

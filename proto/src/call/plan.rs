@@ -98,6 +98,16 @@ struct Place {
     is_tried: bool,
 }
 
+/// What attempts before this moment may have done.
+#[derive(Clone, Copy, Debug)]
+enum Before {
+    Nothing,
+    /// The last of them that was sent may have run.
+    Lost,
+    /// The same, and one after it was not sent.
+    Hidden,
+}
+
 /// One call on its way through its instances.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -114,8 +124,7 @@ pub struct Plan {
     /// An attempt that has to be paid for comes next.
     owes: bool,
     wait: Option<Duration>,
-    /// An attempt may have run.
-    may_have_run: bool,
+    before: Before,
     ended: Option<Ended>,
 }
 
@@ -157,7 +166,7 @@ impl Plan {
             rounds: 0,
             owes: false,
             wait: None,
-            may_have_run: false,
+            before: Before::Nothing,
             ended,
         }
     }
@@ -279,7 +288,13 @@ impl Plan {
     /// The attempt at that node failed.
     pub fn on_failed(&mut self, node: NodeId, failed: Failed) {
         let may_repeat = self.policy.may_repeat();
-        self.may_have_run |= matches!(failed, Failed::Lost | Failed::MayHaveRun);
+        let may_have_run = matches!(failed, Failed::Lost | Failed::MayHaveRun);
+        self.before = match self.before {
+            // Only the last attempt is told of.
+            Before::Lost if failed.not_sent() => Before::Hidden,
+            _ if may_have_run => Before::Lost,
+            before => before,
+        };
         match failed {
             Failed::NotSent => {}
             Failed::Refused => self.places.retain(|place| place.instance.node != node),
@@ -290,9 +305,9 @@ impl Plan {
         }
     }
 
-    /// Whether an attempt so far may have run, whatever came of those after it.
-    pub const fn may_have_run(&self) -> bool {
-        self.may_have_run
+    /// Whether an attempt may have run and one after it was not sent, which is what the last problem says.
+    pub const fn hides_a_run(&self) -> bool {
+        matches!(self.before, Before::Hidden)
     }
 
     /// Attempts so far.
@@ -324,6 +339,22 @@ mod tests {
     use super::*;
     use crate::call::Balance;
     use crate::params::RETRY_BURST;
+
+    #[test]
+    fn what_was_lost_is_not_hidden_by_what_was_not_sent() {
+        let only = instance(1, Health::Ok);
+        let mut plan = Plan::new(std::slice::from_ref(&only), Policy::default(), Some([7; 32]), 0, Duration::MAX);
+        for (failed, hides) in [
+            (Failed::NotSent, false),
+            (Failed::Lost, false),
+            (Failed::NotSent, true),
+            (Failed::Refused, true),
+            (Failed::Lost, false),
+        ] {
+            plan.on_failed(only.node, failed);
+            assert_eq!(plan.hides_a_run(), hides, "{failed:?}");
+        }
+    }
 
     fn instance(number: u8, health: Health) -> Instance {
         Instance { node: NodeId([number; 32]), address: String::new(), health, error: String::new(), since_ms: 0 }

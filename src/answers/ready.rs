@@ -3,7 +3,6 @@
 //! Writing an answer's JSON costs more than finding it, so what is asked again is copied (DESIGN D15). Only ages and lives change from
 //! one sending to the next; they are set in each time, so that no answer says it is younger than it is (P7).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -39,7 +38,8 @@ pub struct Ready {
     life: Duration,
     ttl: Duration,
     age: Duration,
-    etag: Arc<str>,
+    /// As HTTP writes it, weak and in quotes.
+    etag: Bytes,
     is_partial: bool,
     is_empty: bool,
 }
@@ -61,8 +61,8 @@ pub struct Said {
     pub age: Duration,
     /// What remains of its life.
     pub ttl: Duration,
-    /// Changes when anything but ages and lives does.
-    pub etag: Arc<str>,
+    /// Changes when anything but ages and lives does: a weak entity tag in its quotes (RFC 9110 §8.8.3).
+    pub etag: Bytes,
     /// Somebody was silent.
     pub is_partial: bool,
     /// Nothing was found.
@@ -97,7 +97,7 @@ impl Ready {
             life: resolution.ttl.min(age_max.saturating_sub(resolution.age)),
             ttl: resolution.ttl,
             age: resolution.age,
-            etag: resolution.etag.as_str().into(),
+            etag: ["W/\"", &resolution.etag, "\""].concat().into(),
             is_partial: resolution.partial,
             is_empty: resolution.hits.is_empty(),
         })
@@ -115,7 +115,7 @@ impl Ready {
             body: self.filled(aged),
             age: self.age + aged,
             ttl: self.ttl.saturating_sub(aged),
-            etag: Arc::clone(&self.etag),
+            etag: self.etag.clone(),
             is_partial: self.is_partial,
             is_empty: self.is_empty,
             is_cached: self.again.ages,

@@ -28,6 +28,7 @@ use crate::{
     answers::{Resolution, Said, Show, put_number},
     auth::Standing,
     handle::Ask,
+    telemetry::told,
 };
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -120,7 +121,7 @@ pub(super) fn sent<B: Serialize>(
 /// An answer that was given before, as it is now.
 pub(super) fn repeat(said: Said, trace_id: &str, headers: &HeaderMap) -> Response {
     let times = Times { age: said.age, ttl: said.ttl, took: said.took };
-    let etag = quoted(&said.etag);
+    let etag = HeaderValue::from_maybe_shared(said.etag).ok();
     let mut response = match &etag {
         Some(etag) if is_known(headers, etag) => StatusCode::NOT_MODIFIED.into_response(),
         _ => reply::json_bytes(said.body),
@@ -172,7 +173,7 @@ async fn one_of_many(doors: &Doors, caller: &Caller, standing: &Standing, ask: A
             }
             serde_json::to_string(&resolution.shown(show)).unwrap_or_default().into()
         }
-        Err(problem) => json!({"schema": "aop.resolve/1", "query": query, "results": [], "error": problem.to_json()})
+        Err(problem) => json!({"schema": "aop.resolve/1", "query": query, "results": [], "error": told(&problem)})
             .to_string()
             .into(),
     }
@@ -258,6 +259,10 @@ pub(super) fn quoted(etag: &str) -> Option<HeaderValue> {
 
 /// `If-None-Match` compares weakly and takes a list (RFC 9110 §13.1.2).
 fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    // Hardly anybody asks so.
+    if !headers.contains_key(header::IF_NONE_MATCH) {
+        return false;
+    }
     let Ok(etag) = etag.to_str() else { return false };
     let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let opaque = etag.trim_start_matches("W/");

@@ -6,8 +6,13 @@
 mod metrics;
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 
+use aop_proto::error::Problem;
+use serde_json::Value;
 use tracing_subscriber::EnvFilter;
+
+use crate::entropy::TraceIds;
 
 pub use metrics::{Metrics, Refused, State};
 
@@ -41,6 +46,20 @@ pub fn start(format: Format, level: &str) -> Result<(), String> {
         builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init()
     };
     Ok(())
+}
+
+/// Names of what went wrong here, by which a line of the log is found again.
+static TRACES: LazyLock<TraceIds> = LazyLock::new(TraceIds::default);
+
+/// The problem as every door shows it, under a trace that a line of the log at `debug` has as well.
+pub(crate) fn told(problem: &Problem) -> Value {
+    let mut object = problem.to_json();
+    if object["trace_id"].is_null() {
+        object["trace_id"] = TRACES.next().into();
+    }
+    // Its words may hold what was asked.
+    tracing::debug!(trace_id = object["trace_id"].as_str(), kind = problem.kind.name(), "a request was refused");
+    object
 }
 
 /// A bare level is about our own lines; of our libraries warnings are enough. rmcp logs what its peers do at levels meant for its

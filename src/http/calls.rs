@@ -16,6 +16,7 @@ use super::Shared;
 use super::reply::{self, Reply, read_body};
 use super::tools::{CallBody, KEY_HEADER, call_request, called, key_in};
 use crate::call::{CallRequest, check_many};
+use crate::telemetry::told;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,13 +65,11 @@ pub(super) async fn call(State(doors): Shared, Extension(caller): Extension<Call
     let names: Vec<String> =
         requests.iter().map(|request| request.as_ref().map(|one| one.name.clone()).unwrap_or_default()).collect();
     let outcomes = doors.calls.call_all(requests, body.timeout_ms.map(Duration::from_millis)).await;
-    let told = outcomes.into_iter().zip(names).map(|(outcome, name)| {
-        let told = outcome.and_then(|outcome| called(&outcome, body.dry_run));
-        told.unwrap_or_else(|problem| {
-            json!({"schema": "aop.call/1", "name": name, "error": problem.to_json()}).to_string()
-        })
+    let ends = outcomes.into_iter().zip(names).map(|(outcome, name)| {
+        let end = outcome.and_then(|outcome| called(&outcome, body.dry_run));
+        end.unwrap_or_else(|problem| json!({"schema": "aop.call/1", "name": name, "error": told(&problem)}).to_string())
     });
-    let told: Vec<String> = told.collect();
-    let body = format!(r#"{{"schema":"aop.calls/1","results":[{}]}}"#, told.join(","));
+    let ends: Vec<String> = ends.collect();
+    let body = format!(r#"{{"schema":"aop.calls/1","results":[{}]}}"#, ends.join(","));
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }

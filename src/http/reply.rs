@@ -3,7 +3,6 @@
 //! The one mapping from [`Problem`] to HTTP. It adds `type`, `title`, `status` and `detail` (the sentence, as the standard has it)
 //! to the object every door shows; what a problem carries for programs stands under `data`.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem};
@@ -18,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::entropy::TraceIds;
+use crate::telemetry::told;
 
 /// The largest request body of any route (default and maximum).
 pub(crate) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -27,9 +26,6 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Headers of a cached answer, and room for what the port adds.
 const HEADERS: usize = 12;
-
-/// Names of what went wrong here, by which a line of the log is found again.
-static TRACES: LazyLock<TraceIds> = LazyLock::new(TraceIds::default);
 
 /// What a handler returns.
 pub(super) type Reply = Result<Response, Failure>;
@@ -66,13 +62,10 @@ pub(super) fn problem_as(problem: &Problem, status: StatusCode) -> Response {
         "status": status.as_u16(),
         "detail": problem.message,
     });
-    let trace_id = problem.trace_id.clone().unwrap_or_else(|| TRACES.next());
-    tracing::debug!(trace_id, kind = problem.kind.name(), status = status.as_u16(), "{}", problem.message);
-    if let (Some(object), Value::Object(ours)) = (object.as_object_mut(), problem.to_json()) {
+    if let (Some(object), Value::Object(ours)) = (object.as_object_mut(), told(problem)) {
         for (key, value) in ours {
             object.insert(if key == "detail" { "data".to_owned() } else { key }, value);
         }
-        object.insert("trace_id".to_owned(), trace_id.into());
     }
     let mut response = json_as(status, &object, "application/problem+json");
     if let Some(challenge) = challenge(problem) {

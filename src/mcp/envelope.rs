@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::raw;
+use crate::telemetry::told;
 
 /// JSON-RPC and MCP error codes this door itself uses.
 pub(super) mod code {
@@ -107,7 +108,7 @@ impl Answer {
             | Kind::TooLarge => code::INVALID_PARAMS,
             _ => code::INTERNAL,
         };
-        Self::error(code, &problem.message, Some(problem.to_json()))
+        Self::error(code, &problem.message, Some(told(problem)))
     }
 
     /// The whole JSON-RPC message.
@@ -188,7 +189,7 @@ pub(super) fn failed(problem: &Problem, modern: bool) -> Answer {
     if let Some(hint) = &problem.hint {
         text.push_str(&format!("\nhint: {hint}"));
     }
-    tool_result(&text, Some(&json!({"error": problem.to_json()})), true, None, modern)
+    tool_result(&text, Some(&json!({"error": told(problem)})), true, None, modern)
 }
 
 /// A tool result of our own. Names and descriptions are strangers' words: in the text a model is shown nothing of them is hidden.

@@ -17,6 +17,7 @@ use super::envelope::{Answer, failed, tool_result};
 use crate::{
     answers::{Hit, Resolution, Show},
     handle::{Ask, Handle, Mode, nobody_could_say},
+    telemetry::told,
 };
 
 /// Tools per query: (default, most).
@@ -97,7 +98,7 @@ fn tell_found(found: &[(String, Result<Arc<Resolution>, Problem>)], telling: Tel
                 tell(&mut text, query, resolution, telling.detail);
             }
             Err(problem) => {
-                answers.push(json!({"query": query, "tools": [], "error": problem.to_json()}));
+                answers.push(json!({"query": query, "tools": [], "error": told(problem)}));
                 text.push_str(&format!("\"{query}\" failed: {}\n", problem.message));
             }
         }

@@ -1,6 +1,6 @@
 //! Tokens: what each role may, where its bounds end, and that an ended one is nobody's at once.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::guarded::{Guarded, ROUTES};
 use crate::support::{Fixture, SOON, World, eventually};
@@ -180,7 +180,10 @@ fn bounds_hold_where_a_server_is_passed_through() {
         let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}).to_string();
         let accept = [("accept", "application/json, text/event-stream")];
         let answer = guarded.with(&some).send("POST", &format!("/s/{server}/mcp"), &accept, &hello).is(404);
-        answer.text.replace(server, "SERVER")
+        let mut told: Value = serde_json::from_str(&answer.text.replace(server, "SERVER")).expect("JSON");
+        // Each refusal has a trace of its own.
+        assert_ne!(told["error"]["data"]["trace_id"].take(), Value::Null);
+        told
     };
     assert_eq!(told("secrets"), told("secret"));
     let journal = fixture.journal();

@@ -206,7 +206,7 @@ fn what_goes_wrong_at_an_endpoint_is_told_as_what_it_is_and_repeated_where_its_d
     assert!(away["message"].as_str().is_some_and(|said| said.contains("302")), "{away}");
     assert_eq!(shop.asked().len(), 4, "none of it is repeated");
     // So many good ones that the breaker stays closed.
-    for _ in 0..4 {
+    for _ in 0..8 {
         node.call("text.shop.research", &json!({}));
     }
     shop.asked();

@@ -91,13 +91,14 @@ fn fits(text: &str) -> bool {
     length > 0
 }
 
+/// Whether any letter is a capital. It looks at all of a text, many bytes at once: names are short.
+pub(crate) fn has_capitals(text: &str) -> bool {
+    text.bytes().fold(false, |any, byte| any | byte.is_ascii_uppercase())
+}
+
 /// The text in lower case.
 fn lower(text: &str) -> Arc<str> {
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Arc::from(text.to_ascii_lowercase())
-    } else {
-        Arc::from(text)
-    }
+    if has_capitals(text) { Arc::from(text.to_ascii_lowercase()) } else { Arc::from(text) }
 }
 
 /// The name of a zone, lower case; the root is `.`.
@@ -207,7 +208,7 @@ impl FullName {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         check_labels(text)?;
-        if !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        if !has_capitals(text) {
             return Ok(Self { text: Arc::from(text), key_at: 0 });
         }
         let key_at = u8::try_from(text.len()).map_err(|_| NameError::TooLong)?;

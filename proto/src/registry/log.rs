@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::name::has_capitals;
 use crate::params::TOMBSTONE_KEPT;
 use crate::record::{Head, Kind, Origin, SignedRef};
 use crate::registry::root::{Changes, Tree, root_of};
@@ -321,11 +322,7 @@ fn key_hash(kind: Kind, name: &str) -> u64 {
 
 /// The name as keys compare it (DESIGN D1), without an allocation where it is written so already.
 fn lower(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(name.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(name)
-    }
+    if has_capitals(name) { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }
 }
 
 #[cfg(test)]

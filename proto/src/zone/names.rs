@@ -1,8 +1,8 @@
 //! Which tools go by a name: numbers of tools, found by a hash of any of their names.
 //!
-//! It holds no name, so whoever looks up compares the tools it is given: two names may have one hash. What must always hold: a copy
-//! costs a reference for each part, a change beside a copy costs one part, and nobody who does not know the key finds many names of
-//! one hash: names are what strangers call their tools.
+//! It holds no name, so whoever looks up tells by a further hash, or by the names themselves, which of the tools it is given is meant.
+//! What must always hold: a copy costs a reference for each part, a change beside a copy costs one part, and nobody who does not know
+//! the key finds many names of one hash: names are what strangers call their tools.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
@@ -14,6 +14,16 @@ const NEAR: usize = 64;
 
 /// A hash, and the number of a tool.
 type Entry = (u32, u32);
+
+/// A name as it is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sought {
+    place: usize,
+    hash: u32,
+    /// 64 bits that depend on none of the others: two names of one hash and one check are one name, as nobody who does not know the
+    /// key finds others.
+    pub(super) check: u64,
+}
 
 /// Entries, sorted, in parts by other bits of the hash. There are no parts until there is a name.
 #[derive(Clone, Debug, Default)]
@@ -28,18 +38,29 @@ impl Names {
         Self { key, parts: Vec::new() }
     }
 
+    /// How a name is looked for here.
+    pub(super) fn sought(&self, name: &str) -> Sought {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.key);
+        hasher.write(name.as_bytes());
+        let hash = hasher.finish();
+        // No text has that byte: the check of one name is the hash of no other.
+        hasher.write_u8(u8::MAX);
+        Sought { place: (hash >> 32) as usize % PARTS, hash: hash as u32, check: hasher.finish() }
+    }
+
     /// Numbers that may go by a name, in order.
-    pub(super) fn find(&self, name: &str) -> impl Iterator<Item = u32> {
-        let (place, hash) = self.place_of(name);
-        let part = self.parts.get(place).map_or(&[][..], |part| part);
-        part[first_of(part, hash)..].iter().take_while(move |(other, _)| *other == hash).map(|(_, number)| *number)
+    pub(super) fn find(&self, sought: Sought) -> impl Iterator<Item = u32> {
+        let part = self.parts.get(sought.place).map_or(&[][..], |part| part);
+        let is_sought = move |(hash, _): &&Entry| *hash == sought.hash;
+        part[first_of(part, sought.hash)..].iter().take_while(is_sought).map(|(_, number)| *number)
     }
 
     pub(super) fn insert(&mut self, name: &str, number: u32) {
         if self.parts.is_empty() {
             self.parts = vec![Arc::default(); PARTS];
         }
-        let (place, hash) = self.place_of(name);
+        let Sought { place, hash, .. } = self.sought(name);
         let part = &mut self.parts[place];
         if let Err(at) = part.binary_search(&(hash, number)) {
             *part = part[..at].iter().copied().chain([(hash, number)]).chain(part[at..].iter().copied()).collect();
@@ -47,20 +68,11 @@ impl Names {
     }
 
     pub(super) fn remove(&mut self, name: &str, number: u32) {
-        let (place, hash) = self.place_of(name);
+        let Sought { place, hash, .. } = self.sought(name);
         let Some(part) = self.parts.get_mut(place) else { return };
         if let Ok(at) = part.binary_search(&(hash, number)) {
             *part = part[..at].iter().chain(&part[at + 1..]).copied().collect();
         }
-    }
-
-    /// The part of a name, and its hash there.
-    fn place_of(&self, name: &str) -> (usize, u32) {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.key);
-        hasher.write(name.as_bytes());
-        let hash = hasher.finish();
-        ((hash >> 32) as usize % PARTS, hash as u32)
     }
 }
 
@@ -85,7 +97,7 @@ mod tests {
     use super::*;
 
     fn found(names: &Names, name: &str) -> Vec<u32> {
-        names.find(name).collect()
+        names.find(names.sought(name)).collect()
     }
 
     #[test]

@@ -134,7 +134,7 @@ fn a_server_is_one_server_however_its_name_is_written() {
 
 #[test]
 fn what_readers_see_of_a_tool_beside_its_records_is_little() {
-    assert_eq!(size_of::<Option<Tool>>(), 32);
+    assert_eq!(size_of::<Option<Tool>>(), 40);
 }
 
 /// The index says of each tool what reading its record would say, so that a node need not read its own.
@@ -182,4 +182,25 @@ fn what_the_index_finds_in_a_tool_is_what_its_record_says() {
         );
         assert!(!here.answer.candidates.iter().any(envelope), "nothing is sent");
     }
+}
+
+#[test]
+fn a_full_name_is_not_what_another_tool_is_called_at_its_server() {
+    let mut zone = Zone::default();
+    let called = |name: &str, original: &str, seq: u64| {
+        let body = ToolBody { server: "s".into(), original: original.into(), ..ToolBody::default() };
+        record(id(&key(1)), seq, Kind::Tool, "z", name, body.encode())
+    };
+    // The later one goes by the full name of the first, and is found under its hash.
+    put(&mut zone, &called("read.s.z", "read", 1));
+    put(&mut zone, &called("other.s.z", "read.s.z", 2));
+    let tools = zone.shown();
+    let named = |text: &str| tools.find_text(text).map(|tool| tool.name().to_owned());
+    assert_eq!(named("read.s.z").as_deref(), Some("read.s.z"));
+    assert_eq!(named("Other.S.z.").as_deref(), Some("other.s.z"));
+    assert_eq!(tools.called("read.s.z").len(), 2);
+    // Gone, it leaves its name to nobody.
+    put(&mut zone, &Record { body: None, ..called("read.s.z", "read", 3) });
+    let tools = zone.shown();
+    assert!(tools.find_text("read.s.z").is_none() && tools.called("read.s.z").len() == 1);
 }

@@ -54,6 +54,8 @@ pub struct Tool {
     pub clash: bool,
     /// Its number.
     pub(super) document: DocId,
+    /// The check of its full name where it stands among others.
+    pub(super) name_check: u64,
 }
 
 /// One instance a node, sorted by node; most tools have one.
@@ -76,7 +78,7 @@ impl Tool {
             Ok([one]) => Serving::One(one),
             Err(many) => Serving::Many(many.into()),
         };
-        Self { serving, shown, clash, document }
+        Self { serving, shown, clash, document, name_check: 0 }
     }
 
     /// Those who serve what is shown: where it is declared a replica everybody who declares the same with the same definition, else who

@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::index::{DocId, IndexSnapshot};
-use crate::name::{FullName, order_of_names};
+use crate::name::{FullName, has_capitals, order_of_names};
 use crate::record::{ByNode, NodeBody, NodeId, ServerBody, SignedRef, ToolText};
 use crate::wire::message::{Health, Instance};
-use crate::zone::names::Names;
+use crate::zone::names::{Names, Sought};
 use crate::zone::tool::Tool;
 
 /// Tools in one piece of the table by number.
@@ -50,28 +50,29 @@ impl Tools {
     /// The same of a name that nobody has read as one: a text that is none names nothing.
     pub fn find_text(&self, text: &str) -> Option<&Tool> {
         let text = text.strip_suffix('.').unwrap_or(text);
-        match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => self.find_key(&text.to_ascii_lowercase()),
-            false => self.find_key(text),
-        }
+        if has_capitals(text) { self.find_key(&text.to_ascii_lowercase()) } else { self.find_key(text) }
     }
 
-    /// By its key.
+    /// By its key. Its record is not looked at: where that lies, the processor would wait for it twice.
     fn find_key(&self, key: &str) -> Option<&Tool> {
-        self.named(key).find(|tool| tool.name().eq_ignore_ascii_case(key))
+        let sought = self.names.sought(key);
+        let found = self.numbered(sought).find(|tool| tool.name_check == sought.check)?;
+        debug_assert!(found.name().eq_ignore_ascii_case(key), "{} is not {key}", found.name());
+        Some(found)
     }
 
     /// Every tool that goes by `text`, by name: its full name, wire name, `server/original` or original name.
     pub fn called(&self, text: &str) -> Vec<&Tool> {
         let text = text.trim().to_lowercase();
-        let mut called: Vec<&Tool> = self.named(&text).filter(|tool| tool.aliases().contains(&text)).collect();
+        let mut called: Vec<&Tool> =
+            self.numbered(self.names.sought(&text)).filter(|tool| tool.aliases().contains(&text)).collect();
         called.sort_by(|a, b| order_of_names(a.name(), b.name()));
         called
     }
 
-    /// Tools that may go by a name, in lower case.
-    fn named(&self, name: &str) -> impl Iterator<Item = &Tool> {
-        self.names.find(name).filter_map(|number| self.document(DocId(number)))
+    /// Tools that may go by a name.
+    fn numbered(&self, sought: Sought) -> impl Iterator<Item = &Tool> {
+        self.names.find(sought).filter_map(|number| self.document(DocId(number)))
     }
 
     /// All tools, in no order.
@@ -108,10 +109,12 @@ impl Tools {
     }
 
     /// Takes a tool in, under its number and names.
-    pub(super) fn put(&mut self, tool: Tool) {
-        for alias in tool.aliases() {
-            self.names.insert(&alias, tool.document.0);
+    pub(super) fn put(&mut self, mut tool: Tool) {
+        let aliases = tool.aliases();
+        for alias in &aliases {
+            self.names.insert(alias, tool.document.0);
         }
+        tool.name_check = self.names.sought(&aliases[0]).check;
         let number = tool.document.0 as usize;
         while self.documents.len() <= number / PIECE {
             self.documents.push(Arc::new([const { None }; PIECE]));

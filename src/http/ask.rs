@@ -3,6 +3,7 @@
 //! Both are turned into the same list of pairs, so that GET and POST can never understand a parameter differently. Unknown names
 //! are refused: a mistyped filter that is silently ignored gives an answer to another question.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use aop_proto::error::{Kind, Problem, did_you_mean};
@@ -44,64 +45,78 @@ const NAMES: [&str; 15] = [
 /// A resolve request, understood.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// One question for each query, in the order given.
-    pub(super) asks: Vec<Ask>,
+    /// What is asked, in the order given; one where it is no batch.
+    pub(super) queries: Vec<String>,
+    /// How each of them is asked.
+    pub(super) how: Ask,
+    /// The same as a part of a cache's key: all parameters but the queries, with the length of each, as they came.
+    pub(super) how_key: String,
     /// Whether `queries` was used: the answer is then a batch, even of one.
     pub(super) batch: bool,
     pub(super) show: Show,
 }
 
+impl Asked {
+    /// One of the queries, asked as they all are.
+    pub(super) fn ask(&self, query: &str) -> Ask {
+        Ask { query: query.to_owned(), ..self.how.clone() }
+    }
+}
+
 /// Reads the pairs of a query string.
-pub(super) fn from_pairs(pairs: Vec<(String, String)>) -> Result<Asked, Problem> {
+pub(super) fn from_pairs<N: AsRef<str>>(pairs: Vec<(N, String)>) -> Result<Asked, Problem> {
     let mut queries = Vec::new();
     let mut batch = false;
     let mut show = Show::default();
     let mut ask = Ask { limit: RESULTS.0, ..Ask::default() };
+    let mut how_key = String::new();
     for (name, value) in pairs {
-        match name.as_str() {
-            "q" => queries.push(value),
-            "queries" => {
-                batch = true;
-                queries.push(value);
-            }
-            "n" | "limit" => ask.limit = number(&name, &value, RESULTS.1)?,
+        let name = name.as_ref();
+        if matches!(name, "q" | "queries") {
+            batch |= name == "queries";
+            queries.push(value);
+            continue;
+        }
+        // Infallible: a text grows.
+        let _ = write!(how_key, "{name}={}:{value}&", value.len());
+        match name {
+            "n" | "limit" => ask.limit = number(name, &value, RESULTS.1)?,
             "zone" => ask.zone = Some(value),
-            "scope" => ask.local_only = choice(&name, &value, &[("local", true), ("all", false)])?,
+            "scope" => ask.local_only = choice(name, &value, &[("local", true), ("all", false)])?,
             "mode" => {
                 let modes = [("auto", Mode::Auto), ("exact", Mode::Exact), ("search", Mode::Search)];
-                ask.mode = choice(&name, &value, &modes)?;
+                ask.mode = choice(name, &value, &modes)?;
             }
             "tag" => ask.tags.push(value),
             "capability" => ask.capabilities.push(value),
-            "trace" => show.trace = flag(&name, &value)?,
-            "schema" => show.schema = flag(&name, &value)?,
-            "max_stale" => ask.max_stale = Some(duration(&name, &value)?),
-            "no_cache" => ask.no_cache = flag(&name, &value)?,
-            "no_recurse" => ask.no_recurse = flag(&name, &value)?,
-            "timeout" => ask.timeout = Some(duration(&name, &value)?.min(TIMEOUT_MAX)),
-            _ => return Err(unknown(&name, &NAMES)),
+            "trace" => show.trace = flag(name, &value)?,
+            "schema" => show.schema = flag(name, &value)?,
+            "max_stale" => ask.max_stale = Some(duration(name, &value)?),
+            "no_cache" => ask.no_cache = flag(name, &value)?,
+            "no_recurse" => ask.no_recurse = flag(name, &value)?,
+            "timeout" => ask.timeout = Some(duration(name, &value)?.min(TIMEOUT_MAX)),
+            _ => return Err(unknown(name, &NAMES)),
         }
     }
     check_queries(&queries, batch)?;
-    let asks = queries.into_iter().map(|query| Ask { query, ..ask.clone() }).collect();
-    Ok(Asked { asks, batch, show })
+    Ok(Asked { queries, how: ask, how_key, batch, show })
 }
 
 /// Reads a JSON body with the same names; lists stand for repeated parameters.
-pub(super) fn from_body(body: Value) -> Result<Asked, Problem> {
-    let Value::Object(members) = body else {
+pub(super) fn from_body(mut body: Value) -> Result<Asked, Problem> {
+    let Value::Object(members) = &mut body else {
         return Err(usage("the body has to be a JSON object"));
     };
     let mut pairs = Vec::new();
     for (name, value) in members {
-        match value {
+        match value.take() {
             Value::Null => {}
             Value::Array(values) => {
                 for value in values {
-                    pairs.push((name.clone(), scalar(&name, value)?));
+                    pairs.push((name, scalar(name, value)?));
                 }
             }
-            value => pairs.push((name.clone(), scalar(&name, value)?)),
+            value => pairs.push((name, scalar(name, value)?)),
         }
     }
     from_pairs(pairs)
@@ -196,8 +211,9 @@ mod tests {
         let body = from_body(json!({"q": "find papers", "n": 3, "tag": ["a", "b"], "trace": true, "scope": "local",
             "max_stale": "30s", "timeout": "2s", "mode": "search", "zone": null}))
         .expect("body");
-        assert_eq!(format!("{uri:?}"), format!("{body:?}"));
-        let ask = &uri.asks[0];
+        let understood = |asked: &Asked| format!("{:?} {:?} {:?}", asked.queries, asked.how, asked.show);
+        assert_eq!(understood(&uri), understood(&body));
+        let ask = uri.ask(&uri.queries[0]);
         assert_eq!((ask.query.as_str(), ask.limit, ask.local_only, uri.show.trace), ("find papers", 3, true, true));
         assert_eq!((ask.max_stale, ask.timeout), (Some(Duration::from_secs(30)), Some(Duration::from_secs(2))));
     }
@@ -205,8 +221,17 @@ mod tests {
     #[test]
     fn several_queries_are_a_batch() {
         let asked = from_body(json!({"queries": ["a", "b"], "n": 2})).expect("body");
-        assert!(asked.batch && asked.asks.len() == 2 && asked.asks[1].query == "b" && asked.asks[1].limit == 2);
+        assert!(asked.batch && asked.queries == ["a", "b"] && asked.ask("b").limit == 2);
         assert!(from_body(json!({"queries": ["a"]})).expect("body").batch);
+    }
+
+    /// Answers are kept under it: what is asked otherwise must never have the same one.
+    #[test]
+    fn no_parameter_can_look_like_two() {
+        let key = |body: Value| from_body(body).expect("body").how_key;
+        assert_eq!(key(json!({"queries": ["a"], "n": 2})), key(json!({"queries": ["b", "c"], "n": 2})));
+        assert_ne!(key(json!({"q": "a", "tag": ["b", "c"]})), key(json!({"q": "a", "tag": "b&tag=1:c"})));
+        assert_ne!(key(json!({"q": "a"})), key(json!({"q": "a", "n": 2})));
     }
 
     #[test]

@@ -67,14 +67,14 @@ async fn answer(
     key: Option<String>,
     headers: &HeaderMap,
 ) -> Reply {
-    let Asked { mut asks, batch, show } = asked;
-    match asks.pop() {
-        Some(ask) if !batch => single(doors, (caller, standing), ask, show, key, headers).await,
-        last => {
-            asks.extend(last);
-            Ok(many(doors, caller, standing, asks, show).await)
-        }
+    let mut asked = asked;
+    asked.how.no_cache |= wants_none_kept(headers);
+    if asked.batch {
+        return Ok(many(doors, caller, standing, &asked).await);
     }
+    let query = asked.queries.pop().unwrap_or_default();
+    let ask = Ask { query, ..asked.how };
+    single(doors, (caller, standing), ask, asked.show, key, headers).await
 }
 
 async fn single(
@@ -85,8 +85,6 @@ async fn single(
     key: Option<String>,
     headers: &HeaderMap,
 ) -> Reply {
-    let mut ask = ask;
-    ask.no_cache |= wants_none_kept(headers);
     let (started, age_max, no_cache) = (Instant::now(), ask.age_max(), ask.no_cache);
     let resolution = doors.handle.resolve(caller, ask).await?;
     // A trace is about this very request, so it is never the same answer twice.
@@ -132,11 +130,23 @@ pub(super) fn repeat(said: Said, trace_id: &str, headers: &HeaderMap) -> Respons
 
 /// A batch answers every query by itself: one that fails does not take the others with it. What each answer depends on is the query, what
 /// all of the batch say alike, and what the caller may find.
-async fn many(doors: &Doors, caller: &Caller, standing: &Standing, asks: Vec<Ask>, show: Show) -> Response {
+async fn many(doors: &Doors, caller: &Caller, standing: &Standing, asked: &Asked) -> Response {
     let started = Instant::now();
-    let alike = asks.first().map(|ask| format!("{:?} {show:?}", Ask { query: String::new(), ..ask.clone() }));
-    let alike = alike.unwrap_or_default();
-    let answers = join_all(asks.into_iter().map(|ask| one_of_many(doors, caller, standing, ask, show, &alike))).await;
+    // What lies ready is copied at once; only the rest waits, and each for itself.
+    let lies_ready = |key: &String| doors.handle.say(standing, key).map(|said| said.body);
+    let found = asked.queries.iter().map(|query| {
+        let key = (!asked.show.trace && !asked.how.no_cache).then(|| batch_key(standing, asked, query));
+        key.as_ref().and_then(lies_ready).ok_or((query, key))
+    });
+    let mut answers: Vec<Result<Bytes, _>> = found.collect();
+    let missing = answers.iter_mut().filter_map(|answer| answer.is_err().then_some(answer));
+    join_all(missing.map(async |answer| {
+        if let Err((query, key)) = answer {
+            *answer = Ok(one_of_many(doors, caller, standing, asked, query, key.take()).await);
+        }
+    }))
+    .await;
+    let answers: Vec<Bytes> = answers.into_iter().flatten().collect();
     let mut body = BytesMut::with_capacity(answers.iter().map(Bytes::len).sum::<usize>() + answers.len() + 64);
     body.put_slice(b"{\"schema\":\"aop.resolve-batch/1\",\"answers\":[");
     for (at, answer) in answers.iter().enumerate() {
@@ -157,21 +167,26 @@ fn wants_none_kept(headers: &HeaderMap) -> bool {
     said.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("no-cache"))
 }
 
-async fn one_of_many(doors: &Doors, caller: &Caller, standing: &Standing, ask: Ask, show: Show, alike: &str) -> Bytes {
-    let query = ask.query.clone();
-    let key = (!show.trace && !ask.no_cache).then(|| ready::key(standing, &format!("{query}\0{alike}")));
-    if let Some(said) = key.as_ref().and_then(|key| doors.handle.say(standing, key)) {
-        return said.body;
-    }
-    let age_max = ask.age_max();
-    match doors.handle.resolve(caller, ask).await {
+/// What the answer to one query of a batch depends on. No query string looks like it.
+fn batch_key(standing: &Standing, asked: &Asked, query: &str) -> String {
+    ["\0", &asked.how_key, "\0", query, "\0", standing.sight_key()].concat()
+}
+
+async fn one_of_many(
+    doors: &Doors,
+    caller: &Caller,
+    standing: &Standing,
+    asked: &Asked,
+    query: &str,
+    key: Option<String>,
+) -> Bytes {
+    let written = |it: &Resolution| serde_json::to_string(&it.shown(asked.show));
+    match doors.handle.resolve(caller, asked.ask(query)).await {
         Ok(resolution) => {
             if let Some(key) = key {
-                doors
-                    .handle
-                    .make_ready(standing, key, &resolution, age_max, |it| serde_json::to_string(&it.shown(show)).ok());
+                doors.handle.make_ready(standing, key, &resolution, asked.how.age_max(), |it| written(it).ok());
             }
-            serde_json::to_string(&resolution.shown(show)).unwrap_or_default().into()
+            written(&resolution).unwrap_or_default().into()
         }
         Err(problem) => json!({"schema": "aop.resolve/1", "query": query, "results": [], "error": told(&problem)})
             .to_string()

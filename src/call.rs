@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use aop_proto::access::Caller;
 use aop_proto::call::{Ended, Failed, Plan, Policies, Policy, Step, Verdict, had_time};
-use aop_proto::error::{Kind, Problem};
+use aop_proto::error::{Kind, Problem, to_ms};
 use aop_proto::params::{CALL_TIMEOUT, HOPS_MAX, PRIORITY};
 use aop_proto::record::{Hash, NodeId};
 use aop_proto::wire::message::{Call, Instance};
@@ -177,6 +177,7 @@ struct Asked<'a> {
     /// As it travels.
     key: Option<Hash>,
     priority: u8,
+    began: Instant,
     deadline: Instant,
 }
 
@@ -273,7 +274,8 @@ impl Calls {
         if request.dry_run {
             return Ok(outcome(Bytes::from_static(b"null"), String::new(), 0));
         }
-        let asked = Asked { hit: &hit, request: &request, policy, key, priority: meant.priority, deadline };
+        let asked =
+            Asked { hit: &hit, request: &request, policy, key, priority: meant.priority, began: started, deadline };
         let served = self.carry_out(&asked).await.map_err(|problem| advised(problem, &asked))?;
         Ok(outcome(served.result, served.by.to_string(), served.hops))
     }
@@ -305,6 +307,7 @@ impl Calls {
     async fn carry_out(&self, asked: &Asked<'_>) -> Result<Served, Problem> {
         let (clock, here, policy) = (self.handle.clock(), self.handle.view().node, asked.policy);
         let service = format!("{}.{}", asked.hit.server, asked.hit.zone);
+        let called = (&*service, &*asked.hit.name);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let deadline = clock.now().mono + asked.deadline.saturating_duration_since(Instant::now());
         let mut plan = Plan::new(&asked.hit.instances, policy.clone(), asked.key, turn, deadline);
@@ -312,11 +315,17 @@ impl Calls {
         let mut last = None;
         loop {
             let chance = self.chance(turn, plan.tried());
-            let (step, attempt) = self.endpoints.next(&mut plan, &service, policy, here, chance);
+            let (step, attempt) = self.endpoints.next(&mut plan, called, policy, here, chance);
             match step {
                 Step::Done(ended) => {
                     let why = || self.endpoints.last_error(&service).map(|kind| kind.name().to_owned());
                     let mut problem = ending(asked.hit, ended, last, why, clock.now().mono);
+                    if problem.kind == Kind::CallTimedOut && plan.tried() > 1 {
+                        // The last attempt had what the others left.
+                        let (tried, time) = (plan.tried(), to_ms(asked.deadline - asked.began));
+                        problem.message =
+                            format!("{tried} attempts took all of {time:?}; the last: {}", problem.message);
+                    }
                     if plan.hides_a_run() {
                         problem.message.push_str("; the call may have run in an attempt before");
                     }
@@ -324,13 +333,15 @@ impl Calls {
                 }
                 Step::Wait(until) => tokio::time::sleep_until(clock.instant(until).into()).await,
                 Step::Try(instance) => {
+                    let usual = attempt.as_ref().and_then(Attempt::latency);
                     // Of two at once nobody could tell how far the call is.
-                    let hedges_after = plan.hedges_after().filter(|_| asked.request.progress.is_none());
+                    let hedges =
+                        plan.hedges_after(clock.now().mono, usual).filter(|_| asked.request.progress.is_none());
                     let begun = (instance, attempt);
-                    let tried = match hedges_after {
+                    let tried = match hedges {
                         None => self.try_alone(asked, &mut plan, chance, begun).await,
                         Some(after) => {
-                            let hedged = self.try_and_hedge(asked, &mut plan, &service, chance, begun, after);
+                            let hedged = self.try_and_hedge(asked, &mut plan, called, chance, begun, after);
                             Box::pin(hedged).await
                         }
                     };
@@ -358,17 +369,18 @@ impl Calls {
         })
     }
 
-    /// Tries an instance, and another one beside it that long after: the first good answer counts, the other attempt is cancelled.
+    /// Tries an instance, and another one beside it that long after, and so on while any is left: the first good answer counts, the
+    /// other attempts are cancelled.
     async fn try_and_hedge(
         &self,
         asked: &Asked<'_>,
         plan: &mut Plan,
-        service: &str,
+        called: (&str, &str),
         chance: u64,
         begun: (Instance, Option<Attempt>),
         after: Duration,
     ) -> Result<Served, Problem> {
-        let here = self.handle.view().node;
+        let (here, clock) = (self.handle.view().node, self.handle.clock());
         let mut hedge = Some(Instant::now() + after);
         let mut under_way = FuturesUnordered::from_iter([self.attempt_noted(asked, begun, chance)]);
         loop {
@@ -376,8 +388,11 @@ impl Calls {
                 biased;
                 Some(ended) = under_way.next() => ended,
                 () = sleep_until(hedge.unwrap_or(asked.deadline)), if hedge.is_some() => {
-                    hedge = None;
-                    let begun = self.endpoints.hedge(plan, service, asked.policy, here, !chance);
+                    let begun = self.endpoints.hedge(plan, called, asked.policy, here, !chance);
+                    let usual = begun.as_ref().and_then(|(_, attempt)| attempt.as_ref()).and_then(Attempt::latency);
+                    // Whoever may not be tried now may not be so later either: the next attempt comes with this one or not at all.
+                    let next = begun.is_some().then(|| plan.hedges_after(clock.now().mono, usual)).flatten();
+                    hedge = next.map(|after| Instant::now() + after);
                     under_way.extend(begun.map(|begun| self.attempt_noted(asked, begun, chance)));
                     continue;
                 }
@@ -402,10 +417,9 @@ impl Calls {
     ) -> (NodeId, Result<Served, Failure>) {
         let tried = self.attempt(asked, &instance).await;
         if let Some(attempt) = attempt {
-            let latency = || attempt.latency(&asked.hit.name);
-            let verdict = verdict(&tried, attempt.took(), asked.policy.timeout, latency);
+            let verdict = verdict(&tried, attempt.took(), asked.policy.timeout, || attempt.latency());
             let error = tried.as_ref().err().map(|failure| (failure.problem.kind, failure.problem.message.clone()));
-            attempt.end(&asked.hit.name, verdict, error, chance);
+            attempt.end(verdict, error, chance);
         }
         (instance.node, tried)
     }

@@ -353,6 +353,36 @@ fn a_call_that_may_be_repeated_does_not_wait_for_a_home_that_went_silent() {
     homes[0].signal(Signal::CONT);
 }
 
+/// An upstream that hung took all of a call's time, and the other instance was asked with the last hundredth of it.
+#[test]
+fn a_call_that_may_be_repeated_does_not_wait_for_an_upstream_that_hangs() {
+    let world = World::new();
+    let config =
+        world.file("node.toml", "[call]\nbalance = \"round-robin\"\n[tools.\"echo.papers\"]\nidempotent = true\n");
+    let config = config.display().to_string();
+    let door = world.node("door").zone("research").args(["--config", &config]).start();
+    let homes = ["one", "two"].map(|name| world.node(name).zone("research").args(["--join", &door.address]).start());
+    for home in &homes {
+        home.try_register("papers", &Fixture::new(&world, &home.id).command(), &["--replica"]).ok();
+    }
+    eventually("both instances are up", PATIENT, || {
+        let hit = door.resolve(ECHO).first().cloned().unwrap_or_default();
+        let up = hit["instances"].as_array().into_iter().flatten().filter(|one| one["state"] == "ACTIVE").count();
+        if up == 2 { Ok(()) } else { Err(hit.to_string()) }
+    });
+    let hung: Vec<_> = homes[0].children().into_iter().map(|(process, _)| process).collect();
+    let all = |signal| hung.iter().for_each(|process| kill_process(*process, signal).expect("it runs"));
+    all(Signal::STOP);
+    let told: Vec<_> = (0..2).map(|_| door.aop(["call", ECHO, "--timeout", "6s", "--json", "text=hello"])).collect();
+    let stats = door.aop(["stats", ECHO, "-o", "json"]).ok().json();
+    all(Signal::CONT);
+    for told in told {
+        assert_eq!((told.code, &told.json()["served_by"]), (0, &json!(homes[1].id)), "{told}");
+    }
+    let calls: Vec<_> = stats["endpoints"].as_array().into_iter().flatten().map(|one| one["calls"].clone()).collect();
+    assert_eq!(calls.len(), 2, "one of two calls in turn met the one that hangs: {stats}");
+}
+
 /// An upstream, its node, the other node, and what they are again: each killed as nobody expects it while calls go on at a third.
 #[test]
 fn calls_to_an_idempotent_tool_do_not_fail_whoever_is_killed_of_two() {

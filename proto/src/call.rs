@@ -21,7 +21,7 @@ pub mod queue;
 
 pub use backoff::Backoff;
 pub use balance::{Balance, Load, Standing};
-pub use breaker::{Breaker, Circuit, Pass, Verdict, had_time};
+pub use breaker::{Breaker, Circuit, Pass, Verdict, had_time, patience};
 pub use budget::Budget;
 pub use deadline::handed_on;
 pub use plan::{Ended, Failed, Plan, Step};

@@ -1,10 +1,12 @@
-//! Another instance beside a slow one, with the very rules the node runs: what it gains, what it costs, and for whom it is not done.
+//! Another instance beside a slow or silent one, with the very rules the node runs: what it gains, what it costs, and for whom it is not
+//! done.
 //!
 //! An instance answers soon, or now and then late. The first answer ends a call, and whoever else was asked is asked no more.
 
 use std::time::Duration;
 
 use aop_proto::call::{Budget, Plan, Policy, Standing, Step};
+use aop_proto::params::BREAKER_TIME_MIN;
 use aop_proto::record::NodeId;
 use aop_proto::wire::message::{Health, Instance};
 
@@ -44,7 +46,7 @@ fn run(policy: &Policy, late_percent: u64) -> (Vec<Duration>, u64) {
             panic!("all are up")
         };
         let mut within = answers_within(call * 2, late_percent);
-        if let Some(after) = plan.hedges_after().filter(|after| *after < within)
+        if let Some(after) = plan.hedges_after(now, None).filter(|after| *after < within)
             && let Some(second) = plan.hedge(now + after, chance(!call), &mut budget, |_| Standing::default())
         {
             assert_ne!(first.node, second.node);
@@ -82,4 +84,37 @@ fn nothing_that_may_change_something_is_asked_of_two_at_once() {
         let (_, attempts) = run(&Policy { hedge: Some(MS), ..policy }, 50);
         assert_eq!(attempts, CALLS);
     }
+}
+
+/// One of three never answers. Its breaker is not in the play: that is about the time until it opens.
+#[test]
+fn a_call_that_may_be_repeated_does_not_fail_with_an_instance_that_hangs() {
+    let idempotent = Policy { idempotent: true, ..Policy::default() };
+    let hangs = NodeId([2; 32]);
+    let instances = [1, 2, 3].map(|number| Instance {
+        node: NodeId([number; 32]),
+        address: String::new(),
+        health: Health::Ok,
+        error: String::new(),
+        since_ms: 0,
+    });
+    let (mut budget, usual, mut hung) = (Budget::default(), Some(MS * 10), 0);
+    for call in 0..60 {
+        budget.on_call(idempotent.retry_share);
+        let now = LATE * 10 * call as u32;
+        let deadline = now + LATE * 5;
+        let mut plan = Plan::new(&instances, idempotent.clone(), None, call, deadline);
+        let Step::Try(first) = plan.next(now, chance(call), &mut budget, |_| Standing::default()) else {
+            panic!("all are up")
+        };
+        if first.node != hangs {
+            continue;
+        }
+        hung += 1;
+        let after = plan.hedges_after(now, usual).expect("another is left");
+        assert_eq!(after, BREAKER_TIME_MIN);
+        let other = plan.hedge(now + after, chance(!call), &mut budget, |_| Standing::default());
+        assert!(other.is_some_and(|other| other.node != hangs), "call {call}");
+    }
+    assert!(hung > 9, "{hung}");
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aop_proto::call::{Breaker, Budget, Circuit, Load, Pass, Plan, Policy, Standing, Step, Verdict};
-use aop_proto::error::{Kind, Problem};
+use aop_proto::call::{Breaker, Budget, Circuit, Load, Pass, Plan, Policy, Standing, Step, Verdict, patience};
+use aop_proto::error::{Kind, Problem, to_ms};
 use aop_proto::params::ENDPOINTS_MAX;
 use aop_proto::record::NodeId;
 use aop_proto::wire::message::Instance;
@@ -54,10 +54,11 @@ pub(super) struct Endpoints {
     events: Watch,
 }
 
-/// An attempt under way. Dropped, it ends and says nothing of its endpoint.
+/// An attempt under way. Dropped, it ends, and says nothing of its endpoint unless that was silent for many times what the tool takes.
 pub(super) struct Attempt {
     endpoints: Endpoints,
     key: (Service, NodeId),
+    tool: String,
     pass: Pass,
     began: Duration,
     is_over: bool,
@@ -83,7 +84,7 @@ impl Endpoints {
     pub(super) fn next(
         &self,
         plan: &mut Plan,
-        service: &str,
+        (service, tool): (&str, &str),
         policy: &Policy,
         here: NodeId,
         chance: u64,
@@ -94,7 +95,7 @@ impl Endpoints {
         let budget = budgets.entry(service.to_owned()).or_default();
         let step = plan.next(now, chance, budget, |instance| standing(endpoints, service, policy, here, instance, now));
         let attempt = match &step {
-            Step::Try(instance) => self.begin(&mut known, (service.to_owned(), instance.node), now),
+            Step::Try(instance) => self.begin(&mut known, (service.to_owned(), instance.node), tool, now),
             _ => None,
         };
         (step, attempt)
@@ -104,7 +105,7 @@ impl Endpoints {
     pub(super) fn hedge(
         &self,
         plan: &mut Plan,
-        service: &str,
+        (service, tool): (&str, &str),
         policy: &Policy,
         here: NodeId,
         chance: u64,
@@ -115,11 +116,11 @@ impl Endpoints {
         let budget = budgets.entry(service.to_owned()).or_default();
         let instance =
             plan.hedge(now, chance, budget, |instance| standing(endpoints, service, policy, here, instance, now))?;
-        let attempt = self.begin(&mut known, (service.to_owned(), instance.node), now);
+        let attempt = self.begin(&mut known, (service.to_owned(), instance.node), tool, now);
         Some((instance, attempt))
     }
 
-    fn begin(&self, known: &mut Known, key: (Service, NodeId), now: Duration) -> Option<Attempt> {
+    fn begin(&self, known: &mut Known, key: (Service, NodeId), tool: &str, now: Duration) -> Option<Attempt> {
         let Known { endpoints, changes, .. } = known;
         if endpoints.len() >= ENDPOINTS_MAX && !endpoints.contains_key(&key) {
             endpoints
@@ -130,7 +131,7 @@ impl Endpoints {
         self.tell(changes, &key, endpoint, now);
         endpoint.load.begin();
         endpoint.calls += 1;
-        Some(Attempt { endpoints: self.clone(), key, pass, began: now, is_over: false })
+        Some(Attempt { endpoints: self.clone(), key, tool: tool.to_owned(), pass, began: now, is_over: false })
     }
 
     /// Tells whoever watches when a breaker stands elsewhere than was told before.
@@ -243,33 +244,39 @@ impl Attempt {
         self.endpoints.clock.now().mono.saturating_sub(self.began)
     }
 
-    /// How long the tool takes there of late, if it answered.
-    pub(super) fn latency(&self, tool: &str) -> Option<Duration> {
-        self.endpoints.lock().endpoints.get(&self.key)?.tools.get(tool)?.latency()
+    /// How long the tool takes there of late; where it never answered there, what it takes where it is slowest.
+    pub(super) fn latency(&self) -> Option<Duration> {
+        let known = self.endpoints.lock();
+        let of = |endpoint: &Endpoint| endpoint.tools.get(&self.tool).and_then(Load::latency);
+        let elsewhere = || {
+            let service = known.endpoints.range((self.key.0.clone(), NodeId([0; 32]))..);
+            service.take_while(|((of, _), _)| *of == self.key.0).filter_map(|(_, endpoint)| of(endpoint)).max()
+        };
+        known.endpoints.get(&self.key).and_then(of).or_else(elsewhere)
     }
 
     /// It ended, with this to say of its endpoint and why.
-    pub(super) fn end(mut self, tool: &str, verdict: Verdict, error: Option<(Kind, String)>, chance: u64) {
+    pub(super) fn end(mut self, verdict: Verdict, error: Option<(Kind, String)>, chance: u64) {
         self.is_over = true;
         if verdict == Verdict::Good {
-            self.note(tool);
+            self.note();
         }
         self.settle(verdict, error, chance);
     }
 
-    fn note(&self, tool: &str) {
+    fn note(&self) {
         let now = self.endpoints.clock.now().mono;
         let mut known = self.endpoints.lock();
         let Some(Endpoint { tools, .. }) = known.endpoints.get_mut(&self.key) else { return };
         let took = Some(now.saturating_sub(self.began));
-        match tools.get_mut(tool) {
+        match tools.get_mut(&self.tool) {
             Some(load) => load.end(now, took),
             None => {
                 if tools.len() >= TOOLS_MAX {
                     // It is learned again of whoever is called.
                     tools.clear();
                 }
-                tools.entry(tool.to_owned()).or_default().end(now, took);
+                tools.entry(self.tool.clone()).or_default().end(now, took);
             }
         }
     }
@@ -322,7 +329,16 @@ fn standing(
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if !self.is_over {
+        if self.is_over {
+            return;
+        }
+        let took = self.took();
+        let is_silent = self.latency().is_some_and(|latency| took >= patience(latency));
+        if is_silent {
+            let error =
+                (Kind::CallTimedOut, format!("no answer within {:?}, and not waited for any more", to_ms(took)));
+            self.settle(Verdict::Bad, Some(error), 0);
+        } else {
             self.settle(Verdict::Nothing, None, 0);
         }
     }

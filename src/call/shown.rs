@@ -285,7 +285,7 @@ mod tests {
         for service in ["arxiv.research", "secret.research", "open.lab.acme"] {
             calls.endpoints.called(service, &policy);
             let mut plan = Plan::new(std::slice::from_ref(&instance), policy.clone(), None, 0, Duration::MAX);
-            drop(calls.endpoints.next(&mut plan, service, &policy, here, 0));
+            drop(calls.endpoints.next(&mut plan, (service, "search"), &policy, here, 0));
         }
         let bounded = |zone, tool| Caller {
             principal: Principal::Token("ci".to_owned()),

@@ -73,8 +73,12 @@ impl Verdict {
 /// Whether an attempt that was `given` so much time had enough for its time-out to speak against the endpoint: as good as what the tool is
 /// `allowed`, or many times what it took of late, if it ever answered.
 pub fn had_time(given: Duration, allowed: Duration, latency: Option<Duration>) -> bool {
-    let is_long = |latency: Duration| given >= latency.saturating_mul(BREAKER_LATENCIES).max(BREAKER_TIME_MIN);
-    given >= allowed / 10 * 9 || latency.is_some_and(is_long)
+    given >= allowed / 10 * 9 || latency.is_some_and(|latency| given >= patience(latency))
+}
+
+/// Time in which who takes `latency` of late would have answered if it ever did.
+pub fn patience(latency: Duration) -> Duration {
+    latency.saturating_mul(BREAKER_LATENCIES).max(BREAKER_TIME_MIN)
 }
 
 /// A place among the attempts; every one that was begun is ended with it.

@@ -8,14 +8,14 @@
 //!
 //! Every attempt but the first at each instance counts as a retry, is paid from the budget and keeps the deadline. A keyed call stays
 //! with one home, chosen by the key alone, so that whoever repeats it later, through whatever node, comes to the same one.
-//! Where an operator says so of a read-only tool, another instance is tried beside one that is slow to answer (hedging); that is paid
-//! from the budget as well.
+//! Where a call may be repeated, another instance is tried beside one that is silent for too long, and where an operator says so of a
+//! read-only tool also beside one that is merely slow (hedging); that is paid from the budget as well.
 
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::{Budget, Policy, Standing};
+use super::{Budget, Policy, Standing, patience};
 use crate::error::Kind;
 use crate::record::{Hash, NodeId};
 use crate::wire::message::{Health, Instance};
@@ -200,12 +200,20 @@ impl Plan {
         self.choose(chance, standing)
     }
 
-    /// How long an attempt may be under way before another instance is tried beside it; nothing where none is.
-    pub fn hedges_after(&self) -> Option<Duration> {
-        self.policy.hedge.filter(|_| self.policy.read_only && !self.is_keyed && self.ended.is_none())
+    /// How long from `now` on nobody may answer before another instance is tried beside whoever is asked; nothing where none is left, or
+    /// where a call that runs twice does harm. `usual` is what the tool takes of late: who is silent for many times that, or for half of
+    /// the time that is left, may hang. An operator's bound for hedging is shorter, and not for keyed calls.
+    pub fn hedges_after(&self, now: Duration, usual: Option<Duration>) -> Option<Duration> {
+        let is_left = self.places.iter().any(|place| !place.is_tried);
+        if !is_left || !self.policy.may_repeat() || self.ended.is_some() {
+            return None;
+        }
+        let half = self.deadline.saturating_sub(now) / 2;
+        let hedge = self.policy.hedge.filter(|_| self.policy.read_only && !self.is_keyed);
+        [hedge, usual.map(patience)].into_iter().flatten().chain([half]).min()
     }
 
-    /// Another instance, to be tried beside the one that is slow to answer; nothing where there is none, or no budget for it.
+    /// Another instance, to be tried beside those that do not answer; nothing where there is none, or no budget for it.
     pub fn hedge(
         &mut self,
         now: Duration,
@@ -213,7 +221,7 @@ impl Plan {
         budget: &mut Budget,
         standing: impl Fn(&Instance) -> Standing,
     ) -> Option<Instance> {
-        self.hedges_after()?;
+        self.hedges_after(now, None)?;
         let (chosen, _) = self.pick(chance, standing);
         let chosen = chosen.filter(|_| now < self.deadline && self.retried < self.policy.retries && budget.take())?;
         self.retried += 1;
@@ -338,6 +346,7 @@ mod tests {
 
     use super::*;
     use crate::call::Balance;
+    use crate::params::BREAKER_TIME_MIN;
     use crate::params::RETRY_BURST;
 
     #[test]
@@ -536,29 +545,46 @@ mod tests {
         let budget = &mut Budget::default();
         let hedge = |plan: &mut Plan, budget: &mut Budget| plan.hedge(SOON, 0, budget, |_| Standing::default());
         let mut plan = Plan::new(&healthy(2), hedged(), None, 0, DEADLINE);
-        assert_eq!((plan.hedges_after(), tried(&mut plan)), (Some(SOON), 1));
+        assert_eq!((plan.hedges_after(SOON, None), tried(&mut plan)), (Some(SOON), 1));
         assert_eq!(hedge(&mut plan, budget).map(|instance| instance.node), Some(node(2)));
         assert_eq!(hedge(&mut plan, budget), None, "nobody is left");
         // Whichever of them took nothing is out, and the other goes on.
         plan.on_failed(node(1), Failed::Refused);
         plan.on_failed(node(2), Failed::NotSent);
         assert!(matches!(step(&mut plan, SOON), Step::Wait(_)));
-        // What an operator did not call read-only, what has a key, and what has neither time nor budget left.
-        for (policy, key, now, is_paid) in [
-            (Policy { read_only: false, idempotent: true, ..hedged() }, None, SOON, true),
-            (Policy { read_only: false, ..hedged() }, None, SOON, true),
-            (Policy { hedge: None, ..hedged() }, None, SOON, true),
-            (Policy { retries: 0, ..hedged() }, None, SOON, true),
-            (hedged(), KEY, SOON, true),
-            (hedged(), None, DEADLINE, true),
-            (hedged(), None, SOON, false),
+        // What may not be repeated, and what has neither time nor budget left.
+        for (policy, now, is_paid) in [
+            (Policy { read_only: false, ..hedged() }, SOON, true),
+            (Policy { retries: 0, ..hedged() }, SOON, true),
+            (hedged(), DEADLINE, true),
+            (hedged(), SOON, false),
         ] {
-            let mut plan = Plan::new(&healthy(2), policy.clone(), key, 0, DEADLINE);
+            let mut plan = Plan::new(&healthy(2), policy.clone(), None, 0, DEADLINE);
             assert!(matches!(step(&mut plan, SOON), Step::Try(_)));
             let mut budget = Budget::default();
             while !is_paid && budget.take() {}
             assert_eq!(plan.hedge(now, 0, &mut budget, |_| Standing::default()), None, "{policy:?}");
         }
+    }
+
+    /// A server that hangs takes no more than half of the time from those who could go elsewhere.
+    #[test]
+    fn who_is_silent_for_long_is_not_waited_for_alone_where_the_call_may_be_repeated() {
+        let half = (DEADLINE - SOON) / 2;
+        let after = |policy: Policy, key, usual| {
+            let mut plan = Plan::new(&healthy(2), policy, key, 0, DEADLINE);
+            assert!(matches!(step(&mut plan, SOON), Step::Try(_)));
+            plan.hedges_after(SOON, usual)
+        };
+        let quick = Some(Duration::from_millis(5));
+        assert_eq!((after(idempotent(), None, None), after(idempotent(), KEY, None)), (Some(half), Some(half)));
+        assert_eq!(after(idempotent(), None, quick), Some(half.min(BREAKER_TIME_MIN)));
+        assert_eq!(after(idempotent(), None, Some(DEADLINE)), Some(half));
+        // Hedging is for what is read-only and has no key.
+        assert_eq!((after(hedged(), None, quick), after(hedged(), KEY, None)), (Some(SOON), Some(half)));
+        assert_eq!(after(Policy { read_only: false, ..hedged() }, None, quick), None);
+        let mut alone = Plan::new(&healthy(1), idempotent(), None, 0, DEADLINE);
+        assert_eq!((tried(&mut alone), alone.hedges_after(SOON, quick)), (1, None));
     }
 
     #[test]
@@ -606,7 +632,12 @@ mod tests {
                         assert!(now < plan.deadline && instance.health != Health::Down);
                         homes.insert(instance.node);
                         tried += 1;
-                        assert_eq!(plan.hedge(now, 0, &mut budget, |_| shut), None, "it is not read-only");
+                        if let Some(other) = plan.hedge(now, 0, &mut budget, |_| shut) {
+                            assert!(may_repeat && other.node != instance.node);
+                            homes.insert(other.node);
+                            tried += 1;
+                            plan.on_failed(other.node, Failed::Lost);
+                        }
                         instance.node
                     }
                 };

@@ -120,7 +120,7 @@ pub struct Referral {
 fn why_lost(why: &Why) -> String {
     match why {
         Why::Worse { place } => format!("{} by its words, and fewer were asked for", ordinal(*place)),
-        Why::Down { place } => format!("down, so it comes last: {}", ordinal(*place)),
+        Why::Down { place } => format!("down, so its score counts half: {}", ordinal(*place)),
         Why::Same(name) => format!("the same definition as {name}, and told with it"),
         Why::Shadowed(zone) => format!("{zone} owns its name"),
         Why::Unlikely { missing } if missing.is_empty() => "too little of what it says was asked for".to_owned(),

@@ -95,7 +95,7 @@ pub enum Why {
         /// Its place.
         place: usize,
     },
-    /// Nobody who serves it can be reached, so that it stands last.
+    /// Nobody who serves it can be reached, so that its score counts half.
     Down {
         /// Its place.
         place: usize,
@@ -117,6 +117,16 @@ impl Found {
         self.instances.iter().map(|instance| instance.health).min().unwrap_or(Health::Unknown)
     }
 
+    fn is_down(&self) -> bool {
+        self.health() == Health::Down
+    }
+
+    /// A score as it counts in the order: what is down makes room for what is nearly as good, and not for what is far worse, which somebody
+    /// would take for it while its node starts again.
+    fn weighted(&self, score: f32) -> f32 {
+        if self.is_down() { score / 2.0 } else { score }
+    }
+
     fn lost(self, why: Why) -> Lost {
         Lost { name: self.name, zone: self.zone, share: self.share, confidence: self.confidence, why }
     }
@@ -130,8 +140,8 @@ pub fn is_same_name(one: &str, other: &str) -> bool {
     letters(one).eq(letters(other)) && letters(one).next().is_some()
 }
 
-/// Ranks what zones answered: exact names first, what is down last, then what the question names otherwise, score, ties by name; tools of
-/// one definition found by words are one, with the names of all. Deterministic.
+/// Ranks what zones answered: exact names first, then what the question names otherwise, then by score, of what is down half; ties by
+/// name; tools of one definition found by words are one, with the names of all. Deterministic.
 pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> + Clone) -> Ranked {
     // Only words are weighed.
     let read = answers.clone().find_map(|checked| checked.read.as_deref());
@@ -195,10 +205,10 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
     let mut ranked: Vec<Found> = best.into_values().collect();
     if question.form != Form::List {
         ranked.sort_by(|a, b| {
-            let down = |found: &Found| found.health() == Health::Down;
-            (b.exact, down(a), b.is_named)
-                .cmp(&(a.exact, down(b), a.is_named))
-                .then(b.score.total_cmp(&a.score))
+            (b.exact, a.exact && a.is_down(), b.is_named)
+                .cmp(&(a.exact, b.exact && b.is_down(), a.is_named))
+                .then(b.weighted(b.score).total_cmp(&a.weighted(a.score)))
+                .then(a.is_down().cmp(&b.is_down()))
                 .then(a.name.cmp(&b.name))
         });
     }
@@ -225,7 +235,7 @@ pub fn rank<'a>(question: &Question, answers: impl Iterator<Item = &'a Checked> 
     let limit = ranked.len().min(question.limit as usize);
     for (at, found) in ranked.drain(limit..).chain(beyond).enumerate().take(LOST_MAX) {
         let place = limit + at + 1;
-        let is_down = found.health() == Health::Down;
+        let is_down = found.is_down();
         lost.push(found.lost(if is_down { Why::Down { place } } else { Why::Worse { place } }));
     }
     lost.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| a.name.cmp(&b.name)));
@@ -256,12 +266,16 @@ fn missing(found: &Found, words: &[String], scorer: &GoalScorer<'_>) -> Vec<Stri
     missing.into_iter().take(MISSING_MAX).map(|at| words[at].clone()).collect()
 }
 
-/// The same with the tools of a goal's clauses in turns. What goes by the very text, and what is down, stays where it is.
+/// The same with the tools of a goal's clauses in turns. What goes by the very text stays where it is.
 fn in_turns(ranked: Vec<Found>, scorer: &GoalScorer<'_>) -> Vec<Found> {
-    let by_words = |found: &Found| !found.exact && !found.is_named && found.health() != Health::Down;
+    let by_words = |found: &Found| !found.exact && !found.is_named;
     let start = ranked.iter().take_while(|found| !by_words(found)).count();
     let end = start + ranked[start..].iter().take(scorer.turned()).take_while(|found| by_words(found)).count();
-    let scores: Vec<_> = ranked[start..end].iter().map(|found| (found.score, found.clauses.clone())).collect();
+    let weighted = |found: &Found| {
+        let clauses = found.clauses.iter().map(|score| found.weighted(*score));
+        (found.weighted(found.score), clauses.collect())
+    };
+    let scores: Vec<_> = ranked[start..end].iter().map(weighted).collect();
     let mut slots: Vec<Option<Found>> = ranked.into_iter().map(Some).collect();
     let order = scorer.turns(&scores).into_iter().map(|at| start + at);
     let order: Vec<usize> = (0..start).chain(order).chain(end..slots.len()).collect();
@@ -310,7 +324,17 @@ fn grouped(ranked: Vec<Found>, lost: &mut Vec<Lost>) -> Vec<Found> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::codec::Wire;
+    use crate::record::{Head, Kind, Record, ToolBody};
+    use crate::registry::Change;
+    use crate::trust::samples::{id, key, record};
+    use crate::trust::{definition_hash, sign_flush};
+    use crate::zone::Zone;
+    use crate::zone::answer::{Answerer, answer};
 
     #[test]
     fn a_name_is_the_same_however_it_is_written() {
@@ -321,5 +345,47 @@ mod tests {
             assert!(!is_same_name(other, "create_pull_request"), "{other}");
         }
         assert!(!is_same_name("?", "_"), "nothing is no name");
+    }
+
+    /// The right tool was out of sight while its node started again, and a tool that says a little of everything stood first.
+    #[test]
+    fn what_is_down_makes_room_for_what_is_nearly_as_good_and_not_for_what_is_far_worse() {
+        let mut zone = Zone::default();
+        let texts = [
+            (1, "create_invoice", "Create an invoice for a customer"),
+            (2, "new_invoice", "Create an invoice for a customer of the shop"),
+            (2, "weather", "Email, weather and customers"),
+        ];
+        for ((node, name, text), seq) in texts.into_iter().zip(1..) {
+            let definition = format!(r#"{{"name":"{name}","description":"{text}"}}"#).into_bytes();
+            let def_hash = definition_hash(&definition).ok();
+            let (server, original) = ("s".to_owned(), name.to_owned());
+            let body = ToolBody { server, original, definition, served: true, ..ToolBody::default() };
+            let of = record(id(&key(node)), seq, Kind::Tool, "z", &format!("{name}.s.z"), body.encode());
+            let signed = sign_flush(&key(node), vec![Record { def_hash, ..of }], Head::default()).remove(0);
+            zone.apply(&Change::Put(Arc::new(signed)));
+        }
+        let name = ZoneName::parse("z").unwrap();
+        let order = |zone: &Zone, text: &str| {
+            let by = Answerer { zone: &name, node: id(&key(2)), tag: 1, behind: false };
+            let question = Question {
+                form: Form::Words,
+                text: text.to_owned(),
+                zone: None,
+                limit: 10,
+                tags: Vec::new(),
+                capabilities: Vec::new(),
+                after: String::new(),
+            };
+            let answers = [answer(&by, &zone.shown(), &question, usize::MAX, None)];
+            let found = rank(&question, answers.iter()).found;
+            found.iter().map(|found| found.name.to_string()).collect::<Vec<_>>()
+        };
+        let [invoice, other, weather] = ["create_invoice.s.z", "new_invoice.s.z", "weather.s.z"];
+        let text = "create an invoice for a customer";
+        assert_eq!(order(&zone, text), [invoice, other, weather]);
+        zone.set_away(Arc::new(BTreeSet::from([id(&key(1))])));
+        assert_eq!(order(&zone, text), [other, invoice, weather]);
+        assert_eq!(order(&zone, "createInvoice")[0], invoice, "nobody else has that name");
     }
 }

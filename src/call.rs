@@ -11,6 +11,8 @@
 //! all the way, unless it has an idempotency key: then it runs on, and its answer waits for whoever comes back.
 
 mod arguments;
+mod continued;
+mod ending;
 mod endpoints;
 mod example;
 mod expected;
@@ -30,7 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aop_proto::access::Caller;
-use aop_proto::call::{Ended, Failed, Plan, Policies, Policy, Step, Verdict, had_time};
+use aop_proto::call::{Failed, Plan, Policies, Policy, Step, Verdict, had_time};
 use aop_proto::error::{Kind, Problem, to_ms};
 use aop_proto::params::{CALL_TIMEOUT, HOPS_MAX, PRIORITY};
 use aop_proto::record::{Hash, NodeId};
@@ -44,6 +46,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use self::arguments::{Checked, Schemas};
+use self::continued::Continued;
+use self::ending::ending;
 use self::endpoints::{Attempt, Endpoints};
 use self::home::Own;
 use self::keyed::{Keyed, Ledgers};
@@ -131,6 +135,7 @@ pub struct Calls {
     schemas: Schemas,
     policies: Arc<ArcSwap<Policies>>,
     endpoints: Endpoints,
+    continued: Continued,
     queues: Queues,
     ledgers: Ledgers,
     /// For what other nodes answer.
@@ -195,6 +200,7 @@ impl Calls {
             turn: Arc::default(),
             // Only spreads choices out; no chance at all would do no harm.
             seed: getrandom::u64().unwrap_or_default(),
+            continued: Continued::new(),
             schemas: Schemas::default(),
             policies: Arc::new(ArcSwap::from_pointee(policies)),
             endpoints,
@@ -310,7 +316,11 @@ impl Calls {
         let called = (&*service, &*asked.hit.name);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let deadline = clock.now().mono + asked.deadline.saturating_duration_since(Instant::now());
-        let mut plan = Plan::new(&asked.hit.instances, policy.clone(), asked.key, turn, deadline);
+        let name = &asked.hit.name;
+        let asked_by = self.continued.asked_by(name, &asked.request.extra, clock.now().mono);
+        let meant = asked.hit.instances.iter().filter(|instance| asked_by.is_none_or(|by| instance.node == by));
+        let instances: Vec<Instance> = meant.cloned().collect();
+        let mut plan = Plan::new(&instances, policy.clone(), asked.key, turn, deadline);
         self.endpoints.called(&service, policy);
         let mut last = None;
         loop {
@@ -346,7 +356,12 @@ impl Calls {
                         }
                     };
                     match tried {
-                        Ok(served) => return Ok(served),
+                        Ok(served) => {
+                            if asked.hit.instances.len() > 1 {
+                                self.continued.hear(name, &served.result, served.by, clock.now().mono);
+                            }
+                            return Ok(served);
+                        }
                         Err(problem) => last = Some(problem),
                     }
                 }
@@ -623,48 +638,6 @@ fn parse_hash(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(hex.get(at * 2..at * 2 + 2)?, 16).ok()?;
     }
     Some(hash)
-}
-
-/// Why there is no result, in the words of the last attempt where there was one.
-fn ending(hit: &Hit, ended: Ended, last: Option<Problem>, why: impl Fn() -> Option<String>, now: Duration) -> Problem {
-    let name = &hit.name;
-    let nodes = || hit.instances.iter().map(|one| one.node.to_string()).collect::<Vec<_>>().join(", ");
-    match (ended, last) {
-        (Ended::OutOfTime, Some(problem)) if problem.kind == Kind::CallTimedOut => problem,
-        // What was in the way says what helps.
-        (Ended::OutOfTime, Some(problem)) => {
-            let message = format!("no time was left to call `{name}`: {problem}");
-            Problem { kind: Kind::CallTimedOut, message, ..problem }
-        }
-        (Ended::OutOfTime, None) => Problem::new(Kind::CallTimedOut, format!("no time was left to call `{name}`")),
-        (_, Some(problem)) => problem,
-        (Ended::NothingServes, _) => Problem::new(
-            Kind::NothingServes,
-            format!("`{name}` is listed, but nothing serves it: it came from a catalogue"),
-        )
-        .hint("aop register --help"),
-        (Ended::AllDown, _) => {
-            Problem::new(Kind::InstanceDown, format!("no live instance of `{name}`: node {} is down", nodes()))
-                .hint("aop nodes")
-        }
-        (Ended::HomeDown, _) => Problem::new(
-            Kind::InstanceDown,
-            format!(
-                "the instance of `{name}` that this idempotency key belongs to is down, and the call may have run there"
-            ),
-        )
-        .hint("aop nodes"),
-        (Ended::CircuitOpen(until), _) => {
-            let seconds = until.saturating_sub(now).as_secs() + 1;
-            let why = why().map(|error| format!("; the last: {error}")).unwrap_or_default();
-            let message =
-                format!("`{name}` is left alone for {seconds} s, as too many calls of its server failed{why}");
-            Problem::new(Kind::InstanceDown, message).detail(json!({"retry_after_s": seconds})).hint("aop stats")
-        }
-        (_, None) => {
-            Problem::new(Kind::InstanceDown, format!("no instance of `{name}` took the call")).hint("aop status")
-        }
-    }
 }
 
 #[cfg(test)]

@@ -366,7 +366,7 @@ fn a_call_that_may_be_repeated_does_not_wait_for_an_upstream_that_hangs() {
         home.try_register("papers", &Fixture::new(&world, &home.id).command(), &["--replica"]).ok();
     }
     eventually("both instances are up", PATIENT, || {
-        let hit = door.resolve(ECHO).first().cloned().unwrap_or_default();
+        let hit = door.try_resolve(ECHO, &["--exact", "--no-cache"]).wanted(0)?.json()["results"][0].clone();
         let up = hit["instances"].as_array().into_iter().flatten().filter(|one| one["state"] == "ACTIVE").count();
         if up == 2 { Ok(()) } else { Err(hit.to_string()) }
     });

@@ -39,7 +39,7 @@ use super::{
     failure::UpstreamError,
     frame::{self, Framing, MESSAGE_BYTES_MAX},
     room::{Place, Room},
-    tap::{self, Answer, Sifted, Slot, Taps, garbage, uncorrelated_error},
+    tap::{self, Answer, Sifted, Slot, Taps, addressed_error, garbage, uncorrelated_error},
 };
 
 /// Until a TCP and TLS connection stands.
@@ -263,17 +263,21 @@ impl TapHttp {
         }
     }
 
-    /// A JSON body that answers this very request, whatever id it carries.
+    /// A JSON body that answers this very request, and is all that comes.
     fn understand(
         &self,
         body: &Bytes,
         message: &ClientJsonRpcMessage,
         slot: Option<&Arc<Slot>>,
     ) -> Result<ServerJsonRpcMessage, String> {
-        if let Some(error) = uncorrelated_error(body) {
-            return Ok(answer_with_error(message, slot, self.taps.mask().hide(&error)));
-        }
         let quote = || self.quote(body);
+        if let ClientJsonRpcMessage::Request(request) = message {
+            match addressed_error(body, &request.id) {
+                Ok(Some(error)) => return Ok(answer_with_error(message, slot, self.taps.mask().hide(&error))),
+                Ok(None) => {}
+                Err(why) => return Err(format!("{why}: {}", quote())),
+            }
+        }
         match self.taps.read(body) {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(format!("not an answer: {}", quote())),

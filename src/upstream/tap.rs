@@ -392,6 +392,22 @@ pub(crate) fn uncorrelated_error(raw: &Bytes) -> Option<Bytes> {
     envelope.error.filter(|_| nameless).map(|error| part(raw, error))
 }
 
+/// Whether a body that is all a server says to the request of that id is an answer to it: with the error, where that names no request.
+///
+/// # Errors
+/// It names another request: the one that waits gets no answer any more.
+pub(crate) fn addressed_error(raw: &Bytes, request: &NumberOrString) -> Result<Option<Bytes>, String> {
+    let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(raw) else { return Ok(None) };
+    if envelope.method.is_some() {
+        return Ok(None);
+    }
+    match (envelope.id.and_then(number_of), envelope.error) {
+        (None, Some(error)) => Ok(Some(part(raw, error))),
+        (id, _) if id == as_number(request) => Ok(None),
+        _ => Err("it answers another request".to_owned()),
+    }
+}
+
 fn part(whole: &Bytes, value: &RawValue) -> Bytes {
     whole.slice_ref(value.get().as_bytes())
 }

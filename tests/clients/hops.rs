@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::passing::{journals, next, open};
 use crate::support::fixture::tool;
-use crate::support::{Fixture, Node, SOON, World};
+use crate::support::{Fixture, Node, SOON, World, eventually};
 use crate::{answer, messages, modern, modern_parts};
 
 /// A root, the zone below it that has the servers, and another that has none: root is one hop away from the servers, shop two.
@@ -148,4 +148,37 @@ fn what_is_pinned_stands_on_the_short_list() {
     // Where nothing is pinned the list is a constant, and nothing else is routed there.
     assert_eq!(names(&root), four);
     assert_eq!(answer(&modern(&root, "/mcp", "tools/call", echo))["error"]["code"], -32602);
+}
+
+/// The answer went to whoever came next, and nobody but the one that asked can read what it wrote down for itself.
+#[test]
+fn what_was_asked_for_goes_to_the_replica_that_asked() {
+    let world = World::new();
+    let config = world.file("node.toml", "[call]\nbalance = \"round-robin\"\n").display().to_string();
+    let door = world.node("door").zone("research").args(["--config", &config]).start();
+    let homes = ["one", "two"].map(|name| world.node(name).zone("research").args(["--join", &door.address]).start());
+    for home in &homes {
+        let fixture = Fixture::new(&world, &home.id);
+        fixture.list(&[tool("ask", "Asks before it answers", json!({}))]);
+        home.try_register("papers", &fixture.command(), &["--replica"]).ok();
+    }
+    eventually("both instances are up", SOON, || {
+        let hit =
+            door.try_resolve("ask.papers.research", &["--exact", "--no-cache"]).wanted(0)?.json()["results"][0].clone();
+        let up = hit["instances"].as_array().into_iter().flatten().filter(|one| one["state"] == "ACTIVE").count();
+        if up == 2 { Ok(()) } else { Err(hit.to_string()) }
+    });
+    let able = json!({"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}});
+    let call = json!({"name": "papers__ask", "arguments": {}, "_meta": able});
+    let said = |call: &Value| answer(&modern(&door, "/z/research/mcp", "tools/call", call.clone()).is(200));
+    let asked = [said(&call), said(&call)].map(|asked| asked["result"]["requestState"].clone());
+    assert_ne!(asked[0], asked[1], "both in turn");
+    // In whatever order they are answered, and more than once.
+    for state in [&asked[1], &asked[1], &asked[0], &asked[0], &asked[1]] {
+        let mut again = call.clone();
+        again["inputResponses"] = json!({});
+        again["requestState"] = state.clone();
+        let done = said(&again);
+        assert_eq!(done["result"]["content"][0]["text"], "answered", "{state} {done}");
+    }
 }

@@ -3,12 +3,14 @@
 //! It decides nothing: ranking, freshness and lifetimes come from the core, and so does what goes first. An answer kept here ends when
 //! the zone changes or a newer tag of any zone was heard, so it is never older than it says (P7).
 
+mod circuits;
 mod json;
 mod ready;
 mod shared;
 mod trace;
 mod usable;
 
+pub use circuits::{Circuits, Shut};
 pub(crate) use ready::put_number;
 pub use ready::{Again, READY_BYTES_MAX, Ready, Said};
 pub use trace::{CachedAt, Own, Step};
@@ -26,7 +28,7 @@ use aop_proto::cache::{Level, Quality, lifetime};
 use aop_proto::json::texts_of;
 use aop_proto::name::{FullName, ZoneName};
 use aop_proto::params::TTL_L2;
-use aop_proto::record::AgentBody;
+use aop_proto::record::{AgentBody, NodeId};
 use aop_proto::resolver::{Freshness, Outcome, Source};
 use aop_proto::search::{Found, LOST_MAX, Lost, Ranked, Why};
 use aop_proto::wire::message::{Form, Health, Instance};
@@ -183,6 +185,8 @@ pub struct Hit {
     pub ttl: Duration,
     /// Everybody who serves it, best first.
     pub instances: Vec<Instance>,
+    /// Those of them that this node's breakers do not stand closed for, once that was laid over.
+    pub shut: BTreeMap<NodeId, Shut>,
     /// Several services claim the name.
     pub clash: bool,
     /// Other tools of the very same definition, by their full names.
@@ -264,6 +268,7 @@ impl Hit {
             age: Duration::from_millis(checked.answer.age_ms),
             ttl: Duration::from_millis(checked.answer.ttl_ms).min(TTL_L2),
             instances: found.instances.clone(),
+            shut: BTreeMap::new(),
             clash: found.clash,
             also: found.also.iter().map(ToString::to_string).collect(),
             place: Place {
@@ -405,6 +410,8 @@ impl Resolution {
                 let texts = [instance.address.as_str(), instance.health.name(), &instance.error];
                 texts.into_iter().for_each(|text| feed(text.as_bytes()));
                 feed(&instance.since_ms.to_le_bytes());
+                let shut = hit.shut.get(&instance.node);
+                shut.into_iter().for_each(|shut| feed(format!("{shut:?}").as_bytes()));
             }
             hit.also.iter().for_each(|name| feed(name.as_bytes()));
             hit.obstacles.iter().for_each(|obstacle| feed(obstacle.reason.as_bytes()));
@@ -506,6 +513,8 @@ pub struct Moment {
     pub serial: u64,
     /// The count of tags heard.
     pub epoch: u64,
+    /// The count of changes of this node's breakers.
+    pub circuits: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -529,6 +538,7 @@ impl Resolution {
 pub struct Answers {
     kept: Shared<Kept>,
     ready: Shared<Arc<Ready>>,
+    circuits: Circuits,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -537,17 +547,29 @@ impl Default for Answers {
     fn default() -> Self {
         // Bytes bound both: the least that anything takes is counted.
         let (kept, ready) = (Shared::new(usize::MAX, L1_BYTES_MAX), Shared::new(usize::MAX, READY_BYTES_MAX));
-        Self { kept, ready, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        Self { kept, ready, circuits: Circuits::default(), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 }
 
 impl Answers {
+    /// How this node's breakers stand.
+    pub const fn circuits(&self) -> &Circuits {
+        &self.circuits
+    }
+
+    /// The moment of a node of that serial, at which so many tags were heard.
+    pub fn moment(&self, serial: u64, epoch: u64) -> Moment {
+        Moment { serial, epoch, circuits: self.circuits.changes() }
+    }
+
     /// The answer kept under `key`, if it is of this moment and still alive, with its first so many results; its ages and lives are those of
     /// now.
     pub fn get(&self, key: &str, moment: Moment, age_max: Duration, limit: usize) -> Option<Arc<Resolution>> {
         let found = self.kept.get(key).and_then(|kept| {
             let age = kept.stored.elapsed();
-            let alive = kept.moment == moment && age < kept.resolution.ttl && kept.resolution.age + age <= age_max;
+            // How breakers stand is laid over what is kept.
+            let then = Moment { circuits: moment.circuits, ..kept.moment };
+            let alive = then == moment && age < kept.resolution.ttl && kept.resolution.age + age <= age_max;
             alive.then(|| {
                 let resolution = aged(kept.resolution.first(limit), age);
                 Arc::new(Resolution { again: Some(Again { moment, ages: true }), ..resolution })

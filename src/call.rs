@@ -194,7 +194,7 @@ impl Calls {
     pub fn new(handle: Handle, policies: Policies) -> Result<Self, StoreError> {
         let clock = handle.clock();
         let ledgers = Ledgers::open(handle.store().clone(), clock)?;
-        let endpoints = Endpoints::new(clock, handle.events().clone());
+        let endpoints = Endpoints::new(clock, handle.events().clone(), handle.circuits().clone());
         Ok(Self {
             handle,
             turn: Arc::default(),
@@ -312,7 +312,7 @@ impl Calls {
     /// The loop: tries, waits, and ends as the plan says.
     async fn carry_out(&self, asked: &Asked<'_>) -> Result<Served, Problem> {
         let (clock, here, policy) = (self.handle.clock(), self.handle.view().node, asked.policy);
-        let service = format!("{}.{}", asked.hit.server, asked.hit.zone);
+        let service = asked.hit.service();
         let called = (&*service, &*asked.hit.name);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let deadline = clock.now().mono + asked.deadline.saturating_duration_since(Instant::now());

@@ -313,7 +313,7 @@ impl Handle {
 
     fn moment(&self) -> Moment {
         let view = self.inner.published.view.load();
-        Moment { serial: view.serial, epoch: view.epoch }
+        self.inner.answers.moment(view.serial, view.epoch)
     }
 
     /// The one tool of that name: its full name, `server__tool`, `server/tool`, or the name its server gives it. Only a full name
@@ -382,7 +382,7 @@ impl Handle {
 
     async fn answer(&self, ask: &Ask, form: Form, started: Instant) -> Result<Arc<Resolution>, Problem> {
         let view = self.view();
-        let moment = Moment { serial: view.serial, epoch: view.epoch };
+        let moment = self.inner.answers.moment(view.serial, view.epoch);
         let (age_max, calls) = (ask.age_max(), ask.calls.as_deref());
         let own = Own { zone: &view.zone, node: view.node };
         let question = Question {

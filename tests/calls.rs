@@ -274,6 +274,15 @@ fn the_life_of_a_server_and_of_its_breaker_is_told_to_those_who_watch() {
         let status = node.aop(["status", "--json"]).ok().json();
         if status["breakers"]["open"] == 1 { Ok(()) } else { Err(status["breakers"].to_string()) }
     });
+    // Where it was only asked how the tool is, that was `ok`.
+    eventually("the breaker is shown with the tool", PATIENT, || {
+        call(&node, "die.papers.research", json!({}));
+        let shown = node.aop(["show", ECHO, "--json"]).ok().json();
+        let found = &node.resolve(ECHO)[0];
+        let states = [&shown["health"]["state"], &found["health"]["state"], &shown["instances"][0]["breaker"]];
+        let is_told = shown["health"]["retry_at"].is_string() && shown["instances"][0]["retry_at"].is_string();
+        if states == [&json!("open"); 3] && is_told { Ok(()) } else { Err(format!("{shown} {found}")) }
+    });
     let open = next("breaker");
     assert_eq!((&open["service"], &open["breaker"]), (&json!("papers.research"), &json!("open")), "{open}");
     let metrics = node.get("/metrics").is(200).text();

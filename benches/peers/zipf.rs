@@ -27,7 +27,7 @@ const QUESTIONS: usize = 1_000_000;
 const HITS: &str = "hits_percent";
 /// Longer than any of this takes.
 const LIFE: Duration = Duration::from_secs(3600);
-const NOW: Moment = Moment { serial: 1, epoch: 1 };
+const NOW: Moment = Moment { serial: 1, epoch: 1, circuits: 0 };
 
 /// Rows, in their order.
 const LRU: usize = 0;

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aop_proto::call::Circuit;
 use aop_proto::wire::message::{Health, Instance};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::{CachedAt, Hit, Obstacle, Referral, Resolution, Show, why_lost};
+use super::{CachedAt, Hit, Obstacle, Referral, Resolution, Show, Shut, why_lost};
 
 impl Resolution {
     /// The `aop.resolve/1` object, to be written as it is.
@@ -174,6 +175,8 @@ struct ShownHit<'a> {
 struct ShownHealth<'a> {
     state: &'a str,
     since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_at: Option<String>,
     last_error: Option<&'a str>,
 }
 
@@ -182,6 +185,10 @@ struct ShownInstance<'a> {
     node: String,
     state: &'a str,
     health: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_at: Option<String>,
 }
 
 impl Serialize for ShownHit<'_> {
@@ -207,7 +214,10 @@ impl Serialize for ShownHit<'_> {
         object.serialize_entry("def_hash", &hit.def_hash)?;
         object.serialize_entry("tags", &hit.tags)?;
         object.serialize_entry("health", &hit.shown_health())?;
-        object.serialize_entry("instances", &hit.instances.iter().map(shown_instance).collect::<Vec<_>>())?;
+        object.serialize_entry(
+            "instances",
+            &hit.instances.iter().map(|it| shown_instance(it, hit.shut.get(&it.node))).collect::<Vec<_>>(),
+        )?;
         object.serialize_entry("usable", &hit.obstacles.is_empty())?;
         if !hit.obstacles.is_empty() {
             object.serialize_entry("why_not", &hit.obstacles.iter().map(Obstacle::to_json).collect::<Vec<Value>>())?;
@@ -237,22 +247,39 @@ impl Hit {
         let best = self.instances.first();
         let error = best.filter(|best| best.health != Health::Ok && !best.error.is_empty());
         let since = best.filter(|best| best.since_ms > 0).map(|best| rfc3339(best.since_ms));
-        ShownHealth { state: self.health().name(), since, last_error: error.map(|best| best.error.as_str()) }
+        let retry_at = self.retry_at_ms();
+        ShownHealth {
+            state: if retry_at.is_some() { Circuit::Open.name() } else { self.health().name() },
+            since,
+            retry_at: retry_at.map(not_before),
+            last_error: error.map(|best| best.error.as_str()),
+        }
     }
 }
 
-fn shown_instance(instance: &Instance) -> ShownInstance<'static> {
+fn shown_instance(instance: &Instance, shut: Option<&Shut>) -> ShownInstance<'static> {
     let state = match instance.health {
         Health::Ok => "ACTIVE",
         Health::Unknown => "REGISTERED",
         Health::Degraded => "ERROR",
         Health::Down => "TERMINATED",
     };
-    ShownInstance { node: instance.node.to_string(), state, health: instance.health.name() }
+    ShownInstance {
+        node: instance.node.to_string(),
+        state,
+        health: instance.health.name(),
+        breaker: shut.map(|shut| shut.circuit.name()),
+        retry_at: shut.and_then(|shut| shut.retry_at_ms).map(not_before),
+    }
 }
 
 fn millis(duration: Duration) -> u64 {
     duration.as_millis() as u64
+}
+
+/// A stamp as text that is no earlier than it.
+fn not_before(ms: u64) -> String {
+    crate::clock::rfc3339(ms.div_ceil(1000))
 }
 
 /// A stamp of another node as text (RFC 3339 §5.6), in UTC.

@@ -201,7 +201,7 @@ mod tests {
     use super::super::{Hit, Show};
     use super::*;
 
-    const MOMENT: Moment = Moment { serial: 3, epoch: 4 };
+    const MOMENT: Moment = Moment { serial: 3, epoch: 4, circuits: 5 };
 
     fn resolution(description: &str, ages: bool) -> Resolution {
         let hit = |age: u64, ttl: u64| Hit {
@@ -249,6 +249,7 @@ mod tests {
         assert!(ready_now.say(MOMENT).is_some_and(|said| said.is_cached && said.age >= resolution.age));
         assert!(ready_now.say(Moment { serial: 4, ..MOMENT }).is_none());
         assert!(ready_now.say(Moment { epoch: 5, ..MOMENT }).is_none());
+        assert!(ready_now.say(Moment { circuits: 6, ..MOMENT }).is_none());
         let asked = |age_max| Ready::of(&resolution, age_max, |_| Some(String::new())).unwrap();
         assert!(asked(Duration::from_secs(7)).say(MOMENT).is_none(), "older than whoever asked takes");
         assert!(asked(Duration::from_secs(8)).say(MOMENT).is_some());

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use aop_proto::call::{Breaker, Budget, Circuit, Load, Pass, Plan, Policy, Standing, Step, Verdict, patience};
 use aop_proto::error::{Kind, Problem, to_ms};
+use aop_proto::now::Now;
 use aop_proto::params::ENDPOINTS_MAX;
 use aop_proto::record::NodeId;
 use aop_proto::wire::message::Instance;
 use serde_json::{Value, json};
 
+use crate::answers::{Circuits, Shut};
 use crate::clock::{Clock, rfc3339};
 use crate::watch::{Told, Watch};
 
@@ -52,6 +54,7 @@ pub(super) struct Endpoints {
     known: Arc<Mutex<Known>>,
     clock: Clock,
     events: Watch,
+    circuits: Circuits,
 }
 
 /// An attempt under way. Dropped, it ends, and says nothing of its endpoint unless that was silent for many times what the tool takes.
@@ -65,9 +68,9 @@ pub(super) struct Attempt {
 }
 
 impl Endpoints {
-    /// Nobody was called yet; whoever watches `events` is told when a breaker comes to stand elsewhere.
-    pub(super) fn new(clock: Clock, events: Watch) -> Self {
-        Self { known: Arc::default(), clock, events }
+    /// Nobody was called yet; whoever watches `events`, and whoever shows `circuits`, is told when a breaker comes to stand elsewhere.
+    pub(super) fn new(clock: Clock, events: Watch, circuits: Circuits) -> Self {
+        Self { known: Arc::default(), clock, events, circuits }
     }
 
     /// A call to `service` is made.
@@ -145,6 +148,8 @@ impl Endpoints {
         let circuit = endpoint.breaker.circuit(now);
         if std::mem::replace(&mut endpoint.told, circuit) != circuit {
             changes[circuit as usize] += 1;
+            let shut = Shut { circuit, retry_at_ms: retry_at_ms(endpoint, self.clock.now()) };
+            self.circuits.set(service, *node, (circuit != Circuit::Closed).then_some(shut));
             self.events.tell([Told::Breaker { service: service.clone(), node: *node, circuit }]);
         }
     }
@@ -204,13 +209,14 @@ impl Endpoints {
     /// Every endpoint, by service: breaker, load, and when it was last good. The words of its last error are for those who may find every
     /// tool, for others only what kind it was.
     pub(super) fn to_json(&self, in_words: bool) -> Vec<Value> {
-        let (now, known) = (self.clock.now().mono, self.lock());
+        let (now, known) = (self.clock.now(), self.lock());
         let time = |ms: u64| rfc3339(ms / 1000);
         let shown = known.endpoints.iter().map(|((service, node), endpoint)| {
             json!({
                 "service": service,
                 "node": node.to_string(),
-                "breaker": endpoint.breaker.circuit(now).name(),
+                "breaker": endpoint.breaker.circuit(now.mono).name(),
+                "retry_at": retry_at_ms(endpoint, now).map(|ms| rfc3339(ms.div_ceil(1000))),
                 "under_way": endpoint.load.under_way,
                 "latency_ms": endpoint.load.latency().map(|latency| latency.as_secs_f64() * 1e3),
                 "calls": endpoint.calls,
@@ -307,6 +313,12 @@ impl Attempt {
             Verdict::Nothing => {}
         }
     }
+}
+
+/// From when on one whose breaker is open is tried again.
+fn retry_at_ms(endpoint: &Endpoint, now: Now) -> Option<u64> {
+    let until = endpoint.breaker.refuses_until(now.mono).filter(|until| *until > now.mono)?;
+    Some(now.wall_ms.saturating_add((until - now.mono).as_millis() as u64))
 }
 
 /// What is known of an instance at this moment.

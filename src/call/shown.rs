@@ -140,7 +140,7 @@ impl Calls {
     pub fn about(&self, caller: &Caller, hit: &Hit) -> Value {
         let policies = self.policies();
         let policy = self.policy_of(&policies, hit);
-        let service = format!("{}.{}", hit.server, hit.zone);
+        let service = hit.service();
         let mut endpoints = self.endpoints.to_json(self.handle.sight(caller).is_none());
         endpoints.retain(|one| one["service"] == service.as_str());
         let serves =

@@ -399,6 +399,7 @@ pub(crate) fn health(result: &Value) -> (String, Tone) {
             (format!("◐ stale {age}").trim_end().to_owned(), Tone::Warn)
         }
         "degraded" => ("◐ degraded".to_owned(), Tone::Warn),
+        "open" => ("◐ open".to_owned(), Tone::Warn),
         "ok" => {
             (format!("● {}", health["latency_ms"].as_f64().map_or_else(|| "ok".to_owned(), text::took)), Tone::Good)
         }

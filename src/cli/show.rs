@@ -103,7 +103,11 @@ fn heading(card: &Value) -> String {
     lines.push('\n');
     let instances = card["instances"].as_array().into_iter().flatten();
     let instances: Vec<String> = instances
-        .map(|i| format!("{} {}", i["node"].as_str().unwrap_or("?"), i["state"].as_str().unwrap_or("?")))
+        .map(|i| {
+            let breaker = i["breaker"].as_str().map(|breaker| format!(" (breaker {})", text::clean(breaker)));
+            let [node, state] = ["node", "state"].map(|key| i[key].as_str().unwrap_or("?"));
+            format!("{node} {state}{}", breaker.unwrap_or_default())
+        })
         .collect();
     lines.push_str(&facts(
         &[
@@ -138,6 +142,9 @@ fn clash(card: &Value) -> String {
 fn health(card: &Value) -> String {
     let health = &card["health"];
     let mut parts = vec![super::resolve::health(card).0];
+    if let Some(retry_at) = health["retry_at"].as_str() {
+        parts.push(format!("calls from this node failed; tried again from {} on", text::clean(retry_at)));
+    }
     if let Some(last_ok) = health["last_ok"].as_str() {
         parts.push(format!("last ok {last_ok}"));
     }

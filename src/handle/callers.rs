@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{Ask, Handle, Mode, busy, no_tool_here, stopping};
-use crate::answers::{Hit, Resolution};
+use crate::answers::{Circuits, Hit, Resolution};
 use crate::auth::{self, Auth};
 use crate::driver::{Job, Way};
 use crate::upstream::ServerStatus;
@@ -59,7 +59,13 @@ impl Handle {
     /// `Usage` when the question cannot be understood, `Busy` when too many wait, `TimedOut` when not even a partial answer came.
     pub async fn resolve(&self, caller: &Caller, ask: Ask) -> Result<Arc<Resolution>, Problem> {
         let Ask { sight, calls, .. } = self.bounds(caller);
-        self.resolve_any(Ask { sight, calls, ..ask }).await
+        let resolution = self.resolve_any(Ask { sight, calls, ..ask }).await?;
+        Ok(self.circuits().lay_over(resolution, self.inner.clock.now().wall_ms))
+    }
+
+    /// How this node's breakers stand: said with whatever it shows.
+    pub fn circuits(&self) -> &Circuits {
+        self.inner.answers.circuits()
     }
 
     /// The one tool of that name, if `caller` may find it; by its full name also one that he may only do `action` with.
@@ -70,13 +76,16 @@ impl Handle {
     pub async fn find(&self, caller: &Caller, name: &str, action: Action) -> Result<Hit, Problem> {
         let bounds = self.bounds(caller);
         let is_bounded = bounds.sight.is_some();
-        let found = self.find_any(name, &bounds).await;
+        let mut found = self.find_any(name, &bounds).await;
         if found.is_err() && is_bounded && action != Action::Discover {
             let exact = Ask { query: name.to_owned(), mode: Mode::Exact, ..Ask::default() };
             let unseen = self.resolve_any(exact).await.ok().and_then(|exact| exact.hits.first().cloned());
             if let Some(hit) = unseen.filter(|hit| self.may(caller, action, hit)) {
                 return Ok(hit);
             }
+        }
+        if let Ok(hit) = &mut found {
+            self.circuits().of(hit, self.inner.clock.now().wall_ms);
         }
         found
     }

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     fn at(serial: u64) -> Moment {
-        Moment { serial, epoch: 1 }
+        Moment { serial, epoch: 1, circuits: 0 }
     }
 
     fn called(name: &str) -> Arc<Hit> {

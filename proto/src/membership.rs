@@ -27,6 +27,7 @@ mod suspicion;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unheard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use self::news::News;
 use self::probe::{Due, Probes};
 use self::suspicion::Suspects;
 use self::table::{Member, Table};
+use self::unheard::Unheard;
 use crate::params::{
     FANOUT, HEALTH_MAX, INDIRECT_PROBES, NEWS_PER_FRAME, NEWS_PER_PROBE, PROBE_INTERVAL, REPAIR_PATIENCE, REPAIR_PAUSE,
     STALL, STALL_GRACE, SUMMARY_PER_FRAME, VIEW_SIZE,
@@ -126,6 +128,7 @@ pub struct Membership {
     /// When a difference to a fellow's hash is repaired, while there is one.
     repair_at: Option<Duration>,
     changed: BTreeMap<NodeId, Liveness>,
+    unheard: Unheard,
     away: Option<Arc<BTreeSet<NodeId>>>,
     counts: Counts,
     now: Duration,
@@ -148,6 +151,7 @@ impl Membership {
             news: News::default(),
             repair_at: None,
             changed: BTreeMap::new(),
+            unheard: Unheard::default(),
             away: None,
             counts: Counts::default(),
             now,
@@ -160,6 +164,7 @@ impl Membership {
         if node != self.me.node && self.table.insert(node) {
             self.changed.insert(node, Liveness::Alive);
             self.active.stale = true;
+            self.unheard.on_record(node);
         }
     }
 
@@ -173,6 +178,7 @@ impl Membership {
             self.probes.end(node);
             self.news.forget(node);
             self.changed.remove(&node);
+            self.unheard.end(node);
             self.active.stale = true;
         }
     }
@@ -187,6 +193,7 @@ impl Membership {
         chance: &mut Chance,
     ) -> Sends {
         self.wake(now);
+        self.unheard.end(node);
         self.active.connect(node, dialled, rtt, now);
         if self.probes.end(node) {
             self.probe(node, chance);
@@ -220,6 +227,7 @@ impl Membership {
 
     /// A message of a kind that membership does not read came from a fellow: it lives, and a probe of it has ended well.
     pub fn on_heard(&mut self, from: NodeId) {
+        self.unheard.end(from);
         if self.probes.end(from) {
             self.health = self.health.saturating_sub(1);
         }
@@ -285,6 +293,7 @@ impl Membership {
     pub fn on_digest(&mut self, from: NodeId, members: u64, now: Duration) -> Sends {
         if members == self.hash() {
             self.repair_at = None;
+            self.unheard.on_agreed();
             return Sends::new();
         }
         if *self.repair_at.get_or_insert(now + REPAIR_PATIENCE) > now {
@@ -382,6 +391,16 @@ impl Membership {
         self.table.get(node).map(|member| member.liveness)
     }
 
+    /// Those who are held for alive and were not heard since this node began, neither by it nor, as far as it knows, by a fellow.
+    pub const fn unheard(&self) -> &BTreeSet<NodeId> {
+        self.unheard.nodes()
+    }
+
+    /// Whether one of them was heard since this was asked last.
+    pub const fn take_heard(&mut self) -> bool {
+        self.unheard.take_change()
+    }
+
     /// Everybody, sorted. Walks over all: for views and lists, never for a wake.
     pub fn all(&self) -> impl Iterator<Item = (NodeId, Liveness)> + '_ {
         self.table.iter().map(|member| (member.node, member.liveness))
@@ -464,6 +483,7 @@ impl Membership {
     fn believe(&mut self, member: Member, by: NodeId, hearsay: bool, chance: &mut Chance) {
         let Some(held) = self.table.get(member.node) else { return };
         self.table.set(member);
+        self.unheard.end(member.node);
         if held.liveness != member.liveness {
             self.changed.insert(member.node, member.liveness);
         }

@@ -50,7 +50,7 @@ use crate::cache::Tags;
 use crate::codec::{Wire, WireRead, WireWrite};
 use crate::gossip::{Gossip, Sends};
 use crate::invite::Granted;
-use crate::membership::Membership;
+use crate::membership::{Liveness, Membership};
 use crate::name::ZoneName;
 use crate::now::Now;
 use crate::params::{LEASE, REAP_INTERVAL, SERIAL_NOTICE_DELAY};
@@ -643,7 +643,9 @@ impl Node {
         let members = self.membership.all().map(|(node, liveness)| {
             let body = tools.node(node);
             let (address, version) = body.map(|body| (body.address.clone(), body.version.clone())).unwrap_or_default();
-            MemberView { node, state: liveness.name(), address, version }
+            let is_unheard = liveness == Liveness::Alive && self.membership.unheard().contains(&node);
+            let state = if is_unheard { "unknown" } else { liveness.name() };
+            MemberView { node, state, address, version }
         });
         let members = members.collect();
         let children = self.children_view();
@@ -659,6 +661,7 @@ impl Node {
             admitted: self.is_admitted(),
             signs: self.signs,
             members,
+            unheard: self.membership.unheard().clone(),
             children,
             relations: self.links.relations(),
             contacts: self.links.contacts_view(),

@@ -1,7 +1,7 @@
 //! What readers see of a node without asking it: an immutable snapshot, published at most every few milliseconds. Whoever holds
 //! one sees one moment; the next is another value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct View {
     pub signs: bool,
     /// Fellow replicas.
     pub members: Vec<MemberView>,
+    /// Those of them of whom it is only believed that they are there.
+    pub unheard: BTreeSet<NodeId>,
     /// Delegated zones.
     pub children: Vec<ChildView>,
     /// Who is connected and has proven who it is.
@@ -90,7 +92,7 @@ pub struct KeysView {
 pub struct MemberView {
     /// Who.
     pub node: NodeId,
-    /// `alive`, `down` or `left`.
+    /// `unknown`, `alive`, `suspect`, `down` or `left`.
     pub state: &'static str,
     /// Where.
     pub address: String,

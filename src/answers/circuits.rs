@@ -1,18 +1,18 @@
-//! What this node's own breakers say of instances: which of them its calls keep away from, and until when.
+//! What this node alone says of instances: which of them its calls keep away from, and until when, and whom it has not heard yet.
 //!
-//! It is this node's alone: nothing of it is told to other nodes, and nothing of it is kept with an answer, which only says how an
-//! instance is as its zone knows it. Whoever makes calls writes it down here (`call`), whoever shows an answer lays it over.
+//! Nothing of it is told to other nodes, and nothing of it is kept with an answer, which only says how an instance is as its zone knows
+//! it. Whoever makes calls writes down here how breakers stand (`call`), whoever shows an answer lays both over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aop_proto::call::Circuit;
 use aop_proto::record::NodeId;
-use aop_proto::wire::message::Health;
+use aop_proto::wire::message::{Health, Instance};
 use arc_swap::ArcSwap;
 
-use super::{Hit, Resolution};
+use super::{Hit, Obstacle, Resolution};
 
 /// How the breaker of one instance stands where it is not closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,22 +55,44 @@ impl Circuits {
         self.0.changes.load(Ordering::Acquire)
     }
 
-    /// Says with the answer which instances are left alone at `now_ms`. Such an answer is not said again as it is: a pause ends by itself.
-    pub(crate) fn lay_over(&self, resolution: Arc<Resolution>, now_ms: u64) -> Arc<Resolution> {
+    /// Says with the answer which instances are left alone at `now_ms`, and which are of nodes that are `unheard`. Such an answer is not
+    /// said again as it is: a pause ends by itself.
+    pub(crate) fn lay_over(
+        &self,
+        resolution: Arc<Resolution>,
+        unheard: &BTreeSet<NodeId>,
+        now_ms: u64,
+    ) -> Arc<Resolution> {
         let all = self.0.all.load();
-        if all.is_empty() || !resolution.hits.iter().any(|hit| !shut(&all, hit, now_ms).is_empty()) {
+        let is_touched = |hit: &Hit| has_unheard(hit, unheard) || !shut(&all, hit, now_ms).is_empty();
+        if all.is_empty() && unheard.is_empty() || !resolution.hits.iter().any(is_touched) {
             return resolution;
         }
         let mut shown = Arc::unwrap_or_clone(resolution);
-        shown.hits.iter_mut().for_each(|hit| hit.shut = shut(&all, hit, now_ms));
+        shown.hits.iter_mut().for_each(|hit| touch(hit, &all, unheard, now_ms));
         shown.again = None;
         Arc::new(shown.marked())
     }
 
-    /// The same of one tool.
-    pub(crate) fn of(&self, hit: &mut Hit, now_ms: u64) {
-        hit.shut = shut(&self.0.all.load(), hit, now_ms);
+    /// The same of one tool. Only to be shown: nobody calls what is not known to be there.
+    pub(crate) fn lay_over_one(&self, hit: &mut Hit, unheard: &BTreeSet<NodeId>, now_ms: u64) {
+        touch(hit, &self.0.all.load(), unheard, now_ms);
     }
+}
+
+fn has_unheard(hit: &Hit, unheard: &BTreeSet<NodeId>) -> bool {
+    !unheard.is_empty() && hit.instances.iter().any(|instance| unheard.contains(&instance.node))
+}
+
+fn touch(hit: &mut Hit, all: &All, unheard: &BTreeSet<NodeId>, now_ms: u64) {
+    hit.shut = shut(all, hit, now_ms);
+    if let Some(at) = hit.retry_at_ms()
+        && !hit.obstacles.iter().any(|obstacle| obstacle.check == "transport")
+    {
+        hit.obstacles.push(Obstacle::left_alone(&hit.name, at));
+    }
+    let of_them = hit.instances.iter_mut().filter(|instance| unheard.contains(&instance.node));
+    of_them.filter(|instance| instance.health == Health::Ok).for_each(|instance| instance.health = Health::Unknown);
 }
 
 fn shut(all: &All, hit: &Hit, now_ms: u64) -> BTreeMap<NodeId, Shut> {
@@ -93,20 +115,19 @@ impl Hit {
         format!("{}.{}", self.server, self.zone)
     }
 
-    /// When this node calls it again, where the breakers of all its best instances are open; nothing where one may be called now, or
-    /// where nobody is there to be called.
+    /// When this node calls it again, where the breakers of all that are there are open; nothing where one may be called now, or where
+    /// nobody is there to be called.
     pub(super) fn retry_at_ms(&self) -> Option<u64> {
-        let health = self.health();
-        let best = self.instances.iter().filter(|instance| instance.health == health && health != Health::Down);
+        let is_there = |instance: &&Instance| matches!(instance.health, Health::Ok | Health::Degraded);
         let open = |node| self.shut.get(node).filter(|shut| shut.circuit == Circuit::Open)?.retry_at_ms;
-        let all: Option<Vec<u64>> = best.map(|instance| open(&instance.node)).collect();
+        let there = self.instances.iter().filter(is_there);
+        let all: Option<Vec<u64>> = there.map(|instance| open(&instance.node)).collect();
         all?.into_iter().min()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use aop_proto::wire::message::Instance;
     use serde_json::json;
 
     use super::*;
@@ -131,7 +152,7 @@ mod tests {
     #[test]
     fn who_is_left_alone_is_shown_so_and_until_when() {
         let (circuits, both) = (Circuits::default(), answer(vec![instance(1, Health::Ok), instance(2, Health::Ok)]));
-        let first = |now_ms| circuits.lay_over(both.clone(), now_ms).hits[0].to_json(Show::default());
+        let first = |now_ms| circuits.lay_over(both.clone(), &BTreeSet::new(), now_ms).hits[0].to_json(Show::default());
         circuits.set("s.lab", NodeId([1; 32]), open(5_000));
         circuits.set("other.lab", NodeId([2; 32]), open(9_000));
         let shown = first(1_000);
@@ -145,12 +166,13 @@ mod tests {
             (&shown["health"]["state"], &shown["health"]["retry_at"]),
             (&json!("open"), &json!("1970-01-01T00:00:04Z"))
         );
+        assert_eq!((&shown["usable"], &shown["why_not"][0]["check"]), (&json!(false), &json!("transport")));
         let shown = first(4_000);
         assert_eq!((&shown["health"]["state"], shown["health"].get("retry_at")), (&json!("ok"), None));
         assert_eq!(shown["instances"][1]["breaker"], "half-open");
         circuits.set("s.lab", NodeId([1; 32]), None);
         circuits.set("s.lab", NodeId([2; 32]), None);
-        assert!(Arc::ptr_eq(&circuits.lay_over(both.clone(), 1_000), &both));
+        assert!(Arc::ptr_eq(&circuits.lay_over(both.clone(), &BTreeSet::new(), 1_000), &both));
     }
 
     #[test]
@@ -159,16 +181,29 @@ mod tests {
         let before = circuits.changes();
         circuits.set("s.lab", NodeId([1; 32]), open(5_000));
         assert_ne!(circuits.changes(), before);
-        let shown = circuits.lay_over(plain.clone(), 1_000);
+        let shown = circuits.lay_over(plain.clone(), &BTreeSet::new(), 1_000);
         assert!(plain.again.is_some() && shown.again.is_none());
         assert_ne!(shown.etag, plain.etag);
+    }
+
+    /// A node that had just started said `ok` of a fellow that had gone meanwhile.
+    #[test]
+    fn who_was_not_heard_yet_is_not_said_to_be_well_and_may_be_called() {
+        let plain = answer(vec![instance(1, Health::Ok), instance(2, Health::Degraded)]);
+        let unheard = BTreeSet::from([NodeId([1; 32]), NodeId([2; 32])]);
+        let shown = Circuits::default().lay_over(plain.clone(), &unheard, 0);
+        assert!(shown.again.is_none() && shown.etag != plain.etag);
+        let shown = shown.hits[0].to_json(Show::default());
+        assert_eq!((&shown["health"]["state"], &shown["usable"]), (&json!("unknown"), &json!(true)));
+        let healths = [0, 1].map(|at| shown["instances"][at]["health"].clone());
+        assert_eq!(healths, [json!("unknown"), json!("degraded")], "what its own node told of it stands");
     }
 
     #[test]
     fn who_is_down_is_not_said_to_be_tried_again() {
         let (circuits, plain) = (Circuits::default(), answer(vec![instance(1, Health::Down)]));
         circuits.set("s.lab", NodeId([1; 32]), open(5_000));
-        let shown = circuits.lay_over(plain, 1_000).hits[0].to_json(Show::default());
+        let shown = circuits.lay_over(plain, &BTreeSet::new(), 1_000).hits[0].to_json(Show::default());
         assert_eq!(shown["health"]["state"], "down");
     }
 }

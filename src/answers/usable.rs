@@ -21,6 +21,16 @@ pub struct Obstacle {
 }
 
 impl Obstacle {
+    /// This node leaves it alone until then.
+    pub(super) fn left_alone(name: &str, retry_at_ms: u64) -> Self {
+        let until = crate::clock::rfc3339(retry_at_ms.div_ceil(1000));
+        Self {
+            check: "transport",
+            reason: format!("too many calls of its server failed; this node leaves it alone until {until}"),
+            hint: Some(format!("aop show {name}")),
+        }
+    }
+
     pub(super) fn to_json(&self) -> Value {
         json!({"check": self.check, "reason": self.reason, "hint": self.hint})
     }

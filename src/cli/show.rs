@@ -72,7 +72,7 @@ fn next(card: &Value) -> Vec<String> {
     if is_stale(card) {
         return vec!["aop zones".to_owned()];
     }
-    let is_down = card["health"]["state"].as_str() == Some("down");
+    let is_down = matches!(card["health"]["state"].as_str(), Some("down" | "open"));
     let Some(name) = card["name"].as_str().filter(|_| !is_down && card["usable"].as_bool() != Some(false)) else {
         return Vec::new();
     };
@@ -302,6 +302,7 @@ mod tests {
         assert!(card("usable", json!(true))[0].starts_with("aop call t.s.z n="));
         assert_eq!(card("usable", json!(false)), [""; 0]);
         assert_eq!(card("health", json!({"state": "down"})), [""; 0]);
+        assert_eq!(card("health", json!({"state": "open"})), [""; 0]);
         assert_eq!(card("freshness", json!("stale")), ["aop zones"]);
     }
 }

@@ -60,7 +60,7 @@ impl Handle {
     pub async fn resolve(&self, caller: &Caller, ask: Ask) -> Result<Arc<Resolution>, Problem> {
         let Ask { sight, calls, .. } = self.bounds(caller);
         let resolution = self.resolve_any(Ask { sight, calls, ..ask }).await?;
-        Ok(self.circuits().lay_over(resolution, self.inner.clock.now().wall_ms))
+        Ok(self.circuits().lay_over(resolution, &self.view().unheard, self.inner.clock.now().wall_ms))
     }
 
     /// How this node's breakers stand: said with whatever it shows.
@@ -84,8 +84,10 @@ impl Handle {
                 return Ok(hit);
             }
         }
-        if let Ok(hit) = &mut found {
-            self.circuits().of(hit, self.inner.clock.now().wall_ms);
+        if let Ok(hit) = &mut found
+            && action == Action::Discover
+        {
+            self.circuits().lay_over_one(hit, &self.view().unheard, self.inner.clock.now().wall_ms);
         }
         found
     }

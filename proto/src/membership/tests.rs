@@ -56,6 +56,25 @@ fn down_heard_of_somebody_alive_is_a_suspicion_that_ends_by_itself() {
     assert_eq!(node.liveness(id(1)), Some(Liveness::Down));
 }
 
+/// Who had gone while a node was away was shown as alive until the node had looked for it in vain.
+#[test]
+fn who_is_only_on_record_is_unheard_until_somebody_speaks_of_it() {
+    let unheard = |node: &Membership| (1..6).filter(|at| node.unheard().contains(&id(*at))).collect::<Vec<_>>();
+    let mut restarted = node(5);
+    assert_eq!(unheard(&restarted), [1, 2, 3, 4]);
+    assert!(!restarted.take_heard());
+    restarted.on_connected(id(1), true, Duration::ZERO, Duration::ZERO, &mut chance());
+    restarted.on_members(id(2), &news(vec![update(3, 0, Liveness::Down, 2)]), Duration::ZERO, &mut chance());
+    assert_eq!(unheard(&restarted), [4], "one connected, one spoke, and of one somebody said something");
+    assert_eq!([restarted.take_heard(), restarted.take_heard()], [true, false], "readers see it");
+    restarted.on_digest(id(1), restarted.hash() ^ 1, Duration::ZERO);
+    assert_eq!(unheard(&restarted), [4], "a fellow believes something else");
+    restarted.on_digest(id(1), restarted.hash(), Duration::ZERO);
+    assert!(unheard(&restarted).is_empty() && restarted.take_heard(), "a fellow believes the same");
+    restarted.on_member(id(5));
+    assert!(unheard(&restarted).is_empty(), "its record came of it");
+}
+
 /// Each of the other half tells the same when two halves meet; once the second one that did was believed.
 #[test]
 fn however_many_say_that_somebody_is_down_it_has_its_time_to_say_that_it_is_not() {

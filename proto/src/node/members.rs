@@ -83,6 +83,8 @@ impl Node {
             self.zone.set_away(self.membership.not_alive());
             self.view_dirty = true;
         }
+        // Who is unheard is shown so, and to everybody else alive.
+        self.view_dirty |= self.membership.take_heard();
         self.dial_due();
     }
 

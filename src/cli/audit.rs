@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::client::{Reply, Request};
 use super::output::{Exit, Format};
 use super::table::{Table, Tone, facts, faint, name, plain};
-use super::{Context, text};
+use super::{Context, text, yaml};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -126,7 +126,7 @@ async fn newest(context: &Context) -> Result<u64, Problem> {
     Ok(number_of_last(&context.client.send(&request).await?.value()?).unwrap_or(0))
 }
 
-/// Rows, or one object a line: a stream has no end that a document could have.
+/// Rows, one object a line, or one document each: a stream has no end that a single document could have.
 fn show(value: &Value, context: &Context) -> anyhow::Result<()> {
     let out = &context.out;
     match out.format {
@@ -135,7 +135,8 @@ fn show(value: &Value, context: &Context) -> anyhow::Result<()> {
             let names = entries(value).filter_map(|entry| entry["name"].as_str());
             out.data(&names.map(|name| format!("{}\n", text::clean(name))).collect::<String>())?;
         }
-        Format::Json | Format::Jsonl | Format::Yaml => {
+        Format::Yaml => out.data(&entries(value).map(yaml::one_of_many).collect::<String>())?,
+        Format::Json | Format::Jsonl => {
             out.data(&entries(value).map(|entry| format!("{entry}\n")).collect::<String>())?;
         }
     }

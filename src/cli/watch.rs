@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::{Part, Request};
 use super::output::{Exit, Format};
-use super::{Context, text};
+use super::{Context, text, yaml};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,20 +76,28 @@ impl Watch {
 }
 
 fn show(part: &Part, out: &super::output::Output) -> anyhow::Result<()> {
+    if let Some(text) = shown(part, out.format) {
+        out.data(&text)?;
+    }
+    Ok(())
+}
+
+/// One event; nothing of one without a name where names are wanted.
+fn shown(part: &Part, format: Format) -> Option<String> {
     let data: Value = serde_json::from_str(&part.data).unwrap_or_default();
     let word = |key: &str| data[key].as_str().map(text::clean);
-    let line = match out.format {
+    let line = match format {
         Format::Json | Format::Jsonl | Format::Yaml => {
             let mut object = json!({"schema": "aop.event/1", "id": part.id, "event": part.event});
             if let (Some(object), Value::Object(data)) = (object.as_object_mut(), data) {
                 object.extend(data);
             }
+            if format == Format::Yaml {
+                return Some(yaml::one_of_many(&object));
+            }
             object.to_string()
         }
-        Format::Name => match word("name") {
-            Some(name) => name,
-            None => return Ok(()),
-        },
+        Format::Name => word("name")?,
         Format::Table | Format::Wide => {
             let about = match part.event.as_str() {
                 "ready" => match data["serial"].as_u64() {
@@ -121,6 +129,25 @@ fn show(part: &Part, out: &super::output::Output) -> anyhow::Result<()> {
             format!("{:<9} {:<20} {about}", text::clean(&part.event), word("zone").unwrap_or_default())
         }
     };
-    out.data(&format!("{line}\n"))?;
-    Ok(())
+    Some(format!("{line}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With `-o yaml` it told lines of JSON.
+    #[test]
+    fn an_event_is_written_as_it_is_wanted() {
+        let data = json!({"zone": "lab", "serial": 4, "name": "echo.s.lab"}).to_string();
+        let event = |event: &str, data: &str| Part { id: Some("n1-4".into()), event: event.into(), data: data.into() };
+        let added = event("added", &data);
+        let yaml = "---\nschema: aop.event/1\nid: n1-4\nevent: added\nzone: lab\nserial: 4\nname: echo.s.lab\n";
+        assert_eq!(shown(&added, Format::Yaml).as_deref(), Some(yaml));
+        let line =
+            r#"{"schema":"aop.event/1","id":"n1-4","event":"added","zone":"lab","serial":4,"name":"echo.s.lab"}"#;
+        assert_eq!(shown(&added, Format::Jsonl), Some(format!("{line}\n")));
+        assert_eq!(shown(&added, Format::Name).as_deref(), Some("echo.s.lab\n"));
+        assert_eq!(shown(&event("members", "{}"), Format::Name), None);
+    }
 }

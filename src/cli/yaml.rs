@@ -13,6 +13,11 @@ pub(crate) fn document(value: &Value) -> String {
     out
 }
 
+/// The same as one of many in a stream: begun by a line of its own, as none of them knows which is the last.
+pub(crate) fn one_of_many(value: &Value) -> String {
+    format!("---\n{}", document(value))
+}
+
 /// Writes `value` at `depth`, each line ended.
 fn block(value: &Value, depth: usize, out: &mut String) {
     match value {
@@ -104,6 +109,11 @@ mod tests {
             document(&value),
             "schema: aop.zones/1\npartial: false\nzones:\n  - name: a\n    tools: 3\n    tags: []\n  -\n    - x\n    - \"no\"\nnote: \"two: words\"\nnone: null\nempty: {}\n"
         );
+    }
+
+    #[test]
+    fn each_of_many_is_a_document_of_its_own() {
+        assert_eq!(one_of_many(&json!({"a": 1})) + &one_of_many(&json!([])), "---\na: 1\n---\n[]\n");
     }
 
     #[test]

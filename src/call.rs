@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use aop_proto::access::Caller;
 use aop_proto::call::{Failed, Plan, Policies, Policy, Step, Verdict, had_time};
-use aop_proto::error::{Kind, Problem, to_ms};
+use aop_proto::error::{Kind, Problem, shell_word, to_ms};
 use aop_proto::params::{CALL_TIMEOUT, HOPS_MAX, PRIORITY};
 use aop_proto::record::{Hash, NodeId};
 use aop_proto::wire::message::{Call, Instance};
@@ -613,14 +613,13 @@ fn advised(problem: Problem, asked: &Asked<'_>) -> Problem {
     if key.is_none() && !asked.policy.may_repeat() {
         return problem.hint(format!("aop show {name}"));
     }
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let arguments = std::str::from_utf8(&asked.request.arguments).unwrap_or_default();
     let mut again = format!("aop call {name}");
     if !matches!(arguments.trim(), "" | "{}") && arguments.len() <= HINTED_BYTES_MAX {
-        again.push_str(&format!(" --args {}", quoted(arguments)));
+        again.push_str(&format!(" --args {}", shell_word(arguments)));
     }
     if let Some(key) = key {
-        again.push_str(&format!(" --idempotency-key {}", quoted(&key)));
+        again.push_str(&format!(" --idempotency-key {}", shell_word(&key)));
     }
     problem.hint(format!("{again} --timeout 2m"))
 }

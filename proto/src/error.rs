@@ -262,6 +262,16 @@ impl std::fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// A word as a POSIX shell takes it, quoted only when it must be, so that a printed command runs as it stands.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// The nearest of `names` to what was typed, best first, at most three, within a third of its length.
 pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     did_you_mean_spelled(typed, names.map(|name| (name, name)))
@@ -369,6 +379,12 @@ pub fn plain(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn printed_commands_run_as_they_stand() {
+        assert_eq!(shell_word("city=Oslo"), "city=Oslo");
+        assert_eq!(shell_word("it's two words"), r"'it'\''s two words'");
+    }
 
     #[test]
     fn codes_and_names_are_unique_and_read_back() {

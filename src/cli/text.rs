@@ -3,8 +3,8 @@
 //! Not a renderer of tables or JSON. What must hold: nothing that passes through [`clean`] or [`clean_block`] can move the cursor,
 //! change colours, reverse the reading direction or hide characters, because names and descriptions were written by strangers.
 
-pub(crate) use aop_proto::error::is_deceptive;
 use aop_proto::error::plain_lines;
+pub(crate) use aop_proto::error::{is_deceptive, shell_word};
 
 /// One line: controls and deceptive characters are gone, line breaks and runs of blanks become one blank.
 pub(crate) fn clean(text: &str) -> String {
@@ -77,16 +77,6 @@ pub(crate) fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A word as a POSIX shell takes it, quoted only when it must be, so that a printed command runs as it stands.
-pub(crate) fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,11 +99,5 @@ mod tests {
         assert_eq!([took(0.42), took(12.3), took(1234.0)], ["0.4 ms", "12 ms", "1.2 s"]);
         assert_eq!([span(240_000), span(59_000), span(7_300_000), span(500)], ["4m", "59s", "2h", "500ms"]);
         assert_eq!(cut("abcdef", 4), "abc…");
-    }
-
-    #[test]
-    fn printed_commands_run_as_they_stand() {
-        assert_eq!(shell_word("city=Oslo"), "city=Oslo");
-        assert_eq!(shell_word("it's two words"), r"'it'\''s two words'");
     }
 }

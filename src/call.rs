@@ -278,6 +278,7 @@ impl Calls {
         let key = meant.key.map(|key| keyed::key_of(&who, &hit.name, &key)).transpose()?;
         let outcome = |result, served_by, hops| outcome(&hit, result, served_by, hops, started, checked.clone());
         if request.dry_run {
+            self.could_be_sent(&hit, &request.arguments)?;
             return Ok(outcome(Bytes::from_static(b"null"), String::new(), 0));
         }
         let asked =

@@ -189,6 +189,15 @@ fn what_goes_wrong_at_an_endpoint_is_told_as_what_it_is_and_repeated_where_its_d
     assert!(odd["message"].as_str().is_some_and(|said| said.contains("another path")), "{odd}");
     let list = unfit("text", &json!({"x": [1]}));
     assert!(list["message"].as_str().is_some_and(|said| said.contains("`x` goes into the query")), "{list}");
+    // A dry run refuses what the call itself does.
+    for (id, why) in [("..", "another path"), ("", "not empty")] {
+        let arguments = json!({"id": id}).to_string();
+        let tried = ["call", "get_item.shop.research", "--args", &arguments, "--dry-run", "--json"];
+        let refused = node.aop(tried).exits(2).problem();
+        assert_eq!(refused["kind"], "invalid_arguments", "{refused}");
+        assert!(refused["message"].as_str().is_some_and(|said| said.contains(why)), "{refused}");
+    }
+    node.aop(["call", "get_item.shop.research", "id=7", "--dry-run"]).ok();
     assert_eq!(shop.asked(), []);
     // A status is told with when to come again, one that refuses with what it says, without the secret.
     let busy = problem("busy", &json!({}));

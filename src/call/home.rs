@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::keyed::Keyed;
 use super::noted::Noted;
 use super::{Calls, Failure, GIVEN, Served, changed, late, longer};
+use crate::answers::Hit;
 use crate::handle::{BroughtCall, no_tool_here};
 use crate::upstream::{UpstreamCall, UpstreamError};
 
@@ -60,6 +61,17 @@ impl Calls {
             }
         };
         result.map(|result| Served { result, by, hops: 0 })
+    }
+
+    /// Whether a request could be made of those arguments, where this node would make it.
+    ///
+    /// # Errors
+    /// What a call would be told before anything is sent.
+    pub(super) fn could_be_sent(&self, hit: &Hit, arguments: &Bytes) -> Result<(), Problem> {
+        let here = self.handle.view().node;
+        let spec = self.handle.upstreams().spec(&hit.server).filter(|_| hit.instances.iter().any(|it| it.node == here));
+        let refused = spec.and_then(|spec| spec.refuses(&hit.original, arguments));
+        refused.map_or(Ok(()), |error| Err(upstream_problem(&hit.server, &hit.name, &error)))
     }
 
     async fn take_turn(&self, own: Own) -> Result<Bytes, Failure> {

@@ -114,6 +114,15 @@ impl ApiTool {
     ///
     /// # Errors
     /// In words, what does not fit.
+    /// Whether a request to an endpoint below `url` can be made of those arguments.
+    ///
+    /// # Errors
+    /// In words, why not.
+    pub(super) fn try_request(&self, url: &str, arguments: &[u8]) -> Result<(), String> {
+        let base = url.parse::<Url>().map_err(|error| error.to_string())?;
+        self.route()?.request(&base, arguments).map(drop)
+    }
+
     fn route(&self) -> Result<Route, String> {
         if !METHODS.contains(&&*self.method) {
             return Err(format!("has the method `{}`, which is none of {}", self.method, METHODS.join(", ")));

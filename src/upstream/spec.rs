@@ -217,6 +217,13 @@ impl ServerSpec {
         }
     }
 
+    /// Why no request can be made of those arguments for a tool defined here, if none can.
+    pub(crate) fn refuses(&self, tool: &str, arguments: &[u8]) -> Option<UpstreamError> {
+        let TransportSpec::Api { url, .. } = &self.transport else { return None };
+        let reason = self.defined(tool)?.try_request(url, arguments).err()?;
+        Some(UpstreamError::Invalid { reason })
+    }
+
     /// The tags of a tool of its: those of all of them, and its own.
     pub fn tags_of(&self, tool: &str) -> Vec<String> {
         let mut tags = self.tags.clone();

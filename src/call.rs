@@ -434,7 +434,9 @@ impl Calls {
         let tried = self.attempt(asked, &instance).await;
         if let Some(attempt) = attempt {
             let verdict = verdict(&tried, attempt.took(), asked.policy.timeout, || attempt.latency());
-            let error = tried.as_ref().err().map(|failure| (failure.problem.kind, failure.problem.message.clone()));
+            // What was never sent, as its time was over before, is no failure of an endpoint either.
+            let failure = tried.as_ref().err().filter(|it| verdict == Verdict::Bad || !it.failed.not_sent());
+            let error = failure.map(|failure| (failure.problem.kind, failure.problem.message.clone()));
             attempt.end(verdict, error, chance);
         }
         (instance.node, tried)

@@ -259,11 +259,51 @@ mod tests {
 
     use super::*;
     use crate::auth::Terms;
+    use crate::call::{Asked, CallRequest};
     use crate::handle::Handle;
 
     /// A member of each object of a list.
     fn of<'a>(value: &'a Value, list: &str, key: &str) -> Vec<&'a str> {
         value[list].as_array().into_iter().flatten().filter_map(|one| one[key].as_str()).collect()
+    }
+
+    /// A call whose time was over before it was sent counted as failed at its endpoint.
+    #[tokio::test]
+    async fn what_was_never_sent_is_no_failure_of_its_endpoint() {
+        let calls = Calls::new(Handle::for_tests(), Default::default()).unwrap();
+        let (policy, here) = (Policy::default(), calls.handle.view().node);
+        let instance =
+            Instance { node: here, address: String::new(), health: Health::Ok, error: String::new(), since_ms: 0 };
+        let text = |text: &str| text.to_owned();
+        let hit = Hit { name: text("t.s.research"), server: text("s"), zone: text("research"), ..Hit::default() };
+        let request = CallRequest {
+            caller: Caller::operator(),
+            name: hit.name.clone(),
+            arguments: Default::default(),
+            extra: Vec::new(),
+            timeout: None,
+            key: None,
+            priority: None,
+            def_hash: None,
+            dry_run: false,
+            progress: None,
+        };
+        let deadline = tokio::time::Instant::now();
+        let (key, priority, began) = (None, 5, deadline);
+        let asked = Asked { hit: &hit, request: &request, policy: &policy, key, priority, began, deadline };
+        let service = hit.service();
+        let mut plan = Plan::new(std::slice::from_ref(&instance), policy.clone(), None, 0, Duration::MAX);
+        let (_, attempt) = calls.endpoints.next(&mut plan, (&service, &hit.name), &policy, here, 0);
+        let (_, tried) = calls.attempt_noted(&asked, (instance, attempt), 0).await;
+        assert_eq!(tried.err().map(|failure| failure.problem.kind), Some(Kind::CallTimedOut));
+        let stats = calls.stats(&Caller::operator(), None).unwrap();
+        let endpoint = &stats["endpoints"][0];
+        assert_eq!(
+            (&endpoint["calls"], &endpoint["failed"], &endpoint["last_error"]),
+            (&json!(1), &json!(0), &Value::Null)
+        );
+        let tool = &stats["tools"][0]["stats"];
+        assert_eq!((&tool["cancelled"], &tool["failed"]), (&json!(1), &json!(0)), "it never ended there: {tool}");
     }
 
     #[tokio::test]

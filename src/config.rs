@@ -334,12 +334,12 @@ fn check_together(config: &NodeConfig) -> Result<(), ConfigError> {
         && offer.zone != config.zone
     {
         let message = format!(
-            "{}: the invite is for a node of zone {}, and this one is to be of {}",
+            "{}: the invite is for a node of zone {zone}, and this one is to be of {}: say --zone {zone} with it",
             config.origin("invite"),
-            offer.zone,
-            config.zone
+            config.zone,
+            zone = offer.zone
         );
-        return Err(ConfigError::new(message).hint(format!("aop-node --zone {} --invite TOKEN", offer.zone)));
+        return Err(ConfigError::new(message).hint("aop-node --help"));
     }
     let own = config.listen.to_string();
     if config.listen.port() != 0

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aop_proto::codec::Wire as _;
-use aop_proto::error::{Kind, Problem};
+use aop_proto::error::{Kind, Problem, shell_word};
 use aop_proto::name::ZoneName;
 use aop_proto::node::{Config, NewTool, Node, Refusal, Restored};
 use aop_proto::record::{Reader, Revocation};
@@ -172,7 +172,7 @@ impl Running {
             rules: setup.admission.terms.policy.clone(),
             opened: Some(ahead.clone()),
         };
-        let node = Node::new(config, restored(&store, kept, &setup.zone)?, clock.now());
+        let node = Node::new(config, restored(&store, kept, &setup.zone, setup.data_dir.as_deref())?, clock.now());
         if let Some(key) = node.view().zone_key {
             // A rotation that a crash cut short has taken place or not.
             zone_keys.settle(&key)?;
@@ -301,13 +301,13 @@ impl Running {
         let Refusal { address, purpose, reason, fits } = refusal;
         // Labels may begin as options do.
         let fits = fits.as_ref().filter(|zone| !zone.as_str().starts_with('-'));
-        let hint = match fits {
-            Some(zone) => format!("aop-node --zone {zone} --{purpose} {address}"),
-            None if is_local(address) => format!("aop zones --tree --node {address}"),
+        let (what_else, hint) = match fits {
+            Some(zone) => ("", format!("aop-node --zone {zone} --{purpose} {address}")),
+            None if is_local(address) => ("", format!("aop zones --tree --node {address}")),
             // What a node of others shows it shows to those who may see it.
-            None => "aop-node --invite TOKEN".to_owned(),
+            None => ("; an invite of it, given as --invite, fits", "aop-node --help".to_owned()),
         };
-        Problem::new(Kind::Config, format!("{purpose} {address}: {reason}")).hint(hint)
+        Problem::new(Kind::Config, format!("{purpose} {address}: {reason}{what_else}")).hint(hint)
     }
 
     /// Waits for the driver to end, which it does only when it is told to. A node without one answers nobody.
@@ -373,7 +373,10 @@ fn keep(dir: Option<&std::path::Path>) -> anyhow::Result<(Store, NodeKey, ZoneKe
     let Some(dir) = dir else {
         return Ok((Store::memory(), NodeKey::memory()?, ZoneKeys::memory()?, AdminToken::memory()?));
     };
-    let usable = |what: String| Problem::new(Kind::Config, what).hint("aop-node --data-dir DIR");
+    let usable = |what: String| {
+        Problem::new(Kind::Config, format!("{what}; another directory is named with --data-dir"))
+            .hint("aop-node config")
+    };
     use std::os::unix::fs::DirBuilderExt as _;
     // What others of this machine may not read they may not list either.
     let mut private = std::fs::DirBuilder::new();
@@ -393,8 +396,8 @@ fn keep(dir: Option<&std::path::Path>) -> anyhow::Result<(Store, NodeKey, ZoneKe
 /// The audit of a data directory, or of a node in memory.
 fn open_audit(dir: Option<&std::path::Path>, settings: audit::Settings, clock: Clock) -> Result<Audit, Problem> {
     let Some(dir) = dir else { return Ok(Audit::memory(settings, clock)) };
-    let told = |error: audit::AuditError| Problem::new(Kind::Config, error.to_string());
-    Audit::open(dir, settings, clock).map_err(|error| told(error).hint("aop-node --data-dir DIR"))
+    let told = |error: audit::AuditError| format!("{error}; another data directory is named with --data-dir");
+    Audit::open(dir, settings, clock).map_err(|error| Problem::new(Kind::Config, told(error)).hint("aop-node config"))
 }
 
 /// What the node itself does.
@@ -414,15 +417,17 @@ async fn incarnation(store: &Store, kept: &Kept, wall_ms: u64) -> anyhow::Result
 }
 
 /// What an earlier run left, if it was of the same zone.
-fn restored(store: &Store, kept: Kept, zone: &ZoneName) -> anyhow::Result<Restored> {
+fn restored(store: &Store, kept: Kept, zone: &ZoneName, dir: Option<&std::path::Path>) -> anyhow::Result<Restored> {
     let (mut records, mut reader) = (Vec::new(), Reader::default());
     for (_, value) in store.load(Table::Records)? {
         let signed = reader.read(&value).context("a stored record cannot be read")?;
         if signed.record.zone() != zone.as_str() {
             let held = signed.record.zone();
-            return Err(Problem::new(Kind::Config, format!("the data directory is of zone {held}, not of {zone}"))
-                .hint(format!("aop-node --zone {zone} --data-dir DIR"))
-                .into());
+            let message =
+                format!("the data directory is of zone {held}, not of {zone}: name another one with --data-dir");
+            let here = dir.map(|dir| format!(" --data-dir {}", shell_word(&dir.display().to_string())));
+            let hint = format!("aop-node --zone {held}{}", here.unwrap_or_default());
+            return Err(Problem::new(Kind::Config, message).hint(hint).into());
         }
         records.push(Arc::new(signed));
     }
@@ -476,8 +481,7 @@ fn spec_of(entry: &ServerEntry) -> ServerSpec {
 async fn import(handle: &Handle, paths: &[std::path::PathBuf]) -> anyhow::Result<()> {
     for path in paths {
         let shown = path.display().to_string();
-        let unfit =
-            |why: String| Problem::new(Kind::Config, format!("{shown}: {why}")).hint("aop-node --import FILE.jsonl");
+        let unfit = |why: String| Problem::new(Kind::Config, format!("{shown}: {why}")).hint("aop-node --help");
         let (mut catalogue, mut tools, mut new) = (Catalogue::open(path, handle).map_err(unfit)?, 0, 0);
         loop {
             let (read, batch) = catalogue.next_batch().await.context("reading failed")?;
@@ -561,7 +565,7 @@ fn banner(running: &Running) {
     eprintln!("  MCP   {url}/mcp        page     {url}/");
     eprintln!("  API   {url}/v1         metrics  {url}/metrics");
     eprintln!("  peers {} (QUIC)", running.listen);
-    eprintln!("next:  aop register stdio{at} -- COMMAND…");
+    eprintln!("next:  aop register --help");
     eprintln!("       aop resolve{at} \"what you need\"");
     eprintln!("       aop mcp config claude-code{at} --write");
 }

@@ -188,7 +188,7 @@ fn exit_statuses_are_those_of_the_table() {
 fn an_error_is_one_line_with_everything_a_script_needs() {
     let world = World::new();
     let (node, _fixture) = one_node(&world);
-    let cases: [(&[&str], &str, Option<&str>); 7] = [
+    let cases: [(&[&str], &str, Option<&str>); 8] = [
         (&["ls", "reserch"], "zone_not_found", Some("research")),
         (&["resolve", "x", "--zone", "reserch"], "zone_not_found", Some("research")),
         (&["show", "ecko.papers.research"], "name_not_found", Some("echo.papers.research")),
@@ -196,6 +196,7 @@ fn an_error_is_one_line_with_everything_a_script_needs() {
         (&["refresh", "paper"], "server_not_found", Some("papers")),
         (&["reslove", "x"], "usage", Some("resolve")),
         (&["register", "mcp", "localhost/mcp"], "usage", None),
+        (&["join", "no-invite-at-all"], "usage", None),
     ];
     for (words, kind, near) in cases {
         let ran = node.aop(words.iter().copied().chain(["--json"]));

@@ -187,9 +187,12 @@ fn check(config: &NodeConfig) -> ExitCode {
     if let Some(dir) = &config.data_dir
         && let Err(error) = writable(dir)
     {
-        let message =
-            format!("{}: data directory {} cannot be written: {error}", config.origin("data_dir"), dir.display());
-        return fail(&Problem::new(Kind::Config, message).hint("aop-node --data-dir DIR"));
+        let message = format!(
+            "{}: data directory {} cannot be written: {error}; another one is named with --data-dir",
+            config.origin("data_dir"),
+            dir.display()
+        );
+        return fail(&Problem::new(Kind::Config, message).hint("aop-node config"));
     }
     let file =
         config.file.as_ref().map_or_else(|| "no file, defaults only".to_owned(), |file| file.display().to_string());

@@ -70,8 +70,9 @@ impl Handle {
         let address = self.inner.about.address.clone();
         let socket = address.parse::<std::net::SocketAddr>();
         if socket.map_or(address.is_empty(), |socket| socket.ip().is_unspecified()) {
-            let message = "this node says no address that others can dial, so nobody could use an invite of it";
-            return Err(Problem::new(Kind::Config, message).hint("aop-node --advertise HOST:PORT"));
+            let message = "this node says no address that others can dial, so nobody could use an invite of it: start it with \
+                           one as --advertise";
+            return Err(Problem::new(Kind::Config, message).hint("aop-node --help"));
         }
         let settled = view.zone_key.filter(|_| view.admitted);
         let zone_key = settled
@@ -123,25 +124,28 @@ impl Handle {
 
     fn usable(&self, token: &str) -> Result<Offer, Problem> {
         let no_invite =
-            |why: String| Problem::new(Kind::Usage, format!("that is no invite: {why}")).hint("aop join TOKEN");
+            |why: String| Problem::new(Kind::Usage, format!("that is no invite: {why}")).hint("aop join --help");
         let offer = Offer::read(token).map_err(no_invite)?;
         let own = self.view().zone.clone();
         if offer.zone != own {
-            let message = format!("the invite is for a node of zone {}, and this one is of {own}", offer.zone);
-            return Err(Problem::new(Kind::Usage, message)
-                .hint(format!("aop-node --zone {} --invite TOKEN --listen 127.0.0.1:0", offer.zone)));
+            let message = format!(
+                "the invite is for a node of zone {}, and this one is of {own}: start one of that zone with it as --invite",
+                offer.zone
+            );
+            return Err(Problem::new(Kind::Usage, message).hint("aop-node --help"));
         }
         if offer.invitation.issuer == self.view().node {
-            let message = "this node issued that invite itself; it is for another one";
-            return Err(Problem::new(Kind::Usage, message).hint("aop-node --invite TOKEN # there"));
+            let message =
+                "this node issued that invite itself; it is for another one, which is started with it as --invite";
+            return Err(Problem::new(Kind::Usage, message).hint("aop invite ls"));
         }
         if !self.inner.about.reaches_out && !offer.addresses.iter().any(|address| is_local(address)) {
             let message = format!(
-                "this node was started for its own machine and dials no other; whoever issued the invite is at {}",
+                "this node was started for its own machine and dials no other; whoever issued the invite is at {}: stop this \
+                 node, and start it as before with the invite as --invite",
                 offer.addresses.join(", ")
             );
-            return Err(Problem::new(Kind::Config, message)
-                .hint(format!("aop-node --zone {own} --listen {} --invite TOKEN", self.inner.about.listen)));
+            return Err(Problem::new(Kind::Config, message).hint("aop-node --help"));
         }
         Ok(offer)
     }

@@ -244,8 +244,9 @@ impl Handle {
     /// `caller` may register some servers only, and this one has no name yet.
     pub(super) fn may_register_unnamed(&self, caller: &Caller) -> Result<(), Problem> {
         if self.is_bounded(caller, Action::Register) {
-            let message = format!("{} may register some servers only, so this one needs a name", caller.principal);
-            return Err(Problem::new(Kind::Usage, message).hint("aop register mcp URL --as SERVER"));
+            let message =
+                format!("{} may register some servers only, so this one needs a name: --as", caller.principal);
+            return Err(Problem::new(Kind::Usage, message).hint("aop register --help"));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use aop_proto::access::{Action, Caller, Principal};
-use aop_proto::error::{Kind, Problem};
+use aop_proto::error::{Kind, Problem, shell_word};
 use aop_proto::name::{ZoneName, check_label, fit_label};
 use aop_proto::node::{NewTool, Write, WriteError, Wrote};
 use aop_proto::record::AgentBody;
@@ -528,10 +528,14 @@ impl Handle {
                 let near = aop_proto::error::did_you_mean(&name, names);
                 Problem::new(Kind::NameNotFound, message).hint("aop ls").did_you_mean(near)
             }
-            WriteError::Elsewhere { node, .. } => {
-                let address = self.view().members.iter().find(|m| m.node == node).map(|m| m.address.clone());
-                let at = address.unwrap_or_else(|| "HOST:PORT".to_owned());
-                Problem::new(Kind::Forbidden, message).hint(format!("aop unregister NAME --node {at}"))
+            WriteError::Elsewhere { node, name } => {
+                let view = self.view();
+                let address = view.members.iter().find(|m| m.node == node).map(|m| &m.address);
+                let hint = match address.filter(|address| !address.is_empty()) {
+                    Some(at) => format!("aop unregister {} --node {at}", shell_word(&name)),
+                    None => "aop nodes -o wide".to_owned(),
+                };
+                Problem::new(Kind::Forbidden, message).hint(hint)
             }
             WriteError::KeyElsewhere { maker, .. } => {
                 let maker = maker.and_then(|maker| self.view().members.iter().find(|m| m.node == maker).cloned());
@@ -544,7 +548,8 @@ impl Handle {
             WriteError::Revoked { .. } => Problem::new(Kind::NameTaken, message).hint("aop nodes"),
             WriteError::NotBelow { zone, own } => {
                 let first = zone.as_str().split('.').next().unwrap_or_default().to_owned();
-                Problem::new(Kind::Usage, message).hint(format!("aop zones delegate {} KEY", own.join(&first)))
+                let below = vec![own.join(&first).to_string()];
+                Problem::new(Kind::Usage, message).hint("aop zones delegate --help").did_you_mean(below)
             }
             WriteError::Delegated { zone } => {
                 Problem::new(Kind::NameTaken, message).hint(format!("aop zones undelegate {zone}"))

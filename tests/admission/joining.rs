@@ -169,11 +169,7 @@ fn a_running_node_takes_an_invite_it_can_use_and_says_what_later_starts_need() {
     let taken = lab.aop(["join", &token]);
     if address().is_some() {
         assert_eq!(taken.code, 2, "{}{}", taken.out, taken.err);
-        assert!(
-            taken.err.contains(&format!("aop-node --zone lab.acme --listen {} --invite TOKEN", lab.address)),
-            "{}",
-            taken.err
-        );
+        assert!(taken.err.contains("as before with the invite as --invite"), "{}", taken.err);
         lab.stop();
         lab = world.node("lab").zone("lab.acme").args(["--invite", &token]).start();
     } else {

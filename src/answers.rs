@@ -563,8 +563,15 @@ impl Answers {
     }
 
     /// The answer kept under `key`, if it is of this moment and still alive, with its first so many results; its ages and lives are those of
-    /// now.
-    pub fn get(&self, key: &str, moment: Moment, age_max: Duration, limit: usize) -> Option<Arc<Resolution>> {
+    /// now, and its trace that of who asks now.
+    pub fn get(
+        &self,
+        key: &str,
+        moment: Moment,
+        age_max: Duration,
+        limit: usize,
+        trace_id: impl FnOnce() -> String,
+    ) -> Option<Arc<Resolution>> {
         let found = self.kept.get(key).and_then(|kept| {
             let age = kept.stored.elapsed();
             // How breakers stand is laid over what is kept.
@@ -572,7 +579,8 @@ impl Answers {
             let alive = then == moment && age < kept.resolution.ttl && kept.resolution.age + age <= age_max;
             alive.then(|| {
                 let resolution = aged(kept.resolution.first(limit), age);
-                Arc::new(Resolution { again: Some(Again { moment, ages: true }), ..resolution })
+                let again = Some(Again { moment, ages: true });
+                Arc::new(Resolution { again, trace_id: trace_id(), ..resolution })
             })
         });
         let counter = if found.is_some() { &self.hits } else { &self.misses };

@@ -49,7 +49,7 @@ use crate::entropy::{TraceIds, ZoneKeys};
 use crate::invites::Invites;
 use crate::peer::Peers;
 use crate::store::Store;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, given_trace};
 use crate::upstream::{ServerStatus, Upstreams};
 use crate::watch::Watch;
 
@@ -288,9 +288,9 @@ impl Handle {
         self.inner.answers.say_as_well(key, other);
     }
 
-    /// A fresh id for what a door does.
+    /// The trace of what a door does: as whoever asked named it, or a new one.
     pub fn trace_id(&self) -> String {
-        self.inner.traces.next()
+        given_trace().unwrap_or_else(|| self.inner.traces.next())
     }
 
     /// Makes an answer ready to be said again to whoever asks the same under `key`, as `write` writes it; `age_max` is the oldest he takes.
@@ -395,14 +395,14 @@ impl Handle {
             after: ask.after.clone(),
         };
         if let Some((outcome, found)) = local_hit(&view, &question, ask.sight.as_deref()) {
-            let trace_id = self.inner.traces.next();
+            let trace_id = self.trace_id();
             let mut resolution = Resolution::new(&ask.query, &outcome, &found, calls, started.elapsed(), trace_id, own);
             resolution.again = Some(Again { moment, ages: false });
             return Ok(Arc::new(resolution));
         }
         let key = ask.key(form);
         if !ask.no_cache
-            && let Some(kept) = self.inner.answers.get(&key, moment, age_max, ask.limit)
+            && let Some(kept) = self.inner.answers.get(&key, moment, age_max, ask.limit, || self.trace_id())
         {
             return Ok(kept);
         }
@@ -421,7 +421,7 @@ impl Handle {
         let Ok(Ok((outcome, found))) = answer else {
             return Err(Problem::new(Kind::TimedOut, "the node did not answer in time").hint("aop status"));
         };
-        let trace_id = self.inner.traces.next();
+        let trace_id = self.trace_id();
         let resolution =
             Arc::new(Resolution::new(&ask.query, &outcome, &found, calls, started.elapsed(), trace_id, own));
         // What was too old for this asker while somebody was silent is missing here, and not to the next.

@@ -4,6 +4,7 @@
 //! bounded labels. Nothing here sees arguments, results or secrets.
 
 mod metrics;
+mod trace;
 
 use std::io::IsTerminal;
 use std::sync::LazyLock;
@@ -15,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::entropy::TraceIds;
 
 pub use metrics::{Metrics, Refused, State};
+pub(crate) use trace::{TRACEPARENT, given as given_trace, named as named_trace, under as under_trace};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,7 @@ static TRACES: LazyLock<TraceIds> = LazyLock::new(TraceIds::default);
 pub(crate) fn told(problem: &Problem) -> Value {
     let mut object = problem.to_json();
     if object["trace_id"].is_null() {
-        object["trace_id"] = TRACES.next().into();
+        object["trace_id"] = given_trace().unwrap_or_else(|| TRACES.next()).into();
     }
     // Its words may hold what was asked.
     tracing::debug!(trace_id = object["trace_id"].as_str(), kind = problem.kind.name(), "a request was refused");

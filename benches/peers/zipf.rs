@@ -100,7 +100,7 @@ fn run_l1(trace: &[usize], answer: &Arc<Resolution>) -> (Sample, usize) {
     let cache = Answers::default();
     let sample = hits(trace, |name| {
         let key = key(name);
-        let had = cache.get(&key, NOW, LIFE, 1).is_some();
+        let had = cache.get(&key, NOW, LIFE, 1, String::new).is_some();
         if !had {
             cache.put(key, Arc::clone(answer), NOW);
         }

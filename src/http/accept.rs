@@ -37,7 +37,7 @@ use super::{
     taking::Taking,
     tls::Tls,
 };
-use crate::telemetry::Refused;
+use crate::telemetry::{Refused, named_trace, under_trace};
 
 /// For the first byte of a connection and for the headers of each request.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
@@ -166,7 +166,8 @@ impl Connection {
                 let all = Arc::clone(&all);
                 async move {
                     let (routes, ready, entrance, place) = &*all;
-                    answer(routes, ready, entrance, place, request).await
+                    let trace = named_trace(request.headers());
+                    under_trace(trace, answer(routes, ready, entrance, place, request)).await
                 }
             })
         };

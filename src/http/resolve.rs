@@ -28,11 +28,12 @@ use crate::{
     answers::{Resolution, Said, Show, put_number},
     auth::Standing,
     handle::Ask,
-    telemetry::told,
+    telemetry::{TRACEPARENT, told},
 };
 
+/// The id of no span. Source: W3C Trace Context §3.2.2.4.
+const NO_SPAN: &str = "0000000000000000";
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// `GET /v1/resolve?q=…`
 pub(super) async fn get(
@@ -260,10 +261,12 @@ impl Line {
     }
 }
 
-/// W3C trace context: the trace is the resolution's, and its own first span has the id's second half.
+/// W3C trace context: the trace is the resolution's, and its own first span has the id's second half, or the first where that is zero,
+/// which no span may be.
 fn traceparent(line: &mut Line, trace_id: &str) -> Option<HeaderValue> {
     let valid = trace_id.len() == 32 && trace_id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    valid.then(|| line.text("00-").text(trace_id).text("-").text(&trace_id[16..]).text("-01").value())
+    let span = |trace_id| if str::ends_with(trace_id, NO_SPAN) { &trace_id[..16] } else { &trace_id[16..] };
+    valid.then(|| line.text("00-").text(trace_id).text("-").text(span(trace_id)).text("-01").value())
 }
 
 /// Weak: ages and lives are in the text too, and count for nothing.
@@ -326,6 +329,8 @@ mod tests {
     fn a_trace_id_becomes_a_trace_context() {
         let parent = traceparent(&mut Line::new(), "0af7651916cd43dd8448eb211c80319c").expect("valid");
         assert_eq!(parent, "00-0af7651916cd43dd8448eb211c80319c-8448eb211c80319c-01");
+        let short = traceparent(&mut Line::new(), "0af7651916cd43dd0000000000000000").expect("valid");
+        assert_eq!(short, "00-0af7651916cd43dd0000000000000000-0af7651916cd43dd-01");
         assert!(traceparent(&mut Line::new(), "short").is_none());
     }
 }

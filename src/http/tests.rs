@@ -118,6 +118,49 @@ async fn what_is_nowhere_is_said_as_a_problem() {
     assert!(body.contains("problem"));
 }
 
+/// Who traces his own requests lost them at the door.
+#[tokio::test]
+async fn a_request_is_answered_under_the_trace_that_it_names() {
+    const THEIRS: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let port = Port::open().await;
+    let asked = |path: &str, parent: String| {
+        let request = port.client.get(port.url(path)).header("traceparent", parent);
+        async move { read(request).await }
+    };
+    let traced = || format!("00-{THEIRS}-00f067aa0ba902b7-01");
+    let (_, _, body) = asked("/v1/zone", traced()).await;
+    let problem: Value = serde_json::from_str(&body).expect("json");
+    assert_eq!(problem["trace_id"], THEIRS);
+    // Answered anew, from what the door keeps, and from what lies ready.
+    let path = "/v1/resolve?q=echo";
+    for _ in 0..3 {
+        let (_, headers, _) = asked(path, traced()).await;
+        assert!(text(&headers, "traceparent").starts_with(&format!("00-{THEIRS}-")), "{headers:?}");
+    }
+    let (_, headers, _) = port.get("/v1/resolve?q=echo&n=3").await;
+    assert!(!text(&headers, "traceparent").contains(THEIRS), "it is not the next one's");
+    let (_, headers, _) = asked(path, traced().to_uppercase()).await;
+    let own = text(&headers, "traceparent").to_owned();
+    assert!(own.len() == 55 && !own.contains(THEIRS), "{own}");
+}
+
+/// As it was answered by what the door keeps, for who wants nothing of a cache too.
+#[tokio::test]
+async fn whoever_wants_nothing_of_a_cache_is_answered_anew() {
+    let port = Port::open().await;
+    let came_from = async |said: &'static str| {
+        let request = port.client.get(port.url("/v1/resolve?q=words&trace=1")).header("cache-control", said);
+        let (_, _, body) = read(request).await;
+        let answer: Value = serde_json::from_str(&body).expect("json");
+        answer["trace"][0]["cache"].as_str().expect("a step").to_owned()
+    };
+    assert_eq!(came_from("max-age=60").await, "miss");
+    assert_eq!(came_from("max-age=60").await, "hit");
+    for said in ["no-cache", "max-age=0, No-Cache"] {
+        assert_eq!(came_from(said).await, "miss", "{said}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_is_not_sent_twice_to_whoever_has_it() {
     let port = Port::open().await;

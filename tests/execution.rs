@@ -581,11 +581,15 @@ fn a_plain_agent_is_a_tool_and_is_called_once() {
     assert!(busy["message"].as_str().is_some_and(|text| text.contains("HTTP 503") && !text.contains("lost")), "{busy}");
     let text = node.try_call(name, &json!({"task": "text"})).exits(1).problem();
     assert!(text["message"].as_str().is_some_and(|text| text.contains("no JSON object: words")), "{text}");
+    // It is told how much time it has: what is left of the call's.
+    node.aop(["call", name, "task=soon", "--timeout", "9s"]).ok();
+    let deadline = told.lock().expect("nobody panics with it")[5]["constraints"]["deadline_ms"].as_u64();
+    assert!(deadline.is_some_and(|left| (1..=9_000).contains(&left)), "{deadline:?}");
     let other = node.aop(["register", "agent", &format!("http://127.0.0.1:{port}/other"), "--as", "other"]).exits(1);
     assert!(other.err.contains("no agent is there"), "{other}");
     let goals: Vec<Value> =
         told.lock().expect("nobody panics with it").iter().map(|one: &Value| one["goal"].clone()).collect();
-    assert_eq!(goals, ["a long text", "fail", "cut", "busy", "text"]);
+    assert_eq!(goals, ["a long text", "fail", "cut", "busy", "text", "soon"]);
     assert_eq!(told.lock().expect("nobody panics with it")[0]["memory"], json!({"img": "a.png"}));
     // One that is gone was provably not called.
     gone.store(true, Ordering::Relaxed);
@@ -594,7 +598,7 @@ fn a_plain_agent_is_a_tool_and_is_called_once() {
         let ran = node.try_call(name, &json!({"task": "again"})).wanted(1)?;
         if ran.problem()["kind"] == "upstream_down" { Ok(()) } else { Err(ran.to_string()) }
     });
-    assert_eq!(told.lock().expect("nobody panics with it").len(), 5);
+    assert_eq!(told.lock().expect("nobody panics with it").len(), 6);
 }
 
 #[test]

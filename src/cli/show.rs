@@ -289,6 +289,12 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_name_that_several_servers_claim_is_shown_as_that() {
+        let rows = |clash: Value| heading(&json!({"name": "t.s.z", "clash": clash})).matches("\n  clash ").count();
+        assert_eq!([rows(json!(true)), rows(json!(false)), rows(Value::Null)], [1, 0, 0]);
+    }
+
     /// What nobody answers for, or may not be called, was followed by a call of it.
     #[test]
     fn a_call_is_named_where_it_may_go_well() {

@@ -456,6 +456,17 @@ mod tests {
             assert_eq!(text.contains("[stale: "), stale, "{text}");
             let told = found(&resolution.hits[0], Detail::Summary);
             assert_eq!(told.get("freshness").is_some() && told.get("age_ms").is_some(), stale, "{told}");
+            // The card of one tool says it as well.
+            let looked_up = [Ok(Arc::new(resolution.clone()))];
+            let Answer::Result(card) = tell_described(&["papers".to_owned()], &looked_up, true) else {
+                panic!("a card")
+            };
+            let card: Value = serde_json::from_slice(&card).unwrap();
+            let text = card["content"][0]["text"].as_str().unwrap();
+            assert_eq!(text.contains("[stale: "), stale, "{text}");
+            let data = &card["structuredContent"]["tools"][0];
+            let word = if stale { "stale" } else { "fresh" };
+            assert_eq!((&data["freshness"], data["age_ms"].is_number()), (&json!(word), stale), "{data}");
         }
     }
 

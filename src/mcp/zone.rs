@@ -338,6 +338,30 @@ mod tests {
         assert_eq!(header_schema(wants).expect("kept")["properties"]["r"]["x-mcp-header"], "R");
     }
 
+    /// A list of what was kept of a silent zone looked as any other.
+    #[tokio::test]
+    async fn a_list_of_what_was_kept_says_so_and_does_not_live() {
+        let handle = Handle::for_tests();
+        let listed = |stale: bool, modern: bool| {
+            let definition = Bytes::from_static(br#"{"name":"echo","inputSchema":{"type":"object"}}"#);
+            let hit = Hit { wire_name: "s__echo".to_owned(), definition, stale, ..Hit::default() };
+            let list =
+                List::of([Hit { stale: false, wire_name: "s__a".to_owned(), ..hit.clone() }, hit].iter(), TTL_MAX, 0);
+            let Answer::Result(bytes) = list.answer(&handle, b"", modern) else { panic!("a list") };
+            serde_json::from_slice::<Value>(&bytes).expect("json")
+        };
+        for modern in [false, true] {
+            let (fresh, stale) = (listed(false, modern), listed(true, modern));
+            assert_eq!(
+                (fresh.get("_meta"), &stale["_meta"]["aop/freshness"]),
+                (None, &Value::from("stale")),
+                "{stale}"
+            );
+            assert_eq!(stale["tools"].as_array().map(Vec::len), Some(2));
+            assert_eq!(stale.get("ttlMs"), modern.then(|| Value::from(0)).as_ref());
+        }
+    }
+
     #[test]
     fn the_lists_kept_are_bounded_and_the_one_that_ends_first_makes_room() {
         let lists = Lists::default();

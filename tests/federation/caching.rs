@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Fixture, Node, SOON, World, eventually, results};
+use crate::support::{Fixture, Node, PATIENT, SOON, World, eventually, results};
 use crate::{Federation, found};
 
 const TOOL: &str = "echo.pay.research";
@@ -73,6 +73,13 @@ fn how_old_an_answer_may_be_says_each_asker_for_himself() {
         assert_eq!(freshness(query, &[]).first(), Some(&json!("fresh")), "{query:?}");
     }
     federation.research.kill();
+    // Of who is silent it is looked for what was kept before, and once in vain.
+    let missed = || levels(&federation.writing)[2]["misses"].as_u64().unwrap_or_default();
+    let before = missed();
+    eventually("what was never asked for is missed", SOON, || {
+        federation.writing.try_resolve("nothing.pay.research", &["--exact"]);
+        if missed() > before { Ok(()) } else { Err(format!("{:?}", levels(&federation.writing)[2])) }
+    });
     for query in asked {
         let is_stale = || freshness(query, &[]).first() == Some(&json!("stale"));
         eventually("its zone is silent", SOON, || if is_stale() { Ok(()) } else { Err(format!("{query:?}")) });
@@ -148,9 +155,15 @@ fn how_many_tools_a_silent_zone_has_is_not_said_to_be_none() {
         assert!(drawn.out.contains("✗ silent") && !drawn.out.contains("0 tools  ✗ silent"), "{drawn}");
         let listed = node.aop(["ls", "research"]).exits(7);
         assert!(listed.err.contains("is not known") && !listed.err.contains("aop register"), "{listed}");
-        let trace = node.try_resolve("zzz.pay.research", &["--trace", "--no-cache"]).json()["trace"].clone();
-        let step = trace.as_array().into_iter().flatten().find(|step| step["zone"] == "research").cloned();
-        assert_eq!(step.map(|step| step["took_ms"].clone()), Some(Value::Null), "{trace}");
+        // Its parent, which is asked or asks for itself, knows after a while that it has no connection with it.
+        eventually("it is told why", PATIENT, || {
+            let answer = node.try_resolve("zzz.pay.research", &["--trace", "--no-cache"]).json();
+            let step = answer["trace"].as_array().into_iter().flatten().find(|step| step["zone"] == "research");
+            let step = step.ok_or_else(|| answer.to_string())?;
+            assert_eq!(step["took_ms"], Value::Null, "{step}");
+            let why = step["outcome"].as_str().unwrap_or_default();
+            if why.starts_with("not connected") { Ok(()) } else { Err(answer.to_string()) }
+        });
     }
 }
 

@@ -11,8 +11,8 @@
 //!
 //! Not here: what is found, whether a call may run and where; that is behind [`crate::handle::Handle`]. Always true: the list of a
 //! path is the same for every caller who may see all of it; an upstream's result leaves as the bytes it arrived as, but for large parts,
-//! which are put on a shelf; a caller that goes away takes its call with it; there are no sessions, in no era, but those of servers that
-//! are passed through.
+//! which are put on a shelf; a caller that goes away takes its call with it; of a session nothing is kept but what runs in it, but for
+//! those of servers that are passed through.
 
 pub(crate) mod door;
 mod envelope;
@@ -28,4 +28,5 @@ mod running;
 mod server;
 mod shelf;
 pub mod stdio;
+mod underway;
 mod zone;

@@ -41,6 +41,7 @@ use super::{
     running::{PROGRESS_MAX, Progress, Running},
     server::{self, Servers},
     shelf::Shelf,
+    underway::{SESSION, Session, Underway},
     zone::Lists,
 };
 use crate::{
@@ -84,6 +85,7 @@ struct Inner {
     menu: Menu,
     lists: Arc<Lists>,
     shelf: Shelf,
+    underway: Underway,
     rmcp: StreamableHttpService<NodeHandler, NeverSessionManager>,
     servers: Servers,
 }
@@ -104,8 +106,8 @@ impl McpDoor {
         let rmcp =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
         let servers = Servers::new(calls.clone(), shutdown.clone());
-        let (menu, shelf) = (Menu::new(pins), Shelf::default());
-        Self { inner: Arc::new(Inner { menu, lists, shelf, calls, rmcp, servers }) }
+        let (menu, shelf, underway) = (Menu::new(pins), Shelf::default(), Underway::default());
+        Self { inner: Arc::new(Inner { menu, lists, shelf, underway, calls, rmcp, servers }) }
     }
 
     /// The routes of the door; anything but POST is 405 where this node itself answers, as the current revision wants it.
@@ -145,6 +147,11 @@ impl McpDoor {
                 ("tools/list", Some(id)) => self.list(&scope, &parts, &envelope, id).await,
                 ("tools/call", Some(id)) => self.call(&scope, &parts, (&body, &envelope), id).await,
                 ("resources/read", Some(id)) => self.read(&parts, &envelope, id),
+                ("initialize", Some(_)) => self.begin(scope, parts, body.clone()).await,
+                ("notifications/cancelled", None) => {
+                    self.cancel(&parts, &envelope);
+                    self.hand_on(scope, parts, body.clone()).await
+                }
                 _ => self.hand_on(scope, parts, body.clone()).await,
             },
             Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() => {
@@ -200,6 +207,26 @@ impl McpDoor {
         answer.into_response(&id, caller.modern)
     }
 
+    /// The handshake of the revisions that have one; its client is given a session, in which it can cancel what it asked for.
+    async fn begin(&self, scope: Scope, parts: request::Parts, body: Bytes) -> Response {
+        let mut response = self.hand_on(scope, parts, body).await;
+        if response.status() == StatusCode::OK
+            && let Some(session) = Session::new().and_then(Session::header)
+        {
+            response.headers_mut().insert(SESSION, session);
+        }
+        response
+    }
+
+    /// Ends a call of the caller's own session. Without one nobody can say which call is meant, and nothing is done.
+    fn cancel(&self, parts: &request::Parts, envelope: &Envelope<'_>) {
+        let Some(session) = Session::of(&parts.headers) else { return };
+        let params = Members::read(envelope.params()).unwrap_or_default();
+        if let Some(id) = params.get("requestId") {
+            self.inner.underway.cancel(session, &who(parts).principal, id.get());
+        }
+    }
+
     async fn call(
         &self,
         scope: &Scope,
@@ -247,6 +274,8 @@ impl McpDoor {
             }
         }
         let door = Arc::clone(&self.inner);
+        let session = Session::of(&parts.headers).filter(|_| !modern);
+        let entered = session.and_then(|session| door.underway.enter(session, &call.by.principal, &id));
         let span = tracing::debug_span!("mcp.call", tool = %call.name);
         let running = match scope {
             Scope::Menu => {
@@ -260,7 +289,7 @@ impl McpDoor {
                     .boxed()
             }
         };
-        Running::new(id, modern, running, progress).into_response().await
+        Running::new(id, modern, running, progress).until_cancelled(entered).into_response().await
     }
 
     /// What is asked of a caller before it is known which tool it is about: whether he may do it to any.

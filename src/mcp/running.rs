@@ -1,7 +1,7 @@
 //! A call while it runs: JSON when it ends in silence, an event stream from its first progress on.
 //!
-//! The call is a future that this answer owns. When the client hangs up, the answer is dropped and with it the call: that is how
-//! a cancellation travels, all the way to the upstream, without a table of running calls.
+//! The call is a future that this answer owns. When the client hangs up, or says that it waits no more (`underway`), the answer is
+//! dropped and with it the call: that is how a cancellation travels, all the way to the upstream.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     envelope::{Answer, Id},
     raw::{self, Members},
+    underway::Entered,
 };
 
 /// Progress notifications that may wait for a slow reader; the call itself waits when there are more.
@@ -36,6 +37,8 @@ pub(super) struct Running {
     call: BoxFuture<'static, Answer>,
     progress: Option<Progress>,
     answered: Option<Answer>,
+    /// By which it can be ended from elsewhere.
+    entered: Option<Entered>,
     keep_alive: Interval,
 }
 
@@ -72,13 +75,20 @@ enum Next {
     KeepAlive,
     /// Progress that is not told.
     Nothing,
+    /// Nobody waits for it any more, and nothing is said.
+    Cancelled,
 }
 
 impl Running {
     pub(super) fn new(id: Id, modern: bool, call: BoxFuture<'static, Answer>, progress: Option<Progress>) -> Self {
         let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { id, modern, call, progress, answered: None, keep_alive }
+        Self { id, modern, call, progress, answered: None, entered: None, keep_alive }
+    }
+
+    /// The same call, which ends where what it was entered as is cancelled.
+    pub(super) fn until_cancelled(self, entered: Option<Entered>) -> Self {
+        Self { entered, ..self }
     }
 
     /// Runs until the answer or the first progress, which decides the form of the response.
@@ -88,6 +98,8 @@ impl Running {
                 Next::KeepAlive | Next::Nothing => {}
                 Next::Answer(answer) => return answer.into_response(&self.id, self.modern),
                 Next::Progress(first) => return self.into_stream(event(first.as_bytes())),
+                // A stream without an answer: to what is cancelled there is none.
+                Next::Cancelled => return streamed(Body::empty()),
             }
         }
     }
@@ -97,6 +109,7 @@ impl Running {
             tokio::select! {
                 // Progress that was made before the answer is told before it.
                 biased;
+                () = cancelled(self.entered.as_ref()) => return Next::Cancelled,
                 params = received(&mut self.progress) => return self.told(&params),
                 answer = &mut self.call => self.answered = Some(answer),
                 _ = self.keep_alive.tick() => return Next::KeepAlive,
@@ -127,13 +140,27 @@ impl Running {
                     Next::KeepAlive => break (Bytes::from_static(b":\n\n"), Some(running)),
                     Next::Progress(message) => break (event(message.as_bytes()), Some(running)),
                     Next::Answer(answer) => break (event(&answer.message(&running.id)), None),
+                    Next::Cancelled => return None,
                 }
             };
             Some((Ok(event), (running, None)))
         });
-        let headers =
-            [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache"), (NO_BUFFERING, "no")];
-        (StatusCode::OK, headers, Body::from_stream(events)).into_response()
+        streamed(Body::from_stream(events))
+    }
+}
+
+/// An answer that comes in parts.
+fn streamed(events: Body) -> Response {
+    let headers =
+        [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache"), (NO_BUFFERING, "no")];
+    (StatusCode::OK, headers, events).into_response()
+}
+
+/// Its client waits no more; never, where it cannot say so.
+async fn cancelled(entered: Option<&Entered>) {
+    match entered {
+        Some(entered) => entered.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

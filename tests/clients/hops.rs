@@ -1,12 +1,12 @@
 //! What a call is besides its result, over one hop between nodes and over two: steps, questions, its end before its end, and the news
 //! that a list is another.
 
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::passing::{journals, next, open};
+use crate::passing::{before, journals, next, open};
 use crate::support::fixture::tool;
 use crate::support::{Fixture, Node, SOON, World, eventually};
 use crate::{answer, messages, modern, modern_parts};
@@ -89,6 +89,54 @@ fn steps_questions_and_the_end_of_a_call_cross_one_hop_and_two() {
         drop(stream);
         let heard = || federation.suite.journal().iter().filter(|entry| entry["method"] == "(gone)").count();
         journals(&federation.suite, "the server hears that nobody waits", |_| heard() > number);
+    }
+}
+
+/// What a client of an initialize revision is given at its beginning.
+#[track_caller]
+fn session(node: &Node, path: &str) -> String {
+    let hello = json!({"jsonrpc": "2.0", "id": 7, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "by-hand", "version": "0"}}});
+    let reply = before(&node.address, path, None, &hello).is(200);
+    reply.header("mcp-session-id").expect("a session").to_owned()
+}
+
+/// A tester's client of revision 2025-06-18 cancelled its call by its id, as that revision has it: the node said 202, and the server
+/// worked on to the end.
+#[test]
+fn a_client_of_an_initialize_revision_cancels_its_call_over_one_hop_and_two() {
+    let world = World::new();
+    let federation = Federation::start(&world);
+    let quiet = federation.ways("hang", &json!({}));
+    let told = federation.ways("hang", &json!({"_meta": {"progressToken": "mine"}}));
+    for (number, (node, path, call)) in quiet.into_iter().chain(told).enumerate() {
+        let heard = |method: &str| federation.suite.journal().iter().filter(|entry| entry["method"] == method).count();
+        let session = session(node, path);
+        let headers = [
+            ("Content-Type", "application/json"),
+            ("Accept", "application/json, text/event-stream"),
+            ("MCP-Protocol-Version", "2025-06-18"),
+            ("Mcp-Session-Id", &session),
+            ("Connection", "close"),
+        ];
+        let body = json!({"jsonrpc": "2.0", "id": 77, "method": "tools/call", "params": call}).to_string();
+        let mut stream = open(&node.address, &format!("POST {path}"), &headers, &body);
+        journals(&federation.suite, "the call runs", |_| heard("tools/call") > number);
+        let cancel = |session: Option<&str>, id: u64| {
+            let why = json!({"requestId": id, "reason": "enough"});
+            let message = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": why});
+            before(&node.address, path, session, &message).is(202);
+        };
+        // Who guesses the id, and a client that cancels something else.
+        cancel(None, 77);
+        cancel(Some(&self::session(node, path)), 77);
+        cancel(Some(&session), 7);
+        assert_eq!(heard("(gone)"), number, "{path}");
+        cancel(Some(&session), 77);
+        journals(&federation.suite, "the server hears that nobody waits", |_| heard("(gone)") > number);
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).expect("the end");
+        assert!(rest.starts_with("HTTP/1.1 200") && !rest.contains("\"id\""), "no answer: {rest}");
     }
 }
 

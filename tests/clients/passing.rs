@@ -41,7 +41,7 @@ impl Passage {
 
 /// One message of an initialize revision, in a session where there is one.
 #[track_caller]
-fn before(address: &str, path: &str, session: Option<&str>, message: &Value) -> Reply {
+pub(crate) fn before(address: &str, path: &str, session: Option<&str>, message: &Value) -> Reply {
     let mut headers =
         vec![("Content-Type", "application/json"), ("Accept", BOTH), ("MCP-Protocol-Version", "2025-11-25")];
     headers.extend(session.map(|session| ("Mcp-Session-Id", session)));

@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::entrance::{Entrance, PortSettings};
 pub use self::limits::{CONNECTION_RATE, CONNECTIONS, CONNECTIONS_PER_ADDRESS, RATE, STRANGER_RATE};
+pub(crate) use self::ops::method_not_allowed;
 pub(crate) use self::reply::{BODY_BYTES_MAX, challenge, read_body};
 pub use self::tls::{TlsError, TlsFiles};
 

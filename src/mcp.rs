@@ -3,6 +3,7 @@
 //! ```text
 //! POST /mcp            search_tools, describe_tool, call_tool, list_zones, what is pinned  menu, pins
 //! POST /z/{zone}/mcp   every tool of one zone under its own definition                     zone
+//! GET  of both         that the list is another, for the initialize revisions              news, door::standing
 //!      /s/{server}/mcp  one server of this node, whatever it speaks, passed through        server
 //!        │
 //!      door ── tools/list, tools/call ──▶ answered here from raw bytes: results and definitions are never re-written
@@ -21,6 +22,7 @@ mod handler;
 mod headers;
 mod many;
 mod menu;
+mod news;
 mod node;
 mod pins;
 mod raw;

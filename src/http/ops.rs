@@ -98,7 +98,7 @@ pub(super) async fn not_found(method: Method, uri: Uri) -> Response {
 }
 
 /// A route that exists, asked with a method it does not have. `Allow` is added by the router.
-pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> Response {
     let problem = Problem::new(Kind::RouteNotFound, format!("{} cannot be asked with {method}", uri.path()));
     reply::problem_as(&problem, StatusCode::METHOD_NOT_ALLOWED)
 }

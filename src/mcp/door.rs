@@ -4,6 +4,7 @@
 //! and everything that is no proper request, goes to rmcp with its body untouched.
 
 mod again;
+mod standing;
 
 use std::sync::Arc;
 
@@ -26,16 +27,17 @@ use http_body_util::Full;
 use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use self::again::repeated;
+use self::{again::repeated, standing::STREAMS_MAX};
 use super::{
     envelope::{Answer, Envelope, Id, code, json_response},
     handler::NodeHandler,
     headers::{Caller, check_cases, check_media_types, read_caller},
     menu::Menu,
+    news::News,
     pins::Pins,
     raw::Members,
     running::{PROGRESS_MAX, Progress, Running},
@@ -74,6 +76,12 @@ pub(super) enum Scope {
     Zone(String),
 }
 
+impl Scope {
+    fn of_zone(path: String) -> Self {
+        Self::Zone(if path == "_" { ".".to_owned() } else { path })
+    }
+}
+
 /// Both paths of the door. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct McpDoor {
@@ -86,12 +94,16 @@ struct Inner {
     lists: Arc<Lists>,
     shelf: Shelf,
     underway: Underway,
+    news: News,
+    /// Places for standing streams.
+    standing: Arc<Semaphore>,
+    shutdown: CancellationToken,
     rmcp: StreamableHttpService<NodeHandler, NeverSessionManager>,
     servers: Servers,
 }
 
 impl McpDoor {
-    /// The door of the node behind `calls`, with these tools pinned. `shutdown` ends subscriptions.
+    /// The door of the node behind `calls`, with these tools pinned. `shutdown` ends subscriptions and standing streams.
     pub(crate) fn new(calls: Calls, pinned: Vec<String>, shutdown: &CancellationToken) -> Self {
         let (pins, lists) = (Arc::new(Pins::new(pinned)), Arc::<Lists>::default());
         let config = StreamableHttpServerConfig::default()
@@ -102,18 +114,24 @@ impl McpDoor {
             // The port's guard has checked the name, and knows the bound address besides.
             .disable_allowed_hosts()
             .with_cancellation_token(shutdown.child_token());
-        let handler = NodeHandler::new(calls.handle().clone(), Arc::clone(&pins), Arc::clone(&lists));
+        let news = News::new(calls.handle().clone(), Arc::clone(&pins), Arc::clone(&lists));
+        let handler = NodeHandler::new(news.clone());
         let rmcp =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
         let servers = Servers::new(calls.clone(), shutdown.clone());
-        let (menu, shelf, underway) = (Menu::new(pins), Shelf::default(), Underway::default());
-        Self { inner: Arc::new(Inner { menu, lists, shelf, underway, calls, rmcp, servers }) }
+        let (shelf, underway) = (Shelf::default(), Underway::default());
+        let (standing, shutdown) = (Arc::new(Semaphore::new(STREAMS_MAX)), shutdown.clone());
+        let menu = Menu::new(pins);
+        let inner = Inner { calls, menu, lists, shelf, underway, news, standing, shutdown, rmcp, servers };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// The routes of the door; anything but POST is 405 where this node itself answers, as the current revision wants it.
+    /// The routes of the door; anything but POST is 405 where this node itself answers, as the current revision wants it, but for the
+    /// stream of those before.
     pub(crate) fn routes(self) -> Router {
         let servers = Router::new().route("/s/{server}/mcp", server::methods()).with_state(self.inner.servers.clone());
-        let own = Router::new().route(MENU_PATH, post(at_menu)).route("/z/{zone}/mcp", post(at_zone));
+        let menu = if self.inner.news.may_come(&Scope::Menu) { post(at_menu).get(before_menu) } else { post(at_menu) };
+        let own = Router::new().route(MENU_PATH, menu).route("/z/{zone}/mcp", post(at_zone).get(before_zone));
         own.with_state(self).merge(servers)
     }
 
@@ -128,8 +146,15 @@ async fn at_menu(State(door): State<McpDoor>, request: Request) -> Response {
 }
 
 async fn at_zone(State(door): State<McpDoor>, Path(zone): Path<String>, request: Request) -> Response {
-    let zone = if zone == "_" { ".".to_owned() } else { zone };
-    door.answer(Scope::Zone(zone), request).await
+    door.answer(Scope::of_zone(zone), request).await
+}
+
+async fn before_menu(State(door): State<McpDoor>, request: Request) -> Response {
+    door.stand(Scope::Menu, request).await
+}
+
+async fn before_zone(State(door): State<McpDoor>, Path(zone): Path<String>, request: Request) -> Response {
+    door.stand(Scope::of_zone(zone), request).await
 }
 
 impl McpDoor {

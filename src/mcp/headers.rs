@@ -90,8 +90,22 @@ pub(super) struct Caller {
     pub(super) varies: bool,
 }
 
-/// Refuses what cannot be talked to: the client has to take JSON and event streams, and to send JSON.
-pub(super) fn check_media_types(headers: &HeaderMap) -> Result<(), Response> {
+/// Whether a request without a body asks for the standing stream that the initialize revisions have. One that names no revision is of
+/// the first of them.
+///
+/// # Errors
+/// The refusal, where it names a revision that is none, or several.
+pub(super) fn may_stand(headers: &HeaderMap) -> Result<bool, Response> {
+    let nobody = Id("null".to_owned());
+    match sole(headers, &VERSION).map_err(|why| mismatch(&nobody, &why))? {
+        Some(version) if version >= MODERN => Ok(false),
+        Some(version) if !VERSIONS.contains(&version) => Err(unsupported(&nobody, version)),
+        _ => Ok(accepted(headers).1),
+    }
+}
+
+/// Whether a client takes JSON, and whether event streams.
+fn accepted(headers: &HeaderMap) -> (bool, bool) {
     let (mut json, mut events) = (false, false);
     for accepted in
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','))
@@ -104,6 +118,12 @@ pub(super) fn check_media_types(headers: &HeaderMap) -> Result<(), Response> {
         json |= media.eq_ignore_ascii_case("application/json");
         events |= media.eq_ignore_ascii_case("text/event-stream");
     }
+    (json, events)
+}
+
+/// Refuses what cannot be talked to: the client has to take JSON and event streams, and to send JSON.
+pub(super) fn check_media_types(headers: &HeaderMap) -> Result<(), Response> {
+    let (json, events) = accepted(headers);
     if !(json && events) {
         let text = "Not Acceptable: a client has to accept both application/json and text/event-stream\n";
         return Err((StatusCode::NOT_ACCEPTABLE, text).into_response());

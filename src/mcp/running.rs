@@ -28,6 +28,8 @@ use super::{
 pub(super) const PROGRESS_MAX: usize = 32;
 /// A comment in the stream, so that nobody in between takes a long call for a dead connection.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// For as long as a client listens; then it comes back with what it may do by then.
+pub(super) const LIFE: Duration = Duration::from_secs(15 * 60);
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A call, its caller's id and, where progress is wanted, the token and the source of it.
@@ -150,7 +152,7 @@ impl Running {
 }
 
 /// An answer that comes in parts.
-fn streamed(events: Body) -> Response {
+pub(super) fn streamed(events: Body) -> Response {
     let headers =
         [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache"), (NO_BUFFERING, "no")];
     (StatusCode::OK, headers, events).into_response()
@@ -175,7 +177,7 @@ async fn received(progress: &mut Option<Progress>) -> Bytes {
 }
 
 /// One server-sent event. Raw JSON may have line breaks between its tokens; each line is a `data:` line of its own.
-fn event(message: &[u8]) -> Bytes {
+pub(super) fn event(message: &[u8]) -> Bytes {
     let mut event = Vec::with_capacity(message.len() + 8);
     for line in message.split(|byte| matches!(byte, b'\n' | b'\r')) {
         event.extend_from_slice(b"data: ");

@@ -1,13 +1,14 @@
 //! What a call is besides its result, over one hop between nodes and over two: steps, questions, its end before its end, and the news
 //! that a list is another.
 
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
 use crate::passing::{before, journals, next, open};
 use crate::support::fixture::tool;
+use crate::support::raw::{Reply, request};
 use crate::support::{Fixture, Node, SOON, World, eventually};
 use crate::{answer, messages, modern, modern_parts};
 
@@ -92,13 +93,34 @@ fn steps_questions_and_the_end_of_a_call_cross_one_hop_and_two() {
     }
 }
 
+#[track_caller]
+fn hello(node: &Node, path: &str) -> Reply {
+    let hello = json!({"jsonrpc": "2.0", "id": 7, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "by-hand", "version": "0"}}});
+    before(&node.address, path, None, &hello).is(200)
+}
+
 /// What a client of an initialize revision is given at its beginning.
 #[track_caller]
 fn session(node: &Node, path: &str) -> String {
-    let hello = json!({"jsonrpc": "2.0", "id": 7, "method": "initialize", "params": {
-        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "by-hand", "version": "0"}}});
-    let reply = before(&node.address, path, None, &hello).is(200);
-    reply.header("mcp-session-id").expect("a session").to_owned()
+    hello(node, path).header("mcp-session-id").expect("a session").to_owned()
+}
+
+/// The standing stream of such a client.
+#[track_caller]
+fn stand(node: &Node, path: &str) -> BufReader<TcpStream> {
+    let session = session(node, path);
+    let headers = [
+        ("Accept", "text/event-stream"),
+        ("MCP-Protocol-Version", "2025-06-18"),
+        ("Mcp-Session-Id", &session),
+        ("Connection", "close"),
+    ];
+    let mut stream = open(&node.address, &format!("GET {path}"), &headers, "");
+    let mut status = String::new();
+    stream.read_line(&mut status).expect("an answer");
+    assert!(status.starts_with("HTTP/1.1 200"), "{status}");
+    stream
 }
 
 /// A tester's client of revision 2025-06-18 cancelled its call by its id, as that revision has it: the node said 202, and the server
@@ -153,12 +175,48 @@ fn who_listens_to_a_zone_hears_of_its_changes_over_one_hop_and_two() {
         assert_eq!(next(&mut stream)["method"], "notifications/subscriptions/acknowledged");
         stream
     });
+    // And so do clients of the revisions before, over the stream that these have.
+    let mut before = nodes.map(|node| stand(node, "/z/lab/mcp"));
     federation.papers.list(&[tool("shelve", "Puts a paper away", json!({}))]);
-    for (node, stream) in nodes.into_iter().zip(&mut streams) {
+    for (node, (stream, before)) in nodes.into_iter().zip(streams.iter_mut().zip(&mut before)) {
         assert_eq!(next(stream)["method"], "notifications/tools/list_changed", "{}", node.zone);
+        let told = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+        assert_eq!(next(before), told, "{}", node.zone);
         let listed = answer(&modern(node, "/z/lab/mcp", "tools/list", json!({})).is(200));
         let tools = listed["result"]["tools"].to_string();
         assert!(tools.contains("papers__shelve") && !tools.contains("papers__echo"), "{}: {tools}", node.zone);
+    }
+    let Federation { mut shop, .. } = federation;
+    assert_eq!(shop.stop(), 0);
+    let mut rest = String::new();
+    before[2].read_to_string(&mut rest).expect("it ends with the node");
+}
+
+/// A tester's client was promised news of the list at both paths, and the stream for it was 405.
+#[test]
+fn what_is_said_at_the_beginning_is_true_of_the_path() {
+    let world = World::new();
+    let pinning = world.file("pins.toml", "[mcp]\npinned = [\"echo.papers.lab\"]\n").display().to_string();
+    let pinned = world.node("pinned").zone("shop").args(["--config", &pinning]).start();
+    let plain = world.node("plain").zone("lab").start();
+    for (node, path, changes) in
+        [(&plain, "/mcp", false), (&plain, "/z/lab/mcp", true), (&pinned, "/mcp", true), (&pinned, "/z/_/mcp", true)]
+    {
+        let hello = hello(node, path).json();
+        let found = answer(&modern(node, path, "server/discover", json!({})).is(200));
+        for said in [&hello["result"], &found["result"]] {
+            assert_eq!(said["capabilities"]["tools"]["listChanged"], changes, "{path}: {said}");
+        }
+        let get = |headers: &[(&str, &str)]| request(&node.address, "GET", path, headers, b"");
+        if !changes {
+            get(&[("Accept", "text/event-stream")]).is(405);
+        }
+        // Who takes no events, and whoever speaks the revision that has no such stream.
+        let refused = get(&[("Accept", "application/json")]).is(405);
+        assert!(refused.header("allow").is_some_and(|allowed| allowed.contains("POST")), "{refused:?}");
+        get(&[("Accept", "text/event-stream"), ("MCP-Protocol-Version", "2026-07-28")]).is(405);
+        let unknown = get(&[("Accept", "text/event-stream"), ("MCP-Protocol-Version", "2025-01-01")]);
+        assert_eq!(unknown.status, if changes { 400 } else { 405 }, "{}", unknown.text());
     }
 }
 
@@ -179,9 +237,12 @@ fn what_is_pinned_stands_on_the_short_list() {
     assert_eq!(names(&shop), four);
     let mut stream = begin(&shop, "/mcp", "subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
     assert_eq!(next(&mut stream)["method"], "notifications/subscriptions/acknowledged");
+    let mut before = stand(&shop, "/mcp");
     let papers = Fixture::new(&world, "papers");
     lab.register("papers", &papers.command());
-    assert_eq!(next(&mut stream)["method"], "notifications/tools/list_changed");
+    for stream in [&mut stream, &mut before] {
+        assert_eq!(next(stream)["method"], "notifications/tools/list_changed");
+    }
     crate::support::eventually("both are listed", SOON, || match names(&shop) {
         names if names[4..] == ["papers__echo", "papers__add"] => Ok(()),
         names => Err(format!("{names:?}")),

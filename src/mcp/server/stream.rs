@@ -24,16 +24,13 @@ use crate::{
     handle::Handle,
     mcp::{
         envelope::{Answer, Id, code},
-        running::KEEP_ALIVE,
+        running::{KEEP_ALIVE, LIFE},
     },
     upstream::UpstreamError,
 };
 
 /// What a request may take, progress or not. Its client, who may be asked something in the middle of it, knows better when to stop.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(3600);
-
-/// For how long a client listens; then it comes back with what it may do by then.
-const LIFE: Duration = Duration::from_secs(15 * 60);
 
 /// A call's end, for the audit and the figures. Dropped before it is told one, the call was cancelled.
 pub(super) struct Trace {

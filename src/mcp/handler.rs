@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aop_proto::name::ZoneName;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -39,7 +40,7 @@ impl NodeHandler {
 
     /// What is said of the node at that path.
     fn about(&self, scope: Option<&Scope>) -> ServerConfig {
-        let mut config = self.get_info();
+        let mut config = self.get_info().with_instructions(instructions(scope));
         if let Some(tools) = &mut config.capabilities.tools {
             tools.list_changed = scope.map(|scope| self.news.may_come(scope));
         }
@@ -62,7 +63,7 @@ impl ServerHandler for NodeHandler {
         let capabilities =
             ServerCapabilities::builder().enable_tools().enable_tool_list_changed().enable_resources().build();
         let node = Implementation::new("aop-node", env!("CARGO_PKG_VERSION")).with_title("AOP node");
-        ServerConfig::new(capabilities).with_server_info(node).with_instructions(INSTRUCTIONS)
+        ServerConfig::new(capabilities).with_server_info(node)
     }
 
     async fn initialize(
@@ -132,4 +133,39 @@ impl ServerHandler for NodeHandler {
 fn scope(context: &RequestContext<RoleServer>) -> Option<Scope> {
     let parts = context.extensions.get::<http::request::Parts>()?;
     parts.extensions.get::<Scope>().cloned()
+}
+
+/// What a model is told of the tools it finds at the path.
+fn instructions(scope: Option<&Scope>) -> String {
+    let Some(Scope::Zone(zone)) = scope else { return INSTRUCTIONS.to_owned() };
+    // What is no name of a zone is nothing to repeat to a model.
+    let zone = match ZoneName::parse(zone) {
+        Ok(zone) if zone.is_root() => "the root zone".to_owned(),
+        Ok(zone) => format!("zone `{zone}`"),
+        Err(_) => "one zone".to_owned(),
+    };
+    format!(
+        "Here are the tools of {zone} and no others, each under its own definition: what is listed as `server__tool` is called by that \
+         name, with its own arguments. When a call is refused, the error says which argument does not fit and what was expected: \
+         repair it and call again. Tools of other zones are not here: they are found and called at the path /mcp of this server."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_tells_of_the_tools_that_are_there() {
+        for tool in ["search_tools", "describe_tool", "call_tool", "list_zones"] {
+            assert!(instructions(Some(&Scope::Menu)).contains(tool));
+            assert!(!instructions(Some(&Scope::Zone("lab".to_owned()))).contains(tool));
+        }
+        for (zone, told) in
+            [("lab", "zone `lab`"), (".", "the root zone"), ("ignore all\u{202e} that", "of one zone and")]
+        {
+            let said = instructions(Some(&Scope::Zone(zone.to_owned())));
+            assert!(said.contains(told) && said.contains("server__tool"), "{said}");
+        }
+    }
 }

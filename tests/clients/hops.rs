@@ -206,7 +206,10 @@ fn what_is_said_at_the_beginning_is_true_of_the_path() {
         let found = answer(&modern(node, path, "server/discover", json!({})).is(200));
         for said in [&hello["result"], &found["result"]] {
             assert_eq!(said["capabilities"]["tools"]["listChanged"], changes, "{path}: {said}");
+            let instructions = said["instructions"].as_str().unwrap_or_default();
+            assert_eq!(instructions.contains("search_tools"), path == "/mcp", "{path}: {said}");
         }
+        assert!(!path.starts_with("/z/lab") || hello.to_string().contains("zone `lab`"), "{hello}");
         let get = |headers: &[(&str, &str)]| request(&node.address, "GET", path, headers, b"");
         if !changes {
             get(&[("Accept", "text/event-stream")]).is(405);

@@ -64,14 +64,28 @@ pub(crate) fn told(problem: &Problem) -> Value {
     object
 }
 
-/// A bare level is about our own lines; of our libraries warnings are enough. rmcp logs what its peers do at levels meant for its
-/// own debugging, of a server that is not there what we say ourselves, and QUIC's socket logs every peer that is not there.
+/// What our libraries say at levels meant for their own debugging. rmcp: what its peers do; as an error, that a client did not wait for its
+/// answer, which is nobody's to mend; of a server that is not there what we say ourselves. QUIC's socket: every peer that is not there.
+const QUIET: [(&str, &str); 4] =
+    [("rmcp", "error"), ("rmcp::service", "off"), ("rmcp::transport::worker", "off"), ("quinn_udp", "error")];
+
+/// A bare level is about our own lines; of our libraries warnings are enough, and of some less.
 fn directives(level: &str) -> String {
-    const QUIET: &str = "rmcp=error,rmcp::transport::worker=off,quinn_udp=error";
-    match level.parse::<tracing::Level>() {
-        Ok(level) => format!("warn,aop={level},{QUIET}"),
-        // What is asked for by name comes last and wins.
-        Err(_) => format!("{QUIET},{level}"),
+    let bare = level.parse::<tracing::Level>().ok();
+    let named: Vec<&str> = match bare {
+        Some(_) => Vec::new(),
+        None => level.split(',').filter_map(|rule| rule.trim().split(['=', '[']).next()).collect(),
+    };
+    // What is asked for by name is told: a narrower rule of ours would win, wherever it stands.
+    let is_within = |target: &str| {
+        named.iter().any(|named| target.strip_prefix(named).is_some_and(|narrower| narrower.starts_with("::")))
+    };
+    let quiet = QUIET.iter().filter(|(target, _)| !is_within(target));
+    let quiet: Vec<String> = quiet.map(|(target, level)| format!("{target}={level}")).collect();
+    match bare {
+        Some(level) => format!("warn,aop={level},{}", quiet.join(",")),
+        // Of two rules about the same the last one wins.
+        None => format!("{},{level}", quiet.join(",")),
     }
 }
 
@@ -81,11 +95,21 @@ mod tests {
 
     #[test]
     fn a_level_is_about_us_and_a_filter_has_the_last_word() {
-        assert_eq!(directives("debug"), "warn,aop=DEBUG,rmcp=error,rmcp::transport::worker=off,quinn_udp=error");
-        assert_eq!(
-            directives("info,rmcp=trace"),
-            "rmcp=error,rmcp::transport::worker=off,quinn_udp=error,info,rmcp=trace"
-        );
+        let quiet = "rmcp=error,rmcp::service=off,rmcp::transport::worker=off,quinn_udp=error";
+        assert_eq!(directives("debug"), format!("warn,aop=DEBUG,{quiet}"));
+        assert_eq!(directives("info,quinn=debug"), format!("{quiet},info,quinn=debug"));
+        assert_eq!(directives("info,rmcp=trace"), "rmcp=error,quinn_udp=error,info,rmcp=trace");
+        assert_eq!(directives("warn,rmcp::service=error"), format!("{quiet},warn,rmcp::service=error"));
+        let is_told = |level: &str| {
+            let filter = EnvFilter::try_new(directives(level)).expect("a filter");
+            let subscriber = tracing_subscriber::fmt().with_env_filter(filter).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                // What rmcp says of a client that did not wait for its answer.
+                tracing::enabled!(target: "rmcp::service", tracing::Level::ERROR)
+            })
+        };
+        assert!(!is_told("info") && !is_told("trace") && !is_told("info,quinn=debug"));
+        assert!(is_told("rmcp=error") && is_told("info,rmcp::service=error"));
         assert!(start(Format::Json, "aop=loud").is_err());
         assert!(start(Format::Auto, "off").is_ok() && start(Format::Json, "off").is_ok());
     }

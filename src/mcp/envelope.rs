@@ -189,10 +189,25 @@ pub(super) fn failed(problem: &Problem, modern: bool) -> Answer {
     if let Some(hint) = &problem.hint {
         text.push_str(&format!("\nhint: {hint}"));
     }
-    tool_result(&text, Some(&json!({"error": told(problem)})), true, None, modern)
+    let mut error = told(problem);
+    // It may repeat what an upstream said.
+    error["message"] = plain_lines(&problem.message).into();
+    tool_result(&text, Some(&json!({"error": error})), true, None, modern)
 }
 
-/// A tool result of our own. Names and descriptions are strangers' words: in the text a model is shown nothing of them is hidden.
+/// Strangers' words within a digest of this node, as they are shown as text: with nothing in them that is hidden. Names of members stay
+/// as they are.
+pub(super) fn reveal(digest: &mut Value) {
+    match digest {
+        Value::String(text) => *text = plain_lines(text),
+        Value::Array(all) => all.iter_mut().for_each(reveal),
+        Value::Object(members) => members.values_mut().for_each(reveal),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// A tool result of our own. Names and descriptions are strangers' words: in the text a model is shown nothing of them is hidden; who puts
+/// them into `structured` uses [`reveal`].
 pub(super) fn tool_result(
     text: &str,
     structured: Option<&Value>,
@@ -253,6 +268,14 @@ mod tests {
         let result: Value = serde_json::from_slice(&result).expect("json");
         assert_eq!(result["content"][0]["text"], "a[31mbcd\n\te");
         assert_eq!(result["structuredContent"]["as"], hostile);
+    }
+
+    #[test]
+    fn a_problem_hides_nothing_of_what_an_upstream_said() {
+        let problem = Problem::new(Kind::UpstreamFailed, "it said: a\u{202e}b\u{1b}[2J");
+        let Answer::Result(result) = failed(&problem, true) else { panic!("a tool result") };
+        let result: Value = serde_json::from_slice(&result).expect("json");
+        assert_eq!(result["structuredContent"]["error"]["message"], "it said: ab[2J");
     }
 
     #[test]

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use aop_proto::access::Caller;
-use aop_proto::error::{Kind, Problem};
+use aop_proto::error::{Kind, Problem, plain_lines};
 use bytes::Bytes;
 use futures::future::join_all;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::door::ToolCall;
-use super::envelope::{Answer, failed, tool_result};
+use super::envelope::{Answer, failed, reveal, tool_result};
 use crate::{
     answers::{Hit, Resolution, Show},
     handle::{Ask, Handle, Mode, nobody_could_say},
@@ -29,6 +29,8 @@ const QUERY_BYTES_MAX: usize = 2_000;
 const NEAR: usize = 3;
 /// Characters of a description in a summary.
 const SUMMARY_CHARS: usize = 240;
+/// What of a tool is its definition, and goes out as it was written: arguments have to fit it by the letter.
+const EXACT: [&str; 2] = ["inputSchema", "outputSchema"];
 /// Where a result says how long it holds, for hosts that cache.
 const META_TTL: &str = "aop/ttl_ms";
 
@@ -188,7 +190,12 @@ fn found(hit: &Hit, detail: Detail) -> Value {
         tool.insert("usable".into(), false.into());
         tool.insert("why_not".into(), why_not.clone());
     }
+    reveal_all_but_exact(&mut tool);
     tool.into()
+}
+
+fn reveal_all_but_exact(digest: &mut Map<String, Value>) {
+    digest.iter_mut().filter(|(key, _)| !EXACT.contains(&key.as_str())).for_each(|(_, value)| reveal(value));
 }
 
 fn tell(text: &mut String, query: &str, resolution: &Resolution, detail: Detail) {
@@ -331,6 +338,7 @@ fn card(hit: &Hit) -> Value {
         }
         members.insert("annotations".into(), annotations.unwrap_or_default());
         members.retain(|_, value| !(value.is_null() || value.as_array().is_some_and(Vec::is_empty)));
+        reveal_all_but_exact(members);
     }
     card
 }
@@ -390,9 +398,9 @@ fn millis(duration: std::time::Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// The first line's worth of a text, cut between words.
+/// The first line's worth of a text, cut between words; what is hidden in it does not count.
 fn clipped(text: &str, chars: usize) -> String {
-    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let flat = plain_lines(text).split_whitespace().collect::<Vec<_>>().join(" ");
     match flat.char_indices().nth(chars) {
         None => flat,
         Some((end, _)) => {
@@ -486,10 +494,43 @@ mod tests {
         assert_eq!(data, json!(true));
     }
 
+    /// A tester's tool described itself with U+200B, U+202E and ESC, and a model that reads `structuredContent` got them.
+    #[tokio::test]
+    async fn a_digest_hides_nothing_and_a_schema_is_as_it_was_written() {
+        const HIDDEN: &str = "fi\u{200b}nds\u{202e} pap\u{1b}[31mers\u{e0041}";
+        let handle = Handle::for_tests();
+        let mut changes = handle.changes();
+        let schema = json!({"type": "object", "properties": {"q": {"type": "string", "description": HIDDEN}}});
+        let tool = json!({"server": "arxiv", "name": "papers", "description": HIDDEN, "title": HIDDEN,
+            "annotations": {"title": HIDDEN}, "inputSchema": schema});
+        handle.register_tools(&Caller::operator(), vec![tool]).await.expect("registered");
+        while handle.view().tools.is_empty() {
+            changes.changed().await.expect("a driver");
+        }
+        let ask = Ask { query: "papers".to_owned(), limit: 1, ..Ask::default() };
+        let resolution = handle.resolve(&Caller::operator(), ask).await.expect("found");
+        let hit = &resolution.hits[0];
+        let mut cards = vec![card(hit)];
+        cards.extend([Detail::Summary, Detail::Schema].map(|detail| found(hit, detail)));
+        for card in cards {
+            for shown in [&card["description"], &card["title"]] {
+                assert_eq!(shown, "finds pap[31mers", "{card}");
+            }
+            if let Some(shown) = card.get("inputSchema") {
+                assert_eq!(*shown, schema);
+            }
+            if let Some(annotations) = card.get("annotations") {
+                assert_eq!(annotations["title"], "finds pap[31mers");
+            }
+        }
+        assert!(card(hit).get("inputSchema").is_some() && found(hit, Detail::Schema).get("inputSchema").is_some());
+    }
+
     #[test]
     fn a_summary_is_one_line_cut_between_words() {
         assert_eq!(clipped("one\n two", 240), "one two");
         assert_eq!(clipped("one two three", 9), "one two…");
         assert_eq!(clipped("ééééé", 3), "ééé…");
+        assert_eq!(clipped("o\u{200b}n\u{200b}e\u{200b}", 3), "one");
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aop_proto::error::{Kind, Problem};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use futures::StreamExt;
 use serde_json::Value;
 use sse_stream::SseStream;
@@ -29,6 +29,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// Rests between rounds over the nodes, for a client's first request only: often both were started at the same moment.
 const START_RESTS: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// Between two standing streams, where one broke or no node answers.
+const STANDING_REST: Duration = Duration::from_secs(2);
 
 /// The nodes to talk to and what is remembered of the conversation.
 pub(super) struct Node {
@@ -171,6 +174,35 @@ impl Node {
         }
         out.send(body).await.ok();
         Ok(())
+    }
+
+    /// Writes to `out` what a node tells its client of an initialize revision unasked, for as long as there is a node that tells such
+    /// things. What changes while there is no stream is not heard of.
+    pub(super) async fn stand(&self, out: &mpsc::Sender<String>) {
+        loop {
+            match self.standing().await {
+                Ok(response) if response.status() == StatusCode::OK => {
+                    let mut events = SseStream::from_bytes_stream(response.bytes_stream());
+                    while let Some(Ok(event)) = events.next().await {
+                        if let Some(message) = event.data.filter(|data| !data.is_empty()) {
+                            out.send(message).await.ok();
+                        }
+                    }
+                }
+                // It has nothing to tell, or not to this client.
+                Ok(response) if response.status().is_client_error() => return,
+                _ => {}
+            }
+            sleep(STANDING_REST).await;
+        }
+    }
+
+    async fn standing(&self) -> reqwest::Result<reqwest::Response> {
+        let Reached { base, http, token } = &self.ends[self.preferred.load(Ordering::Relaxed)];
+        let mut headers = self.headers("", &Members::default());
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        headers.extend(token.clone().map(|token| (header::AUTHORIZATION, token)));
+        http.get(format!("{base}/mcp")).headers(headers).send().await
     }
 
     /// Every event is a message; the last one is the answer. A stream that ends before it is a lost request.

@@ -99,7 +99,8 @@ async fn serve(
 ) -> io::Result<()> {
     let (out, messages) = mpsc::channel(OUT_MAX);
     let mut writer = tokio::spawn(write_lines(output, messages));
-    let mut bridge = Bridge { node: Arc::new(node), out, running: HashMap::new(), tasks: JoinSet::new() };
+    let mut bridge =
+        Bridge { node: Arc::new(node), out, running: HashMap::new(), standing: None, tasks: JoinSet::new() };
     let gone = loop {
         tokio::select! {
             line = lines.recv() => match line {
@@ -131,6 +132,8 @@ struct Bridge {
     node: Arc<Node>,
     out: mpsc::Sender<String>,
     running: HashMap<Id, Running>,
+    /// Hears what the node tells unasked; ends with the client.
+    standing: Option<AbortHandle>,
     tasks: JoinSet<Option<Id>>,
 }
 
@@ -159,6 +162,9 @@ impl Bridge {
         if envelope.method == "notifications/cancelled" {
             return self.cancel(&params);
         }
+        if envelope.method == "notifications/initialized" {
+            self.stand();
+        }
         let headers = self.node.headers(&envelope.method, &params);
         let (id, endless) = (envelope.id(), envelope.method == "subscriptions/listen");
         let starting = matches!(envelope.method.as_ref(), "initialize" | "server/discover");
@@ -185,6 +191,18 @@ impl Bridge {
         }
     }
 
+    /// The client speaks an initialize revision, in which a server tells things unasked. One that begins anew has one such stream all the same.
+    fn stand(&mut self) {
+        let (node, out) = (Arc::clone(&self.node), self.out.clone());
+        let abort = self.tasks.spawn(async move {
+            node.stand(&out).await;
+            None
+        });
+        if let Some(before) = self.standing.replace(abort) {
+            before.abort();
+        }
+    }
+
     /// Dropping the task closes its HTTP request, which is how a node is told. The client awaits no answer any more.
     fn cancel(&mut self, params: &Members<'_>) {
         let Some(id) = params.get("requestId") else { return };
@@ -199,9 +217,8 @@ impl Bridge {
 
     /// Lets what can end, end; then lets go of the output.
     async fn drain(mut self) {
-        for running in self.running.values().filter(|running| running.endless) {
-            running.abort.abort();
-        }
+        let endless = self.running.values().filter(|running| running.endless).map(|running| &running.abort);
+        endless.chain(&self.standing).for_each(AbortHandle::abort);
         let ended = timeout(DRAIN, async { while self.tasks.join_next().await.is_some() {} }).await;
         if ended.is_err() {
             tracing::warn!(open = self.tasks.len(), "requests still in flight at the end");
@@ -224,6 +241,7 @@ impl Bridge {
 
 #[cfg(test)]
 mod tests {
+    use aop_proto::access::Caller;
     use tokio::{
         io::{AsyncBufReadExt, BufReader, DuplexStream, duplex},
         net::TcpListener,
@@ -261,11 +279,15 @@ mod tests {
     }
 
     async fn node() -> (String, CancellationToken) {
+        let doors = Doors::for_tests(&PortSettings::default());
+        node_of(doors, Vec::new()).await
+    }
+
+    async fn node_of(doors: Doors, pinned: Vec<String>) -> (String, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let listen = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();
-        let doors = Doors::for_tests(&PortSettings::default());
-        let door = crate::mcp::door::McpDoor::new(doors.calls.clone(), Vec::new(), &stop);
+        let door = crate::mcp::door::McpDoor::new(doors.calls.clone(), pinned, &stop);
         tokio::spawn(crate::http::serve(listener, doors, door.at_port(), stop.clone()));
         (listen.to_string(), stop)
     }
@@ -294,6 +316,36 @@ mod tests {
             .send(&format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"é",{meta}}}}}"#))
             .await;
         assert_eq!(client.next().await["error"]["code"], code::INVALID_PARAMS, "the name went through its header");
+        client.lines = None;
+        timeout(DRAIN, client.bridge).await.expect("in time").expect("joined").expect("ended well");
+    }
+
+    #[tokio::test]
+    async fn a_client_of_an_initialize_revision_hears_that_what_is_pinned_is_another() {
+        let doors = Doors::for_tests(&PortSettings::default());
+        let handle = doors.handle.clone();
+        let (address, _stop) = node_of(doors, vec!["echo.demo.research".to_owned()]).await;
+        let mut client = Client::of(&address);
+        client
+            .send(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"0"}}}"#)
+            .await;
+        assert_eq!(client.next().await["result"]["capabilities"]["tools"]["listChanged"], true);
+        client.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
+        let (mut heard, mut line) = (false, String::new());
+        // Nobody says when the stream stands, and what came before it is no news.
+        for turn in 0..10 {
+            if turn % 2 == 0 {
+                let tool = serde_json::json!({"server": "demo", "name": "echo", "description": "says it again"});
+                handle.register_tools(&Caller::operator(), vec![tool]).await.expect("registered");
+            } else {
+                handle.unregister(&Caller::operator(), "demo/echo").await.expect("unregistered");
+            }
+            if timeout(Duration::from_secs(2), client.output.read_line(&mut line)).await.is_ok() {
+                heard = true;
+                break;
+            }
+        }
+        assert!(heard && line.contains("notifications/tools/list_changed"), "{line}");
         client.lines = None;
         timeout(DRAIN, client.bridge).await.expect("in time").expect("joined").expect("ended well");
     }

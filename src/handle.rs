@@ -512,8 +512,9 @@ pub(crate) fn nobody_could_say(name: &str, found: &Resolution) -> Problem {
 }
 
 fn not_found(name: &str) -> Problem {
-    let first = name.split(['.', '/']).next().unwrap_or(name);
-    Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`")).hint(format!("aop resolve {first}"))
+    // A part of a name may be found in words; the whole of one was looked for already.
+    let hint = name.split_once(['.', '/']).map_or("aop ls".to_owned(), |(first, _)| format!("aop resolve {first}"));
+    Problem::new(Kind::NameNotFound, format!("no tool is called `{name}`")).hint(hint)
 }
 
 /// A tool of the own zone by its full name: the view knows it, nobody has to be asked.

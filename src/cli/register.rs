@@ -21,6 +21,9 @@ use crate::config::{Secret, Transport, schema_in};
 /// A package runner may download the server first.
 pub(crate) const REGISTER_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Names of tools that are gone, one by one.
+const GONE_SHOWN: usize = 5;
+
 const EXAMPLES: &str = "\
 Examples:
   aop register stdio --as everything -- npx -y @modelcontextprotocol/server-everything
@@ -285,13 +288,12 @@ pub(crate) fn absolute_command(command: &[String], base: &Path, path: Option<&Os
             .find(|file| is_executable(file))
     };
     let Some(found) = found else {
-        let message = if program.contains('/') {
-            format!("`{program}` is not a program here")
-        } else {
-            format!("`{program}` is not in PATH")
+        let message = match program.contains('/') {
+            true if base.join(program).exists() => format!("`{program}` is not executable"),
+            true => format!("there is no `{program}`"),
+            false => format!("`{program}` is not in PATH"),
         };
-        let look = if program.contains('/') { "ls -l" } else { "command -v" };
-        return Err(Problem::new(Kind::Usage, message).hint(format!("{look} {}", text::shell_word(program))));
+        return Err(Problem::new(Kind::Usage, message).hint("aop register stdio --help"));
     };
     let Some(found) = tidy(&found).to_str().map(str::to_owned) else {
         return Err(Problem::new(Kind::Usage, format!("the path of `{program}` is not UTF-8")));
@@ -337,7 +339,7 @@ pub(crate) fn print(reply: &Reply, verb: &str, context: &Context) -> anyhow::Res
     let value = reply.value()?;
     out.table(&table(&value))?;
     out.talk(&summary(&value, verb));
-    for line in left_out(&value) {
+    for line in left_out(&value).into_iter().chain(gone(&value)) {
         out.talk(&line);
     }
     if let Some(first) = value["tools"][0]["name"].as_str() {
@@ -363,6 +365,19 @@ fn left_out(value: &Value) -> Vec<String> {
     lines.map(|one| format!("left out {}: {}", word(one, "tool"), word(one, "reason"))).collect()
 }
 
+/// What is no more: another server of that name, and tools that the server has no more.
+fn gone(value: &Value) -> Vec<String> {
+    let replaced = value["replaced"].as_str().map(|before| format!("it takes the place of {}", text::clean(before)));
+    let removed: Vec<&str> = value["removed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let removed = (!removed.is_empty()).then(|| {
+        let more = removed.len().saturating_sub(GONE_SHOWN);
+        let names = text::clean(&removed[..removed.len() - more].join(", "));
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{} no more: {names}{more}", text::count(removed.len() as u64, "tool"))
+    });
+    replaced.into_iter().chain(removed).collect()
+}
+
 /// `registered everything: 13 tools in zone research`.
 fn summary(value: &Value, verb: &str) -> String {
     let tools = value["tools"].as_array().map_or(0, |tools| tools.len() as u64);
@@ -374,6 +389,20 @@ fn summary(value: &Value, verb: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_takes_the_place_of_another_says_so_and_what_is_gone() {
+        let names: Vec<String> = (1..=7).map(|number| format!("t{number}.bio.lab")).collect();
+        let value = json!({"replaced": "python3 bio.py", "removed": names});
+        assert_eq!(
+            gone(&value),
+            [
+                "it takes the place of python3 bio.py",
+                "7 tools no more: t1.bio.lab, t2.bio.lab, t3.bio.lab, t4.bio.lab, t5.bio.lab and 2 more"
+            ]
+        );
+        assert!(gone(&json!({"tools": []})).is_empty());
+    }
 
     #[test]
     fn a_command_is_made_absolute_where_it_was_typed() {

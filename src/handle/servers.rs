@@ -44,6 +44,10 @@ pub struct Registered {
     pub records: usize,
     /// Tools that the server lists and that were not taken.
     pub left_out: Vec<LeftOut>,
+    /// Full names of tools of the server that ended, as it has them no more.
+    pub removed: Vec<String>,
+    /// What went by the server's name until now, where that was another one.
+    pub replaced: Option<String>,
 }
 
 /// One line of a catalogue: an MCP tool with its server, and labels or the zone it belongs to.
@@ -182,9 +186,11 @@ impl Handle {
         let wrote = self.write_audited(write, Some(by)).await.map_err(|problem| register_hint(problem, &spec))?;
         self.keep_server(&spec).await?;
         let upstreams = &self.inner.upstreams;
+        let before = upstreams.spec(&spec.name).map(|before| before.transport.target());
         upstreams.remove(&spec.name).await;
         let listing = upstreams.keep(dialled, &spec.name).await.map_err(|e| upstream_problem(&spec, &e))?;
-        Ok(self.registered(Some(spec.name), wrote, listing.left_out))
+        let replaced = before.filter(|before| *before != spec.transport.target());
+        Ok(Registered { replaced, ..self.registered(Some(spec.name), wrote, listing.left_out) })
     }
 
     /// What is below a child zone is that zone's to name: nobody would ask for it here.
@@ -239,7 +245,8 @@ impl Handle {
     }
 
     fn registered(&self, server: Option<String>, wrote: Wrote, left_out: Vec<LeftOut>) -> Registered {
-        Registered { server, zone: self.view().zone.to_string(), tools: wrote.tools, records: wrote.records, left_out }
+        let Wrote { tools, removed, records } = wrote;
+        Registered { server, zone: self.view().zone.to_string(), tools, records, left_out, removed, replaced: None }
     }
 
     /// Ends one tool or a whole server. Returns the full names that ended. A tool of a server stays away until the server is

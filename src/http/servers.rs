@@ -172,6 +172,12 @@ pub(super) fn registered(done: &Registered) -> Value {
         let left_out = done.left_out.iter().map(|one| json!({"tool": one.tool, "reason": one.reason}));
         object["left_out"] = left_out.collect();
     }
+    if !done.removed.is_empty() {
+        object["removed"] = done.removed.clone().into();
+    }
+    if let Some(replaced) = &done.replaced {
+        object["replaced"] = replaced.clone().into();
+    }
     object
 }
 

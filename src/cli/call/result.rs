@@ -40,7 +40,9 @@ impl<'a> ToolResult<'a> {
     pub(super) fn unfinished(&self) -> Option<&'static str> {
         let kind = self.members.get("resultType").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
         match kind.as_deref() {
-            Some("input_required") => Some("asks for input, which cannot be given here; nothing was completed"),
+            Some("input_required") => Some(
+                "asks for input, which an MCP client at /mcp can give and this command cannot; nothing was completed",
+            ),
             Some("task") => Some(TASK),
             _ if self.members.get("task").is_some() && self.members.get("content").is_none() => Some(TASK),
             _ => None,

@@ -346,6 +346,8 @@ pub const BREAKER_PROBES_GOOD: u32 = 2;
 pub const BREAKER_LATENCIES: u32 = 10;
 /// But none that came sooner: the network alone may take as long, taste.
 pub const BREAKER_TIME_MIN: Duration = Duration::from_secs(1);
+/// Of a tool that never answered this node another instance is tried beside one that is silent for so long, taste.
+pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Endpoints whose breaker, load and budget are kept; of more, those that have nothing to do are forgotten.
 pub const ENDPOINTS_MAX: usize = 16_384;
 /// A slow answer is half forgotten after this time.

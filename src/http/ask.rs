@@ -95,6 +95,11 @@ pub(super) fn from_pairs<N: AsRef<str>>(pairs: Vec<(N, String)>) -> Result<Asked
             "no_cache" => ask.no_cache = flag(name, &value)?,
             "no_recurse" => ask.no_recurse = flag(name, &value)?,
             "timeout" => ask.timeout = Some(duration(name, &value)?.min(TIMEOUT_MAX)),
+            // As answers call it.
+            "query" => {
+                let meant = ["q", "queries"].map(str::to_owned).to_vec();
+                return Err(usage("no parameter is called `query`").did_you_mean(meant));
+            }
             _ => return Err(unknown(name, &NAMES)),
         }
     }
@@ -238,6 +243,7 @@ mod tests {
     fn what_is_not_understood_is_refused_with_the_nearest_name() {
         let problem = query("q=a&scop=local").expect_err("unknown");
         assert_eq!(problem.did_you_mean, ["scope"]);
+        assert_eq!(query("query=a").expect_err("as answers call it").did_you_mean, ["q", "queries"]);
         let problem = query("q=a&trace=perhaps").expect_err("no flag");
         assert_eq!(problem.message, "`trace` is one of 1, true, 0, false, not `perhaps`");
         let problem = query("q=a&mode=serch").expect_err("unknown mode");

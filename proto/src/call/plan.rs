@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Budget, Policy, Standing, patience};
 use crate::error::Kind;
+use crate::params::SILENCE_MAX;
 use crate::record::{Hash, NodeId};
 use crate::wire::message::{Health, Instance};
 
@@ -201,8 +202,9 @@ impl Plan {
     }
 
     /// How long from `now` on nobody may answer before another instance is tried beside whoever is asked; nothing where none is left, or
-    /// where a call that runs twice does harm. `usual` is what the tool takes of late: who is silent for many times that, or for half of
-    /// the time that is left, may hang. An operator's bound for hedging is shorter, and not for keyed calls.
+    /// where a call that runs twice does harm. `usual` is what the tool takes of late: who is silent for many times that, for
+    /// [`SILENCE_MAX`] where nothing is known of it, or for half of the time that is left, may hang. An operator's bound for hedging is
+    /// shorter, and not for keyed calls.
     pub fn hedges_after(&self, now: Duration, usual: Option<Duration>) -> Option<Duration> {
         let is_left = self.places.iter().any(|place| !place.is_tried);
         if !is_left || !self.policy.may_repeat() || self.ended.is_some() {
@@ -210,7 +212,7 @@ impl Plan {
         }
         let half = self.deadline.saturating_sub(now) / 2;
         let hedge = self.policy.hedge.filter(|_| self.policy.read_only && !self.is_keyed);
-        [hedge, usual.map(patience)].into_iter().flatten().chain([half]).min()
+        hedge.into_iter().chain([usual.map_or(SILENCE_MAX, patience), half]).min()
     }
 
     /// Another instance, to be tried beside those that do not answer; nothing where there is none, or no budget for it.
@@ -577,11 +579,12 @@ mod tests {
             plan.hedges_after(SOON, usual)
         };
         let quick = Some(Duration::from_millis(5));
-        assert_eq!((after(idempotent(), None, None), after(idempotent(), KEY, None)), (Some(half), Some(half)));
-        assert_eq!(after(idempotent(), None, quick), Some(half.min(BREAKER_TIME_MIN)));
+        let unknown = Some(SILENCE_MAX);
+        assert_eq!((after(idempotent(), None, None), after(idempotent(), KEY, None)), (unknown, unknown));
+        assert_eq!(after(idempotent(), None, quick), Some(BREAKER_TIME_MIN));
         assert_eq!(after(idempotent(), None, Some(DEADLINE)), Some(half));
         // Hedging is for what is read-only and has no key.
-        assert_eq!((after(hedged(), None, quick), after(hedged(), KEY, None)), (Some(SOON), Some(half)));
+        assert_eq!((after(hedged(), None, quick), after(hedged(), KEY, None)), (Some(SOON), unknown));
         assert_eq!(after(Policy { read_only: false, ..hedged() }, None, quick), None);
         let mut alone = Plan::new(&healthy(1), idempotent(), None, 0, DEADLINE);
         assert_eq!((tried(&mut alone), alone.hedges_after(SOON, quick)), (1, None));

@@ -44,7 +44,9 @@ impl McpDoor {
             Ok(stands) if stands && self.inner.news.may_come(&scope) => {}
             Ok(_) => {
                 let mut refusal = method_not_allowed(parts.method, parts.uri).await;
-                refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+                // There may be a stream here, for who says that he reads one.
+                let allowed = if self.inner.news.may_come(&scope) { "GET, POST" } else { "POST" };
+                refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
                 return refusal;
             }
         }

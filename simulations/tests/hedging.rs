@@ -28,15 +28,20 @@ fn answers_within(number: u64, late_percent: u64) -> Duration {
     if chance % 100 < late_percent { LATE } else { MS * (5 + (chance >> 32) as u32 % 10) }
 }
 
-/// What so many calls took, sorted, and how many attempts they cost.
-fn run(policy: &Policy, late_percent: u64) -> (Vec<Duration>, u64) {
-    let instances = [1, 2, 3].map(|number| Instance {
+/// Three instances, all up.
+fn three() -> [Instance; 3] {
+    [1, 2, 3].map(|number| Instance {
         node: NodeId([number; 32]),
         address: String::new(),
         health: Health::Ok,
         error: String::new(),
         since_ms: 0,
-    });
+    })
+}
+
+/// What so many calls took, sorted, and how many attempts they cost.
+fn run(policy: &Policy, late_percent: u64) -> (Vec<Duration>, u64) {
+    let instances = three();
     let (mut budget, mut took, mut attempts) = (Budget::default(), Vec::new(), 0);
     for call in 0..CALLS {
         budget.on_call(policy.retry_share);
@@ -91,13 +96,7 @@ fn nothing_that_may_change_something_is_asked_of_two_at_once() {
 fn a_call_that_may_be_repeated_does_not_fail_with_an_instance_that_hangs() {
     let idempotent = Policy { idempotent: true, ..Policy::default() };
     let hangs = NodeId([2; 32]);
-    let instances = [1, 2, 3].map(|number| Instance {
-        node: NodeId([number; 32]),
-        address: String::new(),
-        health: Health::Ok,
-        error: String::new(),
-        since_ms: 0,
-    });
+    let instances = three();
     let (mut budget, usual, mut hung) = (Budget::default(), Some(MS * 10), 0);
     for call in 0..60 {
         budget.on_call(idempotent.retry_share);

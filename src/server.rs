@@ -79,20 +79,16 @@ pub async fn run(
     if config.dev {
         return dev::run(config).await;
     }
+    let (told, hangups) = (signals::stops()?, signals::hangups()?);
     let setup = Setup::of(&config);
     let mut running = Running::start(setup).await?;
-    if let Err(problem) = running.others_fit().await {
-        running.stop().await;
-        return Err(problem.into());
-    }
-    adopt(&running.handle, &config.servers);
-    let settled = async {
-        running.handle.disown_unsupervised().await?;
-        import(&running.handle, &config.import).await
+    let settled = tokio::select! {
+        settled = running.settle(&config) => settled.map(|()| true),
+        () = told.cancelled() => Ok(false),
     };
-    if let Err(error) = settled.await {
+    if !matches!(settled, Ok(true)) {
         running.stop().await;
-        return Err(error);
+        return settled.map(drop);
     }
     let mut announced = files::announce(&running, config.data_dir.as_deref())?;
     running.handle.set_started();
@@ -100,18 +96,18 @@ pub async fn run(
     door.warn_if_open();
     banner(&running);
     let (handle, calls) = (running.handle.clone(), running.calls.clone());
-    let hangups = tokio::spawn(signals::on_hangup(move || {
+    let hangups = tokio::spawn(hangups.answer(move || {
         if let Some(policies) = door.reload(&again) {
             calls.set_policies(policies);
         }
         let handle = handle.clone();
         async move { handle.tell_rules().await }
     }));
-    let told = signals::until_told_to_stop([&mut running]).await;
+    let ended = signals::until_told_to_stop(&told, [&mut running]).await;
     hangups.abort();
     announced.withdraw();
     running.stop().await;
-    told.map_err(Into::into)
+    ended.map_err(Into::into)
 }
 
 /// A node that runs.
@@ -248,6 +244,15 @@ impl Running {
             driver_task: Some(driver_task),
             store,
         })
+    }
+
+    /// What stands between a node that runs and one that may be told of: those around it fit, its servers are started, what it is to
+    /// import lies in it.
+    async fn settle(&mut self, config: &NodeConfig) -> anyhow::Result<()> {
+        self.others_fit().await?;
+        adopt(&self.handle, &config.servers);
+        self.handle.disown_unsupervised().await?;
+        import(&self.handle, &config.import).await
     }
 
     /// Waits a moment for the parents, and a new replica for its zone. It is an error when all that were given answer and do not fit; who
@@ -597,7 +602,7 @@ mod tests {
         running.handle.set_started();
         assert_eq!(running.handle.ready(), Ok(()));
         running.driver.cancel();
-        let problem = signals::until_told_to_stop([&mut running]).await.unwrap_err();
+        let problem = signals::until_told_to_stop(&CancellationToken::new(), [&mut running]).await.unwrap_err();
         assert_eq!(problem.kind, Kind::Internal);
         assert!(running.handle.ready().is_err());
         running.stop().await;

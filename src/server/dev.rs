@@ -10,7 +10,7 @@ use aop_proto::error::{Kind, Problem};
 use aop_proto::name::ZoneName;
 use bytes::Bytes;
 
-use super::signals::{on_hangup, until_told_to_stop};
+use super::signals::{self, until_told_to_stop};
 use super::{Running, Setup, files};
 use crate::answers::Resolution;
 use crate::call::{CallOutcome, CallRequest};
@@ -26,6 +26,7 @@ const QUESTION: &str = "find papers about consensus";
 const ARGUMENTS: &str = r#"{"query":"consensus"}"#;
 
 pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
+    let (told, hangups) = (signals::stops()?, signals::hangups()?);
     let root = start(".", &[], config.listen, &config.resolve).await?;
     let parent = root.listen.to_string();
     let beside = |offset: u16| match config.listen.port() {
@@ -41,15 +42,18 @@ pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         announced.push(files::announce(running, None)?);
         running.handle.set_started();
     }
-    let shown = show(&writing).await;
-    if let Ok((resolution, outcome)) = &shown {
+    let shown = tokio::select! {
+        shown = show(&writing) => Some(shown).transpose(),
+        () = told.cancelled() => Ok(None),
+    };
+    if let Ok(Some((resolution, outcome))) = &shown {
         tell(&[&root, &research, &writing], resolution, outcome);
     }
     let (mut root, mut research, mut writing) = (root, research, writing);
     let hangups =
-        tokio::spawn(on_hangup(async || tracing::warn!("SIGHUP: the demo has no configuration to read again")));
-    let told = match &shown {
-        Ok(_) => until_told_to_stop([&mut root, &mut research, &mut writing]).await,
+        tokio::spawn(hangups.answer(async || tracing::warn!("SIGHUP: the demo has no configuration to read again")));
+    let ended = match &shown {
+        Ok(_) => until_told_to_stop(&told, [&mut root, &mut research, &mut writing]).await,
         Err(_) => Ok(()),
     };
     hangups.abort();
@@ -58,7 +62,7 @@ pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         running.stop().await;
     }
     shown?;
-    told.map_err(Into::into)
+    ended.map_err(Into::into)
 }
 
 async fn start(zone: &str, parents: &[String], listen: SocketAddr, resolve: &ResolveConfig) -> anyhow::Result<Running> {

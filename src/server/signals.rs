@@ -1,48 +1,71 @@
 //! What the process is told from outside: to stop, to stop at once, to read its configuration again.
+//!
+//! Both are heard from before the node says where it is: whoever reads its `node.json` may send a signal in the same moment, and a
+//! process that does not listen yet is ended by it without a word.
 
 use aop_proto::error::Problem;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::Running;
 
-/// Waits for SIGTERM or SIGINT, after which a second one ends the process at once.
+/// Listens from now on; the token is cancelled by the first SIGTERM or SIGINT, and the second one ends the process at once.
 ///
 /// # Errors
-/// A node that cannot go on: its driver is gone.
-pub(super) async fn until_told_to_stop<const N: usize>(nodes: [&mut Running; N]) -> Result<(), Problem> {
-    let mut drivers: FuturesUnordered<_> = nodes.into_iter().map(Running::driver_ends).collect();
-    let told = tokio::select! {
-        () = first_signal() => Ok(()),
-        Some(problem) = drivers.next() => Err(problem),
-    };
-    tracing::info!("stopping");
-    tokio::spawn(async {
-        first_signal().await;
+/// What the system says; nothing is heard then.
+pub(super) fn stops() -> std::io::Result<CancellationToken> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = CancellationToken::new();
+    let first = told.clone();
+    tokio::spawn(async move {
+        one_of(&mut term, &mut int).await;
+        tracing::info!("stopping");
+        first.cancel();
+        one_of(&mut term, &mut int).await;
         std::process::exit(130);
     });
-    told
+    Ok(told)
 }
 
-/// The first signal to stop.
-async fn first_signal() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        tracing::error!("signals cannot be heard; stop this process with SIGKILL");
-        return std::future::pending().await;
-    };
+async fn one_of(term: &mut Signal, int: &mut Signal) {
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
 }
 
-/// Does `reload` on every SIGHUP, until it is dropped. A terminal that closes must not end a node half-way.
-pub(super) async fn on_hangup<F: Future<Output = ()>>(reload: impl Fn() -> F) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be heard; restart the node for a new configuration");
-        return;
-    };
-    while hangup.recv().await.is_some() {
-        reload().await;
+/// Waits for the word to stop.
+///
+/// # Errors
+/// A node that cannot go on: its driver is gone.
+pub(super) async fn until_told_to_stop<const N: usize>(
+    told: &CancellationToken,
+    nodes: [&mut Running; N],
+) -> Result<(), Problem> {
+    let mut drivers: FuturesUnordered<_> = nodes.into_iter().map(Running::driver_ends).collect();
+    tokio::select! {
+        () = told.cancelled() => Ok(()),
+        Some(problem) = drivers.next() => Err(problem),
+    }
+}
+
+/// SIGHUPs since [`hangups`]; one that comes while another is answered is kept. A terminal that closes must not end a node half-way.
+pub(super) struct Hangups(Signal);
+
+/// Listens from now on.
+///
+/// # Errors
+/// What the system says; nothing is heard then.
+pub(super) fn hangups() -> std::io::Result<Hangups> {
+    signal(SignalKind::hangup()).map(Hangups)
+}
+
+impl Hangups {
+    /// Does `reload` on each, until it is dropped.
+    pub(super) async fn answer<F: Future<Output = ()>>(mut self, reload: impl Fn() -> F) {
+        while self.0.recv().await.is_some() {
+            reload().await;
+        }
     }
 }

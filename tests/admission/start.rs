@@ -1,5 +1,7 @@
 //! What a start says that would leave a node unprotected, and what one says that was told to.
 
+use rustix::process::Signal;
+
 use crate::guarded::address;
 use crate::support::raw::request;
 use crate::support::{SOON, World, eventually};
@@ -54,9 +56,19 @@ fn whether_everybody_is_asked_does_not_change_under_a_running_node() {
     let file = world.file("node.toml", "");
     let node = world.node("node").args(["--config", &file.display().to_string()]).start();
     world.file("node.toml", "[auth]\nrequired = true\n");
-    node.signal(rustix::process::Signal::HUP);
+    node.signal(Signal::HUP);
     eventually("the former stays", SOON, || {
         if node.log_text().contains("restart the node") { Ok(()) } else { Err(node.log_text()) }
     });
     request(&node.address, "GET", "/v1/status", &[], b"").is(200);
+}
+
+/// Whoever sends a signal as soon as a node can be found must not end one that does not listen yet.
+#[test]
+fn a_node_that_still_starts_hears_what_it_is_told() {
+    let world = World::new();
+    // Nobody answers there, so the node waits for its parent before it is ready.
+    let starting = world.node("node").args(["--parent", "127.0.0.1:9"]);
+    let ended = starting.told_early(&[Signal::HUP, Signal::TERM]).exits(0);
+    assert!(ended.err.contains("stopping"), "{ended}");
 }

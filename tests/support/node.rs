@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::process::{Ran, run, wait_until};
+use super::process::{Ran, run, run_with, wait_until};
 use super::raw::{self, Reply};
 use super::{World, command_within, eventually, wait};
 
@@ -107,6 +107,16 @@ impl<'w> NodeBuilder<'w> {
     #[track_caller]
     pub(crate) fn refused(self) -> Ran {
         run(self.command(), None)
+    }
+
+    /// Starts, sends these signals one after the other as soon as its store lies there, and waits for its end.
+    #[track_caller]
+    pub(crate) fn told_early(self, signals: &[Signal]) -> Ran {
+        let store = self.data.join("store.redb");
+        run_with(self.command(), None, |child| {
+            eventually("the store is there", START, || if store.exists() { Ok(()) } else { Err("not yet".to_owned()) });
+            signals.iter().for_each(|signal| tell(child, *signal));
+        })
     }
 }
 
@@ -233,8 +243,7 @@ impl Node {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).expect("a child that has not been waited for");
+        tell(&self.child, signal);
     }
 
     /// On the same data and the same port, as a service manager starts it again.
@@ -332,6 +341,11 @@ fn launch(mut command: Command, data: &Path, log: &Path) -> (Child, Value) {
         }
         wait::pause();
     }
+}
+
+fn tell(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, signal).expect("a child that has not been waited for");
 }
 
 fn tail(log: &Path) -> String {

@@ -25,7 +25,13 @@ pub(crate) struct Ran {
 
 /// Runs to the end, with `input` on standard input or none at all.
 #[track_caller]
-pub(crate) fn run(mut command: Command, input: Option<&[u8]>) -> Ran {
+pub(crate) fn run(command: Command, input: Option<&[u8]>) -> Ran {
+    run_with(command, input, |_| ())
+}
+
+/// The same; `meanwhile` is done while it runs.
+#[track_caller]
+pub(crate) fn run_with(mut command: Command, input: Option<&[u8]>, meanwhile: impl FnOnce(&Child)) -> Ran {
     let words: Vec<String> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|word| word.to_string_lossy().into_owned())
@@ -41,6 +47,7 @@ pub(crate) fn run(mut command: Command, input: Option<&[u8]>) -> Ran {
         // A command that refuses early need not read what it is told.
         drop(pipe.write_all(input));
     }
+    meanwhile(&child);
     let code = wait_until(&mut child, began + DEADLINE);
     let text = |thread: JoinHandle<Vec<u8>>| String::from_utf8_lossy(&thread.join().expect("a reader")).into_owned();
     let Some(code) = code else {

@@ -173,6 +173,7 @@ impl McpDoor {
                 ("tools/call", Some(id)) => self.call(&scope, &parts, (&body, &envelope), id).await,
                 ("resources/read", Some(id)) => self.read(&parts, &envelope, id),
                 ("initialize", Some(_)) => self.begin(scope, parts, body.clone()).await,
+                ("subscriptions/listen", Some(id)) => self.subscribe(scope, parts, body.clone(), id).await,
                 ("notifications/cancelled", None) => {
                     self.cancel(&parts, &envelope);
                     self.hand_on(scope, parts, body.clone()).await

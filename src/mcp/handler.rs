@@ -3,7 +3,7 @@
 //! The one `ServerHandler` type of the node (each costs a minute of compile time). It never sees `tools/list` or `tools/call`:
 //! those are answered from raw bytes before rmcp parses anything.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use aop_proto::name::ZoneName;
 use rmcp::{
@@ -15,8 +15,9 @@ use rmcp::{
     },
     service::{RequestContext, SubscriptionContext},
 };
+use tokio::time::sleep;
 
-use super::{door::Scope, news::News};
+use super::{door::Scope, news::News, running::LIFE};
 
 /// What discovery says holds for as long as the program runs.
 pub(super) const CONSTANT_TTL: Duration = Duration::from_secs(3600);
@@ -90,13 +91,17 @@ impl ServerHandler for NodeHandler {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let scope = scope(context.request_context()).filter(|scope| self.news.may_come(scope));
-        match scope.filter(|_| context.accepted().tools_list_changed == Some(true)) {
-            Some(scope) => tokio::select! {
-                () = context.cancelled() => {}
-                () = self.tell_changes(scope, &context) => {}
-            },
-            // The list of `/mcp` alone never changes.
-            None => context.cancelled().await,
+        let scope = scope.filter(|_| context.accepted().tools_list_changed == Some(true));
+        tokio::select! {
+            () = context.cancelled() => {}
+            () = sleep(LIFE) => {}
+            () = async {
+                match scope {
+                    Some(scope) => self.tell_changes(scope, &context).await,
+                    // The list of `/mcp` alone never changes.
+                    None => pending().await,
+                }
+            } => {}
         }
         Ok(())
     }

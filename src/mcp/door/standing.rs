@@ -1,8 +1,8 @@
-//! `GET`: the standing stream of the initialize revisions, over which a client hears that a list is another.
+//! Standing streams, over which a client hears that a list is another: `GET` of the initialize revisions, and `subscriptions/listen` of
+//! the current one, which rmcp answers and which has its place here.
 //!
-//! Not here: the same in the current revision, `subscriptions/listen`, which rmcp answers. What must always hold: a stream holds nothing
-//! for a client that does not read; there are so many at once and no more, and each ends with the node and after [`LIFE`] at most. Where
-//! there is nothing to be told there is no stream.
+//! What must always hold: a stream holds nothing for a client that does not read; there are so many of both kinds at once and no more, and
+//! each ends with the node and after [`LIFE`] at most. Where there is nothing to be told there is no stream of `GET`.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -11,7 +11,7 @@ use aop_proto::error::{Kind, Problem};
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderValue, header},
+    http::{HeaderValue, header, request},
     response::Response,
 };
 use bytes::Bytes;
@@ -53,9 +53,9 @@ impl McpDoor {
         if let Err(problem) = self.require(&who(&parts), Action::Discover) {
             return refused(&problem, &nobody);
         }
-        let Ok(place) = Arc::clone(&self.inner.standing).try_acquire_owned() else {
-            let problem = Problem::new(Kind::Busy, format!("{STREAMS_MAX} streams are open already"));
-            return refused(&problem.hint("aop status"), &nobody);
+        let place = match self.place() {
+            Ok(place) => place,
+            Err(problem) => return refused(&problem, &nobody),
         };
         let following = self.inner.news.follow(scope).await;
         let standing = Standing::new(following, self.inner.shutdown.clone(), place);
@@ -63,6 +63,22 @@ impl McpDoor {
             let (bytes, standing) = standing.next().await?;
             Some((Ok::<_, Infallible>(bytes), standing))
         })))
+    }
+
+    /// `subscriptions/listen`; its place is kept for as long as rmcp keeps the request.
+    pub(super) async fn subscribe(&self, scope: Scope, mut parts: request::Parts, body: Bytes, id: Id) -> Response {
+        let place = match self.place() {
+            Ok(place) => place,
+            Err(problem) => return refused(&problem, &id),
+        };
+        parts.extensions.insert(Arc::new(place));
+        self.hand_on(scope, parts, body).await
+    }
+
+    fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let problem =
+            |_| Problem::new(Kind::Busy, format!("{STREAMS_MAX} streams are open already")).hint("aop status");
+        Arc::clone(&self.inner.standing).try_acquire_owned().map_err(problem)
     }
 }
 
@@ -103,4 +119,55 @@ impl Standing {
 
 async fn changed(mut following: Following) -> Option<Following> {
     following.next().await.then_some(following)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use http_body_util::BodyExt as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::http::{Doors, PortSettings};
+
+    async fn listens(door: &McpDoor) -> Response {
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        });
+        let params = json!({"notifications": {"toolsListChanged": true}, "_meta": meta});
+        let asked = json!({"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": params});
+        let mut request = Request::post("/mcp").header("content-type", "application/json");
+        for (name, value) in [
+            ("accept", "application/json, text/event-stream"),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "subscriptions/listen"),
+            ("host", "127.0.0.1"),
+        ] {
+            request = request.header(name, value);
+        }
+        let request = request.body(Body::from(asked.to_string())).expect("a request");
+        door.answer(Scope::Menu, request).await
+    }
+
+    #[tokio::test]
+    async fn a_subscription_takes_one_of_the_places_for_as_long_as_it_lasts() {
+        let doors = Doors::for_tests(&PortSettings::default());
+        let door = McpDoor::new(doors.calls.clone(), Vec::new(), &CancellationToken::new());
+        let places = Arc::clone(&door.inner.standing);
+        let others = Arc::clone(&places).try_acquire_many_owned(u32::try_from(STREAMS_MAX - 1).expect("small"));
+        let others = others.expect("nobody listens yet");
+        let mut first = listens(&door).await.into_body().into_data_stream();
+        let acknowledged = first.next().await.expect("a first event").expect("whole");
+        assert!(String::from_utf8_lossy(&acknowledged).contains("acknowledged"), "{acknowledged:?}");
+        let refused = listens(&door).await.into_body().collect().await.expect("a body").to_bytes();
+        let refused: Value = serde_json::from_slice(&refused).expect("one message");
+        assert_eq!((&refused["id"], &refused["error"]["data"]["kind"]), (&json!(7), &json!("busy")), "{refused}");
+        drop(others);
+        assert_eq!(places.available_permits(), STREAMS_MAX - 1);
+        drop(first);
+        let all = places.acquire_many(u32::try_from(STREAMS_MAX).expect("small"));
+        assert!(tokio::time::timeout(KEEP_ALIVE, all).await.is_ok(), "the place of who went is free");
+    }
 }

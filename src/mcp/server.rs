@@ -149,7 +149,14 @@ impl Servers {
         }
         let upstreams = self.inner.calls.handle().upstreams();
         match passing.within(upstreams.pass(guard.server(), asked)).await {
-            Ok(said) => Ok(self.told(by, guard.server(), said, passing, spoken == Spoken::Alone)),
+            Ok(said) => {
+                let mut response = self.told(by, guard.server(), said, passing, spoken == Spoken::Alone);
+                // It has no stream, or no session to end; a message it always takes. Source: RFC 9110 §15.5.6.
+                if response.status() == StatusCode::METHOD_NOT_ALLOWED && parts.method != Method::POST {
+                    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+                }
+                Ok(response)
+            }
             Err(error) => {
                 let problem = problem_of(guard.server(), &error);
                 passing.failed(problem.kind);

@@ -224,6 +224,40 @@ fn what_is_said_at_the_beginning_is_true_of_the_path() {
 }
 
 #[test]
+fn a_method_that_an_mcp_door_does_not_have_is_refused_with_those_that_it_has() {
+    let world = World::new();
+    let pinning = world.file("pins.toml", "[mcp]\npinned = [\"echo.papers.lab\"]\n").display().to_string();
+    let pinned = world.node("pinned").zone("shop").args(["--config", &pinning]).start();
+    let plain = world.node("plain").zone("lab").start();
+    plain.register("papers", &Fixture::new(&world, "papers").command());
+    let allowed = |node: &Node, method: &str, path: &str, accept: &str| -> Vec<String> {
+        let said = request(&node.address, method, path, &[("Accept", accept)], b"").is(405);
+        let named = said.header("allow").unwrap_or_default().split(',').map(|name| name.trim().to_owned());
+        // What is had by GET is had by HEAD.
+        let mut named: Vec<String> = named.filter(|name| name != "HEAD").collect();
+        named.sort_unstable();
+        named
+    };
+    for (node, path, wanted) in [
+        (&plain, "/mcp", &["POST"][..]),
+        (&pinned, "/mcp", &["GET", "POST"]),
+        (&plain, "/z/lab/mcp", &["GET", "POST"]),
+        (&plain, "/s/papers/mcp", &["DELETE", "GET", "POST"]),
+    ] {
+        for method in ["PUT", "PATCH", "DELETE", "GET"].iter().filter(|method| !wanted.contains(method)) {
+            assert_eq!(allowed(node, method, path, "text/event-stream"), wanted, "{method} {path}");
+        }
+    }
+    // There is a stream, but not for who reads none; and without a session there is nothing but messages.
+    for (node, path) in [(&pinned, "/mcp"), (&plain, "/z/lab/mcp")] {
+        assert_eq!(allowed(node, "GET", path, "application/json"), ["GET", "POST"], "{path}");
+    }
+    for method in ["GET", "DELETE"] {
+        assert_eq!(allowed(&plain, method, "/s/papers/mcp", "text/event-stream"), ["POST"], "{method}");
+    }
+}
+
+#[test]
 fn what_is_pinned_stands_on_the_short_list() {
     let world = World::new();
     let root = world.node("root").zone(".").start();

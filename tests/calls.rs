@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use support::{Fixture, Node, PATIENT, SOON, World, eventually, run};
 
@@ -289,6 +289,72 @@ fn the_life_of_a_server_and_of_its_breaker_is_told_to_those_who_watch() {
     for line in ["aop_breaker_changes_total{state=\"open\"} ", "aop_agents{lifecycle=\"ACTIVE\"} "] {
         assert!(metrics.lines().any(|one| one.starts_with(line)), "{line}\n{metrics}");
     }
+}
+
+/// Who was given up for another instance was no failure of anybody, however often it happened.
+#[test]
+fn an_upstream_that_falls_silent_is_left_alone_until_it_answers_again() {
+    let world = World::new();
+    let config = "[call]\nbalance = \"round-robin\"\n[tools.\"echo.papers\"]\nidempotent = true\n";
+    let config = world.file("node.toml", config).display().to_string();
+    let door = world.node("door").zone("research").args(["--config", &config]).start();
+    let homes = ["one", "two"].map(|name| world.node(name).zone("research").args(["--join", &door.address]).start());
+    for home in &homes {
+        home.try_register("papers", &Fixture::new(&world, &home.id).command(), &["--replica"]).ok();
+    }
+    // In turn: half of them at each.
+    let served_by = |count: usize| -> Vec<Value> {
+        let calls = vec![json!({"name": ECHO, "arguments": {"text": "hello"}}); count];
+        let answer = door.send("POST", "/v1/calls", &json!({"calls": calls, "timeout_ms": 20_000})).is(200).json();
+        answer["results"].as_array().into_iter().flatten().map(|one| one["served_by"].clone()).collect()
+    };
+    let of_silent = |from: &Value, list: &str| -> Value {
+        let all = from[list].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|one| one["node"] == homes[0].id.as_str()).unwrap_or_default()
+    };
+    // How the first one is shown to whoever looks for the tool, and how often it was called.
+    let shown = || {
+        let answer = door.try_resolve(ECHO, &["--exact"]).ok().json();
+        (of_silent(&answer["results"][0], "instances"), answer["results"][0]["health"]["state"].clone())
+    };
+    let called = || of_silent(&door.aop(["stats", ECHO, "-o", "json"]).ok().json(), "endpoints");
+    eventually("both are there", PATIENT, || {
+        let hit = door.try_resolve(ECHO, &["--exact", "--no-cache"]).wanted(0)?.json()["results"][0].clone();
+        let up = hit["instances"].as_array().into_iter().flatten().filter(|one| one["state"] == "ACTIVE").count();
+        if up == 2 { Ok(()) } else { Err(hit.to_string()) }
+    });
+    // A few only: it opens where at least as many ended badly.
+    eventually("both answer", PATIENT, || {
+        let by = served_by(2);
+        if homes.iter().all(|home| by.contains(&json!(home.id))) { Ok(()) } else { Err(format!("{by:?}")) }
+    });
+    let silent: Vec<_> = homes[0].children().into_iter().map(|(process, _)| process).collect();
+    silent.iter().for_each(|process| kill_process(*process, Signal::STOP).expect("it runs"));
+    assert_eq!(served_by(12), vec![json!(homes[1].id); 12]);
+    let silence = called();
+    assert!(silence["breaker"] != "closed" && silence["failed"].as_u64() >= Some(5), "{silence}");
+    let why = silence["last_error"].as_str().unwrap_or_default();
+    assert!(why.contains("not waited for any more"), "{silence}");
+    // Each time for longer, so that even a slow look falls into it.
+    eventually("it is left alone", PATIENT, || {
+        served_by(4);
+        let (before, (instance, tool)) = (called(), shown());
+        let (by, (still, _), after) = (served_by(4), shown(), called());
+        let seen = format!("{instance} {still} {before} {after} {by:?}");
+        if instance["breaker"] != "open" || still["breaker"] != "open" || instance["retry_at"] != still["retry_at"] {
+            return Err(seen);
+        }
+        assert_eq!((&before["breaker"], &tool), (&json!("open"), &json!("ok")), "the other one is there: {seen}");
+        assert_eq!((&before["calls"], by), (&after["calls"], vec![json!(homes[1].id); 4]), "{seen}");
+        Ok(())
+    });
+    // Its home may have started it again by now.
+    silent.iter().for_each(|process| kill_process(*process, Signal::CONT).unwrap_or_default());
+    eventually("it is called again", PATIENT, || {
+        let (by, (instance, _)) = (served_by(4), shown());
+        let is_back = by.contains(&json!(homes[0].id)) && instance["breaker"].is_null();
+        if is_back { Ok(()) } else { Err(format!("{instance} {by:?}")) }
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod support;
 #[path = "cli/answers.rs"]
 mod answers;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -327,6 +328,25 @@ fn a_server_that_cannot_be_registered_leaves_nothing_but_a_clear_error() {
     assert_ne!(ran.code, 0, "{ran}");
     assert_eq!(node.get("/v1/servers").json()["servers"], json!([]));
     assert!(node.children().is_empty(), "{:?}", node.children());
+}
+
+#[test]
+fn a_registration_over_a_server_says_what_it_took_the_place_of() {
+    let world = World::new();
+    let (node, old) = one_node(&world);
+    let new = Fixture::new(&world, "new");
+    new.list(&[tool_named("echo"), tool("extra", "Was not there before", json!({}))]);
+    let body = |fixture: &Fixture| json!({"kind": "stdio", "as": "papers", "command": fixture.command()});
+    let same = node.send("POST", "/v1/servers", &body(&old)).is(201).json();
+    assert_eq!((same.get("replaced"), same.get("removed")), (None, None), "nothing is another: {same}");
+    let said = node.send("POST", "/v1/servers", &body(&new)).is(201).json();
+    assert_eq!((&said["schema"], &said["server"]), (&json!("aop.registered/1"), &json!("papers")), "{said}");
+    assert_eq!((&said["replaced"], &said["count"]), (&json!(old.command().join(" ")), &json!(2)), "{said}");
+    let text = |one: &Value| one.as_str().unwrap_or_default().to_owned();
+    let removed: BTreeSet<String> = said["removed"].as_array().into_iter().flatten().map(text).collect();
+    let full = |tool: &Value| format!("{}.papers.research", text(&tool["name"]));
+    let gone = support::fixture::behaviours().iter().map(full).filter(|name| !name.starts_with("echo.")).collect();
+    assert_eq!(removed, gone, "{said}");
 }
 
 #[test]

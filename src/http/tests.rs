@@ -159,6 +159,18 @@ async fn whoever_wants_nothing_of_a_cache_is_answered_anew() {
     for said in ["no-cache", "max-age=0, No-Cache"] {
         assert_eq!(came_from(said).await, "miss", "{said}");
     }
+    // So is each question of a batch.
+    let each_came_from = async |said: &'static str| {
+        let body = r#"{"queries":["words","other words"],"trace":true}"#;
+        let request = port.client.post(port.url("/v1/resolve")).header("cache-control", said).body(body);
+        let (_, _, body) = read(request).await;
+        let batch: Value = serde_json::from_str(&body).expect("json");
+        let steps = batch["answers"].as_array().into_iter().flatten().map(|answer| answer["trace"][0]["cache"].clone());
+        steps.collect::<Vec<_>>()
+    };
+    each_came_from("max-age=60").await;
+    assert_eq!(each_came_from("max-age=60").await, ["hit", "hit"]);
+    assert_eq!(each_came_from("no-cache").await, ["miss", "miss"]);
 }
 
 #[tokio::test]

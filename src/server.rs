@@ -90,8 +90,9 @@ pub async fn run(
         running.stop().await;
         return settled.map(drop);
     }
-    let mut announced = files::announce(&running, config.data_dir.as_deref())?;
+    // Whoever is told of it finds it ready.
     running.handle.set_started();
+    let mut announced = files::announce(&running, config.data_dir.as_deref())?;
     let door = running.admission.clone();
     door.warn_if_open();
     banner(&running);

@@ -36,6 +36,17 @@ fn an_acknowledged_registration_survives_a_power_cut() {
     }
 }
 
+/// `node.json` said that a node is ready, and `aop` did not yet know its token and its certificate: it looks for them elsewhere.
+#[test]
+fn a_node_says_that_it_is_ready_when_it_can_be_used() {
+    let world = World::new();
+    // Where the word for `aop` would be written.
+    world.file("state/aop", "not a directory");
+    let refused = world.node("node").zone("research").refused();
+    assert!(refused.code != 0 && refused.err.contains("state/aop"), "{refused}");
+    assert!(!world.path("node-node/node.json").exists(), "nobody is told of a node that is not there");
+}
+
 #[test]
 fn what_was_unregistered_stays_gone_after_a_power_cut() {
     let world = World::new();

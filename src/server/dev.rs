@@ -39,8 +39,8 @@ pub(super) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     demo_server(&writing, "text").await?;
     let mut announced = Vec::new();
     for running in [&root, &research, &writing] {
-        announced.push(files::announce(running, None)?);
         running.handle.set_started();
+        announced.push(files::announce(running, None)?);
     }
     let shown = tokio::select! {
         shown = show(&writing) => Some(shown).transpose(),

@@ -54,12 +54,13 @@ pub(super) fn announce(running: &Running, data_dir: Option<&Path>) -> anyhow::Re
         "tls_cert": running.admission.tls().map(|files| &files.cert),
         "auth_required": !running.admission.auth().is_open(),
     });
-    if let Some(dir) = data_dir {
-        announced.files.push(write(&dir.join("node.json"), &about)?);
-    }
     if let Some(state) = state {
         std::fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
         announced.files.push(write(&state.join(format!("{port}.json")), &about)?);
+    }
+    // Last, as others wait for it: whoever sees it uses `aop`, which looks for token and certificate in the other one.
+    if let Some(dir) = data_dir {
+        announced.files.push(write(&dir.join("node.json"), &about)?);
     }
     tell_systemd();
     Ok(announced)

@@ -8,10 +8,14 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use support::fixture::tool;
 use support::process::Guard;
+use support::raw::Reply;
 use support::{Fixture, Node, SOON, World, eventually};
 
 /// What stands in arguments, results and variables, and must not stand in the audit.
 const CANARY: &str = "canary-5f1d9c";
+
+/// Rounds of registrations in which three files of a MiB are surely full. How long that takes is the machine's.
+const ROUNDS_MAX: usize = 60;
 
 /// The entries that `aop audit` shows with these flags, the oldest first.
 #[track_caller]
@@ -36,6 +40,13 @@ fn verified(node: &Node) -> Value {
     let found = node.aop(["audit", "--verify", "--json"]).ok().json();
     assert_eq!((&found["intact"], &found["missing"]), (&json!(true), &json!(0)), "{found}");
     found
+}
+
+/// Registers a thousand tools, other ones each round.
+fn register(node: &Node, round: usize) -> Reply {
+    let line = |n: usize| json!({"name": format!("tool{n}"), "server": "s", "description": format!("round {round}")});
+    let tools: Vec<Value> = (0..1000).map(line).collect();
+    node.send("POST", "/v1/tools", &json!({"tools": tools}))
 }
 
 /// All files of the audit, the oldest first.
@@ -172,16 +183,11 @@ fn full_files_are_put_aside_and_an_edit_in_one_of_them_is_named() {
     let world = World::new();
     let (limit, keep) = (("AOP_AUDIT__MAX_BYTES", "1048576"), ("AOP_AUDIT__KEEP", "2"));
     let mut node = world.node("node").zone("research").env(limit.0, limit.1).env(keep.0, keep.1).start();
-    let mut round = 0;
-    eventually("the oldest file ends", SOON, || {
-        let line =
-            |n: usize| json!({"name": format!("tool{n}"), "server": "s", "description": format!("round {round}")});
-        let tools: Vec<Value> = (0..1000).map(line).collect();
-        node.send("POST", "/v1/tools", &json!({"tools": tools})).is(201);
-        round += 1;
-        let first = verified(&node)["first"].as_u64().unwrap_or_default();
-        if first > 1 { Ok(()) } else { Err(format!("begins with {first}")) }
+    let ended = (0..ROUNDS_MAX).any(|round| {
+        register(&node, round).is(201);
+        verified(&node)["first"].as_u64() > Some(1)
     });
+    assert!(ended, "the oldest file stays");
     let sizes = ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"]
         .map(|name| std::fs::metadata(node.data.join(name)).expect("a file of the audit").len());
     assert!(sizes.iter().all(|size| *size <= 1 << 20), "{sizes:?}");
@@ -207,21 +213,11 @@ fn what_cannot_be_written_down_is_refused_until_it_can_and_calls_go_on() {
     // A full file cannot be put aside where a directory stands.
     let in_the_way = node.data.join("audit.jsonl.1");
     std::fs::create_dir(&in_the_way).expect("a directory");
-    let mut round = 0;
-    let mut register = || {
-        round += 1;
-        let line =
-            |n: usize| json!({"name": format!("tool{n}"), "server": "s", "description": format!("round {round}")});
-        let tools: Vec<Value> = (0..1000).map(line).collect();
-        node.send("POST", "/v1/tools", &json!({"tools": tools}))
-    };
-    let refused = eventually("the file is full", SOON, || {
-        let reply = register();
-        if reply.status == 201 { Err("registered".to_owned()) } else { Ok(reply) }
-    });
+    let refused = (0..ROUNDS_MAX).map(|round| register(&node, round)).find(|reply| reply.status != 201);
+    let refused = refused.expect("the file is full at some time");
     assert_eq!(refused.is(500).json()["kind"], "store_failed");
     let before = node.get("/v1/tools/tool1.s.research").is(200).json()["description"].clone();
-    let refused = register().is(500).json();
+    let refused = register(&node, ROUNDS_MAX).is(500).json();
     assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("audit")), "{refused}");
     assert_eq!(node.get("/v1/tools/tool1.s.research").is(200).json()["description"], before, "it was not begun");
     assert_eq!(node.call("echo.papers.research", &json!({"text": "on"}))["content"][0]["text"], "on");
@@ -232,7 +228,7 @@ fn what_cannot_be_written_down_is_refused_until_it_can_and_calls_go_on() {
 
     std::fs::remove_dir(&in_the_way).expect("an empty directory");
     eventually("it is taken again", SOON, || {
-        let reply = register();
+        let reply = register(&node, ROUNDS_MAX);
         if reply.status == 201 { Ok(()) } else { Err(reply.text()) }
     });
     assert!(told(&entries(&node, &["--event", "called"])).iter().any(|line| line.contains("echo.papers.research ok")));

@@ -12,6 +12,9 @@ use super::wait;
 /// No command of these tests may take longer; a hanging one is killed and is a failure.
 const DEADLINE: Duration = Duration::from_secs(90);
 
+/// The same of one that only computes: a machine that does much else takes five times as long.
+const DEADLINE_OF_WORK: Duration = Duration::from_secs(400);
+
 /// A command that has ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Ran {
@@ -29,9 +32,20 @@ pub(crate) fn run(command: Command, input: Option<&[u8]>) -> Ran {
     run_with(command, input, |_| ())
 }
 
+/// The same of one that has much to compute.
+#[track_caller]
+pub(crate) fn run_long(command: Command) -> Ran {
+    run_within(command, None, DEADLINE_OF_WORK, |_| ())
+}
+
 /// The same; `meanwhile` is done while it runs.
 #[track_caller]
-pub(crate) fn run_with(mut command: Command, input: Option<&[u8]>, meanwhile: impl FnOnce(&Child)) -> Ran {
+pub(crate) fn run_with(command: Command, input: Option<&[u8]>, meanwhile: impl FnOnce(&Child)) -> Ran {
+    run_within(command, input, DEADLINE, meanwhile)
+}
+
+#[track_caller]
+fn run_within(mut command: Command, input: Option<&[u8]>, within: Duration, meanwhile: impl FnOnce(&Child)) -> Ran {
     let words: Vec<String> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|word| word.to_string_lossy().into_owned())
@@ -48,7 +62,7 @@ pub(crate) fn run_with(mut command: Command, input: Option<&[u8]>, meanwhile: im
         drop(pipe.write_all(input));
     }
     meanwhile(&child);
-    let code = wait_until(&mut child, began + DEADLINE);
+    let code = wait_until(&mut child, began + within);
     let text = |thread: JoinHandle<Vec<u8>>| String::from_utf8_lossy(&thread.join().expect("a reader")).into_owned();
     let Some(code) = code else {
         drop(child.kill());

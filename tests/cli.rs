@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::fixture::{free_port, tool};
+use support::fixture::tool;
+use support::ports::free_port;
 use support::raw::request;
 use support::{Fixture, Node, Ran, SOON, World, eventually, names, results, run};
 

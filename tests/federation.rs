@@ -12,7 +12,8 @@ mod support;
 mod watching;
 
 use serde_json::{Value, json};
-use support::fixture::{HttpServer, free_port, tool};
+use support::fixture::{HttpServer, tool};
+use support::ports::free_port;
 use support::raw::request;
 use support::tools::{Tools, tools};
 use support::{Fixture, Node, PATIENT, SOON, World, eventually, names, results};

@@ -68,7 +68,7 @@ fn an_upstream_that_is_down_at_start_stops_nobody() {
     let world = World::new();
     let mut node = world.node("node").zone("research").start();
     let (near, far) = (Fixture::new(&world, "near"), Fixture::new(&world, "far"));
-    let server = far.serve(&world, 0);
+    let server = far.serve(&world, support::ports::free_port());
     let port = server.port;
     node.register("near", &near.command());
     node.aop(["register", "mcp", &server.url(), "--as", "far", "--json"]).ok();
@@ -281,8 +281,7 @@ fn no_flags_at_all_work() {
     let out = File::create(&log).expect("a log");
     let mut command = world.command(env!("CARGO_BIN_EXE_aop-node"));
     // The default port may be in use on the tester's machine; everything else is the default. Port 0 would be a node in memory.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
-    command.env("AOP_LISTEN", free.to_string());
+    command.env("AOP_LISTEN", format!("127.0.0.1:{}", support::ports::free_port()));
     command.stdin(Stdio::null()).stderr(out.try_clone().expect("a handle")).stdout(out);
     let _node = Guard(command.spawn().expect("aop-node starts"));
     let pointer: Value = eventually("the node leaves a pointer to itself", Duration::from_secs(40), || {

@@ -4,7 +4,6 @@
 //! that a test can say that nothing was sent.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -119,12 +118,6 @@ impl Drop for HttpServer {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// A tool as a server lists it; `properties` of its input, all of them required.

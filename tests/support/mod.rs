@@ -9,6 +9,7 @@ pub(crate) mod h2;
 pub(crate) mod inputs;
 pub(crate) mod namespaces;
 pub(crate) mod node;
+pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod tools;

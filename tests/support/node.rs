@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::ports::free_port;
 use super::process::{Ran, run, run_with, wait_until};
 use super::raw::{self, Reply};
 use super::{World, command_within, eventually, wait};
@@ -35,7 +36,7 @@ impl<'w> NodeBuilder<'w> {
             world,
             name: name.to_owned(),
             data: world.path(&format!("node-{name}")),
-            listen: "127.0.0.1:0".to_owned(),
+            listen: format!("127.0.0.1:{}", free_port()),
             arguments: Vec::new(),
             environment: Vec::new(),
             namespace: None,

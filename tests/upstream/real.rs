@@ -57,7 +57,7 @@ async fn everything_over_stdio_keeps_what_rmcp_would_drop() {
 #[tokio::test]
 async fn everything_over_http() {
     let Some(program) = everything() else { return };
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    let port = crate::support::ports::free_port();
     let mut command = Command::new(program);
     command.arg("streamableHttp").env("PORT", port.to_string()).kill_on_drop(true);
     let _server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
